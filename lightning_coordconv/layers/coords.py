@@ -1,0 +1,201 @@
+"""Coordinate axes and grids, as pure functions, and the module that concatenates them to a tensor.
+
+Coordinates come in dimension order (rows, then columns; in N dimensions each axis in turn). The default scaling is the
+paper's (section 3, "a final linear scaling ... to make them fall in the range [-1, 1]"): the centres of the first and
+last cell of each axis are at -1 and +1, whatever its length. An axis of one cell is at 0.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lightning_coordconv.layers.encodings import Encoding, append_radius
+
+
+def coordinate_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the real dtype in which coordinates for a tensor of ``dtype`` are computed: float32 at least.
+
+    In bfloat16 the coordinates of neighbouring cells collide from 256 cells on.
+    """
+    return torch.promote_types(dtype, torch.float32).to_real()
+
+
+def int_max(a: int, b: int) -> int:
+    """Return the larger of two sizes, also while they are symbols: max() would have the exporter fix their order."""
+    return torch.sym_max(a, b)  # type: ignore[return-value]
+
+
+def coordinate_axes(
+    sizes: Sequence[int],
+    *,
+    align_corners: bool = True,
+    preserve_aspect: bool = False,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> list[Tensor]:
+    """Return the scaled coordinate of every cell along each axis of a map.
+
+    Args:
+        sizes: Number of cells along each axis.
+        align_corners: True: the first and last cell centres are at -1 and +1; False: their outer edges are.
+        preserve_aspect: Divide every axis by the extent of the longest, so that only that one spans [-1, 1].
+        device: Where to build them.
+        dtype: ``torch.float32`` or wider.
+
+    Returns:
+        One tensor of shape ``(size,)`` an axis, with values in [-1, 1].
+    """
+    # arange, not linspace: linspace freezes the size under torch.export. The numerator is a whole number and so exact,
+    # which makes the axis exactly antisymmetric and its ends exactly -1 and +1.
+    extents = [size - 1 if align_corners else size for size in sizes]
+    if preserve_aspect:
+        extents = [functools.reduce(int_max, extents)] * len(extents)
+    axes = []
+    for size, extent in zip(sizes, extents, strict=True):
+        numerator = 2 * torch.arange(size, device=device, dtype=dtype) - (size - 1)
+        axes.append(numerator / int_max(extent, 1))
+    return axes
+
+
+def coordinate_grid(axes: Sequence[Tensor]) -> Tensor:
+    """Return the grid that axes span.
+
+    Args:
+        axes: One tensor of shape ``(size,)`` an axis, or ``(F, size)`` for F grids at once.
+
+    Returns:
+        A tensor of shape ``(F, n, *sizes)``, where F is 1 for axes without that dimension.
+    """
+    n = len(axes)
+    sizes = [axis.shape[-1] for axis in axes]
+    shaped = [axis.view(-1, *(sizes[k] if k == j else 1 for j in range(n))) for k, axis in enumerate(axes)]
+    return torch.stack([axis.expand(-1, *sizes) for axis in shaped], dim=1)
+
+
+def num_coordinates(num_axes: int, with_r: bool, encoding: Encoding | None) -> int:
+    """Return the number of coordinate channels of a layer, and refuse options that contradict each other.
+
+    Raises:
+        TypeError: If the encoding is no :class:`Encoding`.
+        ValueError: If both ``with_r`` and an encoding are given, or the encoding makes no channels.
+    """
+    if encoding is None:
+        return num_axes + with_r
+    if not isinstance(encoding, Encoding):
+        raise TypeError(f"encoding must be an instance of Encoding or None, but got {encoding!r}")
+    if with_r:
+        raise ValueError(
+            f"with_r=True and encoding={encoding!r} exclude each other; try encoding=Cartesian(with_r=True)"
+        )
+    channels = encoding.num_channels(num_axes)
+    if channels < 1:
+        raise ValueError(f"{encoding!r} makes {channels} channels of {num_axes} coordinates; at least 1 is needed")
+    return channels
+
+
+def encoded_coordinates(
+    sizes: Sequence[int], with_r: bool, encoding: Encoding | None, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """Return the coordinate channels that a layer sees on a map of the given sizes.
+
+    Args:
+        sizes: Number of cells along each axis.
+        with_r: Append the radius; only where there is no encoding.
+        encoding: What to make of the coordinates; None leaves them as they are.
+        device: Where to build them.
+        dtype: ``torch.float32`` or wider.
+
+    Returns:
+        A tensor of shape ``(F, d, *sizes)``, where F is 1 or the batch size.
+    """
+    if encoding is None:
+        grid = coordinate_grid(coordinate_axes(sizes, device=device, dtype=dtype))
+        return append_radius(grid) if with_r else grid
+    axes = coordinate_axes(
+        sizes,
+        align_corners=encoding.align_corners,
+        preserve_aspect=encoding.preserve_aspect,
+        device=device,
+        dtype=dtype,
+    )
+    channels: Tensor = encoding(coordinate_grid(axes))
+    return channels
+
+
+class AddCoords(nn.Module):
+    """Concatenate coordinate channels after the channels of a tensor, as the paper defines them (section 3).
+
+    The convolutions of this package do not use it: they compute the same without the copy. It is for layers other
+    than convolutions, and for networks that are meant to follow the paper's code literally. (That code appends the
+    column coordinate before the row; this package keeps dimension order.)
+
+    Args:
+        num_axes: Number of spatial axes, which tells ``(C, H, W)`` from ``(B, C, L)``.
+        with_r: Also append r = sqrt(i^2 + j^2 + ...) of the scaled coordinates.
+        encoding: What to append instead of the plain coordinates.
+
+    Raises:
+        ValueError: If ``num_axes`` is less than 1, or both ``with_r`` and an encoding are given.
+    """
+
+    def __init__(self, num_axes: int = 2, *, with_r: bool = False, encoding: Encoding | None = None) -> None:
+        super().__init__()
+        if num_axes < 1:
+            raise ValueError(f"num_axes must be at least 1, but got {num_axes}")
+        self.num_axes = num_axes
+        self.num_coordinates = num_coordinates(num_axes, with_r, encoding)
+        self.with_r = with_r
+        self.encoding = encoding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Append the coordinate channels.
+
+        Args:
+            x: A floating-point tensor of shape ``(B, C, *sizes)`` or ``(C, *sizes)``.
+
+        Returns:
+            A tensor of shape ``(B, C + d, *sizes)`` or ``(C + d, *sizes)`` of the dtype and memory format of x. The
+            coordinates are computed in float32 at least and rounded only at the end.
+
+        Raises:
+            TypeError: If x is not floating-point.
+            ValueError: If x has the wrong number of dimensions.
+        """
+        check_input(x, self.num_axes, type(self).__name__)
+        sizes = x.shape[-self.num_axes :]
+        coords = encoded_coordinates(sizes, self.with_r, self.encoding, x.device, coordinate_dtype(x.dtype)).to(x.dtype)
+        if x.dim() == self.num_axes + 1:
+            return torch.cat((x, coords[0]), dim=0)
+        # cat keeps a memory format only if all of its inputs have it.
+        coords = coords.expand(x.shape[0], -1, *sizes).contiguous(memory_format=memory_format(x))
+        return torch.cat((x, coords), dim=1)
+
+    def extra_repr(self) -> str:
+        """Return the arguments."""
+        return f"num_axes={self.num_axes}" + (", with_r=True" if self.with_r else "")
+
+
+def check_input(x: Tensor, num_axes: int, name: str) -> None:
+    """Refuse a tensor that is not floating-point (or complex), or has the wrong number of dimensions.
+
+    Raises:
+        TypeError: If x is of an integer dtype or bool.
+        ValueError: If x is neither ``(B, C, *sizes)`` nor ``(C, *sizes)``.
+    """
+    if not (x.is_floating_point() or x.is_complex()):
+        raise TypeError(f"{name} expects a floating-point input, but got {x.dtype}; convert it, e.g. with x.float()")
+    if x.dim() not in (num_axes + 1, num_axes + 2):
+        raise ValueError(
+            f"{name} expects a batched input of {num_axes + 2} dimensions or an unbatched one of {num_axes + 1}, "
+            f"but got shape {tuple(x.shape)}"
+        )
+
+
+def memory_format(x: Tensor) -> torch.memory_format:
+    """Return the memory format of a batched tensor: channels last where it is that and not contiguous as well."""
+    for rank, candidate in ((4, torch.channels_last), (5, torch.channels_last_3d)):
+        if x.dim() == rank and x.is_contiguous(memory_format=candidate) and not x.is_contiguous():
+            return candidate
+    return torch.contiguous_format

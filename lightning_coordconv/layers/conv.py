@@ -96,6 +96,26 @@ class CoordConvNd(_ConvNd):
         check_input(input, n, type(self).__name__)
         return add_response(super().forward(input), self, input.shape[-n:])
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Load this layer's parameters, also from two other kinds of checkpoint, with ``strict=True``.
+
+        - A plain convolution's: the coordinate weights become zeros, so the layer computes what that one did.
+        - That of a convolution over a concatenation, whose weight has ``in_channels + d`` inputs: it is split. The
+          coordinates are taken to come after the input, in dimension order, with the radius last.
+        """
+        weight = state_dict.get(prefix + "weight")
+        if isinstance(weight, Tensor) and prefix + "coord_weight" not in state_dict:
+            axis = 0 if self.transposed else 1
+            concat_shape = list(self.weight.shape)
+            concat_shape[axis] += self.coord_weight.shape[axis]
+            if weight.shape == self.weight.shape:
+                state_dict = state_dict | {prefix + "coord_weight": weight.new_zeros(self.coord_weight.shape)}
+            elif list(weight.shape) == concat_shape and self.groups == 1:
+                own, coord = weight.split((self.weight.shape[axis], self.coord_weight.shape[axis]), dim=axis)
+                parts = {prefix + "weight": own.contiguous(), prefix + "coord_weight": coord.contiguous()}
+                state_dict = state_dict | parts
+        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[no-untyped-call]
+
     def extra_repr(self) -> str:
         """Return what the torch class does, and ``with_r``."""
         torch_repr: str = super().extra_repr()  # type: ignore[no-untyped-call]

@@ -1,0 +1,46 @@
+"""Predictions as a table."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import BasePredictionWriter
+from pytorch_lightning.utilities import rank_zero_info
+from torch import Tensor
+
+
+class PredictionTable(BasePredictionWriter):
+    """Write what ``predict_step`` returns, dicts of columns (B,), to ``predictions.csv`` beside the logs.
+
+    Under DDP the rows of all ranks go to one file, rank after rank.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(write_interval="epoch")
+
+    def write_on_epoch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        predictions: Sequence[Mapping[str, Tensor]],
+        batch_indices: Sequence[Any],
+    ) -> None:
+        """Gather the columns and write them."""
+        columns = {key: torch.cat([batch[key] for batch in predictions]).tolist() for key in predictions[0]}
+        parts: list[dict[str, list[float]]] = [columns]
+        if trainer.world_size > 1:
+            parts = [{}] * trainer.world_size
+            torch.distributed.all_gather_object(parts, columns)
+        if not trainer.is_global_zero:
+            return
+        path = Path(trainer.log_dir or trainer.default_root_dir, "predictions.csv")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            for part in parts:
+                writer.writerows(zip(*part.values(), strict=True))
+        rank_zero_info(f"{sum(len(next(iter(part.values()))) for part in parts)} predictions in {path}")

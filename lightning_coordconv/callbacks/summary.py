@@ -1,0 +1,86 @@
+"""One small file that says what a run was, how long it took and what came of it."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
+
+
+class RunSummary(Callback):
+    """Write ``summary.json`` beside the logs, and say at the end where everything is.
+
+    Its fields: ``experiment`` (the logger's name), ``seed``, ``weights`` (trainable numbers of the network), ``device``,
+    ``threads`` and ``ranks``; ``steps`` and ``seconds`` of training, with the validations within it and without the
+    interpreter's start; ``curve``, a row of step, seconds and metrics for each validation; and ``test``, the metrics of
+    a test in the same process. Tables of results are made from these files.
+
+    Args:
+        seed: the seed of the run.
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        self.seed = seed
+        self.started = 0.0
+        self.summary: dict[str, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        on_cuda = pl_module.device.type == "cuda"
+        self.summary = {
+            "experiment": trainer.logger.name if trainer.logger else None,
+            "seed": self.seed,
+            "weights": sum(weight.numel() for weight in pl_module.parameters() if weight.requires_grad),
+            "device": torch.cuda.get_device_name(pl_module.device) if on_cuda else pl_module.device.type,
+            "threads": torch.get_num_threads(),
+            "ranks": trainer.world_size,
+            "steps": trainer.global_step,
+            "seconds": 0.0,
+            "curve": [],
+        }
+        self.started = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add a row to the curve."""
+        if trainer.training and self.summary:
+            self._clock(trainer)
+            row = {"step": self.summary["steps"], "seconds": self.summary["seconds"]}
+            self.summary["curve"].append(row | _numbers(trainer.callback_metrics, "val/"))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock and write the file."""
+        self._clock(trainer)
+        self._write(trainer)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the metrics of the test, and say where everything is."""
+        self.summary["test"] = _numbers(trainer.callback_metrics, "test")
+        self._write(trainer)
+        self._say(trainer)
+
+    def _clock(self, trainer: Trainer) -> None:
+        self.summary["steps"] = trainer.global_step
+        self.summary["seconds"] = round(time.perf_counter() - self.started, 2)
+
+    @rank_zero_only
+    def _write(self, trainer: Trainer) -> None:
+        if trainer.log_dir is not None:
+            path = Path(trainer.log_dir, "summary.json")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(self.summary, indent=1) + "\n")
+
+    @rank_zero_only
+    def _say(self, trainer: Trainer) -> None:
+        for name, value in self.summary["test"].items():
+            print(f"{name:24} {value:.4f}")
+        if "seconds" in self.summary:
+            print(f"{'training':24} {self.summary['seconds']:.1f} s, {self.summary['steps']} steps")
+        print(f"{'logs and figures':24} {trainer.log_dir}")
+
+
+def _numbers(metrics: dict[str, Tensor], prefix: str) -> dict[str, float]:
+    return {name: round(value.item(), 6) for name, value in metrics.items() if name.startswith(prefix)}

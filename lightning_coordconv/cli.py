@@ -1,0 +1,71 @@
+"""The command line: ``lightning-coordconv {fit,validate,test,predict} -c configs/...``."""
+
+from typing import Any
+
+from pytorch_lightning import Trainer
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from lightning_coordconv import __version__
+from lightning_coordconv.callbacks import default_callbacks
+from lightning_coordconv.tasks.checkpoints import check_checkpoint
+from lightning_coordconv.datamodules import BaseDataModule
+from lightning_coordconv.tasks import BaseTask
+
+
+class CoordConvCLI(LightningCLI):
+    """LightningCLI over our tasks and data; what can't work is refused in one line before anything is written."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Let one seed rule everything, and load checkpoints without running what is in them."""
+        parser.link_arguments("seed_everything", "data.init_args.seed")
+        parser.set_defaults({"trainer.logger": {"class_path": "TensorBoardLogger", "init_args": {"save_dir": "logs"}}})
+
+    def _parse_ckpt_path(self) -> None:
+        """Keep the configuration as it is given: a checkpoint must fit it, and never replaces it."""
+
+    def instantiate_classes(self) -> None:
+        """Build task, data and trainer, and see that they go together."""
+        try:
+            super().instantiate_classes()
+            missing = self.model.sample_keys - self.datamodule.sample_keys
+            if missing:
+                raise ValueError(
+                    f"{type(self.model).__name__} reads {sorted(missing)}, which the samples of "
+                    f"{type(self.datamodule).__name__} do not have: they have {sorted(self.datamodule.sample_keys)}"
+                )
+            check_checkpoint(self.config[self.subcommand].get("ckpt_path"), self.model)
+        except (ValueError, TypeError, ImportError, OSError, MisconfigurationException) as error:
+            self._parser(self.subcommand).error(str(error))
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Add the callbacks that every run has."""
+        seed, trainer = self._get(self.config_init, "seed_everything"), self._get(self.config_init, "trainer")
+        task = self.model
+        trainer["callbacks"] = default_callbacks(task.monitor, task.mode, task.ceiling, seed, trainer)
+        return super().instantiate_trainer(**kwargs)
+
+    def after_fit(self) -> None:
+        """Test the best weights, so that one command ends with its result."""
+        if not self.trainer.interrupted and not self.trainer.fast_dev_run:
+            best = getattr(self.trainer.checkpoint_callback, "best_model_path", None)
+            self.trainer.test(self.model, self.datamodule, ckpt_path=best or None, verbose=False, weights_only=True)
+
+
+def main(args: ArgsType = None) -> None:
+    """Run the command line.
+
+    Args:
+        args: arguments as a list; those of the process by default.
+    """
+    CoordConvCLI(
+        BaseTask,
+        BaseDataModule,
+        args=args,
+        seed_everything_default=0,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        auto_configure_optimizers=False,
+        save_config_kwargs={"overwrite": True},
+        parser_kwargs={"version": __version__, "description": "Train and use convolutions that know where they are."},
+    )

@@ -1,0 +1,171 @@
+"""Make the convolutions of an existing model see where they are, and back.
+
+A convolution is converted in place, by changing its class, as ``torch.nn.utils.parametrize`` does: the module stays
+the same object with the same ``weight`` and ``bias``, so its hooks, aliases, mode, device, dtype, state-dict keys and
+any optimiser that holds its parameters are untouched. Its coordinate weights start at zero, so the model's outputs
+stay bit for bit what they were, until it is trained.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import TypeAlias, TypeVar
+
+import torch
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from lightning_coordconv.layers.conv import (
+    CoordConv1d,
+    CoordConv2d,
+    CoordConv3d,
+    CoordConvNd,
+    CoordConvTranspose1d,
+    CoordConvTranspose2d,
+    CoordConvTranspose3d,
+)
+from lightning_coordconv.layers.coords import num_coordinates
+from lightning_coordconv.layers.encodings import Encoding
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+Where: TypeAlias = str | Sequence[str] | Callable[[str, nn.Module], bool]
+
+COORDCONV: dict[type[_ConvNd], type[CoordConvNd]] = {
+    nn.Conv1d: CoordConv1d,
+    nn.Conv2d: CoordConv2d,
+    nn.Conv3d: CoordConv3d,
+    nn.ConvTranspose1d: CoordConvTranspose1d,
+    nn.ConvTranspose2d: CoordConvTranspose2d,
+    nn.ConvTranspose3d: CoordConvTranspose3d,
+}
+PLAIN = {coordconv: plain for plain, coordconv in COORDCONV.items()}
+
+
+def to_coordconv(
+    model: ModuleT, where: Where = "first", *, with_r: bool = False, encoding: Encoding | None = None
+) -> ModuleT:
+    """Convert convolutions of a model to CoordConv layers, in place, without changing its outputs.
+
+    Convolutions of torch's six classes can be converted, anywhere in any nesting. A subclass (say, timm's
+    ``Conv2dSame``, a parametrized or a lazy convolution) computes in its own way, and selecting one is an error
+    rather than a silent omission; leave them out by name or predicate.
+
+    An optimiser made before goes on training the old parameters; give it the new ones with::
+
+        new = [layer.coord_weight for layer in coordconv_layers(model).values()]
+        optimizer.add_param_group({"params": new, "weight_decay": 0.0})
+
+    The new parameters require gradients even where the old ones are frozen, as in a pretrained detection backbone:
+    frozen at zero they would be of no use.
+
+    Args:
+        model: Any module; also a single convolution.
+        where: Which convolutions. ``"first"``, the one registered first, usually the one that sees the image, as in
+            the paper's ImageNet experiment; ``"all"``; a name as in ``model.named_modules()`` or a glob pattern
+            (``"layer1.*"``), or several of them; or a predicate ``(name, module) -> bool``, which is asked about
+            every convolution that is not a CoordConv yet.
+        with_r: Also give the layers the radius.
+        encoding: What they see instead of the plain coordinates; each layer gets a copy of its own.
+
+    Returns:
+        The model itself.
+
+    Raises:
+        ValueError: If a convolution is selected that can't be converted, or a pattern or the predicate selects none.
+            The model is then as it was.
+    """
+    selected = _select(model, where)
+    for module, name in selected.items():
+        if type(module) not in COORDCONV:
+            kind = f"{type(module).__module__}.{type(module).__qualname__}"
+            raise ValueError(f"{_quote(name)} is a {kind}, which can't be converted; {_convertible(model)}")
+        num_coordinates(len(module.kernel_size), with_r, encoding)  # refuse bad options before the first change
+    for module in selected:
+        module.__class__ = COORDCONV[type(module)]
+        assert isinstance(module, CoordConvNd)
+        module.add_coordinates(with_r=with_r, encoding=copy.deepcopy(encoding))
+    return model
+
+
+def coordconv_layers(model: nn.Module) -> dict[str, CoordConvNd]:
+    """Return the CoordConv layers of a model by name, in the order of ``model.named_modules()``."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, CoordConvNd)}
+
+
+def from_coordconv(model: ModuleT, *, discard: bool = False) -> ModuleT:
+    """Convert all CoordConv layers of a model back to plain convolutions, in place.
+
+    With coordinate weights of zero the outputs stay bit for bit what they were. To keep what non-zero coordinate
+    weights have learnt, see :func:`fold_coordconv`.
+
+    Args:
+        model: Any module; also a single layer.
+        discard: Drop coordinate weights that are not zero, and with them what they contributed.
+
+    Returns:
+        The model itself.
+
+    Raises:
+        ValueError: If the model has no CoordConv layer, or one of a class of its own, or one whose coordinate
+            weights are not zero and not to be discarded. The model is then as it was.
+    """
+    layers = coordconv_layers(model)
+    if not layers:
+        raise ValueError(f"{type(model).__name__} has no CoordConv layer to convert back")
+    for name, layer in layers.items():
+        if type(layer) not in PLAIN:
+            raise ValueError(f"{_quote(name)} is a {type(layer).__qualname__}, which can't be converted back")
+        if not discard and (layer.coord_weight.is_meta or torch.count_nonzero(layer.coord_weight)):
+            raise ValueError(
+                f"the coordinate weights of {_quote(name)} are not zero; pass discard=True to drop what they "
+                "contribute, or use fold_coordconv to keep it at a fixed size"
+            )
+    for layer in layers.values():
+        del layer.coord_weight, layer.with_r, layer.encoding
+        layer.__class__ = PLAIN[type(layer)]
+    return model
+
+
+def _select(model: nn.Module, where: Where) -> dict[_ConvNd, str]:
+    """Return the convolutions that ``where`` means, each once, with the first of the names that it was found under."""
+    convs = [(name, m) for name, m in model.named_modules(remove_duplicate=False) if isinstance(m, _ConvNd)]
+    todo = [(name, m) for name, m in convs if not isinstance(m, CoordConvNd)]
+    if where == "all":
+        chosen = todo
+    elif where == "first":
+        chosen = [(name, m) for name, m in convs[:1] if not isinstance(m, CoordConvNd)]
+    elif callable(where):
+        chosen = [(name, m) for name, m in todo if where(name, m)]
+    else:
+        chosen = []
+        for pattern in (where,) if isinstance(where, str) else where:
+            matched = [(name, m) for name, m in todo if fnmatchcase(name, pattern)]
+            if not matched:
+                raise _no_match(model, f"{pattern!r} matches")
+            chosen += matched
+    if not chosen:
+        raise _no_match(model, f"where={where!r} selects")
+    selected: dict[_ConvNd, str] = {}
+    for name, module in chosen:
+        selected.setdefault(module, name)
+    return selected
+
+
+def _no_match(model: nn.Module, what: str) -> ValueError:
+    message = f"{what} no convolution of {type(model).__name__} that is not a CoordConv yet; {_convertible(model)}"
+    already = list(coordconv_layers(model))
+    return ValueError(message + (f"; CoordConv already: {_enumerate(already)}" if already else ""))
+
+
+def _convertible(model: nn.Module) -> str:
+    names = [name for name, module in model.named_modules() if type(module) in COORDCONV]
+    return f"there are to convert: {_enumerate(names)}"
+
+
+def _enumerate(names: list[str], limit: int = 30) -> str:
+    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(map(_quote, names[:limit])) + rest if names else "none"
+
+
+def _quote(name: str) -> str:
+    return repr(name) if name else "the model itself"

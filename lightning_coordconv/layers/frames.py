@@ -1,0 +1,215 @@
+"""Tell a network where its input lies: a crop of a larger image, padded images of several sizes, or a map of metres.
+
+Without a frame a layer takes its own map for the whole image. Inside ``with coordinate_frame(...)`` every CoordConv
+layer, at every depth, computes the coordinates that it would see at the same place of the full image instead, so that
+tiles agree with the whole, and a random crop is trained at the position that it was cut from.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+Positions: TypeAlias = Tensor | Sequence[int] | Sequence[Sequence[int]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Frame:
+    """Where an input of ``crop`` cells lies in the full image; see :func:`coordinate_frame`.
+
+    Attributes:
+        origin: First cell of the crop, ``(F, n)``, F being 1 or the batch size.
+        size: Size of the full image, ``(F, n)``.
+        crop: Size of the input along each axis.
+        strides: The total strides that occur in the network, in ascending order; None for the powers of two.
+    """
+
+    origin: Tensor
+    size: Tensor
+    crop: tuple[int, ...]
+    strides: tuple[float, ...] | None
+
+    def place(self, sizes: Sequence[int], device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return where a map of the given sizes lies in the map that the full image would give.
+
+        Args:
+            sizes: Number of cells of the crop's map along each axis.
+            device: Where to compute.
+            dtype: The dtype to compute in.
+
+        Returns:
+            The position of its first cell, and the size of the full map, both ``(F, n)``.
+
+        Raises:
+            ValueError: If the map has another number of axes than the frame.
+        """
+        if len(sizes) != len(self.crop):
+            raise ValueError(
+                f"the coordinate frame has {len(self.crop)} axes (crop={self.crop}), but the layer has {len(sizes)}"
+            )
+        strides = [self._stride(crop, cells) for crop, cells in zip(self.crop, sizes, strict=True)]
+        stride = torch.tensor(strides, device=device, dtype=dtype)
+        # A net that pads keeps ceil(crop / stride) cells; one that doesn't loses as many more of them on the full
+        # image as on the crop.
+        kept = [cells + crop // -s for cells, crop, s in zip(sizes, self.crop, strides, strict=True)]
+        full = (self.size.to(device, dtype) / stride).ceil() + torch.tensor(kept, device=device, dtype=dtype)
+        return self.origin.to(device, dtype) / stride, full.clamp(min=1)
+
+    def _stride(self, crop: int, cells: int) -> float:
+        """Return the total stride at which a crop gives that many cells: the largest that would give no fewer.
+
+        Convolutions without padding leave fewer cells than ceil(crop / stride), and the rule holds until half of them
+        are lost. Up to an eighth may be gained by padding too much. One cell is taken for the coarsest map.
+        """
+
+        def gives(stride: float) -> bool:
+            return 8 * cells <= 9 * -(crop // -stride)
+
+        if self.strides is not None:
+            return max(filter(gives, self.strides), default=self.strides[0])
+        stride = 1.0
+        while not gives(stride):
+            stride /= 2
+        while stride < crop and gives(2 * stride):
+            stride *= 2
+        return stride
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Field:
+    """Coordinates given cell by cell at input resolution; see :func:`coordinate_field`."""
+
+    values: Tensor
+
+    def grid(self, num_axes: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+        """Return the coordinates as ``(F, n, *sizes)``.
+
+        Raises:
+            ValueError: If they are not one for each of the layer's axes.
+        """
+        if self.values.dim() - num_axes not in (1, 2) or self.values.shape[-num_axes - 1] != num_axes:
+            raise ValueError(
+                f"a layer with {num_axes} axes needs coordinates of shape (n, *sizes) or (B, n, *sizes) with "
+                f"n = {num_axes}, but the coordinate field has shape {tuple(self.values.shape)}"
+            )
+        values = self.values.to(device, dtype)
+        return values if values.dim() == num_axes + 2 else values[None]
+
+
+_ACTIVE: ContextVar[Frame | Field | None] = ContextVar("coordinate_frame", default=None)
+
+
+def active_frame() -> Frame | Field | None:
+    """Return what the innermost ``with`` block of this thread set, or None outside of any."""
+    return _ACTIVE.get()
+
+
+@contextlib.contextmanager
+def coordinate_frame(
+    origin: Positions,
+    size: Positions,
+    *,
+    crop: Sequence[int],
+    padded: bool = False,
+    strides: Sequence[float] | None = None,
+) -> Iterator[None]:
+    """Let every layer see the coordinates of a crop within its full image.
+
+    Tiles, random crops (per-sample origins), and images of several sizes padded into one canvas::
+
+        with coordinate_frame((top, left), image.shape[-2:], crop=tile.shape[-2:]):
+            out = net(tile)
+        with coordinate_frame(origins, sizes, crop=crops.shape[-2:]):  # origins, sizes: (B, 2)
+            out = net(crops)
+        with coordinate_frame((0, 0), sizes, crop=canvas.shape[-2:], padded=True):
+            out = net(canvas)
+
+    In a padded canvas each image has its own coordinates, whatever its batch mates; they run past +1 in the padding.
+
+    A layer finds its total stride s, axis by axis, from the size of its map: the largest power of two (or member of
+    ``strides``) with which a crop could leave that many cells. That is right for networks that pad, and for those that
+    don't while they keep more than half of the cells. Then its map of ``h`` cells begins at cell ``origin / s`` of a
+    full map of ``h + ceil(size / s) - ceil(crop / s)`` cells. This is exact where the origin, and ``size - crop``, are
+    multiples of s. Origins in between are legal and fall between cells; where a size is no multiple of the stride, the
+    full map is taken to round up, as convolutions that pad by half their kernel do.
+
+    Frames nest, and the innermost holds. They belong to the thread (or task) that sets them, and hold while the
+    network *runs*: with activation checkpointing, which runs it again during the backward pass, pass the same block
+    as ``context_fn`` to ``torch.utils.checkpoint.checkpoint``.
+
+    Args:
+        origin: Position of the crop's first cell in the full image: n numbers for the whole batch, or ``(B, n)``.
+        size: Size of the full image, likewise.
+        crop: Size of the network's input, n numbers.
+        padded: Allow the crop to reach beyond the image.
+        strides: The total strides that occur in the network, if they are not powers of two.
+
+    Raises:
+        ValueError: If the numbers of axes or of samples don't agree, a size or stride is not positive, or the crop is
+            not inside the image and ``padded`` does not allow it.
+    """
+    token = _ACTIVE.set(_make_frame(origin, size, tuple(crop), padded, strides))
+    try:
+        yield
+    finally:
+        _ACTIVE.reset(token)
+
+
+@contextlib.contextmanager
+def coordinate_field(values: Tensor) -> Iterator[None]:
+    """Let every layer see coordinates of your own: metres, degrees, anything that varies over the input.
+
+    Each layer sees them resampled to its own map, linearly, in the convention (``align_corners``) of its encoding.
+    They are not scaled; choose units in which they are about 1. The radius, if a layer has it, is theirs.
+
+    Args:
+        values: Floating-point, one coordinate an axis at input resolution: ``(n, *sizes)`` for the whole batch, or
+            ``(B, n, *sizes)``.
+
+    Raises:
+        TypeError: If the values are no floating-point tensor.
+    """
+    if not (isinstance(values, Tensor) and values.is_floating_point()):
+        kind = values.dtype if isinstance(values, Tensor) else type(values).__name__
+        raise TypeError(f"a coordinate field must be a floating-point tensor, but got {kind}")
+    token = _ACTIVE.set(Field(values))
+    try:
+        yield
+    finally:
+        _ACTIVE.reset(token)
+
+
+def _make_frame(
+    origin: Positions, size: Positions, crop: tuple[int, ...], padded: bool, strides: Sequence[float] | None
+) -> Frame:
+    n = len(crop)
+    rows = []
+    for name, value in (("origin", origin), ("size", size)):
+        row = value if isinstance(value, Tensor) else torch.tensor([list(v) if _is_row(v) else v for v in value])
+        if row.dim() not in (1, 2) or row.shape[-1] != n:
+            raise ValueError(f"{name} must have shape ({n},) or (B, {n}) for crop={crop}, but has {tuple(row.shape)}")
+        rows.append(row if row.dim() == 2 else row[None])
+    origins, full = rows
+    if 1 != origins.shape[0] != full.shape[0] != 1:
+        raise ValueError(f"origin is of {origins.shape[0]} samples, but size of {full.shape[0]}")
+    if n == 0 or min(crop) < 1:
+        raise ValueError(f"crop must be positive along every axis, but got {crop}")
+    if strides is not None and (len(strides) == 0 or min(strides) <= 0):
+        raise ValueError(f"strides must be positive and at least one, but got {tuple(strides)}")
+    if bool((full < 1).any()):
+        raise ValueError(f"size must be positive along every axis, but got {full.tolist()}")
+    ends = origins + origins.new_tensor(crop)
+    if not padded and bool(((origins < 0) | (ends > full)).any()):
+        raise ValueError(
+            f"a crop of {crop} at origin {origins.tolist()} is not inside an image of {full.tolist()}; if it is meant "
+            "to reach beyond, pass padded=True"
+        )
+    return Frame(origins, full, crop, None if strides is None else tuple(sorted(strides)))
+
+
+def _is_row(value: object) -> bool:
+    return isinstance(value, Sequence)

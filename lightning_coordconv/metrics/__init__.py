@@ -1,0 +1,11 @@
+"""Pure functions, and torchmetrics Metrics over them."""
+
+from lightning_coordconv.metrics.position import (
+    PaintedIoU,
+    PixelDistance,
+    PositionAccuracy,
+    painted_iou,
+    pixel_distance,
+)
+
+__all__ = ["PaintedIoU", "PixelDistance", "PositionAccuracy", "painted_iou", "pixel_distance"]

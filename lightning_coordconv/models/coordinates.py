@@ -1,0 +1,212 @@
+"""Networks of the coordinate tasks: painters map a position to a canvas, regressors a canvas to a position."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from lightning_coordconv.layers import CoordConv2d, CoordConvTranspose2d, Encoding
+from lightning_coordconv.models.initialisation import he_normal_
+
+
+class ConstantCoordinates(Encoding):
+    """Ones in place of coordinates: a control with the same weights that cannot know where it is."""
+
+    def num_channels(self, num_axes: int) -> int:
+        """Return n."""
+        return num_axes
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """Return ones of the grid's shape (F, n, *sizes)."""
+        return torch.ones_like(grid)
+
+
+class DoublingPainter(nn.Module):
+    """Layers that double the size of a map, from 1x1 to the canvas: what the paper's baseline and a control share.
+
+    For a canvas of 64 there are six layers, of 64m, 64m, 64m, 32m, 32m and 1 channels, with batch norm and ReLU after
+    all but the last.
+
+    Args:
+        double: builds the layer of given input and output channels that doubles the size.
+        mul: channel multiplier m.
+        canvas: height and width of the output in pixels.
+
+    Raises:
+        ValueError: for a canvas that is no power of two, or too small for the layers.
+    """
+
+    def __init__(self, double: Callable[[int, int], nn.Module], mul: int, canvas: int) -> None:
+        super().__init__()
+        depth = canvas.bit_length() - 1
+        if depth < 4 or canvas != 2**depth:
+            raise ValueError(f"canvas must be a power of two from 16 on, got {canvas}")
+        channels = [2] + [64 * mul] * (depth - 3) + [32 * mul] * 2 + [1]
+        self.layers = nn.Sequential()
+        for i in range(depth):
+            self.layers.append(double(channels[i], channels[i + 1]))
+            if i < depth - 1:
+                self.layers.extend([nn.BatchNorm2d(channels[i + 1]), nn.ReLU()])
+        he_normal_(self)
+
+    def forward(self, position: Tensor) -> Tensor:
+        """Map positions (B, 2) to logits (B, H, W)."""
+        return self.layers(position[:, :, None, None]).squeeze(1)
+
+
+class DeconvPainter(DoublingPainter):
+    """Transposed convolutions of stride 2: the paper's baseline (sections 4.1 and 4.3).
+
+    46,465 weights for ``filter_size=2, mul=1`` to 1,632,001 for ``filter_size=4, mul=3``.
+
+    Args:
+        filter_size: kernel size, at least the stride; the paper tries 2, 3 and 4.
+        mul: channel multiplier; the paper tries 1, 2 and 3.
+        canvas: height and width of the output in pixels, a power of two.
+        coordinates: make the layers CoordConvs; not in the paper, a control.
+
+    Raises:
+        ValueError: for a kernel smaller than the stride, or a canvas that is no power of two.
+    """
+
+    def __init__(self, filter_size: int = 2, mul: int = 2, canvas: int = 64, coordinates: bool = False) -> None:
+        if filter_size < 2:
+            raise ValueError(f"filter_size must be at least the stride, 2, got {filter_size}")
+        layer = CoordConvTranspose2d if coordinates else nn.ConvTranspose2d
+        # TensorFlow's "same" crops filter_size - 2 rows and columns off the full output, the smaller half in front.
+        front, odd = divmod(filter_size - 2, 2)
+        crop = nn.ZeroPad2d((0, -odd, 0, -odd))
+        super().__init__(
+            lambda i, o: nn.Sequential(layer(i, o, filter_size, stride=2, padding=front), crop), mul, canvas
+        )
+
+
+class UpsamplePainter(DoublingPainter):
+    """Nearest upsampling, then a convolution: a control from the authors' code, not in their paper.
+
+    103,585 weights for ``filter_size=3, mul=1``, or 108,211 with coordinates.
+
+    Args:
+        filter_size: kernel size.
+        mul: channel multiplier.
+        canvas: height and width of the output in pixels, a power of two.
+        coordinates: make the convolutions CoordConvs.
+
+    Raises:
+        ValueError: for a canvas that is no power of two.
+    """
+
+    def __init__(self, filter_size: int = 3, mul: int = 1, canvas: int = 64, coordinates: bool = False) -> None:
+        layer = CoordConv2d if coordinates else nn.Conv2d
+        super().__init__(
+            lambda i, o: nn.Sequential(nn.Upsample(scale_factor=2), layer(i, o, filter_size, padding="same")),
+            mul,
+            canvas,
+        )
+
+
+class SamePad2d(nn.ZeroPad2d):
+    """Zero padding of TensorFlow's "same" convolutions with a stride that divides the size: the smaller half in front.
+
+    Args:
+        kernel_size: of the convolution that follows.
+        stride: of the convolution that follows.
+    """
+
+    def __init__(self, kernel_size: int, stride: int) -> None:
+        total = max(kernel_size - stride, 0)
+        front, back = total // 2, total - total // 2
+        super().__init__((front, back, front, back))
+
+
+class CoordConvRegressor(nn.Sequential):
+    """The paper's regressor (section 4.2): five convolutions, no activation anywhere, a global max pool; 906 weights.
+
+    Fragile: the authors call it "finicky". See configs/README.md for how often it succeeds.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            CoordConv2d(1, 8, 1),
+            nn.Conv2d(8, 8, 1),
+            nn.Conv2d(8, 8, 1),
+            nn.Conv2d(8, 8, 3, padding=1),
+            nn.Conv2d(8, 2, 3, padding=1),
+            nn.AdaptiveMaxPool2d(1),
+            nn.Flatten(),
+        )
+        he_normal_(self)
+
+
+class PoolingRegressor(nn.Sequential):
+    """The paper's convolutional regressor for the uniform split: four 3x3 convolutions, pooling, two dense layers.
+
+    72,850 weights for ``mul=1``, 159,330 for ``mul=2``.
+
+    Args:
+        mul: channel multiplier.
+        canvas: height and width of the input in pixels, divisible by 8.
+
+    Raises:
+        ValueError: for a canvas that three poolings do not divide.
+    """
+
+    def __init__(self, mul: int = 1, canvas: int = 64) -> None:
+        if canvas % 8:
+            raise ValueError(f"canvas must be divisible by 8, got {canvas}")
+        width = 16 * mul
+        layers: list[nn.Module] = []
+        for channels in (1, width, width):
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        super().__init__(
+            *layers,
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(width * (canvas // 8) ** 2, 64),
+            nn.ReLU(),
+            nn.Linear(64, 2),
+        )
+        he_normal_(self)
+
+
+class StridedRegressor(nn.Sequential):
+    """The paper's convolutional regressor for the quadrant split: nine convolutions, five strided, no dense layer.
+
+    12,914 weights for ``mul=1``, 49,890 for ``mul=2``. The last ReLU stands before a global average.
+
+    Args:
+        mul: channel multiplier.
+    """
+
+    def __init__(self, mul: int = 1) -> None:
+        width = 16 * mul
+
+        def conv(channels: int, kernel_size: int, stride: int = 1) -> list[nn.Module]:
+            return [SamePad2d(kernel_size, stride), nn.Conv2d(channels, width, kernel_size, stride)]
+
+        super().__init__(
+            *conv(1, 5, 2),
+            nn.ReLU(),
+            *conv(width, 1),
+            nn.ReLU(),
+            nn.BatchNorm2d(width),
+            *conv(width, 3),
+            nn.ReLU(),
+            *conv(width, 3, 2),
+            nn.ReLU(),
+            *conv(width, 3, 2),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            *conv(width, 3, 2),
+            nn.ReLU(),
+            *conv(width, 1),
+            nn.ReLU(),
+            *conv(width, 3, 2),
+            nn.ReLU(),
+            nn.Conv2d(width, 2, 3, padding=1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        )
+        he_normal_(self)

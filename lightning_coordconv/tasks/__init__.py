@@ -1,0 +1,6 @@
+"""LightningModules: systems around an injected network."""
+
+from lightning_coordconv.tasks.base import BaseTask
+from lightning_coordconv.tasks.coordinates import CoordinateClassification, CoordinateRegression, CoordinateRendering
+
+__all__ = ["BaseTask", "CoordinateClassification", "CoordinateRegression", "CoordinateRendering"]

@@ -1,0 +1,107 @@
+"""What every task shares: an injected network, injected optimisation, metrics per stage, one step."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.core.mixins.hparams_mixin import _given_hyperparameters
+from torch import Tensor, nn
+from torchmetrics import MetricCollection
+
+Batch = Mapping[str, Tensor]
+Outputs = dict[str, Tensor]
+
+
+class BaseTask(LightningModule):
+    """A LightningModule around an injected network.
+
+    A subclass declares what it reads (``sample_keys``) and what it is judged by (``monitor``, ``mode``, ``ceiling``),
+    hands its metrics to ``super().__init__`` and implements :meth:`evaluate`.
+
+    Logged names are ``{stage}/loss`` and ``{stage}/{metric}`` for the stages ``train``, ``val`` and ``test``.
+
+    Args:
+        net: the network that is trained.
+        metrics: updated with (predictions, targets) by every step; cloned once per stage.
+        optimizer: builds the optimiser from parameter groups. Its ``weight_decay`` applies to convolution kernels
+            alone (parameters of more than two dimensions), as in the paper's reference implementation.
+        lr_scheduler: builds the learning rate schedule; none by default.
+        lr_scheduler_interval: whether the schedule moves once an ``"epoch"`` or once a ``"step"``.
+    """
+
+    sample_keys: ClassVar[frozenset[str]] = frozenset()
+    monitor: ClassVar[str] = "val/loss"
+    mode: ClassVar[Literal["min", "max"]] = "min"
+    ceiling: ClassVar[float | None] = None
+    """A value of ``monitor`` that needs no further training; ``None`` where there is none."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        metrics: MetricCollection,
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
+    ) -> None:
+        super().__init__()
+        # Under LightningCLI the hyperparameters are plain dicts that load_from_checkpoint can rebuild; in Python they
+        # would be the objects themselves, which a checkpoint loaded with weights_only=True must not hold.
+        from_cli = _given_hyperparameters.get() is not None
+        self.save_hyperparameters(ignore=["metrics"] if from_cli else ["metrics", "net", "optimizer", "lr_scheduler"])
+        self.net = net
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.lr_scheduler_interval = lr_scheduler_interval
+        self.train_metrics = metrics.clone(prefix="train/")
+        self.val_metrics = metrics.clone(prefix="val/")
+        self.test_metrics = metrics.clone(prefix="test/")
+
+    def forward(self, *args: Any) -> Any:
+        """Run the network alone."""
+        return self.net(*args)
+
+    def evaluate(self, batch: Batch) -> Outputs:
+        """Return the ``loss`` (a scalar), the ``preds`` and ``target`` that the metrics compare, and what else is made."""
+        raise NotImplementedError(f"{type(self).__name__} must implement evaluate(batch)")
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Outputs:
+        """Return the loss of a training batch."""
+        return self._step(batch, self.train_metrics, "train")
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Outputs:
+        """Update the validation metrics."""
+        return self._step(batch, self.val_metrics, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Outputs:
+        """Update the test metrics."""
+        return self._step(batch, self.test_metrics, "test")
+
+    def configure_optimizers(self) -> Any:
+        """Build the injected optimiser over two groups, kernels and the rest, and the injected schedule."""
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        kernels = [parameter for parameter in parameters if parameter.ndim > 2]
+        others = [parameter for parameter in parameters if parameter.ndim <= 2]
+        groups = [{"params": kernels}] if kernels else []
+        groups += [{"params": others, "weight_decay": 0.0}] if others else []
+        optimizer = self.optimizer(groups)
+        if self.lr_scheduler is None:
+            return optimizer
+        scheduler = {
+            "scheduler": self.lr_scheduler(optimizer),
+            "interval": self.lr_scheduler_interval,
+            "monitor": self.monitor,
+        }
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def _step(self, batch: Batch, metrics: MetricCollection, stage: str) -> Outputs:
+        outputs = self.evaluate(batch)
+        metrics.update(outputs["preds"], outputs["target"])
+        log = partial(
+            self.log_dict, on_step=False, on_epoch=True, add_dataloader_idx=False, batch_size=len(outputs["target"])
+        )
+        log({f"{stage}/loss": outputs["loss"]}, prog_bar=True, sync_dist=True)
+        log(metrics, prog_bar=stage == "val")
+        return outputs

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_coordconv.layers.encodings import Encoding, append_radius
+from lightning_coordconv.layers.frames import Field, active_frame
 
 
 def coordinate_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -30,6 +31,7 @@ def int_max(a: int, b: int) -> int:
 def coordinate_axes(
     sizes: Sequence[int],
     *,
+    place: tuple[Tensor, Tensor] | None = None,
     align_corners: bool = True,
     preserve_aspect: bool = False,
     device: torch.device | str | None = None,
@@ -39,24 +41,61 @@ def coordinate_axes(
 
     Args:
         sizes: Number of cells along each axis.
+        place: Where the map lies in a larger one, if it does: the position of its first cell in that one, and the
+            size of that one, each ``(F, n)`` (or ``(1, n)``), of the same device and dtype as the axes.
         align_corners: True: the first and last cell centres are at -1 and +1; False: their outer edges are.
         preserve_aspect: Divide every axis by the extent of the longest, so that only that one spans [-1, 1].
         device: Where to build them.
         dtype: ``torch.float32`` or wider.
 
     Returns:
-        One tensor of shape ``(size,)`` an axis, with values in [-1, 1].
+        One tensor of shape ``(size,)`` an axis, or ``(F, size)`` in a larger map, with values in [-1, 1] for cells
+        within it.
     """
     # arange, not linspace: linspace freezes the size under torch.export. The numerator is a whole number and so exact,
     # which makes the axis exactly antisymmetric and its ends exactly -1 and +1.
+    cells = [torch.arange(size, device=device, dtype=dtype) for size in sizes]
+    if place is not None:
+        first, full = torch.broadcast_tensors(*place)  # type: ignore[no-untyped-call]
+        extent = full - 1 if align_corners else full
+        extent = (extent.amax(dim=1, keepdim=True).expand_as(extent) if preserve_aspect else extent).clamp(min=1)
+        return [
+            (2 * (cell + first[:, k : k + 1]) - (full[:, k : k + 1] - 1)) / extent[:, k : k + 1]
+            for k, cell in enumerate(cells)
+        ]
     extents = [size - 1 if align_corners else size for size in sizes]
     if preserve_aspect:
         extents = [functools.reduce(int_max, extents)] * len(extents)
-    axes = []
-    for size, extent in zip(sizes, extents, strict=True):
-        numerator = 2 * torch.arange(size, device=device, dtype=dtype) - (size - 1)
-        axes.append(numerator / int_max(extent, 1))
-    return axes
+    return [
+        (2 * cell - (size - 1)) / int_max(extent, 1) for cell, size, extent in zip(cells, sizes, extents, strict=True)
+    ]
+
+
+def resample_grid(grid: Tensor, sizes: Sequence[int], *, align_corners: bool = True) -> Tensor:
+    """Sample a grid linearly at the cell centres of a map of another size.
+
+    Like ``torch.nn.functional.interpolate``, in any number of dimensions, except that a map of one cell samples the
+    middle, as in :func:`coordinate_axes`, and not the first corner.
+
+    Args:
+        grid: ``(F, n, *old_sizes)``.
+        sizes: Number of cells of the wanted map along each axis.
+        align_corners: Whether the first and last cell centres of both maps coincide, or their outer edges do.
+
+    Returns:
+        A tensor of shape ``(F, n, *sizes)``.
+    """
+    options = {"align_corners": align_corners, "device": grid.device, "dtype": coordinate_dtype(grid.dtype)}
+    for axis, (old, new) in enumerate(zip(grid.shape[2:], sizes, strict=True), start=2):
+        if old != new:
+            (scaled,) = coordinate_axes([new], **options)
+            position = ((scaled * (old - 1 if align_corners else old) + (old - 1)) / 2).clamp(0, old - 1)
+            low = position.floor()
+            weight = (position - low).view(-1, *(1,) * (grid.dim() - axis - 1)).to(grid.dtype)
+            low_cell = low.long()
+            high_cell = (low_cell + 1).clamp(max=old - 1)
+            grid = torch.lerp(grid.index_select(axis, low_cell), grid.index_select(axis, high_cell), weight)
+    return grid
 
 
 def coordinate_grid(axes: Sequence[Tensor]) -> Tensor:
@@ -110,18 +149,24 @@ def encoded_coordinates(
     Returns:
         A tensor of shape ``(F, d, *sizes)``, where F is 1 or the batch size.
     """
-    if encoding is None:
-        grid = coordinate_grid(coordinate_axes(sizes, device=device, dtype=dtype))
-        return append_radius(grid) if with_r else grid
-    axes = coordinate_axes(
-        sizes,
-        align_corners=encoding.align_corners,
-        preserve_aspect=encoding.preserve_aspect,
-        device=device,
-        dtype=dtype,
-    )
-    channels: Tensor = encoding(coordinate_grid(axes))
-    return channels
+    align_corners = encoding is None or encoding.align_corners
+    frame = active_frame()
+    if isinstance(frame, Field):
+        grid = resample_grid(frame.grid(len(sizes), device, dtype), sizes, align_corners=align_corners)
+    else:
+        axes = coordinate_axes(
+            sizes,
+            place=None if frame is None else frame.place(sizes, device, dtype),
+            align_corners=align_corners,
+            preserve_aspect=encoding is not None and encoding.preserve_aspect,
+            device=device,
+            dtype=dtype,
+        )
+        grid = coordinate_grid(axes)
+    if encoding is not None:
+        channels: Tensor = encoding(grid)
+        return channels
+    return append_radius(grid) if with_r else grid
 
 
 class AddCoords(nn.Module):
@@ -167,7 +212,9 @@ class AddCoords(nn.Module):
         sizes = x.shape[-self.num_axes :]
         coords = encoded_coordinates(sizes, self.with_r, self.encoding, x.device, coordinate_dtype(x.dtype)).to(x.dtype)
         if x.dim() == self.num_axes + 1:
+            check_samples(coords, 1)
             return torch.cat((x, coords[0]), dim=0)
+        check_samples(coords, x.shape[0])
         # cat keeps a memory format only if all of its inputs have it.
         coords = coords.expand(x.shape[0], -1, *sizes).contiguous(memory_format=memory_format(x))
         return torch.cat((x, coords), dim=1)
@@ -191,6 +238,16 @@ def check_input(x: Tensor, num_axes: int, name: str) -> None:
             f"{name} expects a batched input of {num_axes + 2} dimensions or an unbatched one of {num_axes + 1}, "
             f"but got shape {tuple(x.shape)}"
         )
+
+
+def check_samples(coords: Tensor, batch: int) -> None:
+    """Refuse coordinates of another number of samples than the batch has.
+
+    Raises:
+        ValueError: If they are neither one for all nor one for each.
+    """
+    if coords.shape[0] != 1 and coords.shape[0] != batch:
+        raise ValueError(f"the coordinate frame is of {coords.shape[0]} samples, but the input has {batch}")
 
 
 def memory_format(x: Tensor) -> torch.memory_format:

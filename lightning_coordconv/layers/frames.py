@@ -71,7 +71,7 @@ class Frame:
 
         if self.strides is not None:
             return max(filter(gives, self.strides), default=self.strides[0])
-        stride = 1.0
+        stride: float = 1
         while not gives(stride):
             stride /= 2
         while stride < crop and gives(2 * stride):
@@ -189,17 +189,26 @@ def _make_frame(
     n = len(crop)
     rows = []
     for name, value in (("origin", origin), ("size", size)):
-        row = value if isinstance(value, Tensor) else torch.tensor([list(v) if _is_row(v) else v for v in value])
+        row = value if isinstance(value, Tensor) else torch.tensor(value)
         if row.dim() not in (1, 2) or row.shape[-1] != n:
             raise ValueError(f"{name} must have shape ({n},) or (B, {n}) for crop={crop}, but has {tuple(row.shape)}")
         rows.append(row if row.dim() == 2 else row[None])
     origins, full = rows
     if 1 != origins.shape[0] != full.shape[0] != 1:
         raise ValueError(f"origin is of {origins.shape[0]} samples, but size of {full.shape[0]}")
-    if n == 0 or min(crop) < 1:
+    _check(origins, full, crop, padded, strides)
+    return Frame(origins, full, crop, None if strides is None else tuple(sorted(strides)))
+
+
+def _check(
+    origins: Tensor, full: Tensor, crop: tuple[int, ...], padded: bool, strides: Sequence[float] | None
+) -> None:
+    if len(crop) == 0 or min(crop) < 1:
         raise ValueError(f"crop must be positive along every axis, but got {crop}")
     if strides is not None and (len(strides) == 0 or min(strides) <= 0):
         raise ValueError(f"strides must be positive and at least one, but got {tuple(strides)}")
+    if torch.compiler.is_compiling():
+        return  # what follows depends on values, which a graph does not know
     if bool((full < 1).any()):
         raise ValueError(f"size must be positive along every axis, but got {full.tolist()}")
     ends = origins + origins.new_tensor(crop)
@@ -208,8 +217,3 @@ def _make_frame(
             f"a crop of {crop} at origin {origins.tolist()} is not inside an image of {full.tolist()}; if it is meant "
             "to reach beyond, pass padded=True"
         )
-    return Frame(origins, full, crop, None if strides is None else tuple(sorted(strides)))
-
-
-def _is_row(value: object) -> bool:
-    return isinstance(value, Sequence)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_coordconv.layers.coords import coordinate_dtype, encoded_coordinates
+from lightning_coordconv.layers.coords import check_samples, coordinate_dtype, encoded_coordinates
 
 if TYPE_CHECKING:
     from lightning_coordconv.layers.conv import CoordConvNd
@@ -75,4 +75,6 @@ def add_response(
         The sum, with the shape, dtype and memory format of ``out``.
     """
     response = coordinate_response(layer, sizes, output_padding).to(out.dtype)
-    return out + (response if out.dim() == response.dim() else response[0])
+    batched = out.dim() == response.dim()
+    check_samples(response, out.shape[0] if batched else 1)
+    return out + (response if batched else response[0])

@@ -1,0 +1,139 @@
+"""Deploy at a fixed size: a plain convolution plus one constant position bias for each CoordConv layer."""
+
+import copy
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from lightning_coordconv.layers.conv import (
+    CoordConv1d,
+    CoordConv2d,
+    CoordConv3d,
+    CoordConvNd,
+    CoordConvTranspose1d,
+    CoordConvTranspose2d,
+    CoordConvTranspose3d,
+)
+from lightning_coordconv.layers.convert import coordconv_layers
+from lightning_coordconv.layers.frames import active_frame
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+Sizes = tuple[int, ...]
+
+
+class FoldedConvNd(_ConvNd):
+    """What the folded layers share: the torch class, plus a stored response to the coordinates of one size.
+
+    A layer that the model applies at several sizes, as a detection head on every level of a pyramid, stores one
+    response for each. Made by :func:`fold_coordconv` only.
+    """
+
+    folded_sizes: list[tuple[Sizes, Sizes]]
+
+    def forward(self, input: Tensor, *args: Any) -> Tensor:
+        """Convolve, and add the position bias.
+
+        Args:
+            input: What the layer took before it was folded, of a size that it was folded for.
+            *args: As for the torch class.
+
+        Returns:
+            What the layer returned before it was folded, to rounding.
+
+        Raises:
+            ValueError: If the input has another size, or a coordinate frame is active.
+        """
+        if active_frame() is not None:
+            raise ValueError(f"{type(self).__name__} can't follow a coordinate frame: its coordinates are folded")
+        out: Tensor = super().forward(input, *args)
+        n = len(self.kernel_size)
+        sizes = (input.shape[-n:], out.shape[-n:])
+        for index, known in enumerate(self.folded_sizes):
+            if sizes == known:
+                bias = self._buffers[f"position_bias_{index}"]
+                assert bias is not None
+                # In place: nothing else holds the convolution's output, and its gradient does not need it.
+                return out.add_(bias if out.dim() == n + 2 else bias[0])
+        known_sizes = " or ".join("x".join(map(str, into)) for into, _ in self.folded_sizes)
+        raise ValueError(
+            f"{type(self).__name__} was folded for inputs of {known_sizes}, but got {'x'.join(map(str, sizes[0]))}; "
+            "fold the unfolded model again with example inputs of that size"
+        )
+
+
+class FoldedConv1d(FoldedConvNd, nn.Conv1d):
+    """An ``nn.Conv1d`` with a position bias; see :class:`FoldedConvNd`."""
+
+
+class FoldedConv2d(FoldedConvNd, nn.Conv2d):
+    """An ``nn.Conv2d`` with a position bias; see :class:`FoldedConvNd`."""
+
+
+class FoldedConv3d(FoldedConvNd, nn.Conv3d):
+    """An ``nn.Conv3d`` with a position bias; see :class:`FoldedConvNd`."""
+
+
+class FoldedConvTranspose1d(FoldedConvNd, nn.ConvTranspose1d):
+    """An ``nn.ConvTranspose1d`` with a position bias; see :class:`FoldedConvNd`."""
+
+
+class FoldedConvTranspose2d(FoldedConvNd, nn.ConvTranspose2d):
+    """An ``nn.ConvTranspose2d`` with a position bias; see :class:`FoldedConvNd`."""
+
+
+class FoldedConvTranspose3d(FoldedConvNd, nn.ConvTranspose3d):
+    """An ``nn.ConvTranspose3d`` with a position bias; see :class:`FoldedConvNd`."""
+
+
+FOLDED: dict[type[CoordConvNd], type[FoldedConvNd]] = {
+    CoordConv1d: FoldedConv1d,
+    CoordConv2d: FoldedConv2d,
+    CoordConv3d: FoldedConv3d,
+    CoordConvTranspose1d: FoldedConvTranspose1d,
+    CoordConvTranspose2d: FoldedConvTranspose2d,
+    CoordConvTranspose3d: FoldedConvTranspose3d,
+}
+
+
+def fold_coordconv(model: ModuleT, example_inputs: Tensor | tuple[Any, ...]) -> ModuleT:
+    """Return a copy of a model in which each CoordConv is a plain convolution plus a constant position bias.
+
+    For inference at the size (or sizes) of the example: outputs equal those of the model to rounding, at the price of
+    one addition in place, and the copy compiles and exports like any model. Batch size remains free.
+
+    The example runs through the copy once, in eval mode and without gradients. Layers that it does not reach (say, an
+    auxiliary head that only runs in training) stay CoordConv layers. Fold in the dtype, memory format and autocast
+    context of deployment: the position biases are stored in that of each layer's output.
+
+    Args:
+        model: Any module that contains CoordConv layers, or a single layer.
+        example_inputs: The positional arguments of the model, or its only one if that is a tensor.
+
+    Returns:
+        The folded copy, in the training or eval mode of the model, which is left as it is.
+
+    Raises:
+        ValueError: If the example reaches no CoordConv layer, or a layer of a class of its own, or if a coordinate
+            frame is active: folded coordinates are those of the whole input.
+    """
+    args = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    with torch.inference_mode(False), torch.no_grad():
+        folded = copy.deepcopy(model)
+        layers = coordconv_layers(folded)
+        modes = {module: module.training for module in folded.modules()}
+        responses: dict[CoordConvNd, dict[tuple[Sizes, Sizes], Tensor]] = {}
+        handles = [layer.register_forward_hook(_recorder(responses), with_kwargs=True) for layer in layers.values()]
+        try:
+            folded.eval()(*args)
+        finally:
+            for handle in handles:
+                handle.remove()
+        for module, mode in modes.items():
+            module.training = mode
+        if not responses:
+            raise ValueError(f"the example reaches none of the CoordConv layers of {type(model).__name__}: {list(layers)}")
+        for layer, biases in responses.items():
+            _fold(layer, biases)
+    return folded

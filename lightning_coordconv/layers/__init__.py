@@ -8,8 +8,11 @@ from lightning_coordconv.layers.conv import (
     CoordConvTranspose2d,
     CoordConvTranspose3d,
 )
+from lightning_coordconv.layers.convert import coordconv_layers, from_coordconv, to_coordconv
 from lightning_coordconv.layers.coords import AddCoords
 from lightning_coordconv.layers.encodings import Cartesian, Encoding, FourierFeatures, Polar
+from lightning_coordconv.layers.fold import fold_coordconv
+from lightning_coordconv.layers.frames import coordinate_field, coordinate_frame
 
 __all__ = [
     "AddCoords",
@@ -23,4 +26,10 @@ __all__ = [
     "Encoding",
     "FourierFeatures",
     "Polar",
+    "coordconv_layers",
+    "coordinate_field",
+    "coordinate_frame",
+    "fold_coordconv",
+    "from_coordconv",
+    "to_coordconv",
 ]

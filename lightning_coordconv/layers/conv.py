@@ -111,10 +111,11 @@ class CoordConvNd(_ConvNd):
             if weight.shape == self.weight.shape:
                 state_dict = state_dict | {prefix + "coord_weight": weight.new_zeros(self.coord_weight.shape)}
             elif list(weight.shape) == concat_shape and self.groups == 1:
-                own, coord = weight.split((self.weight.shape[axis], self.coord_weight.shape[axis]), dim=axis)
+                own = weight.narrow(axis, 0, self.in_channels)
+                coord = weight.narrow(axis, self.in_channels, self.coord_weight.shape[axis])
                 parts = {prefix + "weight": own.contiguous(), prefix + "coord_weight": coord.contiguous()}
                 state_dict = state_dict | parts
-        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         """Return what the torch class does, and ``with_r``."""

@@ -78,20 +78,19 @@ def resample_grid(grid: Tensor, sizes: Sequence[int], *, align_corners: bool = T
     middle, as in :func:`coordinate_axes`, and not the first corner.
 
     Args:
-        grid: ``(F, n, *old_sizes)``.
+        grid: ``(F, n, *old_sizes)``, float32 or float64.
         sizes: Number of cells of the wanted map along each axis.
         align_corners: Whether the first and last cell centres of both maps coincide, or their outer edges do.
 
     Returns:
         A tensor of shape ``(F, n, *sizes)``.
     """
-    options = {"align_corners": align_corners, "device": grid.device, "dtype": coordinate_dtype(grid.dtype)}
     for axis, (old, new) in enumerate(zip(grid.shape[2:], sizes, strict=True), start=2):
         if old != new:
-            (scaled,) = coordinate_axes([new], **options)
+            (scaled,) = coordinate_axes([new], align_corners=align_corners, device=grid.device, dtype=grid.dtype)
             position = ((scaled * (old - 1 if align_corners else old) + (old - 1)) / 2).clamp(0, old - 1)
             low = position.floor()
-            weight = (position - low).view(-1, *(1,) * (grid.dim() - axis - 1)).to(grid.dtype)
+            weight = (position - low).view(-1, *(1,) * (grid.dim() - axis - 1))
             low_cell = low.long()
             high_cell = (low_cell + 1).clamp(max=old - 1)
             grid = torch.lerp(grid.index_select(axis, low_cell), grid.index_select(axis, high_cell), weight)

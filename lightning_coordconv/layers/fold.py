@@ -18,6 +18,7 @@ from lightning_coordconv.layers.conv import (
 )
 from lightning_coordconv.layers.convert import coordconv_layers
 from lightning_coordconv.layers.frames import active_frame
+from lightning_coordconv.layers.response import coordinate_response
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 Sizes = tuple[int, ...]
@@ -28,9 +29,12 @@ class FoldedConvNd(_ConvNd):
 
     A layer that the model applies at several sizes, as a detection head on every level of a pyramid, stores one
     response for each. Made by :func:`fold_coordconv` only.
+
+    Attributes:
+        folded_sizes: Spatial sizes of input and output, by the name of the buffer that belongs to them.
     """
 
-    folded_sizes: list[tuple[Sizes, Sizes]]
+    folded_sizes: dict[str, tuple[Sizes, Sizes]]
 
     def forward(self, input: Tensor, *args: Any) -> Tensor:
         """Convolve, and add the position bias.
@@ -50,13 +54,12 @@ class FoldedConvNd(_ConvNd):
         out: Tensor = super().forward(input, *args)
         n = len(self.kernel_size)
         sizes = (input.shape[-n:], out.shape[-n:])
-        for index, known in enumerate(self.folded_sizes):
+        for name, known in self.folded_sizes.items():
             if sizes == known:
-                bias = self._buffers[f"position_bias_{index}"]
-                assert bias is not None
+                bias: Tensor = getattr(self, name)
                 # In place: nothing else holds the convolution's output, and its gradient does not need it.
                 return out.add_(bias if out.dim() == n + 2 else bias[0])
-        known_sizes = " or ".join("x".join(map(str, into)) for into, _ in self.folded_sizes)
+        known_sizes = " or ".join("x".join(map(str, into)) for into, _ in self.folded_sizes.values())
         raise ValueError(
             f"{type(self).__name__} was folded for inputs of {known_sizes}, but got {'x'.join(map(str, sizes[0]))}; "
             "fold the unfolded model again with example inputs of that size"
@@ -115,25 +118,64 @@ def fold_coordconv(model: ModuleT, example_inputs: Tensor | tuple[Any, ...]) -> 
         The folded copy, in the training or eval mode of the model, which is left as it is.
 
     Raises:
-        ValueError: If the example reaches no CoordConv layer, or a layer of a class of its own, or if a coordinate
-            frame is active: folded coordinates are those of the whole input.
+        ValueError: If the example reaches no CoordConv layer, or one of a class of its own, or if a layer runs inside
+            a coordinate frame: folded coordinates are those of the whole input.
     """
     args = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     with torch.inference_mode(False), torch.no_grad():
         folded = copy.deepcopy(model)
         layers = coordconv_layers(folded)
+        for name, layer in layers.items():
+            if type(layer) not in FOLDED:
+                raise ValueError(f"{name!r} is a {type(layer).__qualname__}, which can't be folded")
         modes = {module: module.training for module in folded.modules()}
         responses: dict[CoordConvNd, dict[tuple[Sizes, Sizes], Tensor]] = {}
-        handles = [layer.register_forward_hook(_recorder(responses), with_kwargs=True) for layer in layers.values()]
-        try:
-            folded.eval()(*args)
-        finally:
-            for handle in handles:
-                handle.remove()
+
+        def record(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> None:
+            assert isinstance(layer, CoordConvNd)
+            _record(layer, args[0] if args else kwargs["input"], out, responses.setdefault(layer, {}))
+
+        handles = [layer.register_forward_hook(record, with_kwargs=True) for layer in layers.values()]
+        folded.eval()(*args)
+        for handle in handles:
+            handle.remove()
         for module, mode in modes.items():
             module.training = mode
         if not responses:
-            raise ValueError(f"the example reaches none of the CoordConv layers of {type(model).__name__}: {list(layers)}")
+            raise ValueError(
+                f"the example reaches no CoordConv layer of {type(model).__name__}, which has {list(layers)}"
+            )
         for layer, biases in responses.items():
             _fold(layer, biases)
     return folded
+
+
+def _record(layer: CoordConvNd, x: Tensor, out: Tensor, biases: dict[tuple[Sizes, Sizes], Tensor]) -> None:
+    """Compute the response that a layer just added to its output, unless it is known already."""
+    if active_frame() is not None:
+        raise ValueError("a model can't be folded inside a coordinate frame: its coordinates would not be constant")
+    n = len(layer.kernel_size)
+    sizes = (tuple(x.shape[-n:]), tuple(out.shape[-n:]))
+    if sizes in biases:
+        return
+    stored = torch.empty_like(out[:1] if out.dim() == n + 2 else out[None])  # its dtype and memory format
+    biases[sizes] = stored.copy_(coordinate_response(layer, sizes[0], _output_padding(layer, *sizes)))
+
+
+def _output_padding(layer: CoordConvNd, into: Sizes, out: Sizes) -> list[int] | None:
+    """Return the output padding that made a transposed layer's output: ``output_size`` may have chosen it."""
+    if not layer.transposed or isinstance(layer.padding, str):
+        return None
+    geometry = zip(into, out, layer.stride, layer.padding, layer.dilation, layer.kernel_size, strict=True)
+    return [size - ((cells - 1) * s - 2 * p + d * (k - 1) + 1) for cells, size, s, p, d, k in geometry]
+
+
+def _fold(layer: CoordConvNd, biases: dict[tuple[Sizes, Sizes], Tensor]) -> None:
+    """Turn a layer into a plain convolution with position biases, in place."""
+    kind = FOLDED[type(layer)]
+    del layer.coord_weight, layer.with_r, layer.encoding
+    layer.__class__ = kind  # type: ignore[assignment]  # a class swap is the point
+    assert isinstance(layer, FoldedConvNd)
+    layer.folded_sizes = {f"position_bias_{index}": sizes for index, sizes in enumerate(biases)}
+    for name, bias in zip(layer.folded_sizes, biases.values(), strict=True):
+        layer.register_buffer(name, bias)

@@ -194,15 +194,14 @@ def _make_frame(
             raise ValueError(f"{name} must have shape ({n},) or (B, {n}) for crop={crop}, but has {tuple(row.shape)}")
         rows.append(row if row.dim() == 2 else row[None])
     origins, full = rows
+    origins = origins.to(full.device)
     if 1 != origins.shape[0] != full.shape[0] != 1:
         raise ValueError(f"origin is of {origins.shape[0]} samples, but size of {full.shape[0]}")
     _check(origins, full, crop, padded, strides)
     return Frame(origins, full, crop, None if strides is None else tuple(sorted(strides)))
 
 
-def _check(
-    origins: Tensor, full: Tensor, crop: tuple[int, ...], padded: bool, strides: Sequence[float] | None
-) -> None:
+def _check(origins: Tensor, full: Tensor, crop: tuple[int, ...], padded: bool, strides: Sequence[float] | None) -> None:
     if len(crop) == 0 or min(crop) < 1:
         raise ValueError(f"crop must be positive along every axis, but got {crop}")
     if strides is not None and (len(strides) == 0 or min(strides) <= 0):

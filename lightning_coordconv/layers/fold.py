@@ -36,12 +36,13 @@ class FoldedConvNd(_ConvNd):
 
     folded_sizes: dict[str, tuple[Sizes, Sizes]]
 
-    def forward(self, input: Tensor, *args: Any) -> Tensor:
+    def forward(self, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Convolve, and add the position bias.
 
         Args:
             input: What the layer took before it was folded, of a size that it was folded for.
             *args: As for the torch class.
+            **kwargs: As for the torch class.
 
         Returns:
             What the layer returned before it was folded, to rounding.
@@ -51,7 +52,7 @@ class FoldedConvNd(_ConvNd):
         """
         if active_frame() is not None:
             raise ValueError(f"{type(self).__name__} can't follow a coordinate frame: its coordinates are folded")
-        out: Tensor = super().forward(input, *args)
+        out: Tensor = super().forward(input, *args, **kwargs)
         n = len(self.kernel_size)
         sizes = (input.shape[-n:], out.shape[-n:])
         for name, known in self.folded_sizes.items():

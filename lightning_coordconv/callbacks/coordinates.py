@@ -89,7 +89,7 @@ def _positions(found: list[dict[str, Columns]]) -> Figure:
         for report in columns:
             correct = report["correct"].bool()
             for chosen, color in ((correct, "tab:green"), (~correct, "tab:red")):
-                axes.scatter(report["x"][chosen], report["y"][chosen], s=4, marker="s", color=color, linewidths=0)
+                axes.scatter(*(report[axis][chosen].numpy() for axis in "xy"), s=4, marker="s", color=color, linewidths=0)
             right, wrong = right + int(correct.sum()), wrong + int((~correct).sum())
         axes.set_title(f"{part}: {right} of {right + wrong} right")
         axes.set_aspect("equal")
@@ -105,7 +105,7 @@ def _pairs(pairs: list[Tensor], vmax: float | None = 1.0) -> Figure:
     rows = figure.subplots(2, len(pairs), squeeze=False)
     for row, name in enumerate(("target", "painted")):
         for axes, pair in zip(rows[row], pairs, strict=True):
-            axes.imshow(pair[row], cmap="gray", vmin=0, vmax=vmax)
+            axes.imshow(pair[row].numpy(), cmap="gray", vmin=0, vmax=vmax)
             axes.set_xticks([])
             axes.set_yticks([])
         rows[row, 0].set_ylabel(name)

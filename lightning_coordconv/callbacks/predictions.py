@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class PredictionTable(BasePredictionWriter):
-    """Write what ``predict_step`` returns, dicts of columns (B,), to ``predictions.csv`` beside the logs.
+    """Write what ``predict_step`` returns, dicts of columns (tensors (B,) or lists of B strings), to ``predictions.csv`` beside the logs.
 
     Under DDP the rows of all ranks go to one file, rank after rank.
     """
@@ -25,12 +25,12 @@ class PredictionTable(BasePredictionWriter):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        predictions: Sequence[Mapping[str, Tensor]],
+        predictions: Sequence[Mapping[str, Tensor | list[str]]],
         batch_indices: Sequence[Any],
     ) -> None:
         """Gather the columns and write them."""
-        columns = {key: torch.cat([batch[key] for batch in predictions]).tolist() for key in predictions[0]}
-        parts: list[dict[str, list[float]]] = [columns]
+        columns = {key: [value for batch in predictions for value in _column(batch[key])] for key in predictions[0]}
+        parts: list[dict[str, list[Any]]] = [columns]
         if trainer.world_size > 1:
             parts = [{}] * trainer.world_size
             torch.distributed.all_gather_object(parts, columns)
@@ -44,3 +44,7 @@ class PredictionTable(BasePredictionWriter):
             for part in parts:
                 writer.writerows(zip(*part.values(), strict=True))
         rank_zero_info(f"{sum(len(next(iter(part.values()))) for part in parts)} predictions in {path}")
+
+
+def _column(values: Tensor | list[str]) -> list[Any]:
+    return values.tolist() if isinstance(values, Tensor) else values

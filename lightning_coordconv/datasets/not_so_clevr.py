@@ -108,7 +108,7 @@ class NotSoClevr(Dataset[dict[str, Tensor]]):
         """Draw one sample: the square, with a cross at its location."""
         figure = Figure(figsize=(3, 3), layout="constrained")
         axes = figure.subplots()
-        axes.imshow(sample["image"][0], cmap="gray", vmin=0, vmax=1)
+        axes.imshow(sample["image"][0].numpy(), cmap="gray", vmin=0, vmax=1)
         x, y = sample["location"].tolist()
         axes.plot(x, y, "x", color="tab:red")
         axes.set_title(f"({x}, {y})")

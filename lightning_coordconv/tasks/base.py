@@ -79,14 +79,18 @@ class BaseTask(LightningModule):
         """Update the test metrics."""
         return self._step(batch, self.test_metrics, "test")
 
-    def configure_optimizers(self) -> Any:
-        """Build the injected optimiser over two groups, kernels and the rest, and the injected schedule."""
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return what the optimiser is built from: kernels, and the rest without weight decay."""
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
         kernels = [parameter for parameter in parameters if parameter.ndim > 2]
         others = [parameter for parameter in parameters if parameter.ndim <= 2]
-        groups = [{"params": kernels}] if kernels else []
+        groups: list[dict[str, Any]] = [{"params": kernels}] if kernels else []
         groups += [{"params": others, "weight_decay": 0.0}] if others else []
-        optimizer = self.optimizer(groups)
+        return groups
+
+    def configure_optimizers(self) -> Any:
+        """Build the injected optimiser over the parameter groups, and the injected schedule."""
+        optimizer = self.optimizer(self.parameter_groups())
         if self.lr_scheduler is None:
             return optimizer
         scheduler = {

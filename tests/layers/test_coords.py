@@ -1,0 +1,209 @@
+"""Axes, grids, encodings and the module that concatenates them."""
+
+import math
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given, settings
+
+from lightning_coordconv.layers import AddCoords, Cartesian, CoordConv2d, Encoding, FourierFeatures, Polar
+from lightning_coordconv.layers.coords import coordinate_axes, coordinate_dtype, coordinate_grid, resample_grid
+
+from .oracle import coordinates
+
+QUICK = settings(max_examples=60, deadline=None, derandomize=True)
+
+
+class TestAxes:
+    @QUICK
+    @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=3))
+    def test_grid_equals_the_definition(self, sizes):
+        grid = coordinate_grid(coordinate_axes(sizes, dtype=torch.float64))
+        torch.testing.assert_close(grid[0], coordinates(sizes), rtol=0, atol=1e-15)
+
+    @QUICK
+    @given(size=st.integers(2, 100_000))
+    def test_ends_are_exact_and_halves_mirror(self, size):
+        (axis,) = coordinate_axes([size])
+        assert (axis[0].item(), axis[-1].item()) == (-1, 1)
+        assert torch.equal(axis, -axis.flip(0))
+        assert (axis.diff() > 0).all()
+
+    def test_hand_written(self):
+        rows, columns = coordinate_axes((2, 5))
+        assert rows.tolist() == [-1, 1]
+        assert columns.tolist() == [-1, -0.5, 0, 0.5, 1]
+        assert [axis.tolist() for axis in coordinate_axes((1, 1))] == [[0], [0]]
+        rows, columns = coordinate_axes((2, 4), align_corners=False)
+        assert rows.tolist() == [-0.5, 0.5]
+        assert columns.tolist() == [-0.75, -0.25, 0.25, 0.75]
+        rows, columns = coordinate_axes((3, 5), preserve_aspect=True)
+        assert rows.tolist() == [-0.5, 0, 0.5]
+        assert columns.tolist() == [-1, -0.5, 0, 0.5, 1]
+        rows, columns = coordinate_axes((2, 4), preserve_aspect=True, align_corners=False)
+        assert rows.tolist() == [-0.25, 0.25]
+        assert columns.tolist() == [-0.75, -0.25, 0.25, 0.75]
+
+    def test_half_pixel_cells_keep_their_place_when_a_map_is_pooled(self):
+        (fine,), (coarse,) = coordinate_axes([12], align_corners=False), coordinate_axes([4], align_corners=False)
+        torch.testing.assert_close(fine.view(4, 3).mean(1), coarse)
+
+    @pytest.mark.parametrize("align_corners", [True, False])
+    @pytest.mark.parametrize("preserve_aspect", [True, False])
+    def test_place(self, align_corners, preserve_aspect):
+        """A window of a map has the coordinates of the map, bit for bit, and windows may differ."""
+        options = {"align_corners": align_corners, "preserve_aspect": preserve_aspect}
+        whole = coordinate_axes((7, 10), **options)
+        first = torch.tensor([[0.0, 4.0], [3.0, 6.0]])
+        axes = coordinate_axes((4, 4), place=(first, torch.tensor([[7.0, 10.0]])), **options)
+        for sample in range(2):
+            for k in range(2):
+                start = int(first[sample, k])
+                assert torch.equal(axes[k][sample], whole[k][start : start + 4])
+        assert coordinate_grid(axes).shape == (2, 2, 4, 4)
+
+    @pytest.mark.parametrize(
+        ("dtype", "expected"),
+        [
+            (torch.bfloat16, torch.float32),
+            (torch.float16, torch.float32),
+            (torch.float32, torch.float32),
+            (torch.float64, torch.float64),
+            (torch.complex64, torch.float32),
+            (torch.complex128, torch.float64),
+        ],
+    )
+    def test_dtype(self, dtype, expected):
+        assert coordinate_dtype(dtype) == expected
+
+    def test_resample_to_the_same_size_is_the_same_tensor(self):
+        grid = torch.randn(1, 2, 3, 4)
+        assert resample_grid(grid, (3, 4)) is grid
+
+
+class TestAddCoords:
+    @QUICK
+    @given(
+        sizes=st.lists(st.integers(1, 5), min_size=1, max_size=3),
+        with_r=st.booleans(),
+        batch=st.sampled_from([None, 2]),
+    )
+    def test_concatenates(self, sizes, with_r, batch):
+        n = len(sizes)
+        x = torch.randn(*(() if batch is None else (batch,)), 3, *sizes)
+        out = AddCoords(n, with_r=with_r)(x)
+        assert torch.equal(out.narrow(-n - 1, 0, 3), x)
+        wanted = coordinates(sizes, with_r).expand(*x.shape[: -n - 1], -1, *sizes)
+        torch.testing.assert_close(out.narrow(-n - 1, 3, n + with_r).double(), wanted, rtol=0, atol=1e-6)
+
+    def test_bfloat16_is_rounded_once(self):
+        out = AddCoords(1)(torch.zeros(1, 1, 1024, dtype=torch.bfloat16))
+        assert out.dtype == torch.bfloat16
+        assert torch.equal(out[0, 1], coordinate_axes([1024])[0].bfloat16())
+
+    @pytest.mark.parametrize(("n", "memory_format"), [(2, torch.channels_last), (3, torch.channels_last_3d)])
+    def test_channels_last_is_kept(self, n, memory_format):
+        x = torch.randn(2, 3, *(4,) * n)
+        assert AddCoords(n)(x.to(memory_format=memory_format)).is_contiguous(memory_format=memory_format)
+        assert AddCoords(n)(x).is_contiguous()
+
+    def test_gradient(self):
+        x = torch.randn(2, 3, 4, 4, requires_grad=True)
+        AddCoords()(x).sum().backward()
+        assert torch.equal(x.grad, torch.ones_like(x))
+
+    def test_errors(self):
+        with pytest.raises(ValueError, match="num_axes must be at least 1, but got 0"):
+            AddCoords(0)
+        with pytest.raises(TypeError, match=r"AddCoords expects a floating-point input, but got torch.int32"):
+            AddCoords()(torch.zeros(1, 1, 2, 2, dtype=torch.int32))
+        with pytest.raises(ValueError, match=r"AddCoords expects .* 4 dimensions .* of 3, but got shape \(2, 2\)"):
+            AddCoords()(torch.zeros(2, 2))
+
+    def test_repr(self):
+        assert repr(AddCoords(3, with_r=True)) == "AddCoords(num_axes=3, with_r=True)"
+        assert repr(AddCoords()) == "AddCoords(num_axes=2)"
+
+
+ENCODINGS = [
+    Cartesian(),
+    Cartesian(with_r=True, align_corners=False),
+    Polar(preserve_aspect=True),
+    FourierFeatures(3),
+    FourierFeatures(1, include_coordinates=False),
+]
+
+
+class TestEncodings:
+    @pytest.mark.parametrize("encoding", ENCODINGS, ids=repr)
+    @pytest.mark.parametrize("n", [1, 2, 3])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_shape_and_dtype(self, encoding, n, dtype):
+        grid = torch.rand(2, n, *(3, 4, 5)[:n], dtype=dtype) * 2 - 1
+        out = encoding(grid)
+        assert out.shape == (2, encoding.num_channels(n), *grid.shape[2:])
+        assert out.dtype == dtype
+        assert not list(encoding.state_dict())
+
+    def test_polar(self):
+        out = Polar()(coordinate_grid(coordinate_axes((3, 3))))[0]
+        half = math.sqrt(0.5)
+        torch.testing.assert_close(out[:, 0, 0], torch.tensor([math.sqrt(2), -half, -half]))
+        torch.testing.assert_close(out[:, 1, 2], torch.tensor([1.0, 0.0, 1.0]))
+        assert out[:, 1, 1].tolist() == [0, 0, 0]
+
+    def test_fourier(self):
+        out = FourierFeatures(2)(torch.tensor([[[0.25, -1.0]]]))[0]
+        expected = [[0.25, -1], [half := math.sqrt(0.5), 0], [1, 0], [half, -1], [0, 1]]
+        torch.testing.assert_close(out, torch.tensor(expected), rtol=0, atol=1e-6)
+        with pytest.raises(ValueError, match="num_frequencies must be at least 1, but got 0"):
+            FourierFeatures(0)
+
+    def test_reprs_show_what_differs(self):
+        assert [repr(encoding) for encoding in ENCODINGS[:4]] == [
+            "Cartesian()",
+            "Cartesian(with_r=True, align_corners=False)",
+            "Polar(preserve_aspect=True)",
+            "FourierFeatures(num_frequencies=3, include_coordinates=True)",
+        ]
+
+    def test_convention_reaches_the_layer(self):
+        layer = CoordConv2d(1, 2, 1, bias=False, encoding=Cartesian(align_corners=False, preserve_aspect=True))
+        with torch.no_grad():
+            layer.weight.zero_()
+            layer.coord_weight.copy_(torch.eye(2)[..., None, None])
+        out = layer(torch.zeros(1, 2, 4))
+        assert out[0, :, 0].tolist() == [-0.25, 0.25]
+        assert out[1, 0].tolist() == [-0.75, -0.25, 0.25, 0.75]
+
+    def test_one_of_your_own_may_learn(self):
+        class Warp(Encoding):
+            def __init__(self):
+                super().__init__()
+                self.scale = torch.nn.Parameter(torch.ones(()))
+
+            def num_channels(self, num_axes):
+                return 1
+
+            def forward(self, grid):
+                return (grid * self.scale).prod(dim=1, keepdim=True)
+
+        layer = CoordConv2d(1, 2, 3, encoding=Warp())
+        assert layer.coord_weight.shape == (2, 1, 3, 3)
+        layer(torch.zeros(2, 1, 5, 5)).square().sum().backward()
+        assert layer.encoding.scale.grad != 0
+        assert "encoding.scale" in layer.state_dict()
+
+    def test_unfinished(self):
+        with pytest.raises(NotImplementedError, match="Encoding must define num_channels"):
+            CoordConv2d(1, 1, 1, encoding=Encoding())
+        with pytest.raises(NotImplementedError, match="Encoding must define forward"):
+            Encoding()(torch.zeros(1, 2, 2, 2))
+
+        class Nothing(Encoding):
+            def num_channels(self, num_axes):
+                return 0
+
+        with pytest.raises(ValueError, match="makes 0 channels of 2 coordinates"):
+            CoordConv2d(1, 1, 1, encoding=Nothing())

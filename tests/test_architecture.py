@@ -1,0 +1,65 @@
+"""The arrows between the package's folders run one way."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import lightning_coordconv
+
+PACKAGE = Path(lightning_coordconv.__file__).parent
+MAY_IMPORT = {
+    "layers": {"layers"},
+    "models": {"models", "layers"},
+    "datasets": {"datasets"},
+    "datamodules": {"datamodules", "datasets"},
+    "metrics": {"metrics"},
+    "tasks": {"tasks", "metrics"},
+    "callbacks": {"callbacks"},
+}
+OPTIONAL = {"mlxtend", "onnx", "onnxruntime", "onnxscript", "timm"}
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_every_folder_has_its_rule():
+    folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_imports_follow_the_arrows(folder: str):
+    for path in (PACKAGE / folder).rglob("*.py"):
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[0] == "lightning_coordconv":
+                assert parts[1] in MAY_IMPORT[folder], f"{path.name} imports {name}"
+
+
+def test_layers_know_only_torch():
+    standard = {"math", "collections", "contextlib", "contextvars", "copy", "dataclasses", "fnmatch", "functools",
+                "itertools", "operator", "types", "typing", "typing_extensions", "warnings", "weakref", "abc", "__future__"}  # fmt: skip
+    for path in (PACKAGE / "layers").rglob("*.py"):
+        roots = {name.split(".")[0] for name in imports(path)}
+        assert roots <= standard | {"torch", "lightning_coordconv"}, path.name
+
+
+def test_optional_packages_are_not_imported_at_import_time():
+    for path in PACKAGE.rglob("*.py"):
+        top = ast.Module(ast.parse(path.read_text()).body, [])
+        roots = {
+            alias.name.split(".")[0] if isinstance(node, ast.Import) else (node.module or "").split(".")[0]
+            for node in top.body
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        }
+        assert not roots & OPTIONAL, path.name

@@ -13,6 +13,7 @@ from lightning_coordconv.layers.coords import AddCoords
 from lightning_coordconv.layers.encodings import Cartesian, Encoding, FourierFeatures, Polar
 from lightning_coordconv.layers.fold import fold_coordconv
 from lightning_coordconv.layers.frames import coordinate_field, coordinate_frame
+from lightning_coordconv.layers.tiled import TiledCoordConv2d
 
 __all__ = [
     "AddCoords",
@@ -26,6 +27,7 @@ __all__ = [
     "Encoding",
     "FourierFeatures",
     "Polar",
+    "TiledCoordConv2d",
     "coordconv_layers",
     "coordinate_field",
     "coordinate_frame",

@@ -20,7 +20,7 @@ def coordinate_dtype(dtype: torch.dtype) -> torch.dtype:
 
     In bfloat16 the coordinates of neighbouring cells collide from 256 cells on.
     """
-    return torch.promote_types(dtype, torch.float32).to_real()
+    return torch.float64 if dtype in (torch.float64, torch.complex128) else torch.float32
 
 
 def int_max(a: int, b: int) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from lightning_coordconv.cli import main
 
@@ -25,3 +26,14 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
         return tmp_path
 
     return run
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of noise images, ``{train,val}/{a,b}/{0,1}.png``."""
+    root = tmp_path_factory.mktemp("images")
+    for path in (root / split / name for split in ("train", "val") for name in "ab"):
+        path.mkdir(parents=True)
+        for i in range(2):
+            Image.effect_noise((40, 30), 60).save(path / f"{i}.png")
+    return root

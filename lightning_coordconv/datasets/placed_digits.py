@@ -59,7 +59,7 @@ class PlacedDigits(Dataset[dict[str, Tensor]]):
         self,
         split: Literal["train", "val", "test"],
         labels: Labels = "content",
-        grid: int = 3,
+        grid: int = 2,
         cell: int = 16,
         margin: int = 16,
         copies: int = 1,
@@ -110,7 +110,7 @@ class PlacedDigits(Dataset[dict[str, Tensor]]):
         """Draw one sample, with what is where and its class."""
         figure = Figure(figsize=(3, 3), layout="constrained")
         axes = figure.subplots()
-        axes.imshow(sample["image"][0], cmap="gray", vmin=0, vmax=1)
+        axes.imshow(sample["image"][0].numpy(), cmap="gray", vmin=0, vmax=1)
         axes.set_title(f"{sample['digit']} in cell {sample['cell']}: class {sample['label']}")
         return figure
 

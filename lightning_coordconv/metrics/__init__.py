@@ -1,5 +1,6 @@
 """Pure functions, and torchmetrics Metrics over them."""
 
+from lightning_coordconv.metrics.classification import TopKAccuracy, top_k_correct
 from lightning_coordconv.metrics.position import (
     PaintedIoU,
     PixelDistance,
@@ -8,4 +9,12 @@ from lightning_coordconv.metrics.position import (
     pixel_distance,
 )
 
-__all__ = ["PaintedIoU", "PixelDistance", "PositionAccuracy", "painted_iou", "pixel_distance"]
+__all__ = [
+    "PaintedIoU",
+    "PixelDistance",
+    "PositionAccuracy",
+    "TopKAccuracy",
+    "painted_iou",
+    "pixel_distance",
+    "top_k_correct",
+]

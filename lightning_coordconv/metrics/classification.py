@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from lightning_coordconv.metrics.position import MeanMetric
@@ -23,6 +22,7 @@ def top_k_correct(logits: Tensor, target: Tensor, k: int = 1) -> Tensor:
         ValueError: if k is not positive, or the shapes are not (B, C) and (B,).
 
     Example:
+        >>> import torch
         >>> logits = torch.tensor([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]])
         >>> top_k_correct(logits, torch.tensor([2, 2]), k=2)
         tensor([ True, False])
@@ -50,6 +50,7 @@ class TopKAccuracy(MeanMetric):
         ValueError: if k is not positive, or the shapes are not (B, C) and (B,).
 
     Example:
+        >>> import torch
         >>> metric = TopKAccuracy(k=2)
         >>> metric.update(torch.tensor([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]]), torch.tensor([2, 2]))
         >>> metric.compute()

@@ -1,6 +1,7 @@
 """LightningModules: systems around an injected network."""
 
 from lightning_coordconv.tasks.base import BaseTask
+from lightning_coordconv.tasks.classification import ImageClassification
 from lightning_coordconv.tasks.coordinates import CoordinateClassification, CoordinateRegression, CoordinateRendering
 
-__all__ = ["BaseTask", "CoordinateClassification", "CoordinateRegression", "CoordinateRendering"]
+__all__ = ["BaseTask", "CoordinateClassification", "CoordinateRegression", "CoordinateRendering", "ImageClassification"]

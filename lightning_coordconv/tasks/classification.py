@@ -32,6 +32,7 @@ class ImageClassification(BaseTask):
     sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "label"})
     monitor: ClassVar[str] = "val/top1"
     mode: ClassVar[Literal["min", "max"]] = "max"
+    ceiling: ClassVar[float | None] = 1.0
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
@@ -46,7 +47,7 @@ class RunSummary(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add a row to the curve."""
-        if trainer.training and self.summary:
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             self._clock(trainer)
             row = {"step": self.summary["steps"], "seconds": self.summary["seconds"]}
             self.summary["curve"].append(row | _numbers(trainer.callback_metrics, "val/"))

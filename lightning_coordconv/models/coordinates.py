@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from lightning_coordconv.layers import CoordConv2d, CoordConvTranspose2d, Encoding
+from lightning_coordconv.layers import CoordConv2d, CoordConvTranspose2d, Encoding, TiledCoordConv2d
 from lightning_coordconv.models.initialisation import he_normal_
 
 
@@ -105,8 +106,76 @@ class UpsamplePainter(DoublingPainter):
         )
 
 
-class SamePad2d(nn.ZeroPad2d):
-    """Zero padding of TensorFlow's "same" convolutions with a stride that divides the size: the smaller half in front.
+class CoordConvPainter(nn.Sequential):
+    """The paper's painter (section 4.1): the position tiled over the canvas, then 1x1 convolutions; 7,553 weights.
+
+    Layers of 32m, 32m, 64m, 64m and 1 channels, ReLU after all but the last; the first is a CoordConv. So it is one
+    small network of (x, y, i, j), evaluated at every pixel. The tiling is folded into the first layer.
+
+    Args:
+        mul: channel multiplier m.
+        canvas: height and width of the output in pixels.
+        coordinates: False puts constants in their place: a control that paints the same everywhere.
+    """
+
+    def __init__(self, mul: int = 1, canvas: int = 64, coordinates: bool = True) -> None:
+        encoding = None if coordinates else ConstantCoordinates()
+        super().__init__(
+            TiledCoordConv2d(2, 32 * mul, canvas, encoding=encoding),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(32 * mul, 32 * mul, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(32 * mul, 64 * mul, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(64 * mul, 64 * mul, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(64 * mul, 1, 1),
+        )
+        he_normal_(self)
+
+    def forward(self, position: Tensor) -> Tensor:
+        """Map positions (B, 2) to logits (B, H, W)."""
+        return super().forward(position).squeeze(1)
+
+
+class CoordConvRenderer(nn.Module):
+    """The paper's renderer (section 4.3): a painter of one pixel, a softmax over the canvas, then small convolutions.
+
+    The painter is :class:`CoordConvPainter`; the convolutions have 8m, 8m, 16m, 16m and 1 channels, ReLU after all but
+    the last. 11,850 weights for ``filter_size=3, mul=1``. Five 3x3 layers see 11 pixels, enough for a square of 9.
+
+    Args:
+        filter_size: kernel size of the convolutions; the paper's grid has 1, its example 3.
+        mul: channel multiplier m of the convolutions.
+        canvas: height and width of the output in pixels.
+        gain: factor between the softmax and the convolutions. The paper has none, that is 1; a map of probabilities
+            that starts at 1/4096 everywhere is faint.
+        coordinates: False puts constants in their place.
+    """
+
+    def __init__(
+        self, filter_size: int = 3, mul: int = 1, canvas: int = 64, gain: float = 1.0, coordinates: bool = True
+    ) -> None:
+        super().__init__()
+        self.gain = gain
+        self.locate = CoordConvPainter(canvas=canvas, coordinates=coordinates)
+        self.draw = nn.Sequential()
+        channels = [1, 8 * mul, 8 * mul, 16 * mul, 16 * mul, 1]
+        for i in range(5):
+            self.draw.append(nn.Conv2d(channels[i], channels[i + 1], filter_size, padding="same"))
+            if i < 4:
+                self.draw.append(nn.ReLU(inplace=True))
+        he_normal_(self.draw)
+
+    def forward(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Map positions (B, 2) to logits (B, H, W) of the image, and those of the pixel at its centre."""
+        centre = self.locate(position)
+        probability = centre.flatten(1).softmax(1).view_as(centre)
+        return self.draw(self.gain * probability[:, None]).squeeze(1), centre
+
+
+class SamePad2d(nn.Module):
+    """Zero padding of TensorFlow's "same" convolutions: as little as keeps ceil(size / stride), the less in front.
 
     Args:
         kernel_size: of the convolution that follows.
@@ -114,9 +183,17 @@ class SamePad2d(nn.ZeroPad2d):
     """
 
     def __init__(self, kernel_size: int, stride: int) -> None:
-        total = max(kernel_size - stride, 0)
-        front, back = total // 2, total - total // 2
-        super().__init__((front, back, front, back))
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.stride = stride
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Pad images (B, C, H, W)."""
+        padding: list[int] = []
+        for size in reversed(image.shape[-2:]):
+            total = max((-(-size // self.stride) - 1) * self.stride + self.kernel_size - size, 0)
+            padding += [total // 2, total - total // 2]
+        return F.pad(image, padding)
 
 
 class CoordConvRegressor(nn.Sequential):

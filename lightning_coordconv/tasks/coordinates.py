@@ -150,13 +150,19 @@ class CoordinateRendering(CoordinateTask):
     half, averaged over images (higher is better).
 
     Args:
-        net: maps positions (B, 2) to logits (B, H, W).
+        net: maps positions (B, 2) to logits (B, H, W), or to a pair of them: those of the image, and those of the pixel
+            at the centre of the square.
+        centre_weight: weight of the cross-entropy of the centre beside that of the image, for a net that tells it; the
+            option ``-interm softmax`` of the authors' code, which they leave out by default.
         optimizer: see :class:`~lightning_coordconv.tasks.BaseTask` for this and the following.
         lr_scheduler: builds the learning rate schedule.
         lr_scheduler_interval: ``"epoch"`` or ``"step"``.
+
+    Raises:
+        ValueError: for a negative ``centre_weight``, or a positive one with a net that does not tell the centre.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset({"position", "image", "location", "held_out"})
+    sample_keys: ClassVar[frozenset[str]] = frozenset({"position", "pixel", "image", "location", "held_out"})
     monitor: ClassVar[str] = "val/iou"
     mode: ClassVar[Literal["min", "max"]] = "max"
     ceiling: ClassVar[float | None] = 1.0
@@ -164,23 +170,27 @@ class CoordinateRendering(CoordinateTask):
     def __init__(
         self,
         net: nn.Module,
+        centre_weight: float = 0.0,
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
     ) -> None:
-        super().__init__(
-            net, MetricCollection({"iou": PaintedIoU()}), optimizer, lr_scheduler, lr_scheduler_interval
-        )
+        super().__init__(net, MetricCollection({"iou": PaintedIoU()}), optimizer, lr_scheduler, lr_scheduler_interval)
+        if centre_weight < 0:
+            raise ValueError(f"centre_weight must not be negative, got {centre_weight}")
+        self.centre_weight = centre_weight
 
     def evaluate(self, batch: Batch) -> Outputs:
         """Return ``loss``, and the painted and the true image ``preds`` and ``target`` (B, H, W) in [0, 1]."""
-        logits = self.net(batch["position"])
+        painted = self.net(batch["position"])
+        logits, centre = painted if isinstance(painted, tuple) else (painted, None)
         target = batch["image"].squeeze(1)
-        return {
-            "loss": F.binary_cross_entropy_with_logits(logits, target),
-            "preds": logits.detach().sigmoid(),
-            "target": target,
-        }
+        loss = F.binary_cross_entropy_with_logits(logits, target)
+        if self.centre_weight:
+            if centre is None:
+                raise ValueError(f"centre_weight={self.centre_weight} needs a net that tells the centre of the square")
+            loss = loss + self.centre_weight * F.cross_entropy(centre.flatten(1), batch["pixel"])
+        return {"loss": loss, "preds": logits.detach().sigmoid(), "target": target}
 
     def judge(self, outputs: Outputs) -> Outputs:
         """Return the columns (B,) ``iou`` and ``correct``: every pixel right."""

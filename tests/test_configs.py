@@ -1,0 +1,49 @@
+"""Every shipped config: fit a few steps, test, and come back from the checkpoint."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from lightning_coordconv.tasks import BaseTask
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+ALL = sorted(CONFIGS.rglob("*.yaml"))
+STEPS = ("--trainer.max_steps=2", "--trainer.limit_val_batches=1", "--trainer.limit_test_batches=1",
+         "--trainer.limit_predict_batches=1", "--trainer.check_val_every_n_epoch=null",
+         "--trainer.val_check_interval=1", "--trainer.enable_progress_bar=false",
+         "--trainer.num_sanity_val_steps=0", "--data.eval_batch_size=4")  # fmt: skip
+
+
+def name(path: Path) -> str:
+    return path.relative_to(CONFIGS).with_suffix("").as_posix()
+
+
+def extra(path: Path, request: pytest.FixtureRequest) -> list[str]:
+    """What a config needs from its user, a folder of images, and what makes these quick."""
+    if not path.stem.startswith("imagenet"):
+        return []
+    quick = ["--data.image_size", "32", "--data.num_workers", "0", "--model.net.init_args.num_classes", "2"]
+    return ["--data.root", request.getfixturevalue("image_folder"), *quick]
+
+
+@pytest.mark.parametrize("path", ALL, ids=name)
+def test_logs_go_where_the_config_says(path):
+    config = yaml.safe_load(path.read_text())
+    assert config["trainer"]["logger"]["init_args"] == {"save_dir": "logs", "name": name(path)}
+    assert path.read_text().startswith("# ")
+
+
+@pytest.mark.parametrize("path", ALL, ids=name)
+def test_config_runs(path, cli, capsys, request):
+    more = extra(path, request)
+    folder = cli("fit", "-c", path, *STEPS, *more) / "logs" / name(path)
+    assert "test/loss" in capsys.readouterr().out
+    assert (folder / "version_0" / "summary.json").is_file()
+    checkpoint = folder / "version_0" / "checkpoints" / "last.ckpt"
+    cli("test", "-c", path, *STEPS, *more, "--ckpt_path", checkpoint)
+    restored = BaseTask.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
+    saved = torch.load(checkpoint, weights_only=True)["state_dict"]
+    for key, value in restored.state_dict().items():
+        assert torch.equal(value, saved[key]), key

@@ -1,7 +1,7 @@
 """Deploy at a fixed size: a plain convolution plus one constant position bias for each CoordConv layer."""
 
 import copy
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +27,9 @@ Sizes = tuple[int, ...]
 class FoldedConvNd(_ConvNd):
     """What the folded layers share: the torch class, plus a stored response to the coordinates of one size.
 
-    A layer that the model applies at several sizes, as a detection head on every level of a pyramid, stores one
-    response for each. Made by :func:`fold_coordconv` only.
+    The stored tensor includes the bias of the layer, which has none of its own: one addition serves both. A layer
+    that the model applies at several sizes, as a detection head on every level of a pyramid, stores one response for
+    each. Made by :func:`fold_coordconv` only.
 
     Attributes:
         folded_sizes: Spatial sizes of input and output, by the name of the buffer that belongs to them.
@@ -57,7 +58,8 @@ class FoldedConvNd(_ConvNd):
         sizes = (input.shape[-n:], out.shape[-n:])
         for name, known in self.folded_sizes.items():
             if sizes == known:
-                bias: Tensor = getattr(self, name)
+                # Past Module.__getattr__, whose search is a measurable part of a small convolution.
+                bias = cast(Tensor, self._buffers[name])
                 # In place: nothing else holds the convolution's output, and its gradient does not need it.
                 return out.add_(bias if out.dim() == n + 2 else bias[0])
         known_sizes = " or ".join("x".join(map(str, into)) for into, _ in self.folded_sizes.values())
@@ -160,7 +162,10 @@ def _record(layer: CoordConvNd, x: Tensor, out: Tensor, biases: dict[tuple[Sizes
     if sizes in biases:
         return
     stored = torch.empty_like(out[:1] if out.dim() == n + 2 else out[None])  # its dtype and memory format
-    biases[sizes] = stored.copy_(coordinate_response(layer, sizes[0], _output_padding(layer, *sizes)))
+    response = coordinate_response(layer, sizes[0], _output_padding(layer, *sizes))
+    if layer.bias is not None:
+        response = response + layer.bias.view(-1, *(1,) * n)
+    biases[sizes] = stored.copy_(response)
 
 
 def _output_padding(layer: CoordConvNd, into: Sizes, out: Sizes) -> list[int] | None:
@@ -177,6 +182,7 @@ def _fold(layer: CoordConvNd, biases: dict[tuple[Sizes, Sizes], Tensor]) -> None
     del layer.coord_weight, layer.with_r, layer.encoding
     layer.__class__ = kind  # type: ignore[assignment]  # a class swap is the point
     assert isinstance(layer, FoldedConvNd)
+    layer.bias = None
     layer.folded_sizes = {f"position_bias_{index}": sizes for index, sizes in enumerate(biases)}
     for name, bias in zip(layer.folded_sizes, biases.values(), strict=True):
         layer.register_buffer(name, bias)

@@ -45,7 +45,7 @@ def test_every_layer(kind, unbatched):
     batch = torch.randn(2, 4, *SHAPES[n])
     torch.testing.assert_close(folded(batch), layer(batch))
     torch.testing.assert_close(folded(batch[0]), layer(batch[0]))
-    assert [name for name, _ in folded.named_parameters()] == ["weight", "bias"]
+    assert [name for name, _ in folded.named_parameters()] == ["weight"]
     assert [name for name, _ in folded.named_buffers()] == ["position_bias_0"]
     assert type(layer) is kind
 
@@ -163,7 +163,8 @@ def test_dtype_and_memory_format(dtype):
     assert folded.position_bias_0.dtype == dtype
     assert folded.position_bias_0.is_contiguous(memory_format=torch.channels_last)
     assert folded(x).is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(folded(x), layer(x))
+    tolerance = 2e-2 if dtype == torch.bfloat16 else 1e-6
+    torch.testing.assert_close(folded(x), layer(x), rtol=tolerance, atol=tolerance)
 
 
 def test_autocast():
@@ -171,7 +172,7 @@ def test_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         folded = fold_coordconv(layer, x)
         assert folded.position_bias_0.dtype == folded(x).dtype == torch.bfloat16
-        torch.testing.assert_close(folded(x), layer(x))
+        torch.testing.assert_close(folded(x), layer(x), rtol=2e-2, atol=2e-2)
     torch.testing.assert_close(fold_coordconv(layer, x)(x), layer(x))
 
 

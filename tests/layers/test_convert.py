@@ -175,7 +175,7 @@ def test_what_survives():
     assert added == ["0.coord_weight", "2.0.coord_weight", "3.coord_weight"]
     assert all(after[name].dtype == torch.float64 and after[name].requires_grad for name in added)
     optimizer.add_param_group({"params": [after[name] for name in added], "weight_decay": 0.0})
-    net(torch.randn(2, 3, 8, 8, dtype=torch.float64)).sum().backward()
+    net(torch.randn(2, 3, 8, 8, dtype=torch.float64)).square().sum().backward()
     assert calls == ["forward"]
     optimizer.step()
     assert all(after[name].count_nonzero() for name in added)

@@ -21,8 +21,10 @@ class ImageFolderDataModule(BaseDataModule):
 
     Training images are random crops of 8 to 100 % of the area, scaled to a square, and flipped with probability one
     half; others are scaled until the shorter side is 8/7 of the square's, and cropped to the middle. Both are
-    normalised by ImageNet's mean and standard deviation. Without a ``test`` folder (ImageNet's has no labels), ``val`` serves as test
-    split too; predictions are made for the test split. Source: torchvision, references/classification/presets.py.
+    normalised by ImageNet's mean and standard deviation. Source: torchvision, references/classification/presets.py.
+
+    Without a ``test`` folder (ImageNet's has no labels), ``val`` serves as the test split too. Predictions are made
+    for the test split.
 
     Args:
         root: the folder.

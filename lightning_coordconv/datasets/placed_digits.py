@@ -42,7 +42,8 @@ class PlacedDigits(Dataset[dict[str, Tensor]]):
         split: ``"train"``, ``"val"`` or ``"test"``: 3,500, 500 and 1,000 digits, no digit in two of them.
         labels: ``"content"``: the digit, wherever it is (10 classes). ``"position"``: the cell, whatever is in it
             (grid^2 classes). ``"mixed"``: (digit + cell) mod 10 (10 classes). Digits and cells are independent, so who
-            knows only the digit guesses right in 1 of min(grid^2, 10) cases, and who knows only the cell in 1 of 10.
+            knows only the cell guesses a mixed label right in 1 of 10 cases, and who knows only the digit in 1 of 4
+            (with the default grid).
         grid: cells in a row and in a column of the grid, at least 2.
         cell: height and width of a cell in pixels, at least 14.
         margin: pixels between the grid and the border of the canvas.

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from lightning_coordconv.callbacks import PredictionTable
 from lightning_coordconv.datamodules import ImageFolderDataModule, PlacedDigitsDataModule
 from lightning_coordconv.models.classification import PooledClassifier
 from lightning_coordconv.tasks import ImageClassification
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "classification"
 
 
 class Oracle(nn.Module):
@@ -109,3 +112,36 @@ def test_two_ranks_give_the_accuracy_of_one(tmp_path):
         results += quiet(tmp_path, **ranks).test(task, data, verbose=False)
     alone, together = results
     assert together == pytest.approx(alone, abs=1e-6)
+
+
+QUICK = ("--data.image_size=32", "--data.num_workers=0", "--trainer.enable_progress_bar=false")
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning")  # a prediction logs to a new version
+def test_imagenet_config_on_a_folder(cli, image_folder):
+    config = CONFIGS / "imagenet_coordconv.yaml"
+    arguments = ("-c", config, "--data.root", image_folder, *QUICK, "--model.net.init_args.num_classes=2",
+                 "--model.net.init_args.name=resnet18")  # fmt: skip
+    folder = cli("fit", *arguments, "--trainer.max_epochs=1")
+    checkpoint = next(folder.rglob("last.ckpt"))
+    task = ImageClassification.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
+    assert task.net.coordconv.with_r
+    cli("predict", *arguments, "--ckpt_path", checkpoint)
+    (table,) = folder.rglob("predictions.csv")
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert {row["path"] for row in rows} == {str(path) for path in (image_folder / "val").rglob("*.png")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data.root", "nowhere"], "there is no folder nowhere/train: expected nowhere/train/<class>/<image>"),
+        (["--model.net.init_args.name", "resnet9"], "got 'resnet9'"),
+    ],
+)
+def test_bad_input_on_the_command_line(cli, image_folder, capsys, arguments, message):
+    with pytest.raises(SystemExit):
+        cli("fit", "-c", CONFIGS / "imagenet_conv.yaml", "--data.root", image_folder, *QUICK, *arguments)
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error

@@ -48,7 +48,9 @@ class LabelledImages(Dataset[dict[str, Any]]):
         try:
             with Image.open(path) as file:
                 image = file.convert("RGB")
-        except OSError as error:
+        except (
+            Exception
+        ) as error:  # of damaged files Pillow also raises SyntaxError, ValueError, DecompressionBombError
             raise OSError(f"{path} cannot be read as an image: {error}; replace or remove it") from error
         return {"image": self.transform(image), "label": label, "path": path}
 

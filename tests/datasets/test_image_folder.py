@@ -65,3 +65,10 @@ def test_damaged_file(tmp_path, keep):
     file.write_bytes(file.read_bytes()[:keep])
     with pytest.raises(OSError, match=r"red/a\.png cannot be read as an image: .*; replace or remove it"):
         LabelledImages(tmp_path, TO_TENSOR)[0]
+
+
+def test_damage_that_pillow_calls_a_value_error(tmp_path):
+    (tmp_path / "red").mkdir()
+    (tmp_path / "red" / "a.ppm").write_bytes(b"P6 4 x 255 ")
+    with pytest.raises(OSError, match=r"red/a\.ppm cannot be read as an image: .*; replace or remove it"):
+        LabelledImages(tmp_path, TO_TENSOR)[0]

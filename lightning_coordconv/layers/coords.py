@@ -5,7 +5,6 @@ paper's (section 3, "a final linear scaling ... to make them fall in the range [
 last cell of each axis are at -1 and +1, whatever its length. An axis of one cell is at 0.
 """
 
-import functools
 from collections.abc import Sequence
 
 import torch
@@ -21,11 +20,6 @@ def coordinate_dtype(dtype: torch.dtype) -> torch.dtype:
     In bfloat16 the coordinates of neighbouring cells collide from 256 cells on.
     """
     return torch.float64 if dtype in (torch.float64, torch.complex128) else torch.float32
-
-
-def int_max(a: int, b: int) -> int:
-    """Return the larger of two sizes, also while they are symbols: max() would have the exporter fix their order."""
-    return torch.sym_max(a, b)  # type: ignore[return-value]
 
 
 def coordinate_axes(
@@ -63,12 +57,12 @@ def coordinate_axes(
             (2 * (cell + first[:, k : k + 1]) - (full[:, k : k + 1] - 1)) / extent[:, k : k + 1]
             for k, cell in enumerate(cells)
         ]
-    extents = [size - 1 if align_corners else size for size in sizes]
+    # The last cell is size - 1 as a tensor. A comparison of sizes themselves would be fixed by the exporter.
+    lasts = [cell[-1:] for cell in cells]
+    extents = lasts if align_corners else [last + 1 for last in lasts]
     if preserve_aspect:
-        extents = [functools.reduce(int_max, extents)] * len(extents)
-    return [
-        (2 * cell - (size - 1)) / int_max(extent, 1) for cell, size, extent in zip(cells, sizes, extents, strict=True)
-    ]
+        extents = [torch.cat(extents).amax(dim=0)] * len(extents)
+    return [(2 * cell - last) / extent.clamp(min=1) for cell, last, extent in zip(cells, lasts, extents, strict=True)]
 
 
 def resample_grid(grid: Tensor, sizes: Sequence[int], *, align_corners: bool = True) -> Tensor:

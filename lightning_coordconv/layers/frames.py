@@ -7,8 +7,8 @@ tiles agree with the whole, and a random crop is trained at the position that it
 
 import contextlib
 import dataclasses
+import threading
 from collections.abc import Iterator, Sequence
-from contextvars import ContextVar
 from typing import TypeAlias
 
 import torch
@@ -100,12 +100,23 @@ class Field:
         return values if values.dim() == num_axes + 2 else values[None]
 
 
-_ACTIVE: ContextVar[Frame | Field | None] = ContextVar("coordinate_frame", default=None)
+# Not a context variable: the compiler of torch 2.11 can't look into one. Nor a subclass with a default.
+_ACTIVE = threading.local()
 
 
 def active_frame() -> Frame | Field | None:
     """Return what the innermost ``with`` block of this thread set, or None outside of any."""
-    return _ACTIVE.get()
+    return getattr(_ACTIVE, "frame", None)
+
+
+@contextlib.contextmanager
+def _active(frame: Frame | Field) -> Iterator[None]:
+    outer = active_frame()
+    _ACTIVE.frame = frame
+    try:
+        yield
+    finally:
+        _ACTIVE.frame = outer
 
 
 @contextlib.contextmanager
@@ -137,7 +148,8 @@ def coordinate_frame(
     multiples of s. Origins in between are legal and fall between cells; where a size is no multiple of the stride, the
     full map is taken to round up, as convolutions that pad by half their kernel do.
 
-    Frames nest, and the innermost holds. They belong to the thread (or task) that sets them, and hold while the
+    What is no map of the whole input, as the features that a detector pools for each region, must run outside of the
+    block. Frames nest, and the innermost holds. They belong to the thread that sets them, and hold while the
     network *runs*: with activation checkpointing, which runs it again during the backward pass, pass the same block
     as ``context_fn`` to ``torch.utils.checkpoint.checkpoint``.
 
@@ -152,11 +164,8 @@ def coordinate_frame(
         ValueError: If the numbers of axes or of samples don't agree, a size or stride is not positive, or the crop is
             not inside the image and ``padded`` does not allow it.
     """
-    token = _ACTIVE.set(_make_frame(origin, size, tuple(crop), padded, strides))
-    try:
+    with _active(_make_frame(origin, size, tuple(crop), padded, strides)):
         yield
-    finally:
-        _ACTIVE.reset(token)
 
 
 @contextlib.contextmanager
@@ -176,11 +185,8 @@ def coordinate_field(values: Tensor) -> Iterator[None]:
     if not (isinstance(values, Tensor) and values.is_floating_point()):
         kind = values.dtype if isinstance(values, Tensor) else type(values).__name__
         raise TypeError(f"a coordinate field must be a floating-point tensor, but got {kind}")
-    token = _ACTIVE.set(Field(values))
-    try:
+    with _active(Field(values)):
         yield
-    finally:
-        _ACTIVE.reset(token)
 
 
 def _make_frame(

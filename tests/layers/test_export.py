@@ -14,6 +14,7 @@ import torchvision
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.export import Dim
+from torch.nn.utils import prune
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from lightning_coordconv.layers import (
@@ -68,22 +69,25 @@ SHAPES = [(2, 3, 8, 8), (2, 3, 12, 8), (3, 3, 16, 10), (5, 3, 6, 20)]
 
 
 class TestCompile:
-    def graphs(self, net, shapes, **options):
+    def recompilations(self, net, shapes, **options):
+        """How many graphs the further shapes cost after the first. Torch 2.11 at times makes the first one twice."""
         counter = CompileCounterWithBackend("aot_eager")
         compiled = torch.compile(net, fullgraph=True, backend=counter, **options)
+        counts = []
         for shape in shapes:
             x = torch.randn(shape)
             torch.testing.assert_close(compiled(x), net(x), **CLOSE)
-        return counter.frame_count
+            counts.append(counter.frame_count)
+        return counts[-1] - counts[0]
 
     @pytest.mark.parametrize("dynamic", [None, True])
     @pytest.mark.parametrize(
         "make", [Net, lambda: to_coordconv(plain_net(), "all", with_r=True)], ids=["net", "converted"]
     )
-    def test_no_more_graphs_than_plain(self, make, dynamic):
-        plain = self.graphs(plain_net(), SHAPES, dynamic=dynamic)
+    def test_no_more_recompilations_than_plain(self, make, dynamic):
+        plain = self.recompilations(plain_net(), SHAPES, dynamic=dynamic)
         torch._dynamo.reset()
-        assert self.graphs(make(), SHAPES, dynamic=dynamic) <= plain
+        assert self.recompilations(make(), SHAPES, dynamic=dynamic) <= plain
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_every_layer_with_gradients(self, kind):
@@ -191,6 +195,7 @@ def run_onnx(net, example, inputs, dynamic):
         torch.testing.assert_close(torch.from_numpy(out), net(x).detach(), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:.isinstance.treespec:FutureWarning")  # the exporter of torch 2.11, of itself
 class TestOnnx:
     @pytest.mark.parametrize("kind", [CoordConv1d, CoordConv2d, CoordConv3d, CoordConvTranspose2d])
     def test_every_layer_at_other_sizes(self, kind):
@@ -300,7 +305,7 @@ class TestFunc:
             torch.testing.assert_close(result, torch.func.functional_call(layer, {name: value}, (x,)), **CLOSE)
 
     # torch scripts its own rules for forward mode, and warns about it
-    @pytest.mark.filterwarnings("ignore:.torch.jit.script:FutureWarning")
+    @pytest.mark.filterwarnings("ignore:.torch.jit.script:FutureWarning", "ignore:.torch.jit.script:DeprecationWarning")
     def test_jvp_and_hessian(self):
         layer, x = CoordConv2d(2, 3, 3).double(), torch.randn(1, 2, 4, 4, dtype=torch.float64)
         params = {name: p.detach() for name, p in layer.named_parameters()}
@@ -310,7 +315,7 @@ class TestFunc:
             return torch.func.functional_call(layer, p, (x,))
 
         out, tangent = torch.func.jvp(run, (params,), (tangents,))
-        assert torch.equal(out, layer(x))
+        torch.testing.assert_close(out, layer(x))
         shifted = run({name: p + tangents[name] for name, p in params.items()})  # linear in its parameters
         torch.testing.assert_close(tangent, shifted - out)
         loss = lambda c: run({**params, "coord_weight": c}).square().sum()  # noqa: E731
@@ -399,7 +404,7 @@ class TestSurgery:
 
     def test_pruning(self):
         layer, x = CoordConv2d(3, 4, 3), torch.randn(1, 3, 5, 5)
-        nn.utils.prune.l1_unstructured(layer, "coord_weight", amount=1.0)
+        prune.l1_unstructured(layer, "coord_weight", amount=1.0)
         torch.testing.assert_close(layer(x), nn.Conv2d.forward(layer, x))
 
     def test_parametrization(self):

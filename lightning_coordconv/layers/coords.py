@@ -50,7 +50,7 @@ def coordinate_axes(
     # which makes the axis exactly antisymmetric and its ends exactly -1 and +1.
     cells = [torch.arange(size, device=device, dtype=dtype) for size in sizes]
     if place is not None:
-        first, full = torch.broadcast_tensors(*place)  # type: ignore[no-untyped-call]
+        first, full = torch.broadcast_tensors(*place)
         extent = full - 1 if align_corners else full
         extent = (extent.amax(dim=1, keepdim=True).expand_as(extent) if preserve_aspect else extent).clamp(min=1)
         return [

@@ -79,16 +79,77 @@ def ratios(pairs: list[tuple[str, str]], metric: str, slack: float) -> str:
     """Return a table of how much more the second experiment of each pair takes than the first."""
     lines = ["| against | weights | steps to plateau | seconds to plateau |", "|---|---:|---:|---:|"]
     for ours, theirs in pairs:
-        if not (runs_of(ours) and runs_of(theirs)):
-            continue
-        medians = [
-            [statistics.median(plateau(run, f"val/{metric}", max, slack)[key] for run in runs_of(name)) for key in KEYS]
-            for name in (ours, theirs)
-        ]
-        weights = runs_of(theirs)[0]["weights"] / runs_of(ours)[0]["weights"]
-        steps, seconds = (b / a for a, b in zip(*medians, strict=True))
-        lines.append(f"| `{theirs}` / `{ours}` | {weights:.0f}x | {steps:.0f}x | {seconds:.0f}x |")
+        if runs_of(ours) and runs_of(theirs):
+            ratio = [b / a for a, b in zip(cost(ours, metric, slack), cost(theirs, metric, slack), strict=True)]
+            lines.append(f"| `{theirs}` / `{ours}` | " + " | ".join(f"{value:.0f}x" for value in ratio) + " |")
     return "\n".join(lines)
 
 
-KEYS = ("step", "seconds")
+def cost(experiment: str, metric: str, slack: float) -> tuple[float, float, float]:
+    """Return the weights of an experiment, and the medians of its steps and seconds to its plateau."""
+    runs = runs_of(experiment)
+    rows = [plateau(run, f"val/{metric}", max, slack) for run in runs]
+    steps, seconds = (statistics.median(row[key] for row in rows) for key in ("step", "seconds"))
+    return runs[0]["weights"], steps, seconds
+
+
+def paper_regressor() -> str:
+    """Return how often the paper's regressor succeeds, as ``benchmarks.paper_regressor`` found."""
+    lines = [
+        "| partition | seeds | below 0.5 pixels after 100 epochs | ever below | held-out pixels, seed by seed |",
+        "|---|---:|---:|---:|---|",
+    ]
+    found = json.loads((RUNS.parent / "paper_regressor.json").read_text())
+    for partition in ("uniform", "quadrant"):
+        runs = [run for run in found if run["partition"] == partition]
+        solved = sum(run["test"] < 0.5 for run in runs)
+        ever = sum(run["first_below_half_a_pixel"] is not None for run in runs)
+        errors = ", ".join(f"{run['test']:.1f}" for run in runs)
+        lines.append(f"| {partition} | {len(runs)} | {solved} | {ever} | {errors} |")
+    return "\n".join(lines)
+
+
+def coordinates(task: str, *arms: str) -> list[str]:
+    """Return the experiments of a coordinate task, the two partitions side by side."""
+    return [f"coordinates/{task}_{partition}_{arm}" for arm in arms for partition in ("uniform", "quadrant")]
+
+
+def against_deconv(task: str) -> list[tuple[str, str]]:
+    """Return the pairs of a task whose cost is compared."""
+    return list(zip(coordinates(task, "coordconv"), coordinates(task, "deconv"), strict=True))
+
+
+CONTROLS = ("constants", "deconv_coordinates", "upsample", "upsample_coordinates")
+LABELS = ("content", "position", "mixed")
+TABLES: dict[str, Callable[[], str]] = {
+    "classification": lambda: table(
+        coordinates("classification", "coordconv", "coordconv_paper", "deconv"), "accuracy", 3, 0.01
+    ),
+    "controls": lambda: table(coordinates("classification", *CONTROLS), "accuracy", 3, 0.01),
+    "cost": lambda: ratios(against_deconv("classification"), "accuracy", 0.01),
+    "regression": lambda: table(coordinates("regression", "coordconv", "conv"), "distance", 3, 0.05, lower=True),
+    "paper regressor": paper_regressor,
+    "rendering": lambda: table(coordinates("rendering", "coordconv", "deconv"), "iou", 3, 0.01),
+    "rendering cost": lambda: ratios(against_deconv("rendering"), "iou", 0.01),
+}
+
+
+def main() -> None:
+    """Collect what is new, and write every table between its markers."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--collect", type=Path, metavar="LOGS", help="a folder of logs to take summaries from first")
+    arguments = parser.parse_args()
+    if arguments.collect:
+        collect(arguments.collect)
+    page = PAGE.read_text()
+    for name, make in TABLES.items():
+        begin, end = f"<!-- {name}: python -m benchmarks.results -->\n", f"<!-- end of {name} -->"
+        head, found, rest = page.partition(begin)
+        if not found or end not in rest:
+            raise SystemExit(f"{PAGE} lacks the markers {begin.strip()!r} and {end!r}")
+        page = f"{head}{begin}\n{make()}\n\n{end}{rest.partition(end)[2]}"
+    PAGE.write_text(page)
+
+
+if __name__ == "__main__":
+    main()

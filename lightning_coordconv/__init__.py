@@ -1,4 +1,4 @@
-"""Convolution that knows where it is: CoordConv layers, and the experiments they were made for, on PyTorch Lightning."""
+"""Convolution that knows where it is: CoordConv layers and the experiments they were made for, on PyTorch Lightning."""
 
 from lightning_coordconv.layers import (
     AddCoords,

@@ -2,15 +2,15 @@
 
 from typing import Any
 
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_coordconv import __version__
 from lightning_coordconv.callbacks import default_callbacks
-from lightning_coordconv.tasks.checkpoints import check_checkpoint
 from lightning_coordconv.datamodules import BaseDataModule
 from lightning_coordconv.tasks import BaseTask
+from lightning_coordconv.tasks.checkpoints import check_checkpoint
 
 
 class CoordConvCLI(LightningCLI):
@@ -47,7 +47,7 @@ class CoordConvCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Test the best weights, so that one command ends with its result."""
-        if not self.trainer.interrupted and not self.trainer.fast_dev_run:
+        if not self.trainer.interrupted:
             best = getattr(self.trainer.checkpoint_callback, "best_model_path", None)
             self.trainer.test(self.model, self.datamodule, ckpt_path=best or None, verbose=False, weights_only=True)
 

@@ -46,9 +46,12 @@ def test_bad_input(cli, tmp_path, capsys, arguments, message):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("command", [["-m", "lightning_coordconv"], ["-c", "from lightning_coordconv.cli import main; main()"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "command",
+    [[sys.executable, "-m", "lightning_coordconv"], [str(Path(sys.executable).parent / "lightning-coordconv")]],
+)
 def test_help(command):
-    result = subprocess.run([sys.executable, *command, "--help"], capture_output=True, text=True, check=True)
+    result = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
     for subcommand in ("fit", "validate", "test", "predict"):
         assert subcommand in result.stdout
     assert "convolutions that know where they are" in result.stdout

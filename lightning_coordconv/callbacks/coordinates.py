@@ -89,7 +89,9 @@ def _positions(found: list[dict[str, Columns]]) -> Figure:
         for report in columns:
             correct = report["correct"].bool()
             for chosen, color in ((correct, "tab:green"), (~correct, "tab:red")):
-                axes.scatter(*(report[axis][chosen].numpy() for axis in "xy"), s=4, marker="s", color=color, linewidths=0)
+                axes.scatter(
+                    *(report[axis][chosen].numpy() for axis in "xy"), s=4, marker="s", color=color, linewidths=0
+                )
             right, wrong = right + int(correct.sum()), wrong + int((~correct).sum())
         axes.set_title(f"{part}: {right} of {right + wrong} right")
         axes.set_aspect("equal")

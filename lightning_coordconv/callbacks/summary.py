@@ -15,7 +15,7 @@ from torch import Tensor
 class RunSummary(Callback):
     """Write ``summary.json`` beside the logs, and say at the end where everything is.
 
-    Its fields: ``experiment`` (the logger's name), ``seed``, ``weights`` (trainable numbers of the network), ``device``,
+    Its fields: ``experiment`` (the logger's name), ``seed``, ``weights`` (trainable numbers of the net), ``device``,
     ``threads`` and ``ranks``; ``steps`` and ``seconds`` of training, with the validations within it and without the
     interpreter's start; ``curve``, a row of step, seconds and metrics for each validation; and ``test``, the metrics of
     a test in the same process. Tables of results are made from these files.

@@ -1,6 +1,6 @@
 """The data layer that every domain shares: seeded splits, one batch size for any number of ranks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from pytorch_lightning import LightningDataModule
@@ -29,8 +29,8 @@ class BaseDataModule(LightningDataModule):
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset()
-    collate: ClassVar[Callable[[Any], Any] | None] = None
-    """How a batch is made of what the data set returns; ``None``: torch's default."""
+    whole_batches: ClassVar[bool] = False
+    """Whether the data sets' ``__getitems__`` returns a whole batch, so that there is nothing left to collate."""
 
     def __init__(
         self, batch_size: int = 16, eval_batch_size: int | None = None, num_workers: int = 0, seed: int = 0
@@ -87,6 +87,10 @@ class BaseDataModule(LightningDataModule):
             sampler=sampler(dataset, num_replicas=world_size, rank=rank, shuffle=training, seed=self.seed),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
-            collate_fn=type(self).collate,
+            collate_fn=_as_made if self.whole_batches else None,
             generator=Generator().manual_seed(self.seed),
         )
+
+
+def _as_made(batch: Any) -> Any:
+    return batch

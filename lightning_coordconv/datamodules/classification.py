@@ -89,10 +89,6 @@ class ImageFolderDataModule(BaseDataModule):
         return self.root / (split if split in ("train", "val") else "test" if has_test else "val")
 
 
-def _as_made(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    return batch
-
-
 class PlacedDigitsDataModule(BaseDataModule):
     """Handwritten digits in the cells of a grid; predictions are made for the test split.
 
@@ -110,7 +106,7 @@ class PlacedDigitsDataModule(BaseDataModule):
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "label", "digit", "cell", "top", "left"})
-    collate = staticmethod(_as_made)
+    whole_batches = True
 
     def __init__(
         self,

@@ -8,11 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_coordconv.datamodules.base import BaseDataModule, Split
-from lightning_coordconv.datasets.not_so_clevr import NotSoClevr, Partition
-
-
-def _as_made(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    return batch
+from lightning_coordconv.datasets.not_so_clevr import NotSoClevr
 
 
 class NotSoClevrDataModule(BaseDataModule):
@@ -34,10 +30,8 @@ class NotSoClevrDataModule(BaseDataModule):
         seed: seed of the uniform partition and of the order of the training samples.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset(
-        {"position", "location", "pixel", "onehot", "image", "held_out"}
-    )
-    collate = staticmethod(_as_made)
+    sample_keys: ClassVar[frozenset[str]] = frozenset({"position", "location", "pixel", "onehot", "image", "held_out"})
+    whole_batches = True
 
     def __init__(
         self,

@@ -28,7 +28,9 @@ def pixel_distance(preds: Tensor, target: Tensor, norm: Literal[1, 2] = 2) -> Te
     if norm not in (1, 2):
         raise ValueError(f"norm must be 1 or 2, got {norm}")
     if preds.shape != target.shape or preds.ndim != 2:
-        raise ValueError(f"expected two tensors of positions (B, n), got {tuple(preds.shape)} and {tuple(target.shape)}")
+        raise ValueError(
+            f"expected two tensors of positions (B, n), got {tuple(preds.shape)} and {tuple(target.shape)}"
+        )
     difference = preds.float() - target.float()
     return torch.linalg.vector_norm(difference, ord=norm, dim=1)
 

@@ -19,8 +19,8 @@ def check_checkpoint(path: str | Path | None, module: nn.Module) -> None:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is no checkpoint that ``torch.load(weights_only=True)`` accepts, or its weights belong to
-            another architecture.
+        ValueError: if the file is no checkpoint that ``torch.load(weights_only=True)`` accepts, or its weights belong
+            to another architecture.
     """
     if path is None or str(path).startswith(KEYWORDS):
         return

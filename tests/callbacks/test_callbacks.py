@@ -16,7 +16,8 @@ from lightning_coordconv.tasks import CoordinateClassification, CoordinateRegres
 
 CONFIG = Path(__file__).parents[2] / "configs" / "coordinates" / "classification_quadrant_deconv.yaml"
 SMALL = ("--data.canvas=16", "--data.size=3", "--model.net.init_args.canvas=16", "--model.net.init_args.mul=1",
-         "--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=1", "--trainer.enable_progress_bar=false")  # fmt: skip
+         "--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=1",
+         "--trainer.enable_progress_bar=false")  # fmt: skip
 
 
 def test_a_run_leaves_summary_figures_events_and_checkpoints(cli, capsys):

@@ -35,10 +35,7 @@ def test_ranks_share_the_batches_of_one_process(ranks):
 def test_evaluation_sees_each_sample_once_over_three_ranks(split):
     alone = sorted(position for batch in batches(split, eval_batch_size=6) for position in batch)
     shared = [
-        position
-        for rank in range(3)
-        for batch in batches(split, rank, 3, eval_batch_size=6)
-        for position in batch
+        position for rank in range(3) for batch in batches(split, rank, 3, eval_batch_size=6) for position in batch
     ]
     assert sorted(shared) == alone
     assert len(set(shared)) == len(shared)

@@ -1,0 +1,26 @@
+"""The shortcut by which the paper's regressor is trained over many seeds is the network itself."""
+
+import torch
+from torch.nn import functional as F
+
+from benchmarks.paper_regressor import shortcut, train
+from lightning_coordconv.datasets import NotSoClevr
+from lightning_coordconv.models.coordinates import CoordConvRegressor
+
+
+def test_shortcut_equals_the_network_and_its_gradients():
+    torch.manual_seed(0)
+    net = CoordConvRegressor()
+    batch = NotSoClevr("all").__getitems__(torch.randperm(3136)[:32].tolist())
+    target = batch["location"] / 64
+    gradients = []
+    for predicted in (net(batch["onehot"]), shortcut(net, batch["location"])):
+        gradients.append([predicted, *torch.autograd.grad(F.mse_loss(predicted, target), list(net.parameters()))])
+    for direct, short in zip(*gradients, strict=True):
+        torch.testing.assert_close(short, direct, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_reports_its_errors():
+    run = train("quadrant", seed=0, epochs=1)
+    assert (run["partition"], run["seed"]) == ("quadrant", 0)
+    assert run["test"] > 1

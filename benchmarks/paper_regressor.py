@@ -38,12 +38,12 @@ def shortcut(net: CoordConvRegressor, location: Tensor, canvas: int = 64) -> Ten
         Positions (B, 2), as the network itself would.
     """
     maps = nn.Sequential(*(layer for layer in net if isinstance(layer, nn.Conv2d)))
-    blank = torch.zeros(1, 1, canvas, canvas)
-    dot = blank.clone()
-    dot[..., canvas // 2, canvas // 2] = 1
-    background = maps(blank)[0].flatten(1)  # (2, canvas^2)
+    images = torch.zeros(2, 1, canvas, canvas)  # a blank one, and one with a dot in the middle
+    images[1, 0, canvas // 2, canvas // 2] = 1
+    blank, dotted = maps(images)
+    background = blank.flatten(1)  # (2, canvas^2)
     near = slice(canvas // 2 - REACH, canvas // 2 + REACH + 1)
-    response = (maps(dot) - maps(blank))[0, :, near, near].flatten(1)  # (2, 25)
+    response = (dotted - blank)[:, near, near].flatten(1)  # (2, 25)
 
     # the largest values of the background: one of 26 lies outside any 5x5
     value, place = background.topk(response.shape[1] + 1)

@@ -8,6 +8,12 @@ from lightning_coordconv.layers import (
     CoordConvTranspose1d,
     CoordConvTranspose2d,
     CoordConvTranspose3d,
+    coordconv_layers,
+    coordinate_field,
+    coordinate_frame,
+    fold_coordconv,
+    from_coordconv,
+    to_coordconv,
 )
 
 __version__ = "0.1.0"
@@ -20,4 +26,10 @@ __all__ = [
     "CoordConvTranspose1d",
     "CoordConvTranspose2d",
     "CoordConvTranspose3d",
+    "coordconv_layers",
+    "coordinate_field",
+    "coordinate_frame",
+    "fold_coordconv",
+    "from_coordconv",
+    "to_coordconv",
 ]

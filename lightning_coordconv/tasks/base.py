@@ -64,7 +64,7 @@ class BaseTask(LightningModule):
         return self.net(*args)
 
     def evaluate(self, batch: Batch) -> Outputs:
-        """Return the ``loss`` (a scalar), ``preds`` and ``target``, which the metrics compare, and what else is made."""
+        """Return the ``loss`` (a scalar), the ``preds`` and ``target`` of the metrics, and what else is made."""
         raise NotImplementedError(f"{type(self).__name__} must implement evaluate(batch)")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Outputs:

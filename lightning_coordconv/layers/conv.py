@@ -17,7 +17,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from lightning_coordconv.layers.coords import check_input, num_coordinates
 from lightning_coordconv.layers.encodings import Encoding
-from lightning_coordconv.layers.response import add_response
+from lightning_coordconv.layers.response import add_response, shares_bias_gradient
 
 PaddingMode: TypeAlias = Literal["zeros", "reflect", "replicate", "circular"]
 Device: TypeAlias = torch.device | str | int | None
@@ -94,7 +94,11 @@ class CoordConvNd(_ConvNd):
         """
         n = len(self.kernel_size)
         check_input(input, n, type(self).__name__)
-        return add_response(super().forward(input), self, input.shape[-n:])
+        sizes = input.shape[-n:]
+        if self.bias is not None and shares_bias_gradient(self, input):
+            out = self._conv_forward(input, self.weight, self.bias.detach())
+            return add_response(out, self, sizes, bias=self.bias)
+        return add_response(super().forward(input), self, sizes)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Load this layer's parameters, also from two other kinds of checkpoint, with ``strict=True``.

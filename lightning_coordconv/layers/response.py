@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from lightning_coordconv.layers.coords import check_samples, coordinate_dtype, encoded_coordinates
+from lightning_coordconv.layers.coords import check_samples, coordinate_dtype, encoded_coordinates, memory_format
+from lightning_coordconv.layers.frames import active_frame
+from lightning_coordconv.layers.separable import Geometry, separable_response
 
 if TYPE_CHECKING:
     from lightning_coordconv.layers.conv import CoordConvNd
@@ -17,9 +21,58 @@ if TYPE_CHECKING:
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
+# The last response of each layer, after its key and the weights that it was computed from. Apart from the layer, so
+# that it is in no copy and no checkpoint.
+_KEPT: WeakKeyDictionary[CoordConvNd, tuple[object, Tensor, Tensor]] = WeakKeyDictionary()
+
+
+def add_response(
+    out: Tensor,
+    layer: CoordConvNd,
+    sizes: Sequence[int],
+    output_padding: Sequence[int] | None = None,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """Add the coordinates' part to the output of the plain convolution, which is used up.
+
+    Args:
+        out: ``(B, out_channels, *output_sizes)`` or, unbatched, ``(out_channels, *output_sizes)``: what the plain
+            convolution made of a map of the given sizes.
+        layer: The layer whose coordinate weights, geometry and encoding to use.
+        sizes: Number of cells of the input along each axis.
+        output_padding: For transposed layers, instead of the layer's own.
+        bias: The layer's bias, where ``out`` has it detached; see :func:`shares_bias_gradient`.
+
+    Returns:
+        The sum, with the shape, dtype and memory format of ``out``.
+    """
+    ordinary = is_ordinary(out)
+    if not ordinary:
+        response = coordinate_response(layer, sizes, output_padding, bias).to(out.dtype)
+    elif torch.is_grad_enabled() and layer.coord_weight.requires_grad:
+        response = _like(coordinate_response(layer, sizes, output_padding, bias), out)
+    else:
+        response = _kept_response(out, layer, sizes, output_padding)
+    batched = out.dim() == len(sizes) + 2
+    check_samples(response, out.shape[0] if batched else 1)
+    response = response if batched else response[0]
+    # In place where we may: nothing else holds the convolution's output, and its gradient does not need it.
+    return out.add_(response) if ordinary else out + response
+
+
+def shares_bias_gradient(layer: CoordConvNd, x: Tensor) -> bool:
+    """Return whether one pass over the output's gradient can serve the bias along with the coordinate weights.
+
+    The coordinate weights need that gradient summed over the batch, and the bias needs the sum of just that. Then the
+    convolution is given its bias detached, and :func:`add_response` the bias itself.
+    """
+    bias = layer.bias
+    learn = bias is not None and bias.requires_grad and layer.coord_weight.requires_grad
+    return learn and torch.is_grad_enabled() and is_ordinary(x)
+
 
 def coordinate_response(
-    layer: CoordConvNd, sizes: Sequence[int], output_padding: Sequence[int] | None = None
+    layer: CoordConvNd, sizes: Sequence[int], output_padding: Sequence[int] | None = None, bias: Tensor | None = None
 ) -> Tensor:
     """Convolve the coordinates of a map with a layer's coordinate weights.
 
@@ -29,25 +82,84 @@ def coordinate_response(
         layer: The layer whose coordinate weights, geometry and encoding to use.
         sizes: Number of cells of the input along each axis.
         output_padding: For transposed layers, instead of the layer's own.
+        bias: A bias that adds nothing to the response, but is to have the gradient of one that does.
 
     Returns:
         A tensor of shape ``(F, out_channels, *output_sizes)``, where F is 1 or the batch size.
     """
     weight = layer.coord_weight
+    plain = layer.encoding is None and not layer.with_r and active_frame() is None and is_ordinary(weight)
     weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
-    coords = encoded_coordinates(sizes, layer.with_r, layer.encoding, weight.device, coordinate_dtype(weight.dtype))
-    coords = coords.to(weight.dtype)
-    n = len(sizes)
-    device_type = coords.device.type
-    if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
-        with torch.autocast(device_type, enabled=False):
-            return _convolve(layer, coords, weight, n, output_padding)
-    return _convolve(layer, coords, weight, n, output_padding)
+    with _without_autocast(weight.device.type):
+        if plain:
+            geometry = _geometry(layer, sizes, output_padding, weight)
+            response = separable_response(weight.transpose(0, 1) if layer.transposed else weight, geometry)
+        else:
+            dtype = coordinate_dtype(weight.dtype)
+            coords = encoded_coordinates(sizes, layer.with_r, layer.encoding, weight.device, dtype)
+            response = _convolve(layer, coords.to(weight.dtype), weight, output_padding)
+        if bias is not None:
+            response = response + (bias - bias.detach()).view(-1, *[1] * len(sizes))
+        return response
 
 
-def _convolve(
-    layer: CoordConvNd, coords: Tensor, weight: Tensor, n: int, output_padding: Sequence[int] | None
+def is_ordinary(tensor: Tensor) -> bool:
+    """Return whether this is eager computing on real values, which may go in place and be kept for the next call.
+
+    Graphs that are compiled or exported do better with the composition, function transforms allow nothing else, and
+    tensors of other kinds (fake, traced, distributed) must not be mixed with tensors kept from earlier.
+    """
+    return not (
+        torch.compiler.is_compiling()
+        or type(tensor) not in (Tensor, nn.Parameter)
+        or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        or torch._C._are_functorch_transforms_active()  # what torch.autograd.Function.apply asks
+    )
+
+
+def _kept_response(
+    out: Tensor, layer: CoordConvNd, sizes: Sequence[int], output_padding: Sequence[int] | None
 ) -> Tensor:
+    """Return the response without gradient, in the dtype and memory format of ``out``, and keep it for the next call.
+
+    Weights are compared by value: an in-place change through ``.data``, as target networks and moving averages make
+    them, leaves no other mark. Only on the CPU, since elsewhere a comparison would wait for the device.
+    """
+    weight = layer.coord_weight
+    if weight.device.type != "cpu" or layer.encoding is not None or active_frame() is not None:
+        return _like(coordinate_response(layer, sizes, output_padding), out)
+    key = (_geometry(layer, sizes, output_padding, weight), layer.with_r, out.dtype, memory_format(out))
+    kept = _KEPT.get(layer)
+    if kept is not None and kept[0] == key and torch.equal(kept[1], weight):
+        return kept[2]
+    with torch.inference_mode(False), torch.no_grad():
+        response = _like(coordinate_response(layer, sizes, output_padding), out)
+        _KEPT[layer] = (key, weight.detach().clone(), response)
+    return response
+
+
+def _like(response: Tensor, out: Tensor) -> Tensor:
+    return response.to(out.dtype).contiguous(memory_format=memory_format(out))
+
+
+def _without_autocast(device_type: str) -> contextlib.AbstractContextManager[object]:
+    if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return contextlib.nullcontext()
+
+
+def _geometry(layer: CoordConvNd, sizes: Sequence[int], output_padding: Sequence[int] | None, like: Tensor) -> Geometry:
+    """Return the key of what a layer adds to a map of these sizes, on the device and in the dtype of ``like``."""
+    padding, extra = tuple(layer._reversed_padding_repeated_twice), None
+    if layer.transposed:
+        padding = tuple(map(int, layer.padding))
+        extra = tuple(layer.output_padding if output_padding is None else output_padding)
+    kernel = (layer.kernel_size, layer.stride, layer.dilation, padding, layer.padding_mode, extra)
+    return Geometry(tuple(sizes), *kernel, like.device, like.dtype)
+
+
+def _convolve(layer: CoordConvNd, coords: Tensor, weight: Tensor, output_padding: Sequence[int] | None) -> Tensor:
+    n = len(layer.kernel_size)
     if layer.transposed:
         padding = layer.output_padding if output_padding is None else output_padding
         # (torch's transposed constructors refuse padding as a string)
@@ -57,24 +169,3 @@ def _convolve(
         coords = F.pad(coords, layer._reversed_padding_repeated_twice, mode=layer.padding_mode)
         return _CONV[n](coords, weight, None, layer.stride, 0, layer.dilation)
     return _CONV[n](coords, weight, None, layer.stride, layer.padding, layer.dilation)
-
-
-def add_response(
-    out: Tensor, layer: CoordConvNd, sizes: Sequence[int], output_padding: Sequence[int] | None = None
-) -> Tensor:
-    """Add the coordinates' part to the output of the plain convolution.
-
-    Args:
-        out: ``(B, out_channels, *output_sizes)`` or, unbatched, ``(out_channels, *output_sizes)``: what the plain
-            convolution made of a map of the given sizes.
-        layer: The layer whose coordinate weights, geometry and encoding to use.
-        sizes: Number of cells of the input along each axis.
-        output_padding: For transposed layers, instead of the layer's own.
-
-    Returns:
-        The sum, with the shape, dtype and memory format of ``out``.
-    """
-    response = coordinate_response(layer, sizes, output_padding).to(out.dtype)
-    batched = out.dim() == response.dim()
-    check_samples(response, out.shape[0] if batched else 1)
-    return out + (response if batched else response[0])

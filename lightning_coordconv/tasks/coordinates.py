@@ -149,7 +149,8 @@ class CoordinateRendering(CoordinateTask):
     """Paint a square: from (x, y), the image of the square centred there (section 4.3).
 
     The loss is the cross-entropy of each pixel. Metric: ``iou`` of the pixels painted with a probability above one
-    half, averaged over images (higher is better).
+    half, averaged over images (higher is better). An IoU of 0.999, a pixel wrong in a dozen squares, needs no further
+    training.
 
     Args:
         net: maps positions (B, 2) to logits (B, H, W), or to a pair of them: those of the image, and those of the pixel
@@ -167,7 +168,7 @@ class CoordinateRendering(CoordinateTask):
     sample_keys: ClassVar[frozenset[str]] = frozenset({"position", "pixel", "image", "location", "held_out"})
     monitor: ClassVar[str] = "val/iou"
     mode: ClassVar[Literal["min", "max"]] = "max"
-    ceiling: ClassVar[float | None] = 1.0
+    ceiling: ClassVar[float | None] = 0.999
 
     def __init__(
         self,

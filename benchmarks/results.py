@@ -120,7 +120,7 @@ def against_deconv(task: str) -> list[tuple[str, str]]:
 
 
 CONTROLS = ("constants", "deconv_coordinates", "upsample", "upsample_coordinates")
-LABELS = ("content", "position", "mixed")
+DIGITS = ("content_conv", "content_coordconv", "position_conv", "position_coordconv", "mixed_conv", "mixed_coordconv")
 TABLES: dict[str, Callable[[], str]] = {
     "classification": lambda: table(
         coordinates("classification", "coordconv", "coordconv_paper", "deconv"), "accuracy", 3, 0.01
@@ -130,6 +130,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "regression": lambda: table(coordinates("regression", "coordconv", "conv"), "distance", 3, 0.05, lower=True),
     "paper regressor": paper_regressor,
     "rendering": lambda: table(coordinates("rendering", "coordconv", "deconv"), "iou", 3, 0.01),
+    "digits": lambda: table([f"classification/digits_{name}" for name in DIGITS], "top1", 3, 0.01),
+    "border": lambda: table([f"classification/digits_border_{name}" for name in ("conv", "circular")], "top1", 3, 0.01),
     "rendering cost": lambda: ratios(against_deconv("rendering"), "iou", 0.01),
 }
 

@@ -8,7 +8,7 @@ layers, with the same ``weight`` and ``bias``, and one more parameter.
 """
 
 import math
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -95,9 +95,9 @@ class CoordConvNd(_ConvNd):
         n = len(self.kernel_size)
         check_input(input, n, type(self).__name__)
         sizes = input.shape[-n:]
-        if self.bias is not None and shares_bias_gradient(self, input):
-            out = self._conv_forward(input, self.weight, self.bias.detach())
-            return add_response(out, self, sizes, bias=self.bias)
+        if shares_bias_gradient(self, input):
+            bias = cast(Tensor, self.bias)
+            return add_response(self._conv_forward(input, self.weight, bias.detach()), self, sizes, bias=bias)
         return add_response(super().forward(input), self, sizes)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:

@@ -44,12 +44,13 @@ class Geometry(NamedTuple):
     dtype: torch.dtype
 
 
-def separable_response(weight: Tensor, geometry: Geometry) -> Tensor:
-    """Convolve the default coordinates of a map with coordinate weights; differentiable in the weights.
+def separable_response(weight: Tensor, geometry: Geometry, bias: Tensor | None = None) -> Tensor:
+    """Convolve the default coordinates of a map with coordinate weights; differentiable in weights and bias.
 
     Args:
         weight: ``(out_channels, n, *kernel_size)`` for n axes, of the geometry's device and dtype.
         geometry: Sizes, strides and so on.
+        bias: To add, ``(out_channels,)``.
 
     Returns:
         A tensor of shape ``(1, out_channels, *output_sizes)``.
@@ -57,14 +58,17 @@ def separable_response(weight: Tensor, geometry: Geometry) -> Tensor:
     n, channels = len(geometry.sizes), weight.shape[0]
     if geometry.output_padding is None and not any(geometry.padding):
         start, slopes, sizes = _linear_tables(geometry)
-        return torch.mm(torch.mm(weight.reshape(channels, -1), start), slopes).view(1, channels, *sizes)
+        linear = torch.mm(weight.reshape(channels, -1), start)
+        response = torch.mm(linear, slopes) if bias is None else torch.addmm(bias[:, None], linear, slopes)
+        return response.view(1, channels, *sizes)
     *others, last = _tap_tables(geometry)
     # The next axis to reduce is in front, and its output goes to the end: no product needs its operands copied.
     partial = weight.movedim(0, -1)
     for table in others:
         partial = torch.bmm(partial.reshape(n, table.shape[1], -1).mT, table)
     response = torch.mm(partial.reshape(n * last.shape[1], -1).mT, last.flatten(0, 1))
-    return response.view(1, channels, *(table.shape[2] for table in others), last.shape[2])
+    response = response.view(1, channels, *(table.shape[2] for table in others), last.shape[2])
+    return response if bias is None else response + bias.view(-1, *[1] * n)
 
 
 @functools.lru_cache(maxsize=256)

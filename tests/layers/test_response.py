@@ -8,6 +8,7 @@ import pickle
 
 import pytest
 import torch
+import torch.autograd.forward_ad as forward_ad
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -243,3 +244,11 @@ def test_fake_tensors_are_not_kept():
         assert CoordConv2d(3, 4, 3, padding=1)(torch.randn(2, 3, 16, 15)).shape == (2, 4, 16, 15)
     layer, x = CoordConv2d(3, 4, 3, padding=1), torch.randn(2, 3, 16, 15)
     torch.testing.assert_close(layer(x).double(), expected(layer, x), **CLOSE)
+
+
+def test_forward_mode():
+    layer, x = CoordConv2d(2, 3, 3, padding=1).double(), torch.randn(2, 2, 5, 4, dtype=torch.float64)
+    tangent = torch.randn_like(x)
+    with forward_ad.dual_level():
+        pushed = forward_ad.unpack_dual(layer(forward_ad.make_dual(x, tangent))).tangent
+    torch.testing.assert_close(pushed, layer(x + tangent) - layer(x))

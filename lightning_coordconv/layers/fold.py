@@ -18,6 +18,7 @@ from lightning_coordconv.layers.conv import (
 )
 from lightning_coordconv.layers.convert import coordconv_layers
 from lightning_coordconv.layers.frames import active_frame
+from lightning_coordconv.layers.pointwise import is_small_product, pointwise_product
 from lightning_coordconv.layers.response import coordinate_response
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -53,13 +54,16 @@ class FoldedConvNd(_ConvNd):
         """
         if active_frame() is not None:
             raise ValueError(f"{type(self).__name__} can't follow a coordinate frame: its coordinates are folded")
-        out: Tensor = super().forward(input, *args, **kwargs)
+        product = is_small_product(self, input)
+        out: Tensor = input if product else super().forward(input, *args, **kwargs)  # a product keeps the sizes
         n = len(self.kernel_size)
         sizes = (input.shape[-n:], out.shape[-n:])
         for name, known in self.folded_sizes.items():
             if sizes == known:
                 # Past Module.__getattr__, whose search is a measurable part of a small convolution.
                 bias = cast(Tensor, self._buffers[name])
+                if product:
+                    return pointwise_product(input, self.weight, bias)
                 # In place: nothing else holds the convolution's output, and its gradient does not need it.
                 return out.add_(bias if out.dim() == n + 2 else bias[0])
         known_sizes = " or ".join("x".join(map(str, into)) for into, _ in self.folded_sizes.values())

@@ -17,7 +17,8 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from lightning_coordconv.layers.coords import check_input, num_coordinates
 from lightning_coordconv.layers.encodings import Encoding
-from lightning_coordconv.layers.response import add_response, shares_bias_gradient
+from lightning_coordconv.layers.pointwise import is_small_product, pointwise_product
+from lightning_coordconv.layers.response import add_response, position_bias, shares_bias_gradient
 
 PaddingMode: TypeAlias = Literal["zeros", "reflect", "replicate", "circular"]
 Device: TypeAlias = torch.device | str | int | None
@@ -95,6 +96,9 @@ class CoordConvNd(_ConvNd):
         n = len(self.kernel_size)
         check_input(input, n, type(self).__name__)
         sizes = input.shape[-n:]
+        # A product rounds otherwise than a convolution: not where a converted layer is to return just what it did.
+        if is_small_product(self, input) and self.coord_weight.any():
+            return pointwise_product(input, self.weight, position_bias(input, self, sizes))
         if shares_bias_gradient(self, input):
             bias = cast(Tensor, self.bias)
             return add_response(self._conv_forward(input, self.weight, bias.detach()), self, sizes, bias=bias)

@@ -12,13 +12,13 @@ MAX_CHANNELS = 64
 
 
 def is_small_product(layer: _ConvNd, x: Tensor) -> bool:
-    """Return whether to compute a folded layer as a matrix product: 1x1, few channels, inference on a CPU."""
+    """Return whether to compute a layer as a matrix product: 1x1, few channels, on a CPU."""
     return (
         layer.in_channels <= MAX_CHANNELS
         and set(layer.kernel_size + layer.stride) == {1}
         and not (layer.transposed or any(layer._reversed_padding_repeated_twice) or layer.groups != 1)
-        and not torch.is_grad_enabled()
         and x.dim() == len(layer.kernel_size) + 2
+        and x.shape[1] == layer.in_channels
         and x.device.type == "cpu"
         and x.dtype == layer.weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")

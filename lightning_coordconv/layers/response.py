@@ -64,6 +64,25 @@ def add_response(
     return out.add_(response)
 
 
+def position_bias(x: Tensor, layer: CoordConvNd, sizes: Sequence[int]) -> Tensor:
+    """Return the coordinates' part and the layer's bias as one bias at each position.
+
+    Args:
+        x: The layer's input, ``(B, in_channels, *sizes)``.
+        layer: The layer whose coordinate weights, geometry, encoding and bias to use.
+        sizes: Number of cells of the input along each axis.
+
+    Returns:
+        A tensor of shape ``(F, out_channels, *output_sizes)``, where F is 1 or the batch size.
+    """
+    if torch.is_grad_enabled() and layer.coord_weight.requires_grad:
+        response = coordinate_response(layer, sizes)
+    else:
+        response = _kept_response(x, layer, sizes, None)
+    check_samples(response, x.shape[0])
+    return response if layer.bias is None else response + layer.bias.view(-1, *[1] * len(sizes))
+
+
 class _AddToBatch(torch.autograd.Function):
     """``out.add_(response)`` on the CPU, with a faster sum over the batch in its backward pass.
 

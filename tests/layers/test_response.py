@@ -246,6 +246,7 @@ def test_fake_tensors_are_not_kept():
     torch.testing.assert_close(layer(x).double(), expected(layer, x), **CLOSE)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")  # torch, by itself
 def test_forward_mode():
     layer, x = CoordConv2d(2, 3, 3, padding=1).double(), torch.randn(2, 2, 5, 4, dtype=torch.float64)
     tangent = torch.randn_like(x)

@@ -101,6 +101,52 @@ def test_strided_regressor_ends_on_a_two_by_two_map():
                     (16, 2, 2), (2, 2, 2)]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("net", "count"),
+    [
+        (models.CoordConvPainter(), 7_553),
+        (models.CoordConvPainter(2), 29_441),
+        (models.CoordConvPainter(3), 65_665),
+        (models.CoordConvPainter(coordinates=False), 7_553),
+    ],
+)
+def test_painter_has_the_papers_weights(net, count):
+    assert weights(net) == count
+    assert net(torch.zeros(2, 2)).shape == (2, 64, 64)
+
+
+def test_painter_is_the_papers_concatenation():
+    net = models.CoordConvPainter(canvas=8)
+    position = torch.rand(3, 2)
+    line = torch.linspace(-1, 1, 8)
+    rows, columns = torch.meshgrid(line, line, indexing="ij")
+    x = torch.cat(
+        [position[:, :, None, None].expand(-1, -1, 8, 8), torch.stack([rows, columns]).expand(3, -1, -1, -1)], 1
+    )
+    first = net[0]
+    x = torch.conv2d(x, torch.cat([first.weight, first.coord_weight], 1), first.bias)
+    for layer in list(net)[1:]:
+        x = layer(x)
+    torch.testing.assert_close(net(position), x.squeeze(1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "count"),
+    [((1, 1), 8_074), ((1, 2), 9_490), ((2, 1), 9_490), ((2, 2), 15_010), ((3, 1), 11_850), ((3, 2), 24_210),
+     ((4, 1), 15_154), ((4, 2), 37_090)],
+)  # fmt: skip
+def test_renderer_has_the_papers_weights(arguments, count):
+    net = models.CoordConvRenderer(*arguments)
+    assert weights(net) == count
+    assert [logits.shape for logits in net(torch.zeros(2, 2))] == [(2, 64, 64)] * 2
+
+
+def test_max_regressor_has_under_two_hundred_weights():
+    net = models.CoordConvMaxRegressor()
+    assert weights(net) == 194
+    assert net(torch.zeros(2, 1, 64, 64)).shape == (2, 2)
+
+
 def test_constant_coordinates_cannot_tell_places_apart():
     layer = CoordConv2d(1, 4, 1, encoding=models.ConstantCoordinates())
     painted = layer(torch.zeros(1, 1, 8, 8))

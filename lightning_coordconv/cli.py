@@ -9,6 +9,7 @@ from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning_coordconv import __version__
 from lightning_coordconv.callbacks import default_callbacks
 from lightning_coordconv.datamodules import BaseDataModule
+from lightning_coordconv.memory import keep_freed_memory
 from lightning_coordconv.tasks import BaseTask
 from lightning_coordconv.tasks.checkpoints import check_checkpoint
 
@@ -58,6 +59,7 @@ def main(args: ArgsType = None) -> None:
     Args:
         args: arguments as a list; those of the process by default.
     """
+    keep_freed_memory()
     CoordConvCLI(
         BaseTask,
         BaseDataModule,

@@ -61,15 +61,17 @@ def table(experiments: list[str], metric: str, digits: int, slack: float, lower:
         runs = runs_of(experiment)
         if not runs:
             continue
-        plateaus = [plateau(run, f"val/{metric}", min if lower else max, slack) for run in runs]
-        steps = statistics.median(row["step"] for row in plateaus)
-        seconds = [row["seconds"] for row in plateaus]
+        plateaus = [plateau(run, f"val/{metric}", min if lower else max, slack) for run in runs if run["curve"]]
+        steps, seconds = "", ""
+        if plateaus:
+            times = [row["seconds"] for row in plateaus]
+            steps = f"{statistics.median(row['step'] for row in plateaus):,.0f}"
+            seconds = f"{statistics.median(times):,.1f} (at most {max(times):,.1f})"
         fitted = [run["test"][f"test_train/{metric}"] for run in runs if f"test_train/{metric}" in run["test"]]
         lines.append(
             f"| `{experiment}` | {runs[0]['weights']:,} | {', '.join(str(run['seed']) for run in runs)} | "
             f"{spread((run['test'][f'test/{metric}'] for run in runs), digits)} | "
-            f"{spread(fitted, digits) if fitted else ''} | {steps:,.0f} | "
-            f"{statistics.median(seconds):,.1f} (at most {max(seconds):,.1f}) | "
+            f"{spread(fitted, digits) if fitted else ''} | {steps} | {seconds} | "
             f"{runs[0]['device']}, {runs[0]['threads']} thread{'s' if runs[0]['threads'] > 1 else ''} |"
         )
     return "\n".join(lines)
@@ -123,7 +125,7 @@ CONTROLS = ("constants", "deconv_coordinates", "upsample", "upsample_coordinates
 DIGITS = ("content_conv", "content_coordconv", "position_conv", "position_coordconv", "mixed_conv", "mixed_coordconv")
 TABLES: dict[str, Callable[[], str]] = {
     "classification": lambda: table(
-        coordinates("classification", "coordconv", "coordconv_paper", "deconv"), "accuracy", 3, 0.01
+        coordinates("classification", "coordconv", "coordconv_paper", "deconv", "deconv_l2"), "accuracy", 3, 0.01
     ),
     "controls": lambda: table(coordinates("classification", *CONTROLS), "accuracy", 3, 0.01),
     "cost": lambda: ratios(against_deconv("classification"), "accuracy", 0.01),

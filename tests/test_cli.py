@@ -46,6 +46,23 @@ def test_bad_input(cli, tmp_path, capsys, arguments, message):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc alone")
+def test_freed_memory_is_kept():
+    faults = (
+        "import resource, torch\n"
+        "{}\n"
+        "for _ in range(5): torch.ones(1 << 20).add(1)\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "for _ in range(50): torch.ones(1 << 20).add(1)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
+    )
+    kept = "from lightning_coordconv.memory import keep_freed_memory; keep_freed_memory()"
+    given_back, reused = (
+        int(subprocess.check_output([sys.executable, "-c", faults.format(line)], text=True)) for line in ("", kept)
+    )
+    assert reused < given_back / 4
+
+
 @pytest.mark.parametrize(
     "command",
     [[sys.executable, "-m", "lightning_coordconv"], [str(Path(sys.executable).parent / "lightning-coordconv")]],

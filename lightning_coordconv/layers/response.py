@@ -111,9 +111,9 @@ def shares_bias_gradient(layer: CoordConvNd, x: Tensor) -> bool:
     """Return whether one pass over the output's gradient can serve the bias along with the coordinate weights.
 
     The coordinate weights need that gradient summed over the batch, and the bias needs the sum of just that. Then the
-    convolution is given its bias detached, and :func:`add_response` the bias itself.
+    convolution is given its bias detached, and :func:`add_response` the bias itself. Of one sample there is no sum.
     """
-    if not torch.is_grad_enabled() or not is_ordinary(x):
+    if not torch.is_grad_enabled() or not is_ordinary(x) or x.shape[0] == 1:
         return False
     bias = layer.bias
     return bias is not None and bias.requires_grad and layer.coord_weight.requires_grad

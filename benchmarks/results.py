@@ -74,7 +74,7 @@ def table(experiments: list[str], metric: str, digits: int, slack: float, lower:
             f"{spread(fitted, digits) if fitted else ''} | {steps} | {seconds} | "
             f"{runs[0]['device']}, {runs[0]['threads']} thread{'s' if runs[0]['threads'] > 1 else ''} |"
         )
-    return "\n".join(lines)
+    return "\n".join(lines) if len(lines) > 2 else "Not run yet."
 
 
 def ratios(pairs: list[tuple[str, str]], metric: str, slack: float) -> str:

@@ -1,0 +1,46 @@
+"""Tables are made of the summaries of runs, and profiles of the layers."""
+
+import json
+
+import pytest
+import torch
+
+from benchmarks import operators, results
+from lightning_coordconv.layers import CoordConv2d
+
+CURVE = [
+    {"step": 10, "seconds": 1.0, "val/accuracy": 0.5},
+    {"step": 20, "seconds": 2.0, "val/accuracy": 0.895},
+    {"step": 30, "seconds": 3.0, "val/accuracy": 0.9},
+]
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "RUNS", tmp_path / "runs")
+    for seed, accuracy in ((0, 0.9), (1, 0.7)):
+        summary = {
+            "experiment": "a/b", "seed": seed, "weights": 1234, "device": "cpu", "threads": 2, "steps": 30,
+            "curve": CURVE, "test": {"test/accuracy": accuracy, "test_train/accuracy": 1.0},
+        }  # fmt: skip
+        path = tmp_path / "logs" / str(seed) / "summary.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(summary))
+    results.collect(tmp_path / "logs")
+
+
+def test_a_table_has_a_row_for_each_experiment_with_runs(runs):
+    header, _, row = results.table(["a/b", "a/c"], "accuracy", 2, 0.01).splitlines()
+    assert "held-out accuracy" in header
+    assert "| 1,234 | 0, 1 | 0.80 ± 0.14 (0.70 to 0.90) | 1.00 ± 0.00 (1.00 to 1.00) | 20 | 2.0 (at most 2.0) |" in row
+    assert results.table(["a/c"], "accuracy", 2, 0.01) == "Not run yet."
+
+
+def test_ratios(runs):
+    assert results.ratios([("a/b", "a/b")], "accuracy", 0.01).splitlines()[-1].endswith("| 1x | 1x | 1x |")
+
+
+def test_operators_of_a_step(monkeypatch):
+    monkeypatch.setattr(operators, "STEPS", 2)
+    found = {name: calls for name, _, calls in operators.operators(CoordConv2d(1, 2, 3), torch.randn(2, 1, 6, 6))}
+    assert found["aten::convolution_backward"] == 1

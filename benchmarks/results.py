@@ -54,24 +54,25 @@ def table(experiments: list[str], metric: str, digits: int, slack: float, lower:
     """Return a table, a row for each experiment that has runs."""
     lines = [
         f"| experiment | weights | seeds | held-out {metric} | training {metric} | steps to plateau | "
-        "seconds to plateau | device |",
-        "|---|---:|---|---|---|---:|---:|---|",
+        "seconds to plateau | CPU seconds | device |",
+        "|---|---:|---|---|---|---:|---:|---:|---|",
     ]
     for experiment in experiments:
         runs = runs_of(experiment)
         if not runs:
             continue
         plateaus = [plateau(run, f"val/{metric}", min if lower else max, slack) for run in runs if run["curve"]]
-        steps, seconds = "", ""
+        steps, seconds, cpu = "", "", ""
         if plateaus:
             times = [row["seconds"] for row in plateaus]
             steps = f"{statistics.median(row['step'] for row in plateaus):,.0f}"
             seconds = f"{statistics.median(times):,.1f} (at most {max(times):,.1f})"
+            cpu = f"{statistics.median(row['cpu_seconds'] for row in plateaus):,.1f}"
         fitted = [run["test"][f"test_train/{metric}"] for run in runs if f"test_train/{metric}" in run["test"]]
         lines.append(
             f"| `{experiment}` | {runs[0]['weights']:,} | {', '.join(str(run['seed']) for run in runs)} | "
             f"{spread((run['test'][f'test/{metric}'] for run in runs), digits)} | "
-            f"{spread(fitted, digits) if fitted else ''} | {steps} | {seconds} | "
+            f"{spread(fitted, digits) if fitted else ''} | {steps} | {seconds} | {cpu} | "
             f"{runs[0]['device']}, {runs[0]['threads']} thread{'s' if runs[0]['threads'] > 1 else ''} |"
         )
     return "\n".join(lines) if len(lines) > 2 else "Not run yet."
@@ -79,7 +80,7 @@ def table(experiments: list[str], metric: str, digits: int, slack: float, lower:
 
 def ratios(pairs: list[tuple[str, str]], metric: str, slack: float) -> str:
     """Return a table of how much more the second experiment of each pair takes than the first."""
-    lines = ["| against | weights | steps to plateau | seconds to plateau |", "|---|---:|---:|---:|"]
+    lines = ["| against | weights | steps to plateau | CPU seconds to plateau |", "|---|---:|---:|---:|"]
     for ours, theirs in pairs:
         if runs_of(ours) and runs_of(theirs):
             ratio = [b / a for a, b in zip(cost(ours, metric, slack), cost(theirs, metric, slack), strict=True)]
@@ -88,10 +89,10 @@ def ratios(pairs: list[tuple[str, str]], metric: str, slack: float) -> str:
 
 
 def cost(experiment: str, metric: str, slack: float) -> tuple[float, float, float]:
-    """Return the weights of an experiment, and the medians of its steps and seconds to its plateau."""
+    """Return the weights of an experiment, and the medians of its steps and CPU seconds to its plateau."""
     runs = runs_of(experiment)
     rows = [plateau(run, f"val/{metric}", max, slack) for run in runs]
-    steps, seconds = (statistics.median(row[key] for row in rows) for key in ("step", "seconds"))
+    steps, seconds = (statistics.median(row[key] for row in rows) for key in ("step", "cpu_seconds"))
     return runs[0]["weights"], steps, seconds
 
 

@@ -3,7 +3,15 @@
 from lightning_coordconv.callbacks.ceiling import StopAtCeiling
 from lightning_coordconv.callbacks.coordinates import CoordinateFigures
 from lightning_coordconv.callbacks.defaults import default_callbacks
+from lightning_coordconv.callbacks.finite import StopAtNonFinite
 from lightning_coordconv.callbacks.predictions import PredictionTable
 from lightning_coordconv.callbacks.summary import RunSummary
 
-__all__ = ["CoordinateFigures", "PredictionTable", "RunSummary", "StopAtCeiling", "default_callbacks"]
+__all__ = [
+    "CoordinateFigures",
+    "PredictionTable",
+    "RunSummary",
+    "StopAtCeiling",
+    "StopAtNonFinite",
+    "default_callbacks",
+]

@@ -7,6 +7,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 
 from lightning_coordconv.callbacks.ceiling import StopAtCeiling
+from lightning_coordconv.callbacks.finite import StopAtNonFinite
 from lightning_coordconv.callbacks.summary import RunSummary
 
 
@@ -15,8 +16,8 @@ def default_callbacks(
 ) -> list[Callback]:
     """Return the callbacks of a run: those configured, and those that every run has unless it configures its own.
 
-    These are the best and the last checkpoint by the task's metric, a stop at that metric's ceiling, a progress bar,
-    and the run's summary.
+    These are the best and the last checkpoint by the task's metric, a stop at that metric's ceiling, another at a
+    loss that is not finite, a progress bar, and the run's summary.
 
     Args:
         monitor: the metric that the task is judged by.
@@ -26,7 +27,7 @@ def default_callbacks(
         trainer: the trainer's arguments.
     """
     callbacks: list[Callback] = list(trainer.get("callbacks") or [])
-    defaults: list[Callback] = [RunSummary(seed)]
+    defaults: list[Callback] = [RunSummary(seed), StopAtNonFinite()]
     if ceiling is not None:
         defaults.append(StopAtCeiling(monitor, ceiling, mode))
     if trainer.get("enable_progress_bar") is not False:

@@ -16,9 +16,10 @@ class RunSummary(Callback):
     """Write ``summary.json`` beside the logs, and say at the end where everything is.
 
     Its fields: ``experiment`` (the logger's name), ``seed``, ``weights`` (trainable numbers of the net), ``device``,
-    ``threads`` and ``ranks``; ``steps`` and ``seconds`` of training, with the validations within it and without the
-    interpreter's start; ``curve``, a row of step, seconds and metrics for each validation; and ``test``, the metrics of
-    a test in the same process. Tables of results are made from these files.
+    ``threads`` and ``ranks``; ``steps``, ``seconds`` and ``cpu_seconds`` of training, with the validations within it
+    and without the interpreter's start, the latter of this process alone, whatever else the machine was doing;
+    ``curve``, a row of step, seconds and metrics for each validation; and ``test``, the metrics of a test in the same
+    process. Tables of results are made from these files.
 
     Args:
         seed: the seed of the run.
@@ -26,7 +27,7 @@ class RunSummary(Callback):
 
     def __init__(self, seed: int | None = None) -> None:
         self.seed = seed
-        self.started = 0.0
+        self.started = (0.0, 0.0)
         self.summary: dict[str, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -41,15 +42,16 @@ class RunSummary(Callback):
             "ranks": trainer.world_size,
             "steps": trainer.global_step,
             "seconds": 0.0,
+            "cpu_seconds": 0.0,
             "curve": [],
         }
-        self.started = time.perf_counter()
+        self.started = (time.perf_counter(), time.process_time())
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add a row to the curve."""
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             self._clock(trainer)
-            row = {"step": self.summary["steps"], "seconds": self.summary["seconds"]}
+            row = {"step": self.summary["steps"]} | {key: self.summary[key] for key in ("seconds", "cpu_seconds")}
             self.summary["curve"].append(row | _numbers(trainer.callback_metrics, "val/"))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -65,7 +67,8 @@ class RunSummary(Callback):
 
     def _clock(self, trainer: Trainer) -> None:
         self.summary["steps"] = trainer.global_step
-        self.summary["seconds"] = round(time.perf_counter() - self.started, 2)
+        self.summary["seconds"] = round(time.perf_counter() - self.started[0], 2)
+        self.summary["cpu_seconds"] = round(time.process_time() - self.started[1], 2)
 
     @rank_zero_only
     def _write(self, trainer: Trainer) -> None:

@@ -27,7 +27,8 @@ def test_a_run_leaves_summary_figures_events_and_checkpoints(cli, capsys):
     assert summary["experiment"] == "coordinates/classification_quadrant_deconv"
     assert (summary["seed"], summary["steps"], summary["ranks"]) == (3, 2 * 5, 1)
     assert [row["step"] for row in summary["curve"]] == [5, 10]
-    assert 0 < summary["curve"][0]["seconds"] < summary["seconds"]
+    for clock in ("seconds", "cpu_seconds"):
+        assert 0 < summary["curve"][0][clock] < summary[clock]
     assert {"test/accuracy", "test/distance", "test_train/accuracy"} <= set(summary["test"])
     printed = capsys.readouterr().out
     assert f"{summary['test']['test/accuracy']:.4f}" in printed

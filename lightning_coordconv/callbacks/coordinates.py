@@ -63,7 +63,8 @@ class CoordinateFigures(Callback):
         if trainer.world_size > 1:
             parts = parts * trainer.world_size
             torch.distributed.all_gather_object(parts, (found, self.sums))
-        if not trainer.is_global_zero or trainer.log_dir is None:
+        log_dir = trainer.log_dir  # of the first rank, which tells the others: every rank must ask
+        if not trainer.is_global_zero or log_dir is None:
             return
         figures = {"positions": _positions([found for found, _ in parts])}
         if self.samples:
@@ -71,7 +72,7 @@ class CoordinateFigures(Callback):
             for part in self.sums:
                 total = torch.stack([sums[part] for _, sums in parts]).sum(0)
                 figures[f"sums_{part}"] = _pairs([total], vmax=None)
-        folder = Path(trainer.log_dir, "figures")
+        folder = Path(log_dir, "figures")
         folder.mkdir(parents=True, exist_ok=True)
         for name, figure in figures.items():
             figure.savefig(folder / f"{name}.png", dpi=120)

@@ -36,9 +36,10 @@ class PredictionTable(BasePredictionWriter):
         if trainer.world_size > 1:
             parts = [{}] * trainer.world_size
             torch.distributed.all_gather_object(parts, columns)
+        log_dir = trainer.log_dir  # of the first rank, which tells the others: every rank must ask
         if not trainer.is_global_zero:
             return
-        path = Path(trainer.log_dir or trainer.default_root_dir, "predictions.csv")
+        path = Path(log_dir or trainer.default_root_dir, "predictions.csv")
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="") as file:
             writer = csv.writer(file)

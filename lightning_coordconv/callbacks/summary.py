@@ -57,13 +57,14 @@ class RunSummary(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock and write the file."""
         self._clock(trainer)
-        self._write(trainer)
+        self._write(trainer.log_dir)  # of the first rank, which tells the others: every rank must ask
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the metrics of the test, and say where everything is."""
         self.summary["test"] = _numbers(trainer.callback_metrics, "test")
-        self._write(trainer)
-        self._say(trainer)
+        log_dir = trainer.log_dir
+        self._write(log_dir)
+        self._say(log_dir)
 
     def _clock(self, trainer: Trainer) -> None:
         self.summary["steps"] = trainer.global_step
@@ -71,19 +72,19 @@ class RunSummary(Callback):
         self.summary["cpu_seconds"] = round(time.process_time() - self.started[1], 2)
 
     @rank_zero_only
-    def _write(self, trainer: Trainer) -> None:
-        if trainer.log_dir is not None:
-            path = Path(trainer.log_dir, "summary.json")
+    def _write(self, log_dir: str | None) -> None:
+        if log_dir is not None:
+            path = Path(log_dir, "summary.json")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(self.summary, indent=1) + "\n")
 
     @rank_zero_only
-    def _say(self, trainer: Trainer) -> None:
+    def _say(self, log_dir: str | None) -> None:
         for name, value in self.summary["test"].items():
             print(f"{name:24} {value:.4f}")
         if "seconds" in self.summary:
             print(f"{'training':24} {self.summary['seconds']:.1f} s, {self.summary['steps']} steps")
-        print(f"{'logs and figures':24} {trainer.log_dir}")
+        print(f"{'logs and figures':24} {log_dir}")
 
 
 def _numbers(metrics: dict[str, Tensor], prefix: str) -> dict[str, float]:

@@ -6,7 +6,9 @@ from typing import Any, ClassVar, Literal
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Generator
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset
+
+from lightning_coordconv.datamodules.loading import ResumableDataLoader, TrainingSampler
 
 Split = Literal["train", "val", "test", "predict"]
 
@@ -16,7 +18,8 @@ class BaseDataModule(LightningDataModule):
 
     A subclass implements :meth:`make_dataset`; samples are dicts whose keys it declares in ``sample_keys``.
     Shuffling depends on ``seed`` and the epoch alone, so two runs see the same batches, and together the ranks of a
-    distributed run see the batches of a single process. Evaluation never repeats a sample to fill a batch.
+    distributed run see the batches of a single process; no sample is ever repeated to fill a batch. A run that is
+    resumed within an epoch goes on with the batches that are left of it.
 
     Args:
         batch_size: samples in an optimiser step, over all ranks together.
@@ -80,11 +83,15 @@ class BaseDataModule(LightningDataModule):
         batch_size = self.batch_size if training else self.eval_batch_size
         if batch_size % world_size:
             raise ValueError(f"a batch size of {batch_size} cannot be divided among {world_size} ranks")
-        sampler = DistributedSampler if training else UnrepeatedDistributedSampler
-        return DataLoader(
+        sampler: TrainingSampler | UnrepeatedDistributedSampler
+        if training:
+            sampler = TrainingSampler(dataset, batch_size, world_size, rank, self.seed)
+        else:
+            sampler = UnrepeatedDistributedSampler(dataset, world_size, rank, shuffle=False)
+        return (ResumableDataLoader if training else DataLoader)(
             dataset,
             batch_size=batch_size // world_size,
-            sampler=sampler(dataset, num_replicas=world_size, rank=rank, shuffle=training, seed=self.seed),
+            sampler=sampler,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             collate_fn=_as_made if self.whole_batches else None,

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.core.mixins.hparams_mixin import _given_hyperparameters
 from torch import Tensor, nn
-from torchmetrics import MetricCollection
+from torchmetrics import MeanMetric, MetricCollection
 
 Batch = Mapping[str, Tensor]
 Outputs = dict[str, Tensor]
@@ -35,6 +35,7 @@ class BaseTask(LightningModule):
     sample_keys: ClassVar[frozenset[str]] = frozenset()
     monitor: ClassVar[str] = "val/loss"
     mode: ClassVar[Literal["min", "max"]] = "min"
+    stages: ClassVar[tuple[str, ...]] = ("train", "val", "test")
     ceiling: ClassVar[float | None] = None
     """A value of ``monitor`` that needs no further training; ``None`` where there is none."""
 
@@ -55,6 +56,8 @@ class BaseTask(LightningModule):
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.lr_scheduler_interval = lr_scheduler_interval
+        # Metrics, since Lightning's own mean over ranks is wrong where they have seen unequal numbers of samples
+        self.losses = nn.ModuleDict({f"{stage}/loss": MeanMetric(nan_strategy="disable") for stage in self.stages})
         self.train_metrics = metrics.clone(prefix="train/")
         self.val_metrics = metrics.clone(prefix="val/")
         self.test_metrics = metrics.clone(prefix="test/")
@@ -69,7 +72,8 @@ class BaseTask(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Outputs:
         """Return the loss of a training batch."""
-        return self._step(batch, self.train_metrics, "train")
+        outputs = self._step(batch, self.train_metrics, "train")
+        return outputs | {"loss": outputs["loss"] * self.share(len(outputs["target"]))}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Outputs:
         """Update the validation metrics."""
@@ -78,6 +82,19 @@ class BaseTask(LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> Outputs:
         """Update the test metrics."""
         return self._step(batch, self.test_metrics, "test")
+
+    def share(self, samples: int) -> Tensor | float:
+        """Return what to weight a rank's loss by, so that the mean over ranks is the mean over samples.
+
+        It is 1 but for the last batch of an epoch, of which ranks can have unequal shares.
+
+        Args:
+            samples: the rank's samples in the batch.
+        """
+        if self.trainer.world_size == 1 or not self.trainer.is_last_batch:
+            return 1.0
+        share = torch.tensor(float(samples), device=self.device)
+        return share / self.trainer.strategy.reduce(share.clone(), reduce_op="mean")
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return what the optimiser is built from: kernels, and the rest without weight decay."""
@@ -106,6 +123,8 @@ class BaseTask(LightningModule):
         log = partial(
             self.log_dict, on_step=False, on_epoch=True, add_dataloader_idx=False, batch_size=len(outputs["target"])
         )
-        log({f"{stage}/loss": outputs["loss"]}, prog_bar=True, sync_dist=True)
+        loss = cast(MeanMetric, self.losses[f"{stage}/loss"])
+        loss.update(outputs["loss"].detach(), weight=len(outputs["target"]))
+        log({f"{stage}/loss": loss}, prog_bar=True)
         log(metrics, prog_bar=stage == "val")
         return outputs

@@ -18,6 +18,8 @@ class CoordinateTask(BaseTask):
     The test runs over two loaders, held-out positions (``test/...``) and training positions (``test_train/...``).
     """
 
+    stages: ClassVar[tuple[str, ...]] = ("train", "val", "test", "test_train")
+
     def __init__(
         self,
         net: nn.Module,

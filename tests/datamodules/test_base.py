@@ -1,11 +1,14 @@
 """One batch size for any number of ranks, and nothing seen twice."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
 import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_coordconv.datamodules import BaseDataModule, NotSoClevrDataModule
+from lightning_coordconv.datamodules.loading import TrainingSampler
 
 
 def batches(split: str, rank: int = 0, ranks: int = 1, epoch: int = 0, **arguments: object) -> list[list[tuple]]:
@@ -68,3 +71,62 @@ def test_wrong_arguments_are_named(arguments, message):
 def test_a_batch_that_ranks_cannot_share_is_refused():
     with pytest.raises(ValueError, match="a batch size of 16 cannot be divided among 3 ranks"):
         batches("train", 0, 3, batch_size=16)
+
+
+@pytest.mark.parametrize(("samples", "ranks", "left_out"), [(10, 2, 0), (11, 2, 0), (9, 2, 1), (14, 3, 2), (12, 3, 0)])
+def test_training_deals_each_sample_once_and_every_rank_as_many_steps(samples, ranks, left_out):
+    local = 4
+    samplers = [TrainingSampler(range(samples), local * ranks, ranks, rank, seed=3) for rank in range(ranks)]
+    shares = [list(sampler) for sampler in samplers]
+    dealt = [index for share in shares for index in share]
+    assert len(set(dealt)) == len(dealt) == samples - left_out
+    assert len({math.ceil(len(share) / local) for share in shares}) == 1
+    assert [len(share) for share in shares] == [len(sampler) for sampler in samplers]
+
+
+class Seen(LightningModule):
+    """Remembers the batches of its steps."""
+
+    def __init__(self, data):
+        super().__init__()
+        self.data, self.seen, self.layer = data, [], torch.nn.Linear(2, 1)
+
+    def training_step(self, batch, batch_idx):
+        self.seen.append((self.current_epoch, batch["location"].tolist()))
+        return self.layer(batch["position"]).mean()
+
+    def validation_step(self, batch, batch_idx):
+        return None
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+class SaveAt(Callback):
+    """Saves a checkpoint after a step."""
+
+    def __init__(self, step, path):
+        self.step, self.path = step, path
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("step", [1, 4, 5, 8])
+def test_a_run_resumes_where_it_stood_in_the_epoch(step, num_workers, tmp_path):
+    def fit(callbacks, ckpt_path=None):
+        data = NotSoClevrDataModule("quadrant", canvas=8, size=3, batch_size=8, num_workers=num_workers)
+        module = Seen(data)
+        Trainer(
+            accelerator="cpu", max_epochs=3, logger=False, callbacks=callbacks, enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
+        ).fit(module, data, ckpt_path=ckpt_path, weights_only=True)  # fmt: skip
+        return module
+
+    whole = fit([SaveAt(step, tmp_path / "a.ckpt")])
+    assert len(whole.seen) == 3 * 4
+    rest = fit([], tmp_path / "a.ckpt")
+    assert rest.seen == whole.seen[step:]
+    assert torch.equal(rest.layer.weight, whole.layer.weight)

@@ -22,6 +22,8 @@ def name(path: Path) -> str:
 
 def extra(path: Path, request: pytest.FixtureRequest) -> list[str]:
     """What a config needs from its user, a folder of images, and what makes these quick."""
+    if path.parent.name == "detection":
+        return ["--data.num_images", "32", "--data.num_eval_images", "4"]
     if not path.stem.startswith("imagenet"):
         return []
     quick = ["--data.image_size", "32", "--data.num_workers", "0", "--model.net.init_args.num_classes", "2"]
@@ -39,7 +41,7 @@ def test_logs_go_where_the_config_says(path):
 def test_config_runs(path, cli, capsys, request):
     more = extra(path, request)
     folder = cli("fit", "-c", path, *STEPS, *more) / "logs" / name(path)
-    assert "test/loss" in capsys.readouterr().out
+    assert "test/" in capsys.readouterr().out
     assert (folder / "version_0" / "summary.json").is_file()
     checkpoint = folder / "version_0" / "checkpoints" / "last.ckpt"
     cli("test", "-c", path, *STEPS, *more, "--ckpt_path", checkpoint)

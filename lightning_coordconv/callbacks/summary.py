@@ -18,8 +18,8 @@ class RunSummary(Callback):
     Its fields: ``experiment`` (the logger's name), ``seed``, ``weights`` (trainable numbers of the net), ``device``,
     ``threads`` and ``ranks``; ``steps``, ``seconds`` and ``cpu_seconds`` of training, with the validations within it
     and without the interpreter's start, the latter of this process alone, whatever else the machine was doing;
-    ``curve``, a row of step, seconds and metrics for each validation; and ``test``, the metrics of a test in the same
-    process. Tables of results are made from these files.
+    ``curve``, a row of step, seconds and metrics for each validation; ``train``, the metrics of the last training
+    epoch; and ``test``, those of a test in the same process. Tables of results are made from these files.
 
     Args:
         seed: the seed of the run.
@@ -57,6 +57,7 @@ class RunSummary(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock and write the file."""
         self._clock(trainer)
+        self.summary["train"] = _numbers(trainer.callback_metrics, "train/")
         self._write(trainer.log_dir)  # of the first rank, which tells the others: every rank must ask
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -3,5 +3,13 @@
 from lightning_coordconv.datamodules.base import BaseDataModule
 from lightning_coordconv.datamodules.classification import ImageFolderDataModule, PlacedDigitsDataModule
 from lightning_coordconv.datamodules.coordinates import NotSoClevrDataModule
+from lightning_coordconv.datamodules.detection import CocoDetectionDataModule, FieldOfMnistDataModule
 
-__all__ = ["BaseDataModule", "ImageFolderDataModule", "NotSoClevrDataModule", "PlacedDigitsDataModule"]
+__all__ = [
+    "BaseDataModule",
+    "CocoDetectionDataModule",
+    "FieldOfMnistDataModule",
+    "ImageFolderDataModule",
+    "NotSoClevrDataModule",
+    "PlacedDigitsDataModule",
+]

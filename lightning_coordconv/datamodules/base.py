@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Generator
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from lightning_coordconv.datamodules.loading import ResumableDataLoader, TrainingSampler
 
@@ -49,6 +49,11 @@ class BaseDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.seed = seed
         self._datasets: dict[Split, Dataset[Any]] = {}
+
+    @staticmethod
+    def collate(samples: list[Any]) -> Any:
+        """Make a batch of samples: tensors are stacked."""
+        return default_collate(samples)
 
     def make_dataset(self, split: Split) -> Dataset[Any]:
         """Build the data set of a split."""
@@ -94,7 +99,7 @@ class BaseDataModule(LightningDataModule):
             sampler=sampler,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
-            collate_fn=_as_made if self.whole_batches else None,
+            collate_fn=_as_made if self.whole_batches else self.collate,
             generator=Generator().manual_seed(self.seed),
         )
 

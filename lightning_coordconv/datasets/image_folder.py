@@ -10,6 +10,8 @@ from torch.utils.data import Dataset
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from lightning_coordconv.datasets.images import read_rgb
+
 
 class LabelledImages(Dataset[dict[str, Any]]):
     """The images of a folder that holds one folder per class, as torchvision's ``ImageFolder`` reads them.
@@ -45,14 +47,7 @@ class LabelledImages(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path, label = self.samples[index]
-        try:
-            with Image.open(path) as file:
-                image = file.convert("RGB")
-        except (
-            Exception
-        ) as error:  # of damaged files Pillow also raises SyntaxError, ValueError, DecompressionBombError
-            raise OSError(f"{path} cannot be read as an image: {error}; replace or remove it") from error
-        return {"image": self.transform(image), "label": label, "path": path}
+        return {"image": self.transform(read_rgb(path)), "label": label, "path": path}
 
 
 def class_names(folder: Path) -> list[str]:

@@ -8,14 +8,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from lightning_coordconv.datasets.digits import mnist_digits
+from lightning_coordconv.datasets.digits import SPLITS, mnist_digits
 
 Labels = Literal["content", "position", "mixed"]
 LABELS: tuple[Labels, ...] = ("content", "position", "mixed")
 DIGIT = 14
 """Height and width of a placed digit in pixels: half of MNIST's."""
-SPLITS = {"train": slice(3500), "val": slice(3500, 4000), "test": slice(4000, 5000)}
-"""Which of the shuffled 5,000 digits belong to which split."""
 
 
 class PlacedDigits(Dataset[dict[str, Tensor]]):

@@ -3,5 +3,14 @@
 from lightning_coordconv.tasks.base import BaseTask
 from lightning_coordconv.tasks.classification import ImageClassification
 from lightning_coordconv.tasks.coordinates import CoordinateClassification, CoordinateRegression, CoordinateRendering
+from lightning_coordconv.tasks.detection import ObjectDetection, RegionProposal
 
-__all__ = ["BaseTask", "CoordinateClassification", "CoordinateRegression", "CoordinateRendering", "ImageClassification"]
+__all__ = [
+    "BaseTask",
+    "CoordinateClassification",
+    "CoordinateRegression",
+    "CoordinateRendering",
+    "ImageClassification",
+    "ObjectDetection",
+    "RegionProposal",
+]

@@ -11,8 +11,8 @@ from pytorch_lightning.core.mixins.hparams_mixin import _given_hyperparameters
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 
-Batch = Mapping[str, Tensor]
-Outputs = dict[str, Tensor]
+Batch = Mapping[str, Any]
+Outputs = dict[str, Any]
 
 
 class BaseTask(LightningModule):
@@ -21,11 +21,13 @@ class BaseTask(LightningModule):
     A subclass declares what it reads (``sample_keys``) and what it is judged by (``monitor``, ``mode``, ``ceiling``),
     hands its metrics to ``super().__init__`` and implements :meth:`evaluate`.
 
-    Logged names are ``{stage}/loss`` and ``{stage}/{metric}`` for the stages ``train``, ``val`` and ``test``.
+    Logged names are ``{stage}/loss``, ``{stage}/{term}`` where the loss has terms with names, and ``{stage}/{metric}``,
+    for the stages ``train``, ``val`` and ``test``.
 
     Args:
         net: the network that is trained.
         metrics: updated with (predictions, targets) by every step; cloned once per stage.
+        train_metrics: those of the training stage, where they differ.
         optimizer: builds the optimiser from parameter groups. Its ``weight_decay`` applies to convolution kernels
             alone (parameters of more than two dimensions), as in the paper's reference implementation.
         lr_scheduler: builds the learning rate schedule; none by default.
@@ -36,6 +38,8 @@ class BaseTask(LightningModule):
     monitor: ClassVar[str] = "val/loss"
     mode: ClassVar[Literal["min", "max"]] = "min"
     stages: ClassVar[tuple[str, ...]] = ("train", "val", "test")
+    terms: ClassVar[tuple[str, ...]] = ()
+    """Names of the terms that the loss is the sum of."""
     ceiling: ClassVar[float | None] = None
     """A value of ``monitor`` that needs no further training; ``None`` where there is none."""
 
@@ -46,19 +50,22 @@ class BaseTask(LightningModule):
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
+        train_metrics: MetricCollection | None = None,
     ) -> None:
         super().__init__()
         # Under LightningCLI the hyperparameters are plain dicts that load_from_checkpoint can rebuild; in Python they
         # would be the objects themselves, which a checkpoint loaded with weights_only=True must not hold.
         from_cli = _given_hyperparameters.get() is not None
-        self.save_hyperparameters(ignore=["metrics"] if from_cli else ["metrics", "net", "optimizer", "lr_scheduler"])
+        built = [] if from_cli else ["net", "optimizer", "lr_scheduler"]
+        self.save_hyperparameters(ignore=["metrics", "train_metrics", *built])
         self.net = net
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.lr_scheduler_interval = lr_scheduler_interval
         # Metrics, since Lightning's own mean over ranks is wrong where they have seen unequal numbers of samples
-        self.losses = nn.ModuleDict({f"{stage}/loss": MeanMetric(nan_strategy="disable") for stage in self.stages})
-        self.train_metrics = metrics.clone(prefix="train/")
+        names = [f"{stage}/{name}" for stage in self.stages for name in ("loss", *self.terms)]
+        self.losses = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in names})
+        self.train_metrics = (metrics if train_metrics is None else train_metrics).clone(prefix="train/")
         self.val_metrics = metrics.clone(prefix="val/")
         self.test_metrics = metrics.clone(prefix="test/")
 
@@ -67,13 +74,16 @@ class BaseTask(LightningModule):
         return self.net(*args)
 
     def evaluate(self, batch: Batch) -> Outputs:
-        """Return the ``loss`` (a scalar), the ``preds`` and ``target`` of the metrics, and what else is made."""
+        """Return the ``loss`` (a scalar), the ``preds`` and ``target`` of the metrics, and what else is made.
+
+        Where the loss is a sum of ``terms``, each of them too is returned by its name.
+        """
         raise NotImplementedError(f"{type(self).__name__} must implement evaluate(batch)")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Outputs:
         """Return the loss of a training batch."""
         outputs = self._step(batch, self.train_metrics, "train")
-        return outputs | {"loss": outputs["loss"] * self.share(len(outputs["target"]))}
+        return outputs | {"loss": outputs["loss"] * self.share(_count(batch))}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Outputs:
         """Update the validation metrics."""
@@ -97,7 +107,10 @@ class BaseTask(LightningModule):
         return share / self.trainer.strategy.reduce(share.clone(), reduce_op="mean")
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return what the optimiser is built from: kernels, and the rest without weight decay."""
+        """Return what the optimiser is built from: kernels, and the rest without weight decay.
+
+        A group's ``lr_scale``, if it has one, multiplies the optimiser's learning rate.
+        """
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
         kernels = [parameter for parameter in parameters if parameter.ndim > 2]
         others = [parameter for parameter in parameters if parameter.ndim <= 2]
@@ -108,6 +121,8 @@ class BaseTask(LightningModule):
     def configure_optimizers(self) -> Any:
         """Build the injected optimiser over the parameter groups, and the injected schedule."""
         optimizer = self.optimizer(self.parameter_groups())
+        for group in optimizer.param_groups:
+            group["lr"] *= group.pop("lr_scale", 1.0)
         if self.lr_scheduler is None:
             return optimizer
         scheduler = {
@@ -120,11 +135,16 @@ class BaseTask(LightningModule):
     def _step(self, batch: Batch, metrics: MetricCollection, stage: str) -> Outputs:
         outputs = self.evaluate(batch)
         metrics.update(outputs["preds"], outputs["target"])
-        log = partial(
-            self.log_dict, on_step=False, on_epoch=True, add_dataloader_idx=False, batch_size=len(outputs["target"])
-        )
-        loss = cast(MeanMetric, self.losses[f"{stage}/loss"])
-        loss.update(outputs["loss"].detach(), weight=len(outputs["target"]))
-        log({f"{stage}/loss": loss}, prog_bar=True)
+        samples = _count(batch)
+        log = partial(self.log_dict, on_step=False, on_epoch=True, add_dataloader_idx=False, batch_size=samples)
+        for name in ("loss", *self.terms):
+            mean = cast(MeanMetric, self.losses[f"{stage}/{name}"])
+            mean.update(outputs[name].detach(), weight=samples)
+            log({f"{stage}/{name}": mean}, prog_bar=name == "loss")
         log(metrics, prog_bar=stage == "val")
         return outputs
+
+
+def _count(batch: Batch) -> int:
+    """Return the number of samples in a batch."""
+    return len(next(iter(batch.values())))

@@ -1,0 +1,18 @@
+"""Images from files."""
+
+from pathlib import Path
+
+from PIL import Image
+
+
+def read_rgb(path: str | Path) -> Image.Image:
+    """Read an image file, whatever its format and mode, as RGB.
+
+    Raises:
+        OSError: if the file is not there, no image, or damaged; the message names it.
+    """
+    try:
+        with Image.open(path) as file:
+            return file.convert("RGB")
+    except Exception as error:  # of damaged files Pillow also raises SyntaxError, ValueError, DecompressionBombError
+        raise OSError(f"{path} cannot be read as an image: {error}; replace or remove it") from error

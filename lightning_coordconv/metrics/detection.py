@@ -1,0 +1,107 @@
+"""How well proposed boxes cover the true ones: the measures of the paper's detection experiment.
+
+Boxes are (n, 4) in any unit: x1, y1, x2, y2. Images without a true box, about which an overlap says nothing, are left
+out of the mean over images.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou
+
+from lightning_coordconv.metrics.position import MeanMetric
+
+Boxes: TypeAlias = Sequence[Mapping[str, Tensor]]
+"""A mapping for each image, with at least ``boxes``."""
+
+
+class OverlapMetric(MeanMetric):
+    """Mean over images of a number made of the overlaps between proposed and true boxes."""
+
+    higher_is_better = True
+
+    def overlap(self, iou: Tensor) -> Tensor:
+        """Return one number () of the IoUs (P, T) of P > 0 proposals, best first, and T > 0 true boxes."""
+        raise NotImplementedError(f"{type(self).__name__} must implement overlap(iou)")
+
+    def values(self, preds: Boxes, target: Boxes) -> Tensor:  # type: ignore[override]  # boxes differ in number
+        """Return the overlaps (B',) of the images that have a true box: 0 where nothing is proposed.
+
+        Args:
+            preds: ``boxes`` for each image, best first.
+            target: true ``boxes`` for each image.
+
+        Raises:
+            ValueError: if there are not as many images in both.
+        """
+        if len(preds) != len(target):
+            raise ValueError(f"there are proposals for {len(preds)} images, but true boxes for {len(target)}")
+        overlaps = []
+        for proposed, true in zip(preds, target, strict=True):
+            if len(true["boxes"]):
+                iou = box_iou(proposed["boxes"], true["boxes"])
+                overlaps.append(self.overlap(iou) if len(iou) else iou.new_zeros(()))
+        return torch.stack(overlaps) if overlaps else self.total.new_zeros(0)
+
+
+class BestBoxIoU(OverlapMetric):
+    """IoU of the best-scored box with the true box that it overlaps most; the paper's "test IOU-select".
+
+    Example:
+        >>> import torch
+        >>> metric = BestBoxIoU()
+        >>> proposed = torch.tensor([[0.0, 0.0, 2.0, 1.0], [5.0, 5.0, 6.0, 6.0]])
+        >>> metric.update([{"boxes": proposed}], [{"boxes": torch.tensor([[0.0, 0.0, 1.0, 1.0]])}])
+        >>> metric.compute()
+        tensor(0.5000)
+    """
+
+    def overlap(self, iou: Tensor) -> Tensor:
+        """Take the first row's largest."""
+        return iou[0].max()
+
+
+class AllPairsIoU(OverlapMetric):
+    """Mean IoU over all pairs of a proposal and a true box; ``mean_nms_iou`` in the authors' code.
+
+    The number falls with the number of true boxes, as a proposal covers one of them at best. The paper's "test
+    IOU-average", as far as its size tells.
+    """
+
+    def overlap(self, iou: Tensor) -> Tensor:
+        """Average over everything."""
+        return iou.mean()
+
+
+class ClosestIoU(OverlapMetric):
+    """Mean over proposals of the IoU with the true box that each overlaps most; ``mean_argmax_nms_iou`` there."""
+
+    def overlap(self, iou: Tensor) -> Tensor:
+        """Average the largest of each row."""
+        return iou.amax(1).mean()
+
+
+class MatchedIoU(MeanMetric):
+    """Mean IoU of boxes with the true boxes they are matched to, pair by pair; the paper's "train IOU".
+
+    Example:
+        >>> import torch
+        >>> metric = MatchedIoU()
+        >>> metric.update(torch.tensor([[0.0, 0.0, 2.0, 1.0]]), torch.tensor([[0.0, 0.0, 1.0, 1.0]]))
+        >>> metric.compute()
+        tensor(0.5000)
+    """
+
+    higher_is_better = True
+
+    def values(self, preds: Tensor, target: Tensor) -> Tensor:
+        """Return the IoU of each pair of boxes (P, 4), (P,).
+
+        Raises:
+            ValueError: if there are not as many of both.
+        """
+        if preds.shape != target.shape:
+            raise ValueError(f"expected pairs of boxes, got {tuple(preds.shape)} and {tuple(target.shape)}")
+        return box_iou(preds[:, None], target[:, None]).flatten()

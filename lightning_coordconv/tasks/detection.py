@@ -131,7 +131,7 @@ class RegionProposal(BaseTask):
             logits: (B, A, 2) of object and background.
 
         Returns:
-            For each image a dict of ``boxes`` (P, 4), P <= ``num_proposals``, and ``scores`` (P,), descending, in [0, 1].
+            For each image a dict of ``boxes`` (P, 4), P <= ``num_proposals``, and ``scores`` (P,), falling, in [0, 1].
         """
         proposals = []
         for moved, score in zip(boxes, logits.detach().softmax(-1)[..., 0], strict=True):

@@ -8,10 +8,10 @@ from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from lightning_coordconv import __version__
 from lightning_coordconv.callbacks import default_callbacks
+from lightning_coordconv.checkpoints import DamagedCheckpointError, DurableCheckpointIO, check_checkpoint
 from lightning_coordconv.datamodules import BaseDataModule
 from lightning_coordconv.memory import keep_freed_memory
 from lightning_coordconv.tasks import BaseTask
-from lightning_coordconv.tasks.checkpoints import check_checkpoint
 
 
 class CoordConvCLI(LightningCLI):
@@ -40,11 +40,20 @@ class CoordConvCLI(LightningCLI):
             self._parser(self.subcommand).error(str(error))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Add the callbacks that every run has."""
+        """Add the callbacks that every run has, and the way it writes checkpoints."""
         seed, trainer = self._get(self.config_init, "seed_everything"), self._get(self.config_init, "trainer")
-        task = self.model
-        trainer["callbacks"] = default_callbacks(task.monitor, task.mode, task.ceiling, seed, trainer)
+        task, ckpt_path = self.model, self.config[self.subcommand].get("ckpt_path")
+        trainer["callbacks"] = default_callbacks(task.monitor, task.mode, task.ceiling, seed, ckpt_path, trainer)
+        plugins = trainer.get("plugins") or []
+        trainer["plugins"] = [DurableCheckpointIO(), *(plugins if isinstance(plugins, list) else [plugins])]
         return super().instantiate_trainer(**kwargs)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run it; what the user can mend ends it in one line and the exit code 1."""
+        try:
+            super()._run_subcommand(subcommand)
+        except (OSError, FloatingPointError, DamagedCheckpointError) as error:
+            raise SystemExit(f"error: {error}") from error
 
     def after_fit(self) -> None:
         """Test the best weights, so that one command ends with its result."""

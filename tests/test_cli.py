@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lightning_coordconv import memory
 from lightning_coordconv.datamodules import BaseDataModule
 from lightning_coordconv.models.coordinates import DeconvPainter
 from lightning_coordconv.tasks import CoordinateClassification
@@ -30,12 +31,14 @@ class NothingDataModule(BaseDataModule):
         (["--data", f"{__name__}.NothingDataModule"], "CoordinateClassification reads"),
         (["--ckpt_path", "nowhere.ckpt"], "no checkpoint at nowhere.ckpt"),
         (["--ckpt_path", "foreign.ckpt"], "foreign.ckpt holds weights of another architecture: size mismatch"),
-        (["--ckpt_path", "damaged.ckpt"], "damaged.ckpt is damaged"),
+        (["--ckpt_path", "damaged.ckpt"], "damaged.ckpt is damaged, or no checkpoint"),
+        (["--ckpt_path", "stranger.ckpt"], "stranger.ckpt is no checkpoint of weights and plain numbers alone"),
     ],
 )
 def test_bad_input(cli, tmp_path, capsys, arguments, message):
     torch.save({"state_dict": CoordinateClassification(DeconvPainter(2, 1)).state_dict()}, tmp_path / "foreign.ckpt")
     (tmp_path / "damaged.ckpt").write_bytes(b"not a checkpoint")
+    torch.save({"state_dict": Path("code")}, tmp_path / "stranger.ckpt")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(SystemExit) as exit_info:
         cli("fit", "-c", CONFIG, *arguments)
@@ -49,16 +52,23 @@ def test_bad_input(cli, tmp_path, capsys, arguments, message):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc alone")
 def test_freed_memory_is_kept():
     faults = (
-        "import resource, torch\n"
-        "{}\n"
-        "for _ in range(5): torch.ones(1 << 20).add(1)\n"
+        "import ctypes, resource, runpy\n"
+        "if {kept}: runpy.run_path({path!r})['keep_freed_memory']()\n"
+        "c = ctypes.CDLL(None)\n"
+        "c.malloc.restype, c.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]\n"
+        "c.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]\n"
+        "def work():\n"
+        "    blocks = [c.malloc(24 << 20) for _ in range(3)]\n"
+        "    for block in blocks: c.memset(block, 1, 24 << 20)\n"
+        "    for block in blocks: c.free(block)\n"
+        "for _ in range(5): work()\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-        "for _ in range(50): torch.ones(1 << 20).add(1)\n"
+        "for _ in range(10): work()\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
     )
-    kept = "from lightning_coordconv.memory import keep_freed_memory; keep_freed_memory()"
     given_back, reused = (
-        int(subprocess.check_output([sys.executable, "-c", faults.format(line)], text=True)) for line in ("", kept)
+        int(subprocess.check_output([sys.executable, "-c", faults.format(kept=kept, path=memory.__file__)], text=True))
+        for kept in (False, True)
     )
     assert reused < given_back / 4
 

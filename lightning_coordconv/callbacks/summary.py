@@ -28,6 +28,7 @@ class RunSummary(Callback):
     def __init__(self, seed: int | None = None) -> None:
         self.seed = seed
         self.started = (0.0, 0.0)
+        self.before: dict[str, Any] = {"seconds": 0.0, "cpu_seconds": 0.0, "curve": []}
         self.summary: dict[str, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -41,9 +42,8 @@ class RunSummary(Callback):
             "threads": torch.get_num_threads(),
             "ranks": trainer.world_size,
             "steps": trainer.global_step,
-            "seconds": 0.0,
-            "cpu_seconds": 0.0,
-            "curve": [],
+            **self.before,
+            "curve": [*self.before["curve"]],
         }
         self.started = (time.perf_counter(), time.process_time())
 
@@ -67,10 +67,23 @@ class RunSummary(Callback):
         self._write(log_dir)
         self._say(log_dir)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the clocks and the curve."""
+        return self._elapsed() | {"curve": self.summary["curve"]} if self.summary else self.before
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.before = state_dict
+
     def _clock(self, trainer: Trainer) -> None:
-        self.summary["steps"] = trainer.global_step
-        self.summary["seconds"] = round(time.perf_counter() - self.started[0], 2)
-        self.summary["cpu_seconds"] = round(time.process_time() - self.started[1], 2)
+        self.summary |= {"steps": trainer.global_step} | self._elapsed()
+
+    def _elapsed(self) -> dict[str, float]:
+        now = time.perf_counter(), time.process_time()
+        return {
+            key: round(self.before[key] + end - start, 2)
+            for key, start, end in zip(("seconds", "cpu_seconds"), self.started, now, strict=True)
+        }
 
     @rank_zero_only
     def _write(self, log_dir: str | None) -> None:

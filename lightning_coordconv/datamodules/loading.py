@@ -5,7 +5,7 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 
@@ -52,6 +52,8 @@ class ResumableDataLoader(DataLoader[Any]):
     batches = 0
     """Batches delivered since the epoch began."""
     skip = 0
+    seeds: Tensor | None = None
+    """State of the generator when the epoch began."""
 
     def __iter__(self) -> Any:
         """Deliver the batches of an epoch, the first time after a restart those that are left of it."""
@@ -67,9 +69,10 @@ class ResumableDataLoader(DataLoader[Any]):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the number of batches delivered, and the random state that seeded the epoch's workers."""
-        return {"batches": self.batches, "seeds": self.seeds}
+        return {"batches": self.batches, "seeds": self.generator.get_state() if self.seeds is None else self.seeds}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Let the next epoch begin where the state was taken."""
-        self.skip = state["batches"] % len(self)
-        self.generator.set_state(state["seeds"])
+        self.batches, self.seeds = state["batches"], state["seeds"]
+        self.skip = self.batches % len(self)
+        self.generator.set_state(self.seeds)

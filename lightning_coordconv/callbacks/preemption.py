@@ -1,0 +1,69 @@
+"""A run that is told to go leaves a checkpoint behind, and asks to be started again."""
+
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_info
+
+REQUEUE = 75
+"""The exit code of a run that was preempted: EX_TEMPFAIL of sysexits.h, "try again later"."""
+
+
+class Preemption(Checkpoint):
+    """On SIGTERM or SIGUSR1, finish the step, write ``last.ckpt`` and exit with the code :data:`REQUEUE`.
+
+    A validation that follows the step is finished too: Lightning would not catch up on it. The same command with
+    ``--ckpt_path last`` and the same logger version goes on from there, within the epoch. The ranks of a distributed
+    run leave together as soon as one of them was told to. Takes the place of Lightning's handlers, which act in the
+    middle of a step.
+    """
+
+    signals = (signal.SIGTERM, signal.SIGUSR1)
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self.handlers: dict[signal.Signals, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen."""
+        self.handlers = {number: signal.signal(number, self._receive) for number in self.signals}
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Leave, unless a validation may follow."""
+        steps = batch_idx + 1 if trainer.check_val_every_n_epoch else trainer.fit_loop.total_batch_idx + 1
+        if not trainer.is_last_batch and steps % (trainer.val_check_batch or 1):
+            self._leave_if_told(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave after it."""
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self._leave_if_told(trainer)
+
+    def _leave_if_told(self, trainer: Trainer) -> None:
+        told = self.received is not None
+        if trainer.world_size > 1:
+            told = trainer.strategy.reduce_boolean_decision(told, all=False)
+        if not told:
+            return
+        checkpoints = trainer.checkpoint_callback
+        if isinstance(checkpoints, ModelCheckpoint) and checkpoints.dirpath is not None:
+            path = Path(checkpoints.dirpath, f"{checkpoints.CHECKPOINT_NAME_LAST}{checkpoints.FILE_EXTENSION}")
+            trainer.save_checkpoint(path)
+            rank_zero_info(f"preempted after step {trainer.global_step}: to go on, --ckpt_path last finds {path}")
+        raise SystemExit(REQUEUE)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the signals back to whom they belonged."""
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+        self.handlers = {}
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = signal.Signals(number)

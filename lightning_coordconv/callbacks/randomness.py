@@ -1,0 +1,62 @@
+"""Chance goes on where it stood."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+
+class RandomState(Callback):
+    """Keep the global random generators in the checkpoint: those of torch, of its device, of NumPy and of Python.
+
+    Every rank gets its own back. Where the number of ranks has changed, each goes on with what it has.
+    """
+
+    def __init__(self) -> None:
+        self.restored: list[dict[str, Tensor]] = []
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add ``random_state`` to the checkpoint: for each generator, a row a rank."""
+        gathered = {}
+        for name, state in _state(pl_module.device).items():
+            ranks = trainer.strategy.all_gather(state.to(pl_module.device))
+            gathered[name] = ranks.reshape(trainer.world_size, -1).cpu()
+        checkpoint["random_state"] = gathered
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take this rank's states."""
+        states = checkpoint.get("random_state", {})
+        if all(len(ranks) == trainer.world_size for ranks in states.values()):
+            self.restored = [{name: ranks[trainer.global_rank] for name, ranks in states.items()}]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restore them, now that everything is built that could have drawn a number."""
+        if self.restored:
+            _restore(self.restored.pop(), pl_module.device)
+
+
+def _state(device: torch.device) -> dict[str, Tensor]:
+    version, words, gauss = random.getstate()
+    numpy = np.random.get_state(legacy=False)
+    state = {
+        "torch": torch.get_rng_state(),
+        "python": torch.tensor([version, *words]),
+        "python_gauss": torch.tensor([float("nan") if gauss is None else gauss], dtype=torch.float64),
+        "numpy": torch.tensor([*numpy["state"]["key"].tolist(), numpy["state"]["pos"], numpy["has_gauss"]]),
+        "numpy_gauss": torch.tensor([numpy["gauss"]], dtype=torch.float64),
+    }
+    return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def _restore(state: dict[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(state["torch"])
+    version, *words = state["python"].tolist()
+    gauss = state["python_gauss"].item()
+    random.setstate((version, tuple(words), None if gauss != gauss else gauss))
+    *keys, position, has_gauss = state["numpy"].tolist()
+    np.random.set_state(("MT19937", np.array(keys, dtype=np.uint32), position, has_gauss, state["numpy_gauss"].item()))
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

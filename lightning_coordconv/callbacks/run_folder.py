@@ -1,0 +1,64 @@
+"""One run, one folder."""
+
+import os
+import sys
+from pathlib import Path
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+
+class RunFolder(Callback):
+    """See that a fit has its log folder to itself, so that no run overwrites another.
+
+    Args:
+        ckpt_path: what the fit goes on from: a file, one of Lightning's keywords, or None.
+
+    Raises:
+        FileExistsError: if another process is fitting into the folder, or the folder holds checkpoints and the fit does
+            not go on from one of them. Raised on every rank.
+    """
+
+    def __init__(self, ckpt_path: str | Path | None = None) -> None:
+        self.ckpt_path = ckpt_path
+        self.folder: int | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Take the folder of a fit."""
+        log_dir = trainer.log_dir
+        if stage != "fit" or log_dir is None:
+            return
+        problem = self._take(Path(log_dir)) if trainer.is_global_zero else None
+        problem = trainer.strategy.broadcast(problem)
+        if problem is not None:
+            raise FileExistsError(problem)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give it back; the end of the process does so too."""
+        if self.folder is not None:
+            os.close(self.folder)
+            self.folder = None
+
+    def _take(self, folder: Path) -> str | None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not self._lock(folder):
+            return f"another run is writing to {folder}: choose another version of the logger"
+        checkpoints = list(folder.resolve().glob("checkpoints/*.ckpt"))
+        resuming = self.ckpt_path == "last" or (self.ckpt_path and Path(self.ckpt_path).resolve() in checkpoints)
+        if checkpoints and not resuming:
+            return (
+                f"{folder} holds the checkpoints of another run: go on from them with --ckpt_path last, "
+                "or choose another version of the logger"
+            )
+        return None
+
+    def _lock(self, folder: Path) -> bool:
+        if sys.platform == "win32":
+            return True
+        import fcntl
+
+        self.folder = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self.folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True

@@ -1,0 +1,180 @@
+"""Processes are killed, disks fill up, files rot: nothing that was saved is lost, and the run goes on."""
+
+import json
+import re
+import resource
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_coordconv.callbacks.preemption import REQUEUE
+from lightning_coordconv.checkpoints import DamagedCheckpointError, DurableCheckpointIO, verify
+from tests.distributed import ranks
+
+NAME = "coordinates/classification_quadrant_coordconv"
+FIT = (
+    "fit", "-c", str(ranks.ROOT / "configs" / f"{NAME}.yaml"), "--data.canvas=16", "--data.size=3",
+    "--data.batch_size=24", "--model.net.init_args.canvas=16", "--trainer.logger.init_args.version=run",
+    "--trainer.accelerator=cpu", "--trainer.max_steps=18", "--trainer.val_check_interval=null",
+    "--trainer.check_val_every_n_epoch=1", "--trainer.enable_progress_bar=false", "--ckpt_path=last",
+    f"--trainer.callbacks+={ranks.__name__}.Weights", "--trainer.callbacks.folder=weights",
+)  # fmt: skip
+EACH_STEP = (
+    "--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.every_n_train_steps=1",
+    "--trainer.callbacks.filename=last", "--trainer.callbacks.enable_version_counter=false",
+)  # fmt: skip
+
+
+def signalled(number: int, step: int, rank: int = 0) -> tuple[str, ...]:
+    prefix = "--trainer.callbacks"
+    return (f"{prefix}+={ranks.__name__}.Signal", f"{prefix}.number={number}", f"{prefix}.step={step}",
+            f"{prefix}.rank={rank}")  # fmt: skip
+
+
+def fit(folder: Path, *arguments: str, **environment: str) -> tuple[int, str]:
+    """Fit in a process of its own, and return its exit code and what it printed."""
+    process = ranks.Ranks(1, ["-m", "lightning_coordconv", *FIT, *arguments], folder, **environment)
+    return process.wait()[0], process.logs[0].read_text()
+
+
+def result(folder: Path, rank: int = 0) -> tuple[dict[str, torch.Tensor], dict[str, float], list[dict[str, float]]]:
+    """Return the weights that a run ended with, what it was tested to be worth, and its curve but for the clocks."""
+    weights = torch.load(folder / "weights" / f"rank{rank}.pt", weights_only=True)["weights"]
+    summary = json.loads((folder / "logs" / NAME / "run" / "summary.json").read_text())
+    curve = [{key: value for key, value in row.items() if "seconds" not in key} for row in summary["curve"]]
+    return weights, summary["test"], curve
+
+
+def assert_undisturbed(folder: Path, undisturbed: Path, rank: int = 0) -> None:
+    (weights, test, curve), (expected, expected_test, expected_curve) = result(folder, rank), result(undisturbed, rank)
+    for key, weight in expected.items():
+        assert torch.equal(weights[key], weight), key
+    assert test == expected_test
+    assert curve == expected_curve
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run that nothing happened to: 7 steps an epoch, 18 in all."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    code, printed = fit(folder)
+    assert code == 0, printed
+    return folder
+
+
+@pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, 10), (signal.SIGUSR1, 7)], ids=["SIGTERM", "SIGUSR1"])
+def test_preemption_leaves_a_checkpoint_and_asks_to_be_requeued(tmp_path, undisturbed, number, step):
+    code, printed = fit(tmp_path, *signalled(number, step))
+    assert code == REQUEUE, printed
+    assert f"preempted after step {step}" in printed
+    code, printed = fit(tmp_path)
+    assert code == 0, printed
+    assert_undisturbed(tmp_path, undisturbed)
+
+
+def test_a_rank_that_is_killed_is_started_again(tmp_path):
+    """Torchrun restarts both ranks, which go on from the last step that was saved, within an epoch."""
+    ddp = ("--trainer.devices=2", "--trainer.strategy=ddp", *EACH_STEP)
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "--max-restarts=1", "--module",
+                "lightning_coordconv", *FIT, *ddp]  # fmt: skip
+    for folder, fault in ((tmp_path / "calm", ()), (tmp_path / "killed", signalled(signal.SIGKILL, 10, rank=1))):
+        # torch 2.15's agents keep the addresses of the dead in the store that they share with their workers
+        agent = ranks.Ranks(1, [*torchrun, *fault], folder, TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
+        assert agent.wait()[0] == 0, agent.logs[0].read_text()
+        assert ("Signal 9 (SIGKILL)" in agent.logs[0].read_text()) == bool(fault)
+    for rank in range(2):
+        assert_undisturbed(tmp_path / "killed", tmp_path / "calm", rank)
+
+
+def test_a_run_killed_while_it_writes_a_checkpoint_leaves_the_one_before(tmp_path, undisturbed):
+    """The process dies with the tenth checkpoint written, but not yet in its place."""
+    dying = (
+        "import os, signal, sys\n"
+        "from lightning_coordconv.cli import main\n"
+        "replace, saved = os.replace, []\n"
+        "def die(source, target):\n"
+        "    saved.append(target)\n"
+        "    if len(saved) == 20: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    replace(source, target)\n"
+        "os.replace = die\n"
+        "main(sys.argv[1:])\n"
+    )
+    process = ranks.Ranks(1, ["-c", dying, *FIT, *EACH_STEP], tmp_path)
+    assert process.wait() == [-signal.SIGKILL], process.logs[0].read_text()
+    checkpoints = tmp_path / "logs" / NAME / "run" / "checkpoints"
+    assert list(checkpoints.glob("*.part"))
+    for path in checkpoints.glob("*.ckpt"):
+        verify(path)
+    code, printed = fit(tmp_path, *EACH_STEP)
+    assert code == 0, printed
+    assert_undisturbed(tmp_path, undisturbed)
+
+
+def test_a_full_disk_costs_no_checkpoint(tmp_path):
+    """A limit on the size of files stands in for the disk: writing fails in the middle of the file."""
+    path = tmp_path / "last.ckpt"
+    files = DurableCheckpointIO()
+    files.save_checkpoint({"state_dict": {"weight": torch.zeros(10)}}, path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        with pytest.raises(OSError, match=f"could not write {path}, earlier checkpoints are untouched"):
+            files.save_checkpoint({"state_dict": {"weight": torch.zeros(1_000_000)}}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert files.load_checkpoint(path, weights_only=True)["state_dict"]["weight"].shape == (10,)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("fault", ["truncated", "bit flipped"])
+def test_a_damaged_checkpoint_is_refused_by_name(tmp_path, fault, undisturbed, cli, capsys):
+    run = tmp_path / "logs" / NAME / "run"
+    shutil.copytree(undisturbed / "logs" / NAME / "run", run)
+    last = run / "checkpoints" / "last.ckpt"
+    content = bytearray(last.read_bytes())
+    if fault == "truncated":
+        content = content[: len(content) // 2]
+    else:
+        content[len(content) // 2] ^= 1
+    last.write_bytes(content)
+    with pytest.raises(DamagedCheckpointError, match=f"{last} is damaged"):
+        verify(last)
+    with pytest.raises(SystemExit, match=r"error: \S*last.ckpt is damaged"):
+        cli(*FIT, "--trainer.max_steps=30")
+    (best,) = (path for path in last.parent.glob("*.ckpt") if path != last)
+    cli("test", *FIT[1:8], "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu", "--ckpt_path", str(best))
+    assert "test/accuracy" in capsys.readouterr().out
+
+
+def test_a_folder_belongs_to_one_run(tmp_path, undisturbed, cli):
+    run = tmp_path / "logs" / NAME / "run"
+    shutil.copytree(undisturbed / "logs" / NAME / "run", run)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    again = [argument for argument in FIT if argument != "--ckpt_path=last"]
+    with pytest.raises(SystemExit, match="holds the checkpoints of another run: go on from them with"):
+        cli(*again)
+    busy = ranks.Ranks(1, ["-c", "import fcntl, os, sys, time\n"
+                           "fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX)\n"
+                           "print('locked', flush=True)\ntime.sleep(60)\n", str(run)], tmp_path / "busy")  # fmt: skip
+    try:
+        while "locked" not in busy.logs[0].read_text():
+            assert busy.processes[0].poll() is None
+        with pytest.raises(SystemExit, match=f"another run is writing to {re.escape('logs/' + NAME)}"):
+            cli(*FIT)
+    finally:
+        busy.processes[0].kill()
+        busy.wait()
+    for path, content in before.items():
+        assert path.read_bytes() == content, path
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
+def test_a_folder_that_cannot_be_written_is_named(cli):
+    with pytest.raises(SystemExit, match=r"error: .*'/proc/logs"):
+        cli(*FIT, "--trainer.logger.init_args.save_dir=/proc/logs")

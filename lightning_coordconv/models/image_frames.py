@@ -27,9 +27,9 @@ def use_image_frames(detector: Any, mask_padding: bool = True) -> None:
         detector: torchvision's ``GeneralizedRCNN``, ``RetinaNet`` or ``FCOS``; it is given hooks, and keeps its
             state-dict keys.
         mask_padding: also let each map end where the image ends: convolutions and max pooling see zeros beyond,
-            averages and group normalisation leave it out, regions see the last cell repeated, and no object is found
-            there; and round up to a multiple of 128. Then boxes are the same, to rounding, whatever the batch mates.
-            Batch normalisation that is not frozen still is over everything in training. Without it, outputs of a
+            averages and group normalisation leave it out, regions see the last cell repeated, and evaluation finds no
+            object there; and round up to a multiple of 128. Then boxes are the same, to rounding, whatever the batch
+            mates. Batch normalisation that is not frozen still is over everything in training. Without it, outputs of a
             detector without coordinates are torchvision's to the bit, and depend on the batch mates, mostly near the
             border.
     """
@@ -109,7 +109,7 @@ def _see_zeros(layer: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
 
 
 def _find_nothing(layer: nn.Module, inputs: Any, logits: Tensor) -> Tensor | None:
-    padding = _padding(logits)
+    padding = None if layer.training else _padding(logits)  # an anchor out there may be an object's best one
     return None if padding is None else logits.masked_fill(padding, SILENT)
 
 

@@ -1,0 +1,58 @@
+"""What fine-tuning of pretrained weights needs: some of them frozen at first, and their moving average."""
+
+from fnmatch import fnmatchcase
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import EMAWeightAveraging
+from pytorch_lightning.trainer.states import TrainerFn
+
+
+class FreezeUntil(Callback):
+    """Keep pretrained weights as they are for the first epochs, while what is new learns.
+
+    Coordinate weights, which begin at zero, are never frozen. Batch normalisation goes on collecting its statistics;
+    that of torchvision's pretrained detectors is frozen for good. With several devices, use the strategy
+    ``ddp_find_unused_parameters_true``.
+
+    Args:
+        epoch: the first epoch, from 0, in which everything is trained.
+        names: which parameters, as glob patterns of their names in the task.
+
+    Raises:
+        ValueError: when training starts, if a pattern matches no parameter.
+    """
+
+    def __init__(self, epoch: int = 1, names: tuple[str, ...] = ("net.detector.backbone.body.*",)) -> None:
+        self.epoch = epoch
+        self.names = names
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Freeze or thaw."""
+        parameters = dict(pl_module.named_parameters())
+        for pattern in self.names:
+            matching = [name for name in parameters if fnmatchcase(name, pattern)]
+            if not matching:
+                raise ValueError(f"{pattern!r} matches no parameter of {type(pl_module).__name__}")
+            for name in matching:
+                if not name.endswith("coord_weight"):
+                    parameters[name].requires_grad_(trainer.current_epoch >= self.epoch)
+
+
+class MovingAverage(EMAWeightAveraging):
+    """Lightning's exponential moving average of the weights, which is what is validated, saved and tested.
+
+    Lightning's own would, in a test after training, put the weights that were not averaged in the place of those that
+    a checkpoint was chosen for.
+
+    Args:
+        decay: of the average, per step.
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        super().__init__(decay=decay)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Restore the average where training goes on; elsewhere it has been loaded as the weights."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from lightning_coordconv.cli import main
+from tests.photographs import write_photographs
 
 
 @pytest.fixture(autouse=True)
@@ -37,3 +38,9 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in range(2):
             Image.effect_noise((40, 30), 60).save(path / f"{i}.png")
     return root
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of three photographs with ``boxes.json``, in COCO's format."""
+    return write_photographs(tmp_path_factory.mktemp("photographs"))

@@ -1,4 +1,4 @@
-"""How well proposed boxes cover the true ones: the measures of the paper's detection experiment.
+"""How well boxes cover the true ones: the measures of the paper's detection experiment, and COCO's.
 
 Boxes are (n, 4) in any unit: x1, y1, x2, y2. Images without a true box, about which an overlap says nothing, are left
 out of the mean over images.
@@ -7,8 +7,10 @@ out of the mean over images.
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
+from torchmetrics.detection import MeanAveragePrecision
 from torchvision.ops import box_iou
 
 from lightning_coordconv.metrics.position import MeanMetric
@@ -105,3 +107,21 @@ class MatchedIoU(MeanMetric):
         if preds.shape != target.shape:
             raise ValueError(f"expected pairs of boxes, got {tuple(preds.shape)} and {tuple(target.shape)}")
         return box_iou(preds[:, None], target[:, None]).flatten()
+
+
+def coco_average_precision() -> MeanAveragePrecision:
+    """Return torchmetrics' metric with pycocotools' own thresholds.
+
+    Those of torchmetrics are rounded to single precision, which misses recalls that are reached exactly: its numbers
+    can differ from pycocotools' in the third digit on a small data set.
+
+    Raises:
+        ModuleNotFoundError: if pycocotools is not installed.
+    """
+    overlaps, recalls = np.linspace(0.5, 0.95, 10), np.linspace(0.0, 1.0, 101)
+    try:
+        return MeanAveragePrecision(iou_thresholds=overlaps.tolist(), rec_thresholds=recalls.tolist())
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "COCO's metrics need the package pycocotools: pip install 'lightning-coordconv[detection]'"
+        ) from error

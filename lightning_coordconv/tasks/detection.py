@@ -8,11 +8,16 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MetricCollection
-from torchmetrics.detection import MeanAveragePrecision
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler, BoxCoder, Matcher
 from torchvision.ops import box_iou, nms
 
-from lightning_coordconv.metrics.detection import AllPairsIoU, BestBoxIoU, ClosestIoU, MatchedIoU
+from lightning_coordconv.metrics.detection import (
+    AllPairsIoU,
+    BestBoxIoU,
+    ClosestIoU,
+    MatchedIoU,
+    coco_average_precision,
+)
 from lightning_coordconv.tasks.base import BaseTask, Batch, Outputs
 
 Detections = list[dict[str, Tensor]]
@@ -215,12 +220,7 @@ class ObjectDetection(BaseTask):
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
     ) -> None:
-        try:
-            metrics = MetricCollection([MeanAveragePrecision()])
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "COCO's metrics need the package pycocotools: pip install 'lightning-coordconv[detection]'"
-            ) from error
+        metrics = MetricCollection([coco_average_precision()])
         super().__init__(net, metrics, optimizer, lr_scheduler, lr_scheduler_interval, MetricCollection([]))
         if coordinate_lr < 0:
             raise ValueError(f"coordinate_lr must not be negative, got {coordinate_lr}")

@@ -22,6 +22,13 @@ def name(path: Path) -> str:
 
 def extra(path: Path, request: pytest.FixtureRequest) -> list[str]:
     """What a config needs from its user, a folder of images, and what makes these quick."""
+    if path.stem.startswith("coco"):
+        files = [f"--data.{key}={value}" for split in ("train", "val")
+                 for key, value in ((f"{split}_annotations", "boxes.json"), (f"{split}_images", "."))]  # fmt: skip
+        small = {"name": "fasterrcnn_mobilenet_v3_large_320_fpn", "weights": "", "num_classes": 6,
+                 "options": "{min_size: 64, max_size: 96}"}  # fmt: skip
+        net = [f"--model.net.init_args.{key}={value}" for key, value in small.items()]
+        return ["--data.root", request.getfixturevalue("photographs"), "--data.num_workers=0", *files, *net]
     if path.parent.name == "detection":
         return ["--data.num_images", "32", "--data.num_eval_images", "4"]
     if not path.stem.startswith("imagenet"):

@@ -41,8 +41,9 @@ def draw_boxes(sample: Mapping[str, Any], categories: Categories, least: float =
             axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.5))
             below = colour == PREDICTED
             axes.text(
-                x1, y2 if below else y1, caption, color=colour, fontsize=8, clip_on=True,
-                va="top" if below else "bottom",
+                x1 + 1, y2 - 1 if below else y1 + 1, caption, color=colour, fontsize=7, clip_on=True,
+                va="bottom" if below else "top",
+                bbox={"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 1},
             )  # fmt: skip
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)

@@ -148,7 +148,7 @@ class DigitFasterRCNN(FasterRCNN):
             box_roi_pool=MultiScaleRoIAlign(["0"], output_size=7, sampling_ratio=2),
             box_head=TwoMLPHead(64 * 7**2, 128),
             box_predictor=FastRCNNPredictor(128, num_classes),
-            box_batch_size_per_image=64,
+            box_batch_size_per_image=32,
         )
         if coordinates:
             to_coordconv(self, ["backbone.0", "rpn.head.conv.0.0", "rpn.head.bbox_pred"])

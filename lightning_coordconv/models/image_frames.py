@@ -70,11 +70,15 @@ class _ImageFrames:
         """Keep the sizes (height, width) of the images and of the canvas that they are padded to."""
         images, _ = output
         self.sizes = images.image_sizes
-        self.canvas = images.tensors.shape[-2:]
+        self.canvas = tuple(images.tensors.shape[-2:])
 
     def enter(self, part: nn.Module, inputs: Any) -> None:
-        """Put each image in its own frame."""
-        self.frame = coordinate_frame((0, 0), torch.tensor(self.sizes), crop=self.canvas, padded=True)
+        """Put each image in its own frame, if it has not the whole canvas."""
+        distinct = set(self.sizes)
+        if distinct == {self.canvas}:
+            return
+        sizes = self.sizes if len(distinct) > 1 else self.sizes[:1]  # one response of the coordinates for all
+        self.frame = coordinate_frame((0, 0), torch.tensor(sizes), crop=self.canvas, padded=True)
         self.frame.__enter__()
 
     def leave(self, part: nn.Module, inputs: Any, output: Any) -> None:
@@ -85,7 +89,10 @@ class _ImageFrames:
 
 
 def _sizes(features: Tensor) -> Tensor | None:
-    """Return the height and width (B, 2) that the images have on a map (B, C, h, w), or None if none has padding."""
+    """Return the height and width that the images have on a map (B, C, h, w), or None if none has padding.
+
+    Sizes are (B, 2), or (1, 2) where they are the same.
+    """
     frame = active_frame()
     if not isinstance(frame, Frame):
         return None
@@ -95,7 +102,7 @@ def _sizes(features: Tensor) -> Tensor | None:
 
 
 def _padding(features: Tensor) -> Tensor | None:
-    """Return where a map (B, C, h, w) has no image, (B, 1, h, w), or None if it has one everywhere."""
+    """Return where a map (B, C, h, w) has no image, (B or 1, 1, h, w), or None if it has one everywhere."""
     sizes = _sizes(features)
     if sizes is None:
         return None
@@ -150,5 +157,5 @@ def _repeated(features: Tensor) -> Tensor:
     height, width = features.shape[-2:]
     rows = torch.arange(height, device=features.device).minimum(sizes[:, :1] - 1)[:, None, :, None]
     columns = torch.arange(width, device=features.device).minimum(sizes[:, 1:] - 1)[:, None, None, :]
-    cells = (rows * width + columns).expand(-1, features.shape[1], -1, -1)
+    cells = (rows * width + columns).expand(*features.shape[:2], -1, -1)
     return features.flatten(2).gather(2, cells.flatten(2)).view_as(features)

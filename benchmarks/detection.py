@@ -1,0 +1,158 @@
+"""Speed of detection: ``python -m benchmarks.detection``, two threads by default.
+
+Three questions. How many images a second does ``fit`` train, against a plain torchvision training loop over the same
+batches? Which part of its time does it wait for data? How much longer is a step with CoordConv? All compared side by
+side in one run, in rounds; medians.
+"""
+
+import argparse
+import random
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import nn
+
+from benchmarks.measure import Timing, compare
+from lightning_coordconv.datamodules import FieldOfMnistDataModule
+from lightning_coordconv.memory import keep_freed_memory
+from lightning_coordconv.models.detection import PLACES, DigitFasterRCNN, RegionProposalNet
+from lightning_coordconv.tasks import ObjectDetection, RegionProposal
+
+
+class Clock(Callback):
+    """Time an epoch up to the end of its last batch, which is training without its preparation."""
+
+    waiting = 0.0
+    """Seconds between a batch's end and the next one's start: the loader's, and what the trainer adds."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self.start = self.last = time.perf_counter()
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Note how long the batch was waited for."""
+        self.waiting += time.perf_counter() - self.last
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Note when the batch was done."""
+        self.last = time.perf_counter()
+
+
+def sgd(groups: Any) -> torch.optim.Optimizer:
+    return torch.optim.SGD(groups, lr=0.001, momentum=0.9)
+
+
+def fit(net: nn.Module, data: FieldOfMnistDataModule) -> tuple[float, float]:
+    """Train an epoch as the command line does; return the seconds it took, and those spent waiting for batches."""
+    clock = Clock()
+    trainer = Trainer(
+        accelerator="cpu", max_epochs=1, limit_val_batches=0, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, callbacks=[clock],
+    )  # fmt: skip
+    trainer.fit(ObjectDetection(net, optimizer=sgd), data)
+    return clock.last - clock.start, clock.waiting
+
+
+def plain_loop(net: nn.Module, data: FieldOfMnistDataModule) -> float:
+    """Train an epoch as torchvision's references/detection/engine.py does; return the seconds it took."""
+    net.train()
+    optimizer = sgd([parameter for parameter in net.parameters() if parameter.requires_grad])
+    loader = data.train_dataloader()
+    start = time.perf_counter()
+    for batch in loader:
+        targets = [
+            {"boxes": boxes, "labels": labels} for boxes, labels in zip(batch["boxes"], batch["labels"], strict=True)
+        ]
+        loss = sum(net(list(batch["image"]), targets).values())
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss.item()}")
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return time.perf_counter() - start
+
+
+def throughput(rounds: int, images: int) -> None:
+    """Compare ``fit`` with the plain loop, in alternating order."""
+    data = FieldOfMnistDataModule(num_images=images, num_eval_images=8, clip=True, batch_size=8)
+    data.dataset("train")
+    ratios, waiting, speeds = [], [], []
+    for number in range(rounds + 1):
+        torch.manual_seed(number)
+        runs: dict[str, Callable[[], Any]] = {
+            "plain": lambda: plain_loop(DigitFasterRCNN(), data),
+            "fit": lambda: fit(DigitFasterRCNN(), data),
+        }
+        took = {name: runs[name]() for name in sorted(runs, reverse=bool(number % 2))}
+        seconds, fetching = took["fit"]
+        if number:  # the first round warms up
+            ratios.append(took["plain"] / seconds)
+            waiting.append(fetching / seconds)
+            speeds.append(images / seconds)
+    low, _, high = statistics.quantiles(ratios, n=4)
+    print(f"fit: {statistics.median(speeds):.1f} images/s, {rounds} rounds of {images} images")
+    print(f"fit / plain torchvision loop, images/s: {statistics.median(ratios):.3f} ({low:.3f}-{high:.3f})")
+    print(f"waiting for data, the trainer's own time included: {100 * statistics.median(waiting):.2f} % of fit")
+
+
+def step(kind: type[RegionProposal] | type[ObjectDetection], net: nn.Module) -> Callable[[], object]:
+    """Return a training step on one batch of 16 images."""
+    task = kind(net, optimizer=sgd).train()
+    optimizer = sgd(task.parameters())
+    data = FieldOfMnistDataModule(num_images=16, num_eval_images=1, clip=True)
+    batch = next(iter(data.train_dataloader()))
+
+    def run() -> None:
+        optimizer.zero_grad()
+        if isinstance(task, ObjectDetection):
+            torch.stack(list(task.net(list(batch["image"]), task.targets(batch)).values())).sum().backward()
+        else:
+            task.evaluate(batch)["loss"].backward()
+        optimizer.step()
+
+    return run
+
+
+def arms(seconds: float) -> dict[str, dict[str, Timing]]:
+    """Compare a step with CoordConv to one without, and one without to itself."""
+    proposals = {
+        "conv": step(RegionProposal, RegionProposalNet(())),
+        "conv again": step(RegionProposal, RegionProposalNet(())),
+        "coordconv": step(RegionProposal, RegionProposalNet(PLACES)),
+    }
+    detectors = {
+        "conv": step(ObjectDetection, DigitFasterRCNN(coordinates=False)),
+        "conv again": step(ObjectDetection, DigitFasterRCNN(coordinates=False)),
+        "coordconv": step(ObjectDetection, DigitFasterRCNN(coordinates=True)),
+    }
+    generator = random.Random(0)
+    steps = {"region proposals": proposals, "Faster R-CNN": detectors}
+    return {name: compare(group, torch.device("cpu"), seconds, generator) for name, group in steps.items()}
+
+
+def main() -> None:
+    """Measure and print everything."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--images", type=int, default=160, help="images of a round")
+    parser.add_argument("--seconds", type=float, default=60.0, help="to compare the steps of each detector")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    keep_freed_memory()
+    print(f"{arguments.threads} threads of a CPU, torch {torch.__version__}")
+    for name, timings in arms(arguments.seconds).items():
+        for arm, timing in timings.items():
+            print(
+                f"{name}, {arm}: {timing.milliseconds:.1f} ms a step, {timing.ratio:.3f} times conv "
+                f"({timing.low:.3f}-{timing.high:.3f}), {timing.rounds} rounds"
+            )
+    throughput(arguments.rounds, arguments.images)
+
+
+if __name__ == "__main__":
+    main()

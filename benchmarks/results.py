@@ -112,6 +112,41 @@ def paper_regressor() -> str:
     return "\n".join(lines)
 
 
+PROPOSALS = {
+    "IoU of the best-scored box": "test/best_iou",
+    "of ten boxes, with the closest digit": "test/closest_iou",
+    "of all pairs": "test/all_pairs_iou",
+    "of sampled positives, in training": "train/positive_iou",
+}
+
+
+def proposals(*variants: str) -> str:
+    """Return a table of the region-proposal experiments that have runs, of each variant first conv, then CoordConv."""
+    heads = ("experiment", "weights", "seeds", *PROPOSALS, "CPU seconds")
+    lines = [f"| {' | '.join(heads)} |", "|---|---:|---|---|---|---|---|---:|"]
+    gains = []
+    for variant in variants:
+        best = {}
+        for arm in ("conv", "coordconv"):
+            experiment = f"detection/proposals_{arm}{variant}"
+            runs = runs_of(experiment)
+            if not runs:
+                continue
+            cells = [
+                f"`{experiment}`",
+                f"{runs[0]['weights']:,}",
+                ", ".join(str(run["seed"]) for run in runs),
+                *(spread((run[name.split("/")[0]][name] for run in runs), 3) for name in PROPOSALS.values()),
+                f"{statistics.median(run['cpu_seconds'] for run in runs):.0f}",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+            best[arm] = statistics.fmean(run["test"]["test/best_iou"] for run in runs)
+        if len(best) == 2:
+            gain = 100 * (best["coordconv"] / best["conv"] - 1)
+            gains.append(f"IoU of the best-scored box with CoordConv, `proposals_*{variant}`: {gain:+.1f} %.")
+    return "\n".join(lines + ([""] if gains else []) + gains) if len(lines) > 2 else "Not run yet."
+
+
 def coordinates(task: str, *arms: str) -> list[str]:
     """Return the experiments of a coordinate task, the two partitions side by side."""
     return [f"coordinates/{task}_{partition}_{arm}" for arm in arms for partition in ("uniform", "quadrant")]
@@ -135,6 +170,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "rendering": lambda: table(coordinates("rendering", "coordconv", "deconv"), "iou", 3, 0.01),
     "digits": lambda: table([f"classification/digits_{name}" for name in DIGITS], "top1", 3, 0.01),
     "border": lambda: table([f"classification/digits_border_{name}" for name in ("conv", "circular")], "top1", 3, 0.01),
+    "proposals": lambda: proposals(""),
+    "proposal ablations": lambda: proposals("_unseen", "_same", "_heads", "_zero_to_one", "_paper"),
+    "faster rcnn": lambda: table([f"detection/faster_rcnn_{arm}" for arm in ("conv", "coordconv")], "map", 3, 0.01),
     "rendering cost": lambda: ratios(against_deconv("rendering"), "iou", 0.01),
 }
 

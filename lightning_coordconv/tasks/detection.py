@@ -15,8 +15,8 @@ from lightning_coordconv.metrics.detection import (
     AllPairsIoU,
     BestBoxIoU,
     ClosestIoU,
+    CocoAveragePrecision,
     MatchedIoU,
-    coco_average_precision,
 )
 from lightning_coordconv.tasks.base import BaseTask, Batch, Outputs
 
@@ -220,7 +220,7 @@ class ObjectDetection(BaseTask):
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
     ) -> None:
-        metrics = MetricCollection([coco_average_precision()])
+        metrics = MetricCollection([CocoAveragePrecision()])
         super().__init__(net, metrics, optimizer, lr_scheduler, lr_scheduler_interval, MetricCollection([]))
         if coordinate_lr < 0:
             raise ValueError(f"coordinate_lr must not be negative, got {coordinate_lr}")
@@ -279,10 +279,10 @@ class ObjectDetection(BaseTask):
         return {"preds": detections}
 
     def _report(self, metrics: MetricCollection) -> None:
-        # The metric makes a dict of its own, which Lightning can't log as a metric; it has been over all ranks already.
+        # The metric makes a dict of its own, which Lightning can't log as a metric. It is of all ranks already.
         values = metrics.compute()
         wanted = {name: value for name, value in values.items() if not name.endswith(("per_class", "classes"))}
-        self.log_dict(wanted, rank_zero_only=False)
+        self.log_dict(wanted, sync_dist=True)
         metrics.reset()
 
     def _check_labels(self, targets: Detections) -> None:

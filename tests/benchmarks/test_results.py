@@ -41,6 +41,21 @@ def test_ratios(runs):
     assert results.ratios([("a/b", "a/b")], "accuracy", 0.01).splitlines()[-1].endswith("| 1x | 1x | 1x |")
 
 
+def test_proposals_of_either_arm_and_what_coordconv_gains(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "RUNS", tmp_path)
+    for arm, best in (("conv", 0.5), ("coordconv", 0.6)):
+        test = {"test/best_iou": best, "test/closest_iou": 0.4, "test/all_pairs_iou": 0.3}
+        run = {"seed": 0, "weights": 81590, "cpu_seconds": 99.6, "test": test, "train": {"train/positive_iou": 0.7}}
+        path = tmp_path / "detection" / f"proposals_{arm}" / "seed0.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(run))
+    _, _, conv, coordconv, _, gain = results.proposals("", "_same").splitlines()
+    assert conv == "| `detection/proposals_conv` | 81,590 | 0 | 0.500 | 0.400 | 0.300 | 0.700 | 100 |"
+    assert coordconv.startswith("| `detection/proposals_coordconv` |")
+    assert gain.endswith(": +20.0 %.")
+    assert results.proposals("_same") == "Not run yet."
+
+
 def test_operators_of_a_step(monkeypatch):
     monkeypatch.setattr(operators, "STEPS", 2)
     found = {name: calls for name, _, calls in operators.operators(CoordConv2d(1, 2, 3), torch.randn(2, 1, 6, 6))}

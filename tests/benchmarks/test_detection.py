@@ -1,0 +1,31 @@
+"""The speed benchmark of detection times what it says."""
+
+import torch
+
+from benchmarks import detection
+from lightning_coordconv.datamodules import FieldOfMnistDataModule
+from lightning_coordconv.models.detection import DigitFasterRCNN
+
+
+def test_both_loops_train_the_same_net():
+    """Each of a net's weights has moved, by the same steps, after either."""
+    data = FieldOfMnistDataModule(num_images=4, num_eval_images=1, clip=True, batch_size=2)
+    torch.manual_seed(0)
+    fitted = DigitFasterRCNN()
+    looped = DigitFasterRCNN()
+    looped.load_state_dict(fitted.state_dict())
+    torch.manual_seed(1)
+    seconds, waiting = detection.fit(fitted, data)
+    assert 0 < waiting < seconds
+    torch.manual_seed(1)
+    assert detection.plain_loop(looped, data) > 0
+    for (name, mine), theirs in zip(fitted.named_parameters(), looped.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, msg=name)
+
+
+def test_steps_of_either_detector(monkeypatch):
+    monkeypatch.setattr(detection, "compare", lambda steps, *_: {name: step() for name, step in steps.items()})
+    assert {name: list(found) for name, found in detection.arms(0.0).items()} == {
+        "region proposals": ["conv", "conv again", "coordconv"],
+        "Faster R-CNN": ["conv", "conv again", "coordconv"],
+    }

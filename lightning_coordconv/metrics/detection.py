@@ -129,12 +129,17 @@ class CocoAveragePrecision(MeanAveragePrecision):
             ) from error
 
     def _sync_dist(self, dist_sync_fn: Any = None, process_group: Any = None) -> None:
-        """Gather the images of all ranks, in one message each; torchmetrics gathers one image after the other."""
+        """Gather the images of all ranks in a message each, and put them back in the order they were dealt out in.
+
+        The order decides between detections that score alike.
+        """
         states = {name: _moved(getattr(self, name), torch.device("cpu")) for name in self._defaults}
         parts = [states] * torch.distributed.get_world_size(process_group)
         torch.distributed.all_gather_object(parts, states, group=process_group)
         for name in states:
-            setattr(self, name, _moved([value for part in parts for value in part[name]], self.device))
+            rounds = range(max(len(part[name]) for part in parts))
+            dealt = [part[name][number] for number in rounds for part in parts if number < len(part[name])]
+            setattr(self, name, _moved(dealt, self.device))
 
 
 def _moved(values: list[Any], device: torch.device) -> list[Any]:

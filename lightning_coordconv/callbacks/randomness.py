@@ -30,7 +30,8 @@ class RandomState(Callback):
         """Take this rank's states."""
         states = checkpoint.get("random_state", {})
         if all(len(ranks) == trainer.world_size for ranks in states.values()):
-            self.restored = [{name: ranks[trainer.global_rank] for name, ranks in states.items()}]
+            # copies: torch crashes on a view
+            self.restored = [{name: ranks[trainer.global_rank].clone() for name, ranks in states.items()}]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore them, now that everything is built that could have drawn a number."""

@@ -79,13 +79,13 @@ def test_preemption_leaves_a_checkpoint_and_asks_to_be_requeued(tmp_path, undist
 def test_a_rank_that_is_killed_is_started_again(tmp_path):
     """Torchrun restarts both ranks, which go on from the last step that was saved, within an epoch."""
     ddp = ("--trainer.devices=2", "--trainer.strategy=ddp", *EACH_STEP)
-    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "--max-restarts=1", "--module",
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "--max-restarts=3", "--module",
                 "lightning_coordconv", *FIT, *ddp]  # fmt: skip
     for folder, fault in ((tmp_path / "calm", ()), (tmp_path / "killed", signalled(signal.SIGKILL, 10, rank=1))):
         # torch 2.15's agents keep the addresses of the dead in the store that they share with their workers
         agent = ranks.Ranks(1, [*torchrun, *fault], folder, TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
         assert agent.wait()[0] == 0, agent.logs[0].read_text()
-        assert ("Signal 9 (SIGKILL)" in agent.logs[0].read_text()) == bool(fault)
+        assert ("failed (exitcode: -9)" in agent.logs[0].read_text()) == bool(fault)
     for rank in range(2):
         assert_undisturbed(tmp_path / "killed", tmp_path / "calm", rank)
 

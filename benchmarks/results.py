@@ -67,7 +67,8 @@ def table(experiments: list[str], metric: str, digits: int, slack: float, lower:
             times = [row["seconds"] for row in plateaus]
             steps = f"{statistics.median(row['step'] for row in plateaus):,.0f}"
             seconds = f"{statistics.median(times):,.1f} (at most {max(times):,.1f})"
-            cpu = f"{statistics.median(row['cpu_seconds'] for row in plateaus):,.1f}"
+            counted = [row["cpu_seconds"] for row in plateaus if "cpu_seconds" in row]
+            cpu = f"{statistics.median(counted):,.1f}" if counted else ""
         fitted = [run["test"][f"test_train/{metric}"] for run in runs if f"test_train/{metric}" in run["test"]]
         lines.append(
             f"| `{experiment}` | {runs[0]['weights']:,} | {', '.join(str(run['seed']) for run in runs)} | "
@@ -83,17 +84,19 @@ def ratios(pairs: list[tuple[str, str]], metric: str, slack: float) -> str:
     lines = ["| against | weights | steps to plateau | CPU seconds to plateau |", "|---|---:|---:|---:|"]
     for ours, theirs in pairs:
         if runs_of(ours) and runs_of(theirs):
-            ratio = [b / a for a, b in zip(cost(ours, metric, slack), cost(theirs, metric, slack), strict=True)]
-            lines.append(f"| `{theirs}` / `{ours}` | " + " | ".join(f"{value:.0f}x" for value in ratio) + " |")
+            costs = zip(cost(ours, metric, slack), cost(theirs, metric, slack), strict=True)
+            ratio = [f"{b / a:.0f}x" if a and b else "" for a, b in costs]
+            lines.append(f"| `{theirs}` / `{ours}` | {' | '.join(ratio)} |")
     return "\n".join(lines)
 
 
-def cost(experiment: str, metric: str, slack: float) -> tuple[float, float, float]:
-    """Return the weights of an experiment, and the medians of its steps and CPU seconds to its plateau."""
+def cost(experiment: str, metric: str, slack: float) -> tuple[float, float, float | None]:
+    """Return the weights of an experiment, and the medians of its steps and, if counted, CPU seconds to its plateau."""
     runs = runs_of(experiment)
     rows = [plateau(run, f"val/{metric}", max, slack) for run in runs]
-    steps, seconds = (statistics.median(row[key] for row in rows) for key in ("step", "cpu_seconds"))
-    return runs[0]["weights"], steps, seconds
+    counted = [row["cpu_seconds"] for row in rows if "cpu_seconds" in row]
+    steps = statistics.median(row["step"] for row in rows)
+    return runs[0]["weights"], steps, statistics.median(counted) if counted else None
 
 
 def paper_regressor() -> str:

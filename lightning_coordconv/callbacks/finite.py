@@ -12,8 +12,8 @@ class StopAtNonFinite(Callback):
     from them with, say, a lower learning rate.
 
     Raises:
-        FloatingPointError: naming the step, the loss and, if there are any, the parameters and buffers that hold
-            infinite values or NaN themselves.
+        FloatingPointError: naming the step, the loss, of several networks the one that it belongs to and, if there are
+            any, the parameters and buffers that hold infinite values or NaN themselves.
     """
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
@@ -23,7 +23,9 @@ class StopAtNonFinite(Callback):
         state = [*pl_module.named_parameters(), *pl_module.named_buffers()]
         broken = [name for name, tensor in state if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
         where = f"; not finite themselves: {', '.join(broken)}" if broken else "; all weights are finite still"
+        network = getattr(pl_module, "updated", None)
+        whose = f"{network} of {type(pl_module).__name__}" if network else type(pl_module).__name__
         raise FloatingPointError(
-            f"the loss of {type(pl_module).__name__} is {loss.detach().float().mean().item()} at step "
+            f"the loss of {whose} is {loss.detach().float().mean().item()} at step "
             f"{trainer.global_step} (epoch {trainer.current_epoch}){where}"
         )

@@ -1,6 +1,6 @@
 """LightningModules: systems around an injected network."""
 
-from lightning_coordconv.tasks.base import BaseTask
+from lightning_coordconv.tasks.base import BaseTask, NetworkTask
 from lightning_coordconv.tasks.classification import ImageClassification
 from lightning_coordconv.tasks.coordinates import CoordinateClassification, CoordinateRegression, CoordinateRendering
 from lightning_coordconv.tasks.detection import ObjectDetection, RegionProposal
@@ -11,6 +11,7 @@ __all__ = [
     "CoordinateRegression",
     "CoordinateRendering",
     "ImageClassification",
+    "NetworkTask",
     "ObjectDetection",
     "RegionProposal",
 ]

@@ -1,4 +1,4 @@
-"""What every task shares: an injected network, injected optimisation, metrics per stage, one step."""
+"""What the command line asks of every task, and what tasks around one network share."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -16,10 +16,34 @@ Outputs = dict[str, Any]
 
 
 class BaseTask(LightningModule):
-    """A LightningModule around an injected network.
+    """What the command line asks of a LightningModule.
 
-    A subclass declares what it reads (``sample_keys``) and what it is judged by (``monitor``, ``mode``, ``ceiling``),
-    hands its metrics to ``super().__init__`` and implements :meth:`evaluate`.
+    A subclass declares what it reads (``sample_keys``), what it is judged by (``monitor``, ``mode``, ``ceiling``) and
+    which of its arguments are no plain values (``objects``).
+    """
+
+    sample_keys: ClassVar[frozenset[str]] = frozenset()
+    monitor: str = "val/loss"
+    mode: ClassVar[Literal["min", "max"]] = "min"
+    ceiling: ClassVar[float | None] = None
+    """A value of ``monitor`` that needs no further training; ``None`` where there is none."""
+    objects: ClassVar[frozenset[str]] = frozenset()
+    """Arguments that are networks, callables and the like."""
+    updated: str | None = None
+    """Which of several networks the loss that is minimised just now belongs to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Under LightningCLI the hyperparameters are plain dicts that load_from_checkpoint can rebuild; in Python they
+        # would be the objects themselves, which a checkpoint loaded with weights_only=True must not hold.
+        from_cli = _given_hyperparameters.get() is not None
+        self.save_hyperparameters(ignore=["metrics", "train_metrics", *([] if from_cli else self.objects)])
+
+
+class NetworkTask(BaseTask):
+    """A task around one injected network.
+
+    A subclass hands its metrics to ``super().__init__`` and implements :meth:`evaluate`.
 
     Logged names are ``{stage}/loss``, ``{stage}/{term}`` where the loss has terms with names, and ``{stage}/{metric}``,
     for the stages ``train``, ``val`` and ``test``.
@@ -34,14 +58,10 @@ class BaseTask(LightningModule):
         lr_scheduler_interval: whether the schedule moves once an ``"epoch"`` or once a ``"step"``.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset()
-    monitor: ClassVar[str] = "val/loss"
-    mode: ClassVar[Literal["min", "max"]] = "min"
+    objects: ClassVar[frozenset[str]] = frozenset({"net", "optimizer", "lr_scheduler"})
     stages: ClassVar[tuple[str, ...]] = ("train", "val", "test")
     terms: ClassVar[tuple[str, ...]] = ()
     """Names of the terms that the loss is the sum of."""
-    ceiling: ClassVar[float | None] = None
-    """A value of ``monitor`` that needs no further training; ``None`` where there is none."""
 
     def __init__(
         self,
@@ -53,11 +73,6 @@ class BaseTask(LightningModule):
         train_metrics: MetricCollection | None = None,
     ) -> None:
         super().__init__()
-        # Under LightningCLI the hyperparameters are plain dicts that load_from_checkpoint can rebuild; in Python they
-        # would be the objects themselves, which a checkpoint loaded with weights_only=True must not hold.
-        from_cli = _given_hyperparameters.get() is not None
-        built = [] if from_cli else ["net", "optimizer", "lr_scheduler"]
-        self.save_hyperparameters(ignore=["metrics", "train_metrics", *built])
         self.net = net
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler

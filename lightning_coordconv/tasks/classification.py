@@ -9,10 +9,10 @@ from torch.nn import functional as F
 from torchmetrics import MetricCollection
 
 from lightning_coordconv.metrics import TopKAccuracy
-from lightning_coordconv.tasks.base import BaseTask, Batch, Outputs
+from lightning_coordconv.tasks.base import Batch, NetworkTask, Outputs
 
 
-class ImageClassification(BaseTask):
+class ImageClassification(NetworkTask):
     """Tell the class of an image.
 
     The loss is the cross-entropy. Metrics: ``top1`` and ``top5``, the share of images whose true class is the most
@@ -20,7 +20,7 @@ class ImageClassification(BaseTask):
 
     Args:
         net: maps images (B, C, H, W) to logits (B, K).
-        optimizer: see :class:`~lightning_coordconv.tasks.BaseTask` for the following three; here ``weight_decay``
+        optimizer: see :class:`~lightning_coordconv.tasks.NetworkTask` for the following three; here ``weight_decay``
             applies to all weights, as in torchvision's reference recipes.
         lr_scheduler: builds the learning rate schedule.
         lr_scheduler_interval: ``"epoch"`` or ``"step"``.
@@ -30,7 +30,7 @@ class ImageClassification(BaseTask):
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "label"})
-    monitor: ClassVar[str] = "val/top1"
+    monitor: str = "val/top1"
     mode: ClassVar[Literal["min", "max"]] = "max"
     ceiling: ClassVar[float | None] = 1.0
 

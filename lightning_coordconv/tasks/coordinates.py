@@ -9,10 +9,10 @@ from torch.nn import functional as F
 from torchmetrics import MetricCollection
 
 from lightning_coordconv.metrics import PaintedIoU, PixelDistance, PositionAccuracy, painted_iou
-from lightning_coordconv.tasks.base import BaseTask, Batch, Outputs
+from lightning_coordconv.tasks.base import Batch, NetworkTask, Outputs
 
 
-class CoordinateTask(BaseTask):
+class CoordinateTask(NetworkTask):
     """What the three have in common: one network input, one row of a report per position.
 
     The test runs over two loaders, held-out positions (``test/...``) and training positions (``test_train/...``).
@@ -64,13 +64,13 @@ class CoordinateClassification(CoordinateTask):
 
     Args:
         net: maps positions (B, 2) to logits (B, H, W).
-        optimizer: see :class:`~lightning_coordconv.tasks.BaseTask` for this and the following.
+        optimizer: see :class:`~lightning_coordconv.tasks.NetworkTask` for this and the following.
         lr_scheduler: builds the learning rate schedule.
         lr_scheduler_interval: ``"epoch"`` or ``"step"``.
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset({"position", "pixel", "onehot", "location", "held_out"})
-    monitor: ClassVar[str] = "val/accuracy"
+    monitor: str = "val/accuracy"
     mode: ClassVar[Literal["min", "max"]] = "max"
     ceiling: ClassVar[float | None] = 1.0
 
@@ -116,13 +116,13 @@ class CoordinateRegression(CoordinateTask):
 
     Args:
         net: maps images (B, 1, H, W) to positions (B, 2) in units of the canvas, [0, 1).
-        optimizer: see :class:`~lightning_coordconv.tasks.BaseTask` for this and the following.
+        optimizer: see :class:`~lightning_coordconv.tasks.NetworkTask` for this and the following.
         lr_scheduler: builds the learning rate schedule.
         lr_scheduler_interval: ``"epoch"`` or ``"step"``.
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset({"onehot", "location", "held_out"})
-    monitor: ClassVar[str] = "val/distance"
+    monitor: str = "val/distance"
     ceiling: ClassVar[float | None] = 0.01
 
     def __init__(
@@ -159,7 +159,7 @@ class CoordinateRendering(CoordinateTask):
             at the centre of the square.
         centre_weight: weight of the cross-entropy of the centre beside that of the image, for a net that tells it; the
             option ``-interm softmax`` of the authors' code, which they leave out by default.
-        optimizer: see :class:`~lightning_coordconv.tasks.BaseTask` for this and the following.
+        optimizer: see :class:`~lightning_coordconv.tasks.NetworkTask` for this and the following.
         lr_scheduler: builds the learning rate schedule.
         lr_scheduler_interval: ``"epoch"`` or ``"step"``.
 
@@ -168,7 +168,7 @@ class CoordinateRendering(CoordinateTask):
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset({"position", "pixel", "image", "location", "held_out"})
-    monitor: ClassVar[str] = "val/iou"
+    monitor: str = "val/iou"
     mode: ClassVar[Literal["min", "max"]] = "max"
     ceiling: ClassVar[float | None] = 0.999
 

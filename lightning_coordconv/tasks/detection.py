@@ -18,12 +18,12 @@ from lightning_coordconv.metrics.detection import (
     CocoAveragePrecision,
     MatchedIoU,
 )
-from lightning_coordconv.tasks.base import BaseTask, Batch, Outputs
+from lightning_coordconv.tasks.base import Batch, NetworkTask, Outputs
 
 Detections = list[dict[str, Tensor]]
 
 
-class RegionProposal(BaseTask):
+class RegionProposal(NetworkTask):
     """Propose boxes, whatever is in them (the paper's "Faster R-CNN", which has no second stage).
 
     Proposals are anchors that the net has moved. In training, a moved box is positive if it lies inside the image and
@@ -46,7 +46,7 @@ class RegionProposal(BaseTask):
         nms_threshold: of two boxes whose IoU is larger, the one with the lower score goes.
         match_unseen: let a true box that nothing overlaps, as it may lie outside of the image, make the first box, in
             the upper left corner, positive, as happens in the authors' code.
-        optimizer: see :class:`~lightning_coordconv.tasks.BaseTask` for this and the following.
+        optimizer: see :class:`~lightning_coordconv.tasks.NetworkTask` for this and the following.
         lr_scheduler: builds the learning rate schedule.
         lr_scheduler_interval: ``"epoch"`` or ``"step"``.
 
@@ -56,7 +56,7 @@ class RegionProposal(BaseTask):
 
     sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "boxes"})
     terms: ClassVar[tuple[str, ...]] = ("box", "score")
-    monitor: ClassVar[str] = "val/best_iou"
+    monitor: str = "val/best_iou"
     mode: ClassVar[Literal["min", "max"]] = "max"
 
     def __init__(
@@ -186,7 +186,7 @@ class RegionProposal(BaseTask):
         return cost.sum() / max(len(difference), 1)
 
 
-class ObjectDetection(BaseTask):
+class ObjectDetection(NetworkTask):
     """Detect and classify objects with a torchvision detector.
 
     Its losses are logged by its own names, in training only, and their sum is what is minimised. Metrics are COCO's, as
@@ -199,7 +199,7 @@ class ObjectDetection(BaseTask):
             to a dict of ``boxes``, ``labels`` and ``scores`` for each.
         coordinate_lr: learning rate of coordinate weights, as a multiple of that of all others. They have no weight
             decay; all others do.
-        optimizer: see :class:`~lightning_coordconv.tasks.BaseTask` for this and the following.
+        optimizer: see :class:`~lightning_coordconv.tasks.NetworkTask` for this and the following.
         lr_scheduler: builds the learning rate schedule.
         lr_scheduler_interval: ``"epoch"`` or ``"step"``.
 
@@ -209,7 +209,7 @@ class ObjectDetection(BaseTask):
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "boxes", "labels", "image_id"})
-    monitor: ClassVar[str] = "val/map"
+    monitor: str = "val/map"
     mode: ClassVar[Literal["min", "max"]] = "max"
 
     def __init__(

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
-from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import pil_to_tensor, to_dtype
 
 from lightning_coordconv.datasets.boxes import Categories
-from lightning_coordconv.datasets.images import read_rgb
+from lightning_coordconv.datasets.images import find_images, read_rgb
 
 FIELDS = {
     "images": ("id", "file_name", "width", "height"),
@@ -165,9 +164,7 @@ class ImageFiles(Dataset[dict[str, Any]]):
     """
 
     def __init__(self, folder: Path) -> None:
-        self.paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
-        if not self.paths:
-            raise FileNotFoundError(f"there are no images ({', '.join(IMG_EXTENSIONS)}) in {folder}")
+        self.paths = find_images(folder)
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -29,12 +29,25 @@ def extra(path: Path, request: pytest.FixtureRequest) -> list[str]:
                  "options": "{min_size: 64, max_size: 96}"}  # fmt: skip
         net = [f"--model.net.init_args.{key}={value}" for key, value in small.items()]
         return ["--data.root", request.getfixturevalue("photographs"), "--data.num_workers=0", *files, *net]
+    if path.stem.startswith("imagenet"):
+        quick = ["--data.image_size", "32", "--data.num_workers", "0", "--model.net.init_args.num_classes", "2"]
+        return ["--data.root", request.getfixturevalue("image_folder"), *quick]
     if path.parent.name == "detection":
         return ["--data.num_images", "32", "--data.num_eval_images", "4"]
-    if not path.stem.startswith("imagenet"):
-        return []
-    quick = ["--data.image_size", "32", "--data.num_workers", "0", "--model.net.init_args.num_classes", "2"]
-    return ["--data.root", request.getfixturevalue("image_folder"), *quick]
+    if path.parent.name == "gan":
+        return generative(path, request)
+    return []
+
+
+def generative(path: Path, request: pytest.FixtureRequest) -> list[str]:
+    """Few images and narrow networks; photographs for want of LSUN."""
+    networks = ("encoder", "decoder") if "vae" in path.stem else ("generator", "discriminator")
+    quick = ["--data.batch_size=2", *(f"--model.{network}.init_args.width=2" for network in networks)]
+    if path.stem.startswith("bedrooms"):
+        folder = request.getfixturevalue("image_folder")
+        quick += ["--data.num_workers=0", "--data.eval_count=2"]
+        return ["--data=PicturesDataModule", f"--data.root={folder}", *quick]
+    return ["--data.count=8", "--data.eval_count=4", *quick]
 
 
 @pytest.mark.parametrize("path", ALL, ids=name)

@@ -6,10 +6,13 @@ from lightning_coordconv.callbacks.defaults import default_callbacks
 from lightning_coordconv.callbacks.detection import CocoResults, DetectionFigures
 from lightning_coordconv.callbacks.finetuning import FreezeUntil, MovingAverage
 from lightning_coordconv.callbacks.finite import StopAtNonFinite
+from lightning_coordconv.callbacks.interpolation import Interpolation
+from lightning_coordconv.callbacks.object_positions import ObjectPositionFigures
 from lightning_coordconv.callbacks.predictions import PredictionTable
 from lightning_coordconv.callbacks.preemption import Preemption
 from lightning_coordconv.callbacks.randomness import RandomState
 from lightning_coordconv.callbacks.run_folder import RunFolder
+from lightning_coordconv.callbacks.samples import GeneratedImages, SampleGrid
 from lightning_coordconv.callbacks.summary import RunSummary
 
 __all__ = [
@@ -17,12 +20,16 @@ __all__ = [
     "CoordinateFigures",
     "DetectionFigures",
     "FreezeUntil",
+    "GeneratedImages",
+    "Interpolation",
     "MovingAverage",
+    "ObjectPositionFigures",
     "PredictionTable",
     "Preemption",
     "RandomState",
     "RunFolder",
     "RunSummary",
+    "SampleGrid",
     "StopAtCeiling",
     "StopAtNonFinite",
     "default_callbacks",

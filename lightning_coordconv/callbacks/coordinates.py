@@ -1,14 +1,14 @@
 """Pictures of the coordinate tasks: where on the canvas the network is right, and what it paints."""
 
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
+
+from lightning_coordconv.callbacks.pictures import gathered, log_folder, save_pictures
 
 Columns = dict[str, Tensor]
 PARTS = ("test", "train")
@@ -59,26 +59,17 @@ class CoordinateFigures(Callback):
             part: {name: torch.cat([columns[name] for columns in reports]) for name in reports[0]}
             for part, reports in self.reports.items()
         }
-        parts: list[tuple[dict[str, Columns], dict[str, Tensor]]] = [(found, self.sums)]
-        if trainer.world_size > 1:
-            parts = parts * trainer.world_size
-            torch.distributed.all_gather_object(parts, (found, self.sums))
-        log_dir = trainer.log_dir  # of the first rank, which tells the others: every rank must ask
-        if not trainer.is_global_zero or log_dir is None:
+        parts = gathered(trainer, (found, self.sums))
+        folder = log_folder(trainer)
+        if folder is None:
             return
-        figures = {"positions": _positions([found for found, _ in parts])}
+        figures: dict[str, Figure] = {"positions": _positions([found for found, _ in parts])}
         if self.samples:
             figures["samples"] = _pairs(self.samples)
             for part in self.sums:
                 total = torch.stack([sums[part] for _, sums in parts]).sum(0)
                 figures[f"sums_{part}"] = _pairs([total], vmax=None)
-        folder = Path(log_dir, "figures")
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, figure in figures.items():
-            figure.savefig(folder / f"{name}.png", dpi=120)
-            for logger in trainer.loggers:
-                if isinstance(logger, TensorBoardLogger):
-                    logger.experiment.add_figure(f"test/{name}", figure, trainer.global_step)
+        save_pictures(trainer, folder, "test", figures)
 
 
 def _positions(found: list[dict[str, Columns]]) -> Figure:

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
+
+from lightning_coordconv.callbacks.pictures import gathered
 
 
 class PredictionTable(BasePredictionWriter):
@@ -32,10 +33,7 @@ class PredictionTable(BasePredictionWriter):
     ) -> None:
         """Gather the columns and write them."""
         columns = {key: [value for batch in predictions for value in _column(batch[key])] for key in predictions[0]}
-        parts: list[dict[str, list[Any]]] = [columns]
-        if trainer.world_size > 1:
-            parts = [{}] * trainer.world_size
-            torch.distributed.all_gather_object(parts, columns)
+        parts = gathered(trainer, columns)
         log_dir = trainer.log_dir  # of the first rank, which tells the others: every rank must ask
         if not trainer.is_global_zero:
             return

@@ -36,7 +36,7 @@ class VAETask(GenerativeTask):
         ValueError: for a negative weight, and networks that do not fit each other.
     """
 
-    objects: ClassVar[frozenset[str]] = frozenset({"encoder", "decoder", "optimizer", "features"})
+    objects: ClassVar[frozenset[str]] = frozenset({"encoder", "decoder", "generator", "optimizer", "features"})
 
     def __init__(
         self,

@@ -1,5 +1,6 @@
 """Sort-of-CLEVR with two objects: a blue and a red one, each a square or a circle, on white."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -64,9 +65,10 @@ class SortOfClevr(Dataset[dict[str, Tensor]]):
         for name, value in (("count", count), ("radius", radius)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
-        if canvas < 4 * radius:
+        least = 2 * radius + 2 * math.ceil(math.sqrt(2) * radius)  # a blue object in the middle leaves the corners
+        if canvas < least:
             raise ValueError(
-                f"a canvas of {canvas} pixels is too small for two objects of radius {radius}: give it {4 * radius}"
+                f"a canvas of {canvas} pixels is too small for two objects of radius {radius}: it takes {least}"
             )
         self.canvas = canvas
         self.radius = radius

@@ -25,7 +25,7 @@ class PooledPixels(nn.Module):
 
 
 class FrozenFeatures(nn.Module):
-    """A feature network as it is: without gradients, in evaluation mode, in float32.
+    """A feature network as it is: without gradients, in evaluation mode.
 
     Args:
         network: maps images in [-1, 1], (B, C, H, W), to features (B, F).
@@ -38,7 +38,7 @@ class FrozenFeatures(nn.Module):
     @torch.no_grad()
     def forward(self, image: Tensor) -> Tensor:
         """Map images to features."""
-        features: Tensor = self.network.eval()(image.float())
+        features: Tensor = self.network.eval()(image)
         return features
 
 

@@ -81,8 +81,9 @@ class GenerativeTask(BaseTask):
         self.test_metrics = self.val_metrics.clone(prefix="test/")
 
     def forward(self, latent: Tensor) -> Tensor:
-        """Map latent vectors (B, latent_size) to images (B, C, H, W) in [-1, 1]."""
-        return torch.tanh(self.sampled(latent)).float()
+        """Map latent vectors (B, latent_size) to images (B, C, H, W) in [-1, 1], in float32 at least."""
+        image: Tensor = self.sampled(latent)
+        return torch.tanh(image.to(torch.promote_types(image.dtype, torch.float32)))
 
     @property
     def sampled(self) -> nn.Module:
@@ -161,7 +162,7 @@ class GenerativeTask(BaseTask):
 
     def draw(self, noise: Noise, count: int) -> Tensor:
         """Return this rank's next latent vectors (count, latent_size)."""
-        return noise.draw(count, self.global_rank, self.trainer.world_size).to(self.device)
+        return noise.draw(count, self.global_rank, self.trainer.world_size).to(self.fixed_latents)
 
     def _evaluate(self, batch: Batch, metrics: MetricCollection, stage: str) -> Outputs:
         real = self.images(batch)

@@ -34,6 +34,8 @@ class BaseDataModule(LightningDataModule):
     sample_keys: ClassVar[frozenset[str]] = frozenset()
     whole_batches: ClassVar[bool] = False
     """Whether the data sets' ``__getitems__`` returns a whole batch, so that there is nothing left to collate."""
+    drop_last: ClassVar[bool] = False
+    """Whether training samples that do not fill a batch are left out of the epoch."""
 
     def __init__(
         self, batch_size: int = 16, eval_batch_size: int | None = None, num_workers: int = 0, seed: int = 0
@@ -90,7 +92,7 @@ class BaseDataModule(LightningDataModule):
             raise ValueError(f"a batch size of {batch_size} cannot be divided among {world_size} ranks")
         sampler: TrainingSampler | UnrepeatedDistributedSampler
         if training:
-            sampler = TrainingSampler(dataset, batch_size, world_size, rank, self.seed)
+            sampler = TrainingSampler(dataset, batch_size, world_size, rank, self.seed, self.drop_last)
         else:
             sampler = UnrepeatedDistributedSampler(dataset, world_size, rank, shuffle=False)
         return (ResumableDataLoader if training else DataLoader)(

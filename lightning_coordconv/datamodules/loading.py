@@ -22,13 +22,22 @@ class TrainingSampler(DistributedSampler[Any]):
         num_replicas: the number of ranks.
         rank: the rank that this sampler is for.
         seed: fixes the order, with the epoch.
+        drop_last: leave out samples that do not fill a batch.
     """
 
-    def __init__(self, dataset: Dataset[Any], batch_size: int, num_replicas: int, rank: int, seed: int) -> None:
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        batch_size: int,
+        num_replicas: int,
+        rank: int,
+        seed: int,
+        drop_last: bool = False,
+    ) -> None:
         super().__init__(dataset, num_replicas, rank, seed=seed)
         samples = len(dataset)  # type: ignore[arg-type]
         remainder = samples % batch_size
-        self.total_size = samples - remainder if remainder < num_replicas else samples
+        self.total_size = samples - remainder if drop_last or remainder < num_replicas else samples
         self.num_samples = len(range(rank, self.total_size, num_replicas))
         self.start = 0
 

@@ -105,9 +105,10 @@ def test_initialisation_is_tensorflows():
     bound = (6 / (25 * (64 + 128))) ** 0.5
     assert bound * 0.99 < glorot.abs().max().item() <= bound
     coordinates = ConvDiscriminator(coordinates=True).layers[0]
-    assert max(weight.abs().max().item() for weight in (coordinates.weight, coordinates.coord_weight)) <= (
-        6 / (25 * (5 + 64))
-    ) ** 0.5
+    assert (
+        max(weight.abs().max().item() for weight in (coordinates.weight, coordinates.coord_weight))
+        <= (6 / (25 * (5 + 64))) ** 0.5
+    )
     he = CoordConvGenerator(latent_size=30)[0]
     assert torch.cat([he.weight, he.coord_weight], dim=1).std().item() == pytest.approx((2 / 32) ** 0.5, rel=0.02)
     assert not he.bias.any()

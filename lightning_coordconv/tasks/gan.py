@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-from pytorch_lightning.cli import OptimizerCallable
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.strategies import ParallelStrategy
 from torch import Tensor, nn
@@ -39,6 +39,8 @@ class GANTask(GenerativeTask):
             method ``features`` from images to (B, F).
         generator_optimizer: builds the generator's optimiser from its parameters.
         discriminator_optimizer: builds the discriminator's.
+        lr_scheduler: builds the learning rate schedule of either optimiser, which moves once an iteration; none by
+            default.
         loss: ``"non-saturating"``, ``"hinge"`` or ``"least-squares"``.
         discriminator_steps: steps an iteration.
         generator_steps: steps an iteration; 2 as in the reference implementation.
@@ -58,7 +60,7 @@ class GANTask(GenerativeTask):
     """
 
     objects: ClassVar[frozenset[str]] = frozenset(
-        {"generator", "discriminator", "generator_optimizer", "discriminator_optimizer", "features"}
+        {"generator", "discriminator", "generator_optimizer", "discriminator_optimizer", "lr_scheduler", "features"}
     )
 
     def __init__(
@@ -67,6 +69,7 @@ class GANTask(GenerativeTask):
         discriminator: nn.Module,
         generator_optimizer: OptimizerCallable = torch.optim.Adam,
         discriminator_optimizer: OptimizerCallable = torch.optim.Adam,
+        lr_scheduler: LRSchedulerCallable | None = None,
         loss: str = "non-saturating",
         discriminator_steps: int = 1,
         generator_steps: int = 2,
@@ -98,6 +101,7 @@ class GANTask(GenerativeTask):
         self.discriminator = discriminator
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
+        self.lr_scheduler = lr_scheduler
         self.loss = LOSSES[loss]
         self.discriminator_steps = discriminator_steps
         self.generator_steps = generator_steps
@@ -116,12 +120,13 @@ class GANTask(GenerativeTask):
         """The averaged generator, or the generator itself."""
         return self.generator if self.average is None else self.average
 
-    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Build both optimisers."""
-        return [
+    def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[Any]]:
+        """Build both optimisers and their schedules."""
+        optimizers = [
             self.discriminator_optimizer(self.discriminator.parameters()),
             self.generator_optimizer(self.generator.parameters()),
         ]
+        return optimizers, [] if self.lr_scheduler is None else [self.lr_scheduler(each) for each in optimizers]
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Train both networks with one batch."""
@@ -138,6 +143,9 @@ class GANTask(GenerativeTask):
             loss_g, distance = self.generator_loss(real, fake)
             self._update("generator", optimizers[1], loss_g + distance)
         self.discriminator.requires_grad_(True)
+        if self.lr_scheduler is not None:
+            for schedule in self.lr_schedulers():  # type: ignore[union-attr]
+                schedule.step()  # type: ignore[call-arg]
         if self.average is not None:
             self.average.update_parameters(self.generator)
         self.log_dict({"train/loss_d": loss_d.detach(), "train/loss_g": loss_g.detach()}, prog_bar=True)

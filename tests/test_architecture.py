@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "tasks": {"tasks", "metrics"},
     "callbacks": {"callbacks"},
 }
-OPTIONAL = {"mlxtend", "onnx", "onnxruntime", "onnxscript", "pycocotools", "timm"}
+OPTIONAL = {"lmdb", "mlxtend", "onnx", "onnxruntime", "onnxscript", "pycocotools", "timm"}
 
 
 def imports(path: Path) -> set[str]:

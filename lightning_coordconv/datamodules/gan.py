@@ -187,6 +187,8 @@ class LSUNDataModule(PicturesDataModule):
         self.dataset("val")
 
     def make_dataset(self, split: Split) -> Dataset[Any]:
-        """Return the images of a split."""
+        """Return the images of a split; LMDB opens a database once."""
+        if split in ("test", "predict"):
+            return self.dataset("val")
         part: Literal["train", "val"] = "train" if split == "train" else "val"
         return LSUNPictures(self.root, self.category, part, self.transform(split))

@@ -13,6 +13,9 @@ from torchvision.datasets import LSUN
 class LSUNPictures(Dataset[dict[str, Any]]):
     """One category of LSUN (Yu et al., 2015), as torchvision reads it; a sample is a dict with ``image``.
 
+    On first use torchvision goes through the whole database, and leaves its list of keys in the working folder,
+    ``_cache_*``.
+
     Args:
         root: holds ``<category>_<split>_lmdb``.
         category: e.g. ``"bedroom"``, which has 3,033,042 images for training and 300 for validation.

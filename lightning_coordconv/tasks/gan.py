@@ -145,7 +145,7 @@ class GANTask(GenerativeTask):
         self.discriminator.requires_grad_(True)
         if self.lr_scheduler is not None:
             for schedule in self.lr_schedulers():  # type: ignore[union-attr]
-                schedule.step()  # type: ignore[call-arg]
+                schedule.step()
         if self.average is not None:
             self.average.update_parameters(self.generator)
         self.log_dict({"train/loss_d": loss_d.detach(), "train/loss_g": loss_g.detach()}, prog_bar=True)

@@ -5,6 +5,7 @@
 """
 
 import argparse
+import itertools
 import json
 import statistics
 from collections.abc import Callable, Iterable
@@ -150,6 +151,36 @@ def proposals(*variants: str) -> str:
     return "\n".join(lines + ([""] if gains else []) + gains) if len(lines) > 2 else "Not run yet."
 
 
+def samples(experiments: list[str], metrics: dict[str, str]) -> str:
+    """Return a table of what generators' samples are worth, below a row of what real images have.
+
+    Args:
+        experiments: a row for each of them that has runs.
+        metrics: headings by the metric of the test; the real images' is called ``data_<metric>``, where there is one.
+    """
+    lines = [
+        f"| experiment | weights | seeds | {' | '.join(metrics.values())} | CPU seconds | device |",
+        "|---|---:|---|" + "---|" * len(metrics) + "---:|---|",
+    ]
+    real: dict[str, list[float]] = {metric: [] for metric in metrics}
+    for experiment in experiments:
+        runs = runs_of(experiment)
+        if not runs:
+            continue
+        for run, metric in itertools.product(runs, metrics):
+            real[metric] += [run["test"][key] for key in (f"test/data_{metric}",) if key in run["test"]]
+        columns = [spread((run["test"][f"test/{metric}"] for run in runs), 2) for metric in metrics]
+        lines.append(
+            f"| `{experiment}` | {runs[0]['weights']:,} | {', '.join(str(run['seed']) for run in runs)} | "
+            f"{' | '.join(columns)} | {statistics.median(run['cpu_seconds'] for run in runs):,.0f} | "
+            f"{runs[0]['device']}, {runs[0]['threads']} thread{'s' if runs[0]['threads'] > 1 else ''} |"
+        )
+    if len(lines) == 2:
+        return "Not run yet."
+    row = " | ".join(f"{statistics.fmean(values):.2f}" if values else "" for values in real.values())
+    return "\n".join([*lines[:2], f"| real images |  |  | {row} |  |  |", *lines[2:]])
+
+
 def coordinates(task: str, *arms: str) -> list[str]:
     """Return the experiments of a coordinate task, the two partitions side by side."""
     return [f"coordinates/{task}_{partition}_{arm}" for arm in arms for partition in ("uniform", "quadrant")]
@@ -161,6 +192,16 @@ def against_deconv(task: str) -> list[tuple[str, str]]:
 
 
 CONTROLS = ("constants", "deconv_coordinates", "upsample", "upsample_coordinates")
+ENTROPIES = {f"entropy_{name}": f"entropy, {name}" for name in ("red", "blue", "difference")}
+GAN_ARMS = (
+    "conv",
+    "coordconv",
+    "coordconv_in_g",
+    "coordconv_constants",
+    "conv_coordinates",
+    "conv_coordinates_in_g",
+    "conv_coordinates_in_d",
+)
 DIGITS = ("content_conv", "content_coordconv", "position_conv", "position_coordconv", "mixed_conv", "mixed_coordconv")
 TABLES: dict[str, Callable[[], str]] = {
     "classification": lambda: table(
@@ -176,6 +217,31 @@ TABLES: dict[str, Callable[[], str]] = {
     "proposals": lambda: proposals(""),
     "proposal ablations": lambda: proposals("_unseen", "_same", "_heads", "_zero_to_one", "_paper"),
     "faster rcnn": lambda: table([f"detection/faster_rcnn_{arm}" for arm in ("conv", "coordconv")], "map", 3, 0.01),
+    "gan": lambda: samples(
+        [f"gan/small_{arm}" for arm in GAN_ARMS], ENTROPIES | {"well_formed": "well formed", "kl": "KL"}
+    ),
+    "gan manifold": lambda: samples(
+        [f"gan/small_{arm}" for arm in GAN_ARMS],
+        {
+            "coverage_red": "coverage, red",
+            "coverage_difference": "coverage, difference",
+            "precision": "precision",
+            "recall": "recall",
+            "fid": "Fréchet distance",
+            "path_intact": "path intact",
+            "path_jump": "path jump",
+        },
+    ),
+    "vae": lambda: samples(
+        ["gan/small_vae_conv", "gan/small_vae_coordconv"],
+        {
+            "path_intact": "path intact",
+            "path_jump": "path jump",
+            "well_formed": "well formed",
+            "reconstruction": "reconstruction",
+            "rate": "rate",
+        },
+    ),
     "rendering cost": lambda: ratios(against_deconv("rendering"), "iou", 0.01),
 }
 

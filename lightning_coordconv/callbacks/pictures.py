@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 Part = TypeVar("Part")
-SIDE = 512
+SIDE = 600
 """Grids and animations are enlarged, pixel by pixel, up to about this many."""
 
 

@@ -56,7 +56,7 @@ class Noise:
         Returns:
             Vectors (P, T, size).
         """
-        share = torch.linspace(0, 1, frames, device=start.device)[:, None]
+        share = torch.linspace(0, 1, frames, device=start.device, dtype=start.dtype)[:, None]
         vectors = torch.lerp(start[:, None], end[:, None], share)
         if self.distribution == "normal":
             vectors = vectors / (share.square() + (1 - share).square()).sqrt()

@@ -24,7 +24,7 @@ class StopAtNonFinite(Callback):
         broken = [name for name, tensor in state if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
         where = f"; not finite themselves: {', '.join(broken)}" if broken else "; all weights are finite still"
         network = getattr(pl_module, "updated", None)
-        whose = f"{network} of {type(pl_module).__name__}" if network else type(pl_module).__name__
+        whose = f"the {network} of {type(pl_module).__name__}" if network else type(pl_module).__name__
         raise FloatingPointError(
             f"the loss of {whose} is {loss.detach().float().mean().item()} at step "
             f"{trainer.global_step} (epoch {trainer.current_epoch}){where}"

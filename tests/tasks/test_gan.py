@@ -211,7 +211,7 @@ class GeneratorOverflow(GANTask):
 
 def test_the_network_named_is_the_one_whose_loss_it_is(tmp_path):
     module = GeneratorOverflow(*networks(), latent_size=4, object_radius=3)
-    with pytest.raises(FloatingPointError, match="the loss of generator of GeneratorOverflow is inf at step 1"):
+    with pytest.raises(FloatingPointError, match="the loss of the generator of GeneratorOverflow is inf at step 1"):
         fit(tmp_path, module, [StopAtNonFinite()])
 
 

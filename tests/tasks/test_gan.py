@@ -103,13 +103,14 @@ def state(runner):
     return [*module.state_dict().values(), *moments, module.noise.generator.get_state()]
 
 
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_stopping_and_going_on_equals_never_stopping(tmp_path, batch_norm):
+@pytest.mark.parametrize(("batch_norm", "stop"), [(False, {"max_epochs": 2}), (True, {"max_epochs": 4, "max_steps": 5 * 3})])
+def test_stopping_and_going_on_equals_never_stopping(tmp_path, batch_norm, stop):
+    """At the end of an epoch and within one, bit for bit."""
     seed_everything(0)
     module = task(batch_norm, r1=0.0 if batch_norm else 1.0)
     start = copy.deepcopy(module)
     never = fit(tmp_path, module, max_epochs=4, limit_val_batches=1)
-    fit(tmp_path, start, max_epochs=2, limit_val_batches=1).save_checkpoint(tmp_path / "stop.ckpt")
+    fit(tmp_path, start, **{"limit_val_batches": 1} | stop).save_checkpoint(tmp_path / "stop.ckpt")
     seed_everything(1)
     resumed = trainer(tmp_path, max_epochs=4, limit_val_batches=1)
     resumed.fit(task(batch_norm, r1=0.0 if batch_norm else 1.0), data(), ckpt_path=tmp_path / "stop.ckpt",

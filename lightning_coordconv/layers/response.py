@@ -84,11 +84,7 @@ def position_bias(x: Tensor, layer: CoordConvNd, sizes: Sequence[int]) -> Tensor
 
 
 class _AddToBatch(torch.autograd.Function):
-    """``out.add_(response)`` on the CPU, with a faster sum over the batch in its backward pass.
-
-    ``sum(0)`` jumps from sample to sample at each step. A matrix product with ones reads memory in order, which took
-    half the time for 32 samples.
-    """
+    """``out.add_(response)`` on the CPU, with a faster sum over the batch in its backward pass."""
 
     @staticmethod
     def forward(ctx: Any, out: Tensor, response: Tensor) -> Tensor:
@@ -97,14 +93,25 @@ class _AddToBatch(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        if not grad.is_contiguous():
-            return grad, grad.sum(0, keepdim=True)
-        ones = grad.new_ones(1, grad.shape[0])
-        return grad, torch.mm(ones, grad.flatten(1)).view(1, *grad.shape[1:])
+        return grad, sum_over_batch(grad)
 
     @staticmethod
     def jvp(ctx: Any, out: Tensor, response: Tensor) -> Tensor:
         return out.add_(response)
+
+
+def sum_over_batch(maps: Tensor) -> Tensor:
+    """Return the sum of maps ``(B, C, *sizes)`` over the batch, ``(1, C, *sizes)``, in the same memory format.
+
+    ``sum(0)`` jumps from sample to sample at each step. A matrix product with ones reads memory in order: on a CPU that
+    took half the time for 32 samples, and a tenth of it for four with channels last.
+    """
+    last = maps.movedim(1, -1)
+    dense = maps if maps.is_contiguous() else last
+    if not dense.is_contiguous():
+        return maps.sum(0, keepdim=True)
+    total = torch.mm(maps.new_ones(1, maps.shape[0]), dense.flatten(1)).view(1, *dense.shape[1:])
+    return total if dense is maps else total.movedim(-1, 1)
 
 
 def shares_bias_gradient(layer: CoordConvNd, x: Tensor) -> bool:

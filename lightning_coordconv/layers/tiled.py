@@ -1,6 +1,6 @@
 """A 1x1 CoordConv over a vector that is the same everywhere, without tiling it."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from torch.nn.common_types import _size_2_t
 from torch.nn.modules.utils import _pair
 
 from lightning_coordconv.layers.conv import CoordConv2d
-from lightning_coordconv.layers.response import coordinate_response
+from lightning_coordconv.layers.response import coordinate_response, is_ordinary, sum_over_batch
 
 
 class TiledCoordConv2d(CoordConv2d):
@@ -42,8 +42,27 @@ class TiledCoordConv2d(CoordConv2d):
         vector = F.linear(input, self.weight.flatten(1), self.bias)
         # 1x1 convolutions, which follow, are fastest on this layout: 1.5x in training a painter on two cores
         response = coordinate_response(self, self.size).contiguous(memory_format=torch.channels_last)
-        return vector[:, :, None, None] + response.to(vector.dtype)
+        response = response.to(vector.dtype)
+        if is_ordinary(vector) and vector.is_cpu and response.requires_grad and len(vector) > len(response) == 1:
+            return cast(Tensor, _AddEverywhere.apply(vector, response))
+        return vector[:, :, None, None] + response
 
     def extra_repr(self) -> str:
         """Return what matters of the convolution, and the canvas."""
         return f"{self.in_channels}, {self.out_channels}, size={self.size}"
+
+
+class _AddEverywhere(torch.autograd.Function):
+    """A vector of each sample (B, C) plus a map for all of them (1, C, H, W), with a faster sum over the batch."""
+
+    @staticmethod
+    def forward(ctx: Any, vector: Tensor, response: Tensor) -> Tensor:
+        return vector[:, :, None, None] + response
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        return grad.sum((2, 3)), sum_over_batch(grad)
+
+    @staticmethod
+    def jvp(ctx: Any, vector: Tensor, response: Tensor) -> Tensor:
+        return vector[:, :, None, None] + response

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_coordconv.layers import FourierFeatures, TiledCoordConv2d
+from lightning_coordconv.layers import FourierFeatures, TiledCoordConv2d, coordinate_frame
 
 from .oracle import concat_conv
 
@@ -45,3 +45,16 @@ def test_shares_its_state_dict_with_the_convolution():
 def test_other_shapes_are_refused(shape):
     with pytest.raises(ValueError, match=rf"expected vectors \(B, 3\), got shape \({shape[0]},"):
         TiledCoordConv2d(3, 8, 6)(torch.randn(shape))
+
+
+def test_each_sample_may_have_a_frame_of_its_own():
+    layer = TiledCoordConv2d(3, 8, 6)
+    vector = torch.randn(2, 3)
+    with coordinate_frame(origin=torch.tensor([[0.0, 0.0], [3.0, 2.0]]), size=(12, 12), crop=(6, 6)):
+        both = layer(vector)
+        gradient = torch.autograd.grad((both[1] * both[1].detach()).sum(), layer.coord_weight)[0]
+    with coordinate_frame(origin=(3, 2), size=(12, 12), crop=(6, 6)):
+        alone = layer(vector[1:])
+        expected = torch.autograd.grad((alone[0] * alone[0].detach()).sum(), layer.coord_weight)[0]
+    torch.testing.assert_close(both[1:], alone)
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-4)

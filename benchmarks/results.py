@@ -177,8 +177,10 @@ def samples(experiments: list[str], metrics: dict[str, str]) -> str:
         )
     if len(lines) == 2:
         return "Not run yet."
-    row = " | ".join(f"{statistics.fmean(values):.2f}" if values else "" for values in real.values())
-    return "\n".join([*lines[:2], f"| real images |  |  | {row} |  |  |", *lines[2:]])
+    if any(real.values()):
+        row = " | ".join(f"{statistics.fmean(values):.2f}" if values else "" for values in real.values())
+        lines.insert(2, f"| real images |  |  | {row} |  |  |")
+    return "\n".join(lines)
 
 
 def coordinates(task: str, *arms: str) -> list[str]:
@@ -196,6 +198,8 @@ ENTROPIES = {f"entropy_{name}": f"entropy, {name}" for name in ("red", "blue", "
 GAN_ARMS = (
     "conv",
     "coordconv",
+    "conv_long",
+    "coordconv_long",
     "coordconv_in_g",
     "coordconv_constants",
     "conv_coordinates",

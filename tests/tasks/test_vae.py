@@ -38,7 +38,7 @@ def test_the_bound_by_distributions():
     posterior = Normal(mean, (0.5 * log_variance).exp())
     latent = mean + posterior.scale * noise
     probability = (1 + torch.tanh(module.generator(latent))) / 2
-    error = -Bernoulli(probability).log_prob((real > 0).float()).flatten(1).sum(1).mean()
+    error = -Bernoulli(probability).log_prob((real > 0).double()).flatten(1).sum(1).mean()
     rate = kl_divergence(posterior, Normal(0.0, 1.0)).sum(1).mean()
     found = module.bound(real, noise)
     torch.testing.assert_close(found["reconstruction"], error, rtol=1e-4, atol=1e-3)

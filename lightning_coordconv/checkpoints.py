@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
-from torch import nn
+from pytorch_lightning import LightningModule
 
 KEYWORDS = ("best", "last", "hpc", "registry")
 """What Lightning resolves by itself in place of a path."""
@@ -85,7 +85,7 @@ def verify(path: str | Path) -> None:
         raise DamagedCheckpointError(f"{path} is damaged: its record {damaged} is not what was written")
 
 
-def check_checkpoint(path: str | Path | None, module: nn.Module) -> None:
+def check_checkpoint(path: str | Path | None, module: LightningModule) -> None:
     """See that a checkpoint can be loaded safely and that its weights fit a module.
 
     Args:
@@ -101,11 +101,13 @@ def check_checkpoint(path: str | Path | None, module: nn.Module) -> None:
         return
     verify(path)
     try:
-        state_dict = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        state_dict = checkpoint["state_dict"]
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path} is no checkpoint of weights and plain numbers alone: {reason}") from error
     try:
+        module.on_load_checkpoint(checkpoint)
         module.load_state_dict(state_dict)
     except RuntimeError as error:
         differences = [line.strip() for line in str(error).splitlines()[1:]]

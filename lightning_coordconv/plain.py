@@ -1,0 +1,55 @@
+"""State as tensors, numbers and strings alone, which ``torch.load(weights_only=True)`` accepts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+ARRAY, BYTES, GENERATOR = "numpy.ndarray", "bytes", "numpy.random.Generator"
+
+
+def to_plain(value: Any) -> Any:
+    """Return a copy of a value in which NumPy arrays, NumPy generators and bytes have become plain data.
+
+    Args:
+        value: ``None``, a number, a string, a tensor, bytes, an array, a generator, or lists, tuples and dicts of them.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        return {ARRAY: torch.from_numpy(np.array(value))}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, bytes):
+        return {BYTES: torch.frombuffer(bytearray(value), dtype=torch.uint8)}
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, np.random.Generator):
+        return {GENERATOR: to_plain(value.bit_generator.state)}
+    if isinstance(value, Mapping):
+        return {key: to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(to_plain(item) for item in value)
+    raise TypeError(f"a {type(value).__module__}.{type(value).__qualname__} can't be kept as plain data")
+
+
+def from_plain(value: Any) -> Any:
+    """Undo :func:`to_plain`."""
+    if isinstance(value, dict):
+        if ARRAY in value:
+            array = value[ARRAY].numpy().copy()
+            return array if array.ndim else array[()]
+        if BYTES in value:
+            return value[BYTES].numpy().tobytes()
+        if GENERATOR in value:
+            state = from_plain(value[GENERATOR])
+            bit_generator = getattr(np.random, state["bit_generator"])()
+            bit_generator.state = state
+            return np.random.Generator(bit_generator)
+        return {key: from_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(from_plain(item) for item in value)
+    return value

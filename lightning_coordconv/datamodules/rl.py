@@ -39,6 +39,13 @@ class Batches(Generic[BatchT]):
         """Go on with the next batch."""
         return (self.make_batch() for _ in range(self.length))
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: how far an epoch is Lightning counts, and what comes next is the state of who makes it."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Do nothing; Lightning asks for it, to know that an epoch can be resumed in its middle."""
+
 
 class EnvironmentDataModule(BaseDataModule):
     """Environments to train in and to be evaluated in.

@@ -78,8 +78,7 @@ class Rollouts:
             self._start_pass()
             self.passes += 1
             self.algorithm._n_updates += 1
-        self.taken += 1
-        return next(self.minibatches)
+        return self._take()
 
     def collect(self) -> None:
         """Let the policy act, and move the schedules."""
@@ -124,9 +123,13 @@ class Rollouts:
             buffer.full = buffer.generator_ready = True
             np.random.set_state(state["pass_random_state"])
             self._start_pass()
-            for _ in range(self.taken):
-                next(self.minibatches)
+            for _ in range(state["taken"]):
+                self._take()
         _set_random_state(state["random"], self.algorithm.device)
+
+    def _take(self) -> RolloutBufferSamples:
+        self.taken += 1
+        return next(self.minibatches)
 
     def _start_pass(self) -> None:
         self.pass_random_state = np.random.get_state()

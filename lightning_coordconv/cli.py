@@ -1,6 +1,6 @@
 """The command line: ``lightning-coordconv {fit,validate,test,predict} -c configs/...``."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
@@ -12,6 +12,15 @@ from lightning_coordconv.checkpoints import DamagedCheckpointError, DurableCheck
 from lightning_coordconv.datamodules import BaseDataModule
 from lightning_coordconv.memory import keep_freed_memory
 from lightning_coordconv.tasks import BaseTask
+
+
+class CoordConvParser(LightningArgumentParser):
+    """LightningArgumentParser that says in one line which extra is missing."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """End with a message; of one that is about a missing extra, the line that matters."""
+        extras = [line.strip() for line in message.splitlines() if "pip install 'lightning-coordconv[" in line]
+        super().error(extras[0] if extras else message, ex)
 
 
 class CoordConvCLI(LightningCLI):
@@ -73,6 +82,7 @@ def main(args: ArgsType = None) -> None:
         BaseTask,
         BaseDataModule,
         args=args,
+        parser_class=CoordConvParser,
         seed_everything_default=0,
         subclass_mode_model=True,
         subclass_mode_data=True,

@@ -20,5 +20,6 @@ def extra(name: str, purpose: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("lightning_coordconv"):
             raise
-        message = f"{purpose} need {error.name}: pip install 'lightning-coordconv[{name}]'"
+        missing = (error.name or "").partition(".")[0]
+        message = f"{purpose} need {missing}: pip install 'lightning-coordconv[{name}]'"
         raise ModuleNotFoundError(message, name=error.name) from error

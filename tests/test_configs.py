@@ -1,19 +1,18 @@
 """Every shipped config: fit a few steps, test, and come back from the checkpoint."""
 
+import pydoc
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from lightning_coordconv import tasks
-
 CONFIGS = Path(__file__).parents[1] / "configs"
 ALL = sorted(CONFIGS.rglob("*.yaml"))
 STEPS = ("--trainer.max_steps=2", "--trainer.limit_val_batches=1", "--trainer.limit_test_batches=1",
          "--trainer.limit_predict_batches=1", "--trainer.check_val_every_n_epoch=null",
          "--trainer.val_check_interval=1", "--trainer.enable_progress_bar=false",
-         "--trainer.num_sanity_val_steps=0", "--data.eval_batch_size=4")  # fmt: skip
+         "--trainer.num_sanity_val_steps=0")  # fmt: skip
 
 
 def name(path: Path) -> str:
@@ -39,6 +38,13 @@ def extra(path: Path, request: pytest.FixtureRequest) -> list[str]:
     return []
 
 
+def agents(path: Path) -> list[str]:
+    """Few environments, short games and rollouts."""
+    quick = ["--data.n_envs=2", "--data.eval_episodes=1", "--model.total_timesteps=20"]
+    quick += ["--data.env_kwargs={max_num_frames_per_episode: 200}"] if "position" not in path.stem else []
+    return quick + (["--model.n_steps=8", "--model.batch_size=8"] if path.stem.startswith("ppo") else [])
+
+
 def generative(path: Path, request: pytest.FixtureRequest) -> list[str]:
     """Few images and narrow networks; photographs for want of LSUN."""
     networks = ("encoder", "decoder") if "vae" in path.stem else ("generator", "discriminator")
@@ -59,13 +65,14 @@ def test_logs_go_where_the_config_says(path):
 
 @pytest.mark.parametrize("path", ALL, ids=name)
 def test_config_runs(path, cli, capsys, request):
-    more = extra(path, request)
+    more = agents(path) if path.parent.name == "rl" else ["--data.eval_batch_size=4", *extra(path, request)]
     folder = cli("fit", "-c", path, *STEPS, *more) / "logs" / name(path)
     assert "test/" in capsys.readouterr().out
     assert (folder / "version_0" / "summary.json").is_file()
     checkpoint = folder / "version_0" / "checkpoints" / "last.ckpt"
     cli("test", "-c", path, *STEPS, *more, "--ckpt_path", checkpoint)
-    task = getattr(tasks, yaml.safe_load(path.read_text())["model"]["class_path"])
+    class_path = yaml.safe_load(path.read_text())["model"]["class_path"]
+    task = pydoc.locate(class_path if "." in class_path else f"lightning_coordconv.tasks.{class_path}")
     restored = task.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
     saved = torch.load(checkpoint, weights_only=True)["state_dict"]
     for key, value in restored.state_dict().items():

@@ -51,8 +51,8 @@ def test_a2c_has_the_weights_of_sb3_after_20_updates(extractor, tmp_path):
 def test_ppo_has_the_weights_of_sb3_after_6_rollouts(extractor, target_kl, steps, tmp_path):
     total = 6 * 8 * 16
     task = PPO(
-        total, policy_kwargs={"features_extractor_class": extractor}, learning_rate=(2.5e-4, 0.0), clip_range=(0.1, 0.0),
-        clip_range_vf=0.2, target_kl=target_kl, **PPO_ARGUMENTS,
+        total, policy_kwargs={"features_extractor_class": extractor}, learning_rate=(2.5e-4, 0.0),
+        clip_range=(0.1, 0.0), clip_range_vf=0.2, target_kl=target_kl, **PPO_ARGUMENTS,
     )  # fmt: skip
     run = trainer(tmp_path)
     run.fit(task, data(8))

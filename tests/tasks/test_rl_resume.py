@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_coordconv.tasks import BaseTask
 from tests.tasks.agents import POOLED, TOUCH
 
 ARMS = {

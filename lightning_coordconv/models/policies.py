@@ -7,6 +7,9 @@ the extractor between actor and critic; ``policy_kwargs={"share_features_extract
 An extractor sees images (B, C, H, W) in [0, 1]: a stack of frames is C channels, with one pair of coordinates. SB3's
 orthogonal initialisation reaches ``weight`` and ``bias``; the coordinate weights keep the scale that torch would give
 them in a convolution over the concatenation.
+
+SB3 follows its own ``NatureCNN`` by the linear heads alone, and any other extractor by two layers of 64 units first.
+To compare the two give both ``policy_kwargs={"net_arch": []}``.
 """
 
 from collections.abc import Sequence
@@ -22,8 +25,8 @@ with extra("rl", "policies"):
     from stable_baselines3.common.preprocessing import is_image_space
     from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureCNN
 
-Where = str | Sequence[str] | None
-"""Which convolutions see coordinates: ``"first"``, ``"all"``, names or patterns of names, or ``None`` of them."""
+Where = str | Sequence[str]
+"""Which convolutions see coordinates: ``"first"``, ``"all"``, or names and patterns of names; ``[]`` for none."""
 
 
 def _check_images(extractor: str, space: spaces.Space[object], normalized_image: bool) -> None:
@@ -35,7 +38,7 @@ def _check_images(extractor: str, space: spaces.Space[object], normalized_image:
 
 
 def _add_coordinates(extractor: nn.Module, where: Where, with_r: bool) -> None:
-    if where is None:
+    if not where:
         return
     to_coordconv(extractor, where, with_r=with_r)
     for layer in coordconv_layers(extractor).values():
@@ -82,7 +85,7 @@ class ImpalaCNN(BaseFeaturesExtractor):
         features_dim: how many features it tells.
         normalized_image: whether the images are in [0, 1] already.
         channels: of each stage.
-        where: ``"first"``, ``"all"``, or names and patterns such as ``"stages.*.0"``; ``None`` for the plain network.
+        where: ``"first"``, ``"all"``, or names and patterns such as ``"stages.*.0"``; ``[]`` for the plain network.
         with_r: also give these layers the radius.
 
     Raises:
@@ -122,7 +125,7 @@ class PooledCNN(BaseFeaturesExtractor):
         observation_space: images (C, H, W).
         features_dim: how many features it tells.
         normalized_image: whether the images are in [0, 1] already.
-        where: ``"first"``, ``"all"``, or names among ``cnn.0``, ``cnn.2`` and ``cnn.4``; ``None`` for none of them.
+        where: ``"first"``, ``"all"``, or names among ``cnn.0``, ``cnn.2`` and ``cnn.4``; ``[]`` for none.
         with_r: also give these layers the radius.
 
     Raises:

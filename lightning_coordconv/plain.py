@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-ARRAY, BYTES, GENERATOR = "numpy.ndarray", "bytes", "numpy.random.Generator"
+ARRAY, DTYPE, BYTES, GENERATOR = "numpy.ndarray", "numpy.dtype", "bytes", "numpy.random.Generator"
 
 
 def to_plain(value: Any) -> Any:
@@ -20,7 +20,8 @@ def to_plain(value: Any) -> Any:
         TypeError: for anything else.
     """
     if isinstance(value, np.ndarray | np.generic):
-        return {ARRAY: torch.from_numpy(np.array(value))}
+        signed = np.array(value).view(value.dtype.str.replace("u", "i") if value.itemsize > 1 else value.dtype)
+        return {ARRAY: torch.from_numpy(signed), DTYPE: value.dtype.str}  # not all of torch knows wide unsigned types
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, bytes):
@@ -40,7 +41,7 @@ def from_plain(value: Any) -> Any:
     """Undo :func:`to_plain`."""
     if isinstance(value, dict):
         if ARRAY in value:
-            array = value[ARRAY].numpy().copy()
+            array = value[ARRAY].numpy().copy().view(value[DTYPE])
             return array if array.ndim else array[()]
         if BYTES in value:
             return value[BYTES].numpy().tobytes()

@@ -386,7 +386,8 @@ class OnPolicyTask(BaseTask):
     def _log_step(self, samples: int) -> None:
         """Have what is logged now stand against environment steps, not those of the optimiser."""
         assert self.rollouts is not None
-        self.log("step", torch.tensor(self.rollouts.timesteps, dtype=torch.float64), batch_size=samples)
+        steps = torch.tensor(self.rollouts.timesteps, dtype=torch.float64)
+        self.log("step", steps, batch_size=samples, sync_dist=True)
 
     def _evaluate(self, episodes: int, stage: str) -> None:
         rewards, lengths = (torch.tensor(numbers, dtype=torch.float64) for numbers in self.play(episodes, stage))

@@ -34,7 +34,7 @@ def snapshot(env: VecEnv) -> list[Any]:
     Raises:
         NoSnapshotError: for environments in other processes, in C++, or with attributes that are no plain data.
     """
-    return [_save(layer) for layer in _layers(env)]
+    return [_save(layer) for layer in list(_layers(env))]
 
 
 def restore(env: VecEnv, state: list[Any]) -> None:

@@ -1,5 +1,6 @@
 """Vectors of environments by id."""
 
+import copy
 import difflib
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -34,7 +35,7 @@ def find(env_id: str, backend: Backend, env_kwargs: Mapping[str, Any], wrapper_k
             wrapper skip frames.
     """
     try:
-        spec = gym.spec(env_id)
+        spec = copy.copy(gym.spec(env_id))
     except (gym.error.Error, ModuleNotFoundError) as error:
         raise ValueError(f"{error} {_installed(env_id)}") from error
     spec.kwargs = {**spec.kwargs, **env_kwargs}

@@ -116,10 +116,11 @@ class ImpalaCNN(BaseFeaturesExtractor):
         return self.linear(self.stages(observations))
 
 
-class PooledCNN(BaseFeaturesExtractor):
+class SmallCNN(BaseFeaturesExtractor):
     """Three small convolutions without padding and a global max pool: it tells what there is, and not where.
 
-    With coordinates it can: of all positions at which a feature is seen, the maximum tells the outermost.
+    With coordinates it can: of all positions at which a feature is seen, the maximum tells the outermost. Without the
+    pool it can, too, by a weight for each position of each feature.
 
     Args:
         observation_space: images (C, H, W).
@@ -127,6 +128,7 @@ class PooledCNN(BaseFeaturesExtractor):
         normalized_image: whether the images are in [0, 1] already.
         where: ``"first"``, ``"all"``, or names among ``cnn.0``, ``cnn.2`` and ``cnn.4``; ``[]`` for none.
         with_r: also give these layers the radius.
+        pool: whether the maximum over the image is taken, or a linear layer sees all of it.
 
     Raises:
         ValueError: if the observations are no images, or a name is none of a convolution.
@@ -139,22 +141,30 @@ class PooledCNN(BaseFeaturesExtractor):
         normalized_image: bool = False,
         where: Where = "first",
         with_r: bool = False,
+        pool: bool = True,
     ) -> None:
         _check_images(type(self).__name__, observation_space, normalized_image)
         super().__init__(observation_space, features_dim)
         assert observation_space.shape is not None
+        channels, height, width = observation_space.shape
         self.cnn = nn.Sequential(
-            nn.Conv2d(observation_space.shape[0], 16, kernel_size=3, stride=3),
+            nn.Conv2d(channels, 16, kernel_size=3, stride=3),
             nn.ReLU(),
             nn.Conv2d(16, 32, kernel_size=1),
             nn.ReLU(),
             nn.Conv2d(32, features_dim, kernel_size=1),
         )
+        cells = (height // 3) * (width // 3)
+        self.head = (
+            nn.AdaptiveMaxPool2d(1)
+            if pool
+            else nn.Sequential(nn.Flatten(), nn.Linear(cells * features_dim, features_dim))
+        )
         _add_coordinates(self, where, with_r)
 
     def forward(self, observations: Tensor) -> Tensor:
         """Return the features (B, features_dim) of images (B, C, H, W)."""
-        return self.cnn(observations).amax((2, 3)).relu()
+        return self.head(self.cnn(observations)).flatten(1).relu()
 
 
 class _ResidualBlock(nn.Module):

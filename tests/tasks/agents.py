@@ -11,7 +11,7 @@ from lightning_coordconv.datamodules.rl import EnvironmentDataModule
 TOUCH = "lightning_coordconv/FindAndTouch-v0"
 NATURE = "stable_baselines3.common.torch_layers.NatureCNN"
 COORDCONV = "lightning_coordconv.models.policies.CoordConvNatureCNN"
-POOLED = "lightning_coordconv.models.policies.PooledCNN"
+POOLED = "lightning_coordconv.models.policies.SmallCNN"
 
 ARMS = {
     "A2C": "{total_timesteps: 240, ent_coef: 0.01, learning_rate: [0.001, 0.0],",

@@ -12,7 +12,8 @@ class Board(gym.Env):
 
     observation_space = gym.spaces.Box(0, 255, (40, 40, 3), np.uint8)
     action_space = gym.spaces.Discrete(2)
-    render_mode = None
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012  # as gymnasium declares it
+    render_mode = "rgb_array"
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)

@@ -14,19 +14,23 @@ from lightning_coordconv.layers import coordconv_layers
 from lightning_coordconv.models.policies import CoordConvNatureCNN, ImpalaCNN, SmallCNN
 
 ATARI = spaces.Box(0, 255, (4, 84, 84), np.uint8)
+ALGORITHMS = [
+    (sb3.A2C, {"n_steps": 8}),
+    (sb3.PPO, {"n_steps": 8, "batch_size": 8}),
+    (sb3.DQN, {"buffer_size": 100, "learning_starts": 4}),
+]
 TOUCH = "lightning_coordconv/FindAndTouch-v0"
 
 
-@pytest.mark.parametrize("algorithm", [sb3.A2C, sb3.PPO, sb3.DQN])
-def test_algorithms_learn_save_load_and_score(algorithm, tmp_path):
-    arguments = {"buffer_size": 100, "learning_starts": 4} if algorithm is sb3.DQN else {"n_steps": 8}
+@pytest.mark.parametrize(("algorithm", "arguments"), ALGORITHMS)
+def test_algorithms_learn_save_load_and_score(algorithm, arguments, tmp_path):
     policy_kwargs = {"features_extractor_class": CoordConvNatureCNN}
     agent = algorithm("CnnPolicy", make_vec_env(TOUCH, 2), seed=0, policy_kwargs=policy_kwargs, **arguments).learn(16)
     agent.save(tmp_path / "agent")
     loaded = algorithm.load(tmp_path / "agent")
     images = np.random.default_rng(0).integers(0, 256, (5, 3, 36, 36), np.uint8)
     assert (loaded.predict(images, deterministic=True)[0] == agent.predict(images, deterministic=True)[0]).all()
-    assert list(coordconv_layers(loaded.policy).values())[0].coord_weight.any()
+    assert next(iter(coordconv_layers(loaded.policy).values())).coord_weight.any()
     mean, _ = evaluate_policy(loaded, make_vec_env(TOUCH, 1), 1)
     assert -1 <= mean <= 1
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pytorch_lightning.utilities import rank_zero_warn
+from torch.utils.data import DataLoader
 
 from lightning_coordconv.datamodules.base import BaseDataModule
 from lightning_coordconv.environments.snapshots import NoSnapshotError, restore, snapshot
@@ -112,11 +113,10 @@ class EnvironmentDataModule(BaseDataModule):
         world_size = self.trainer.world_size if self.trainer else 1
         if self.n_envs % world_size:
             raise ValueError(f"n_envs={self.n_envs} environments cannot be divided among {world_size} ranks")
-        if stage == "fit" and self.train_env is None:
+        if stage == "fit":
             self.train_env = self._make(self.n_envs // world_size, self.backend)
-        if self.eval_env is None:
-            # what ALE's threads show is another environment, in which scores are not SB3's
-            self.eval_env = self._make(self.n_eval_envs, "lean" if self.backend == "ale" else self.backend)
+        # what ALE's threads show is another environment, in which scores are not SB3's
+        self.eval_env = self._make(self.n_eval_envs, "lean" if self.backend == "ale" else self.backend)
 
     def seed_training(self, shift: int = 0) -> None:
         """Have the next reset of the training environments start from the seeds of this rank, or others.
@@ -141,16 +141,15 @@ class EnvironmentDataModule(BaseDataModule):
         """Return the same."""
         return self._episodes()
 
-    def predict_dataloader(self) -> Any:
-        """Return the same."""
-        return self._episodes()
+    def predict_dataloader(self) -> DataLoader[int]:
+        """Return one batch, the numbers of the episodes that this rank plays."""
+        return DataLoader(range(self.eval_episodes), batch_size=self.eval_episodes)  # type: ignore[arg-type]
 
     def teardown(self, stage: str) -> None:
-        """Close the environments."""
+        """Close the environments; what state they were in can be asked for still."""
         for env in (self.train_env, self.eval_env):
             if env is not None:
                 env.close()
-        self.train_env = self.eval_env = None
 
     def snapshot(self) -> list[Any] | None:
         """Return the state of this rank's training environments as plain data, or None if it can't be had."""

@@ -215,10 +215,10 @@ class OnPolicyTask(BaseTask):
         """Play episodes and log their mean reward."""
         self._evaluate(episodes, "test")
 
-    def predict_step(self, episodes: int, batch_idx: int) -> dict[str, Tensor]:
-        """Return the columns (episodes,) of a table: ``reward`` and ``length`` of episodes."""
-        rewards, lengths = self.play(episodes, "predict")
-        return {"reward": torch.tensor(rewards), "length": torch.tensor(lengths)}
+    def predict_step(self, episodes: Tensor, batch_idx: int) -> dict[str, Tensor]:
+        """Play episodes and return the columns (B,) of a table: number, ``reward`` and ``length``."""
+        rewards, lengths = self.play(len(episodes), "predict")
+        return {"episode": episodes, "reward": torch.tensor(rewards), "length": torch.tensor(lengths)}
 
     def play(self, episodes: int, stage: str) -> tuple[list[float], list[int]]:
         """Return rewards and lengths of episodes, whole games where an episode of training is a life.

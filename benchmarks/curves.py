@@ -1,0 +1,104 @@
+"""Learning curves of agents with their spread: ``python -m benchmarks.curves EXPERIMENT... --figure docs/x.png``.
+
+From the summaries of runs that ``benchmarks.results`` collects. The mean over seeds is the interquartile mean, which
+neither a lucky nor an unlucky seed moves much, with 95 % intervals from a bootstrap over seeds (Agarwal et al., 2021,
+"Deep reinforcement learning at the edge of the statistical precipice"). With few seeds the intervals are wide, and
+rightly so.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from benchmarks.results import Run, runs_of
+
+Curve = NDArray[np.float64]
+
+
+def interquartile_mean(values: Curve) -> Curve:
+    """Return the mean of the middle half along the first axis; a value that straddles a quartile counts in part.
+
+    >>> interquartile_mean(np.array([0.0, 1.0, 2.0, 100.0])).item()
+    1.5
+    """
+    ordered = np.sort(values, axis=0)
+    n = len(ordered)
+    edges = np.clip(np.arange(n + 1), n / 4, 3 * n / 4)
+    return np.tensordot(np.diff(edges) / (n / 2), ordered, axes=1)
+
+
+def interval(values: Curve, resamples: int = 2000, confidence: float = 0.95) -> tuple[Curve, Curve]:
+    """Return the ends of a percentile bootstrap interval of the interquartile mean.
+
+    Args:
+        values: (seeds, ...).
+        resamples: how many samples of seeds, with replacement, are drawn.
+        confidence: share of the resamples within the interval.
+    """
+    chosen = np.random.default_rng(0).integers(len(values), size=(resamples, len(values)))
+    means = np.stack([interquartile_mean(values[seeds]) for seeds in chosen])
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    return low, high
+
+
+def curves(runs: list[Run]) -> tuple[Curve, Curve]:
+    """Return the environment steps (points,) at which all runs were evaluated, and their rewards (seeds, points)."""
+    rewards = [{row["val/timesteps"]: row["val/reward"] for row in run["curve"]} for run in runs]
+    steps = sorted(set.intersection(*map(set, rewards)))
+    return np.array(steps), np.array([[run[step] for step in steps] for run in rewards])
+
+
+def row(experiment: str, runs: list[Run]) -> str:
+    """Return the row of an experiment: its last evaluation, the area under its curve, and every seed."""
+    steps, rewards = curves(runs)
+    cells = [f"`{experiment}`", f"{runs[0]['weights']:,}", f"{steps[-1]:,.0f}"]
+    for values in (rewards[:, -1], rewards.mean(1)):
+        low, high = interval(values)
+        cells.append(f"{interquartile_mean(values):.2f} ({low:.2f} to {high:.2f})")
+    cells.append(", ".join(f"{run['test']['test/reward']:.2f}" for run in runs))
+    cells.append(f"{np.median([run['cpu_seconds'] for run in runs]):,.0f}")
+    return "| " + " | ".join(cells) + " |"
+
+
+def table(experiments: list[str]) -> str:
+    """Return a table of the experiments that have runs."""
+    rows = [row(experiment, runs) for experiment in experiments if (runs := runs_of(experiment))]
+    header = [
+        "| experiment | weights | environment steps | last reward | reward over the run | test reward, seed by seed "
+        "| CPU seconds |",
+        "|---|---:|---:|---|---|---|---:|",
+    ]
+    return "\n".join(header + rows) if rows else "Not run yet."
+
+
+def draw(experiments: list[str]) -> Figure:
+    """Draw a curve with its interval for each experiment, and each seed faintly."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for experiment in experiments:
+        runs = runs_of(experiment)
+        steps, rewards = curves(runs)
+        (line,) = axes.plot(steps, interquartile_mean(rewards), label=f"{experiment} ({len(runs)} seeds)")
+        axes.fill_between(steps, *interval(rewards), alpha=0.2, color=line.get_color(), linewidth=0)
+        axes.plot(steps, rewards.T, color=line.get_color(), alpha=0.3, linewidth=0.5)
+    axes.set(xlabel="environment steps", ylabel="reward of an episode")
+    axes.legend()
+    return figure
+
+
+def main() -> None:
+    """Print the table and draw the figure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("experiments", nargs="+", help="such as rl/position_coordconv")
+    parser.add_argument("--figure", type=Path)
+    arguments = parser.parse_args()
+    print(table(arguments.experiments))
+    if arguments.figure:
+        draw(arguments.experiments).savefig(arguments.figure, dpi=120)
+
+
+if __name__ == "__main__":
+    main()

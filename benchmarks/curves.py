@@ -7,15 +7,16 @@ rightly so.
 """
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks.results import Run, runs_of
-
 Curve = NDArray[np.float64]
+Run = dict[str, Any]
 
 
 def interquartile_mean(values: Curve) -> Curve:
@@ -63,9 +64,9 @@ def row(experiment: str, runs: list[Run]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def table(experiments: list[str]) -> str:
+def table(experiments: Mapping[str, list[Run]]) -> str:
     """Return a table of the experiments that have runs."""
-    rows = [row(experiment, runs) for experiment in experiments if (runs := runs_of(experiment))]
+    rows = [row(experiment, runs) for experiment, runs in experiments.items() if runs]
     header = [
         "| experiment | weights | environment steps | last reward | reward over the run | test reward, seed by seed "
         "| CPU seconds |",
@@ -74,12 +75,11 @@ def table(experiments: list[str]) -> str:
     return "\n".join(header + rows) if rows else "Not run yet."
 
 
-def draw(experiments: list[str]) -> Figure:
+def draw(experiments: Mapping[str, list[Run]]) -> Figure:
     """Draw a curve with its interval for each experiment, and each seed faintly."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    for experiment in experiments:
-        runs = runs_of(experiment)
+    for experiment, runs in experiments.items():
         steps, rewards = curves(runs)
         (line,) = axes.plot(steps, interquartile_mean(rewards), label=f"{experiment} ({len(runs)} seeds)")
         axes.fill_between(steps, *interval(rewards), alpha=0.2, color=line.get_color(), linewidth=0)
@@ -91,13 +91,16 @@ def draw(experiments: list[str]) -> Figure:
 
 def main() -> None:
     """Print the table and draw the figure."""
+    from benchmarks.results import runs_of  # which writes tables of this module
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("experiments", nargs="+", help="such as rl/position_coordconv")
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
-    print(table(arguments.experiments))
+    experiments = {name: runs_of(name) for name in arguments.experiments}
+    print(table(experiments))
     if arguments.figure:
-        draw(arguments.experiments).savefig(arguments.figure, dpi=120)
+        draw(experiments).savefig(arguments.figure, dpi=120)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import curves
+
 RUNS = Path(__file__).parent / "results" / "runs"
 PAGE = Path(__file__).parents[1] / "configs" / "README.md"
 Run = dict[str, Any]
@@ -207,6 +209,7 @@ GAN_ARMS = (
     "conv_coordinates_in_d",
 )
 DIGITS = ("content_conv", "content_coordconv", "position_conv", "position_coordconv", "mixed_conv", "mixed_coordconv")
+POSITION = tuple(f"rl/position_{arm}" for arm in ("conv", "coordconv", "flat"))
 TABLES: dict[str, Callable[[], str]] = {
     "classification": lambda: table(
         coordinates("classification", "coordconv", "coordconv_paper", "deconv", "deconv_l2"), "accuracy", 3, 0.01
@@ -246,6 +249,7 @@ TABLES: dict[str, Callable[[], str]] = {
             "rate": "rate",
         },
     ),
+    "position": lambda: curves.table({name: runs_of(name) for name in POSITION}),
     "rendering cost": lambda: ratios(against_deconv("rendering"), "iou", 0.01),
 }
 

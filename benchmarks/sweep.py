@@ -12,10 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 
-def run(config: Path, seed: int, threads: int, extra: list[str]) -> int:
-    """Fit one config with one seed in a process of its own, and return its exit code."""
+def run(config: Path, seed: int, threads: int, extra: list[str], name: str | None = None) -> int:
+    """Fit one config with one seed in a process of its own, and return its exit code; its log bears the name."""
+    name = config.stem if name is None else name
     command = [sys.executable, "-m", "lightning_coordconv", "fit", "-c", str(config), "--seed_everything", str(seed)]
-    log = Path("logs", "sweep", f"{config.stem}_seed{seed}.log")
+    log = Path("logs", "sweep", f"{name}_seed{seed}.log")
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as file:
         code = subprocess.call(
@@ -24,7 +25,7 @@ def run(config: Path, seed: int, threads: int, extra: list[str]) -> int:
             stderr=subprocess.STDOUT,
             env=os.environ | {"OMP_NUM_THREADS": str(threads)},
         )
-    print(f"{config.stem} seed {seed}: exit {code}, {log}", flush=True)
+    print(f"{name} seed {seed}: exit {code}, {log}", flush=True)
     return code
 
 

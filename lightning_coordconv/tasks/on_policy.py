@@ -70,7 +70,8 @@ class OnPolicyTask(BaseTask):
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset({"rollout"})
-    monitor: ClassVar[str] = "val/reward"
+    objects: ClassVar[frozenset[str]] = frozenset({"algorithm", "arguments"})
+    monitor: str = "val/reward"
     mode: ClassVar[Literal["min", "max"]] = "max"
 
     def __init__(

@@ -81,7 +81,6 @@ class A2C(OnPolicyTask):
             deterministic_evaluation,
             channels_last,
         )
-        self.save_hyperparameters()
         self.normalize_advantage = normalize_advantage
 
     def losses(self, batch: RolloutBufferSamples, values: Tensor, log_prob: Tensor) -> dict[str, Tensor]:
@@ -169,7 +168,6 @@ class PPO(OnPolicyTask):
             deterministic_evaluation,
             channels_last,
         )
-        self.save_hyperparameters()
         self.batch_size = batch_size
         self.n_epochs = n_epochs
         self.normalize_advantage = normalize_advantage

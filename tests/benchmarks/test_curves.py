@@ -45,4 +45,4 @@ def test_table_and_figure(runs, tmp_path, monkeypatch, capsys):
     # both seeds were evaluated at 100 and 200 steps: (0.5 + 0.7) / 2, and the means 0.25 and 0.45
     assert row.startswith("| `rl/a` | 1,234 | 200 | 0.60 (0.50 to 0.70) | 0.35 (0.25 to 0.45) | 0.00, 1.00 |")
     assert (tmp_path / "curve.png").stat().st_size > 5000
-    assert curves.table(["rl/none"]) == "Not run yet."
+    assert curves.table({"rl/none": []}) == "Not run yet."

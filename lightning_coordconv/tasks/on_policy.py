@@ -48,8 +48,9 @@ class OnPolicyTask(BaseTask):
     ``{val,test}/reward``, ``reward_std``, ``episode_length`` and ``episodes`` of the episodes that SB3's
     ``evaluate_policy`` plays, and ``human_normalised`` where a human score is known; ``val/timesteps``.
 
-    A checkpoint holds all that the future depends on: the weights, the optimiser, random states, a rollout that is not
-    used up, and environments as far as they live in this process. So a resumed run goes on bit for bit, from any step.
+    A checkpoint holds all that the future depends on: the weights, the optimiser, a rollout that is not used up, and
+    environments as far as they live in this process. With the callback ``RandomState``, which every run of the command
+    line has, a resumed run goes on bit for bit, from any step.
 
     Args:
         algorithm: SB3's class.

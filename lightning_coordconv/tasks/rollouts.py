@@ -1,12 +1,10 @@
 """What an algorithm of Stable-Baselines3 collects, minibatch by minibatch, and where in it a run has got to."""
 
 import math
-import random
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import torch
 
 from lightning_coordconv.extras import extra
 from lightning_coordconv.plain import from_plain, to_plain
@@ -98,10 +96,10 @@ class Rollouts:
         self.passes, self.taken = self.n_epochs, self.per_pass
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything but environments and weights that the future depends on, as plain data."""
+        """Return what the future depends on beside environments, weights and random states, as plain data."""
         state = {name: getattr(self.algorithm, name) for name in COUNTERS}
         state |= {name: list(getattr(self.algorithm, name)) for name in EPISODES}
-        state |= {"passes": self.passes, "taken": self.taken, "random": _random_state(self.algorithm.device)}
+        state |= {"passes": self.passes, "taken": self.taken}
         if not self.finished:
             state["pass_random_state"] = self.pass_random_state
             state["buffer"] = {name: getattr(self.algorithm.rollout_buffer, name) for name in COLUMNS}
@@ -121,11 +119,12 @@ class Rollouts:
             for name, column in state["buffer"].items():
                 setattr(buffer, name, column)
             buffer.full = buffer.generator_ready = True
+            now = np.random.get_state()
             np.random.set_state(state["pass_random_state"])
             self._start_pass()
             for _ in range(state["taken"]):
                 self._take()
-        _set_random_state(state["random"], self.algorithm.device)
+            np.random.set_state(now)
 
     def _take(self) -> RolloutBufferSamples:
         self.taken += 1
@@ -140,18 +139,3 @@ class Rollouts:
 def minibatches_per_pass(algorithm: OnPolicyAlgorithm, batch_size: int | None) -> int:
     """Return how many minibatches one pass over a rollout has."""
     return 1 if batch_size is None else math.ceil(algorithm.n_steps * algorithm.n_envs / batch_size)
-
-
-def _random_state(device: torch.device) -> dict[str, Any]:
-    state = {"python": random.getstate(), "numpy": np.random.get_state(), "torch": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def _set_random_state(state: dict[str, Any], device: torch.device) -> None:
-    random.setstate(state["python"])
-    np.random.set_state(state["numpy"])
-    torch.set_rng_state(state["torch"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)

@@ -73,14 +73,14 @@ def write(folder: Path, algorithm: str, every: int, env_id: str = TOUCH, **data:
 
 def checkpoints(folder: Path) -> dict[int, dict]:
     """Return the checkpoints by optimiser step, loaded safely."""
-    loaded = [torch.load(path, weights_only=True) for path in (folder / "checkpoints").glob("*.ckpt")]
+    loaded = [torch.load(path, weights_only=True) for path in (folder / "checkpoints").glob("step=*.ckpt")]
     return {checkpoint["global_step"]: checkpoint for checkpoint in loaded}
 
 
 def cut(folder: Path, step: int) -> Path:
     """Remove all checkpoints but that of an optimiser step, and return where it is now."""
     kept = folder / "cut.ckpt"
-    for path in (folder / "checkpoints").glob("*.ckpt"):
+    for path in (folder / "checkpoints").glob("step=*.ckpt"):
         if torch.load(path, weights_only=True)["global_step"] == step:
             path.rename(kept)
         else:

@@ -79,7 +79,7 @@ def checkpoints(folder: Path) -> dict[int, dict]:
 
 def cut(folder: Path, step: int) -> Path:
     """Remove all checkpoints but that of an optimiser step, and return where it is now."""
-    kept = folder / "cut.ckpt"
+    kept = folder / "checkpoints" / "cut.ckpt"
     for path in (folder / "checkpoints").glob("step=*.ckpt"):
         if torch.load(path, weights_only=True)["global_step"] == step:
             path.rename(kept)

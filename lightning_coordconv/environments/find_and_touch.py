@@ -18,7 +18,8 @@ class FindAndTouchEnv(gym.Env[NDArray[np.uint8], np.int64]):
     The observation is an image (3, size, size), uint8: the hand is a red square of 3x3 pixels, the object a green
     one, blue is empty. The five actions leave the hand where it is or move it by its own width, up to the border. A
     touch is worth 1 and ends the episode; a step costs 0.02; after ``max_steps`` the episode is cut off. So the best
-    mean reward is 1.02 - 0.02 E[max(d, 1)], d being the city-block distance in squares at the start.
+    mean reward is 1 - 0.02 E[d], d being the city-block distance in squares at the start: 0.84 on a board of 36 pixels,
+    0.89 on one of 24.
 
     All that matters is where the two are in relation to each other, over the whole board: a network must tell
     positions to solve it, and one that can't is left with a search.

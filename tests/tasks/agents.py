@@ -28,6 +28,7 @@ trainer:
   max_epochs: -1
   accelerator: cpu
   logger: false
+  default_root_dir: {root}
   enable_progress_bar: false
   enable_model_summary: false
   num_sanity_val_steps: 0
@@ -65,7 +66,7 @@ def write(folder: Path, algorithm: str, every: int, env_id: str = TOUCH, **data:
     path.write_text(
         CONFIG.format(
             algorithm=algorithm, arguments=ARMS[algorithm], extractor=POOLED, env_id=env_id, data=more,
-            folder=folder / "checkpoints", every=every,
+            root=folder, folder=folder / "checkpoints", every=every,
         )
     )  # fmt: skip
     return path

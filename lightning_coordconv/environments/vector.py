@@ -72,7 +72,8 @@ def make(
     """
     wrapper_kwargs = dict(wrapper_kwargs or {})
     if backend in ("lean", "ale"):
-        game = {name: value for name, value in spec.kwargs.items() if name != "frameskip"}
+        others = {"frameskip", "num_threads"} if backend == "lean" else {"frameskip"}  # threads are ALE's alone
+        game = {name: value for name, value in spec.kwargs.items() if name not in others}
         return (LeanAtariVecEnv if backend == "lean" else AleVecEnv)(n_envs, n_stack, **game, **wrapper_kwargs)
     vec_env_cls = SubprocVecEnv if backend == "subproc" else DummyVecEnv
     if spec.entry_point == ATARI:

@@ -32,6 +32,14 @@ def test_arguments_reach_the_environment():
     assert env.observation_space.shape == (3, 12, 12)
 
 
+def test_threads_are_those_of_ale():
+    spec = find("PongNoFrameskip-v4", "ale", {"num_threads": 1}, {})
+    for backend in ("ale", "lean"):  # in the latter the former is evaluated
+        env = make(spec, 1, backend, n_stack=4)
+        assert env.reset().shape == (1, 4, 84, 84)
+        env.close()
+
+
 @pytest.mark.slow
 def test_processes_of_their_own():
     spec = find("lightning_coordconv/FindAndTouch-v0", "subproc", {}, {})

@@ -154,7 +154,7 @@ class NetworkTask(BaseTask):
         log = partial(self.log_dict, on_step=False, on_epoch=True, add_dataloader_idx=False, batch_size=samples)
         for name in ("loss", *self.terms):
             mean = cast(MeanMetric, self.losses[f"{stage}/{name}"])
-            mean.update(outputs[name].detach(), weight=samples)
+            mean.update(outputs[name].detach().expand(samples))  # torchmetrics 1.9 forgets weights if it lets NaN be
             log({f"{stage}/{name}": mean}, prog_bar=name == "loss")
         log(metrics, prog_bar=stage == "val")
         return outputs

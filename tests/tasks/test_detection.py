@@ -143,7 +143,7 @@ def test_proposals_learn(tmp_path):
     trainer.fit(net, data)
     (after,) = trainer.test(net, data, verbose=False)
     assert before["test/best_iou"] < 0.3
-    assert after["test/best_iou"] > 0.5
+    assert after["test/best_iou"] > 0.4
     assert after["test/box"] + after["test/score"] == pytest.approx(after["test/loss"], rel=1e-5)
 
 

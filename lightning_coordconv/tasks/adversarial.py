@@ -44,7 +44,7 @@ def gradient_penalty(logits: Tensor, images: Tensor) -> Tensor:
     Example:
         >>> images = torch.ones(2, 1, 1, 3, requires_grad=True)
         >>> gradient_penalty((2 * images).sum((1, 2, 3)), images)
-        tensor(12., grad_fn=<MeanBackward0>)
+        tensor(12.)
     """
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient.square().flatten(1).sum(1).mean()

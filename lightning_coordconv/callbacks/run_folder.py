@@ -30,10 +30,18 @@ class RunFolder(Callback):
         problem = self._take(Path(log_dir)) if trainer.is_global_zero else None
         problem = trainer.strategy.broadcast(problem)
         if problem is not None:
+            self._unlock()
             raise FileExistsError(problem)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give it back; the end of the process does so too."""
+        self._unlock()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Give it back after a failure: Lightning does not tear down then."""
+        self._unlock()
+
+    def _unlock(self) -> None:
         if self.folder is not None:
             os.close(self.folder)
             self.folder = None

@@ -6,6 +6,7 @@ import resource
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ FIT = (
     "--trainer.check_val_every_n_epoch=1", "--trainer.enable_progress_bar=false", "--ckpt_path=last",
     f"--trainer.callbacks+={ranks.__name__}.Weights", "--trainer.callbacks.folder=weights",
 )  # fmt: skip
+ANEW = [argument for argument in FIT if argument != "--ckpt_path=last"]
 EACH_STEP = (
     "--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.every_n_train_steps=1",
     "--trainer.callbacks.filename=last", "--trainer.callbacks.enable_version_counter=false",
@@ -156,15 +158,17 @@ def test_a_folder_belongs_to_one_run(tmp_path, undisturbed, cli):
     run = tmp_path / "logs" / NAME / "run"
     shutil.copytree(undisturbed / "logs" / NAME / "run", run)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    again = [argument for argument in FIT if argument != "--ckpt_path=last"]
     with pytest.raises(SystemExit, match="holds the checkpoints of another run: go on from them with"):
-        cli(*again)
+        cli(*ANEW)
     busy = ranks.Ranks(1, ["-c", "import fcntl, os, sys, time\n"
                            "fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX)\n"
                            "print('locked', flush=True)\ntime.sleep(60)\n", str(run)], tmp_path / "busy")  # fmt: skip
     try:
+        deadline = time.monotonic() + 60
         while "locked" not in busy.logs[0].read_text():
             assert busy.processes[0].poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         with pytest.raises(SystemExit, match=f"another run is writing to {re.escape('logs/' + NAME)}"):
             cli(*FIT)
     finally:
@@ -177,4 +181,4 @@ def test_a_folder_belongs_to_one_run(tmp_path, undisturbed, cli):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
 def test_a_folder_that_cannot_be_written_is_named(cli):
     with pytest.raises(SystemExit, match=r"error: .*'/proc/logs"):
-        cli(*FIT, "--trainer.logger.init_args.save_dir=/proc/logs")
+        cli(*ANEW, "--trainer.logger.init_args.save_dir=/proc/logs")

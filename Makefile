@@ -13,8 +13,8 @@ demo: $(INSTALLED)  ## train CoordConv on the paper's headline experiment and pr
 test: lint type unit  ## everything that CI checks
 
 lint: $(INSTALLED)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check --no-cache .
+	$(BIN)/ruff format --no-cache --check .
 
 type: $(INSTALLED)
 	$(BIN)/mypy

@@ -7,12 +7,12 @@ import torch
 from pytorch_lightning import Trainer, seed_everything
 from torch import nn
 
+from lightning_coordconv.checkpoints import check_checkpoint
 from lightning_coordconv.datamodules import NotSoClevrDataModule
 from lightning_coordconv.datasets import NotSoClevr
 from lightning_coordconv.layers import CoordConv2d
 from lightning_coordconv.models.coordinates import DeconvPainter
 from lightning_coordconv.tasks import CoordinateClassification, CoordinateRegression, CoordinateRendering
-from lightning_coordconv.tasks.checkpoints import check_checkpoint
 
 
 class Oracle(nn.Module):

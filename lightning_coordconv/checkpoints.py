@@ -104,7 +104,7 @@ def check_checkpoint(path: str | Path | None, module: LightningModule) -> None:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         state_dict = checkpoint["state_dict"]
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].partition(". ")[0]
         raise ValueError(f"{path} is no checkpoint of weights and plain numbers alone: {reason}") from error
     try:
         module.on_load_checkpoint(checkpoint)

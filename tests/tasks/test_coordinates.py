@@ -125,7 +125,7 @@ def test_foreign_damaged_and_missing_checkpoints_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"task.ckpt is damaged, or no checkpoint"):
         check_checkpoint(path, task)
     torch.save({"state_dict": nn.Linear(1, 1)}, path)  # a pickled object, not weights
-    with pytest.raises(ValueError, match=r"task.ckpt is no checkpoint of weights and plain numbers alone: Weights only"):
+    with pytest.raises(ValueError, match=r"task.ckpt is no checkpoint of weights and plain numbers alone: Weights"):
         check_checkpoint(path, task)
     with pytest.raises(FileNotFoundError, match=r"no checkpoint at nowhere\.ckpt"):
         check_checkpoint("nowhere.ckpt", task)

@@ -9,7 +9,7 @@ import torch
 
 from lightning_coordconv import memory
 from lightning_coordconv.datamodules import BaseDataModule
-from lightning_coordconv.models.coordinates import DeconvPainter
+from lightning_coordconv.models.painters import DeconvPainter
 from lightning_coordconv.tasks import CoordinateClassification
 
 CONFIG = Path(__file__).parents[1] / "configs" / "coordinates" / "classification_quadrant_deconv.yaml"

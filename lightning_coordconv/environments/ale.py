@@ -12,7 +12,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
-from lightning_coordconv.environments.atari import Frame, FrameStack
+from lightning_coordconv.environments.frame_stack import Frame, FrameStack
 
 
 class AleVecEnv(VecEnv):

@@ -17,9 +17,8 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
+from lightning_coordconv.environments.frame_stack import Frame, FrameStack
 from lightning_coordconv.plain import from_plain, to_plain
-
-Frame = NDArray[np.uint8]
 
 
 class AtariGame:
@@ -179,47 +178,6 @@ class AtariGame:
     def _frame(self) -> Frame:
         grey = cv2.cvtColor(self.screen, cv2.COLOR_RGB2GRAY)
         return cv2.resize(grey, (self.screen_size, self.screen_size), interpolation=cv2.INTER_AREA)
-
-
-class FrameStack:
-    """The last frames of some environments, oldest first, zeros before the start of an episode.
-
-    Observations have the shape (n_envs, n_stack, size, size), and lie in memory as SB3's do, with the frames last: the
-    layout decides in which order a convolution sums up.
-
-    Args:
-        n_envs: number of environments.
-        n_stack: number of frames.
-        size: height and width of a frame in pixels.
-    """
-
-    def __init__(self, n_envs: int, n_stack: int, size: int) -> None:
-        self.frames = np.zeros((n_envs, n_stack, size, size), np.uint8)
-
-    def reset(self, env: int, frame: Frame) -> None:
-        """Start anew with a frame (size, size)."""
-        self.frames[env] = 0
-        self.frames[env, -1] = frame
-
-    def push(self, env: int, frame: Frame) -> None:
-        """Add a frame (size, size) and drop the oldest."""
-        self.frames[env, :-1] = self.frames[env, 1:]
-        self.frames[env, -1] = frame
-
-    def observation(self, env: int) -> Frame:
-        """Return the frames of one environment."""
-        return self._interleave(self.frames[env : env + 1])[0]
-
-    def observations(self) -> Frame:
-        """Return the frames of all."""
-        return self._interleave(self.frames)
-
-    def _interleave(self, frames: Frame) -> Frame:
-        n_envs, n_stack, height, width = frames.shape
-        interleaved = np.empty((n_envs, height, width, n_stack), np.uint8)
-        for source, target in zip(frames, interleaved, strict=True):
-            cv2.merge(source, target)
-        return interleaved.transpose(0, 3, 1, 2)
 
 
 class LeanAtariVecEnv(VecEnv):

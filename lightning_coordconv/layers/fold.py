@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from lightning_coordconv.layers.base import CoordConvNd
 from lightning_coordconv.layers.conv import (
     CoordConv1d,
     CoordConv2d,
     CoordConv3d,
-    CoordConvNd,
     CoordConvTranspose1d,
     CoordConvTranspose2d,
     CoordConvTranspose3d,

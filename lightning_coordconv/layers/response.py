@@ -16,7 +16,7 @@ from lightning_coordconv.layers.frames import active_frame
 from lightning_coordconv.layers.separable import Geometry, separable_response
 
 if TYPE_CHECKING:
-    from lightning_coordconv.layers.conv import CoordConvNd
+    from lightning_coordconv.layers.base import CoordConvNd
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from lightning_coordconv.layers import CoordConv2d, CoordConvTranspose2d, TiledCoordConv2d
-from lightning_coordconv.models.coordinates import ConstantCoordinates
 from lightning_coordconv.models.initialisation import glorot_uniform_, he_normal_
+from lightning_coordconv.models.painters import ConstantCoordinates
 
 Norm = Literal["batch", "spectral", "none"]
 NORMS: tuple[Norm, ...] = ("batch", "spectral", "none")

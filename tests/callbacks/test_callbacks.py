@@ -11,7 +11,8 @@ from pytorch_lightning import Trainer
 
 from lightning_coordconv.callbacks import CoordinateFigures, RunSummary, StopAtCeiling
 from lightning_coordconv.datamodules import NotSoClevrDataModule
-from lightning_coordconv.models.coordinates import DeconvPainter, StridedRegressor
+from lightning_coordconv.models.painters import DeconvPainter
+from lightning_coordconv.models.regressors import StridedRegressor
 from lightning_coordconv.tasks import CoordinateClassification, CoordinateRegression, CoordinateRendering
 
 CONFIG = Path(__file__).parents[2] / "configs" / "coordinates" / "classification_quadrant_deconv.yaml"

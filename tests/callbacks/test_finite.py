@@ -9,7 +9,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from lightning_coordconv.callbacks import StopAtNonFinite
 from lightning_coordconv.datamodules import NotSoClevrDataModule
-from lightning_coordconv.models.coordinates import DeconvPainter
+from lightning_coordconv.models.painters import DeconvPainter
 from lightning_coordconv.tasks import CoordinateClassification
 
 

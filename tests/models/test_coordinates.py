@@ -1,4 +1,4 @@
-"""The networks have the paper's weights, shapes and initialisation."""
+"""The networks of the coordinate tasks have the paper's weights, shapes and initialisation."""
 
 import math
 
@@ -8,8 +8,20 @@ import torch
 from torch import nn
 
 from lightning_coordconv.layers import CoordConv2d
-from lightning_coordconv.models import coordinates as models
 from lightning_coordconv.models.initialisation import he_normal_
+from lightning_coordconv.models.painters import (
+    ConstantCoordinates,
+    CoordConvPainter,
+    CoordConvRenderer,
+    DeconvPainter,
+    UpsamplePainter,
+)
+from lightning_coordconv.models.regressors import (
+    CoordConvMaxRegressor,
+    CoordConvRegressor,
+    PoolingRegressor,
+    StridedRegressor,
+)
 
 
 def weights(net: nn.Module) -> int:
@@ -25,7 +37,7 @@ DECONV = {
 
 @pytest.mark.parametrize("size_and_mul", DECONV)
 def test_deconvolution_has_the_papers_weights(size_and_mul):
-    net = models.DeconvPainter(*size_and_mul)
+    net = DeconvPainter(*size_and_mul)
     assert weights(net) == DECONV[size_and_mul]
     assert net(torch.zeros(3, 2)).shape == (3, 64, 64)
 
@@ -41,7 +53,7 @@ def same_transposed_1d(signal: list[float], kernel: list[float]) -> list[float]:
 
 @pytest.mark.parametrize("filter_size", [2, 3, 4, 5])
 def test_deconvolution_is_cropped_as_tensorflow_does(filter_size):
-    layer = models.DeconvPainter(filter_size, 1).layers[0]
+    layer = DeconvPainter(filter_size, 1).layers[0]
     rows, columns = torch.randn(filter_size), torch.randn(filter_size)
     with torch.no_grad():
         layer[0].weight[0, 0] = torch.outer(rows, columns)
@@ -57,11 +69,11 @@ def test_deconvolution_is_cropped_as_tensorflow_does(filter_size):
 
 
 def test_upsampling_controls_have_the_authors_weights():
-    assert weights(models.UpsamplePainter(3, 1)) == 103_585
-    assert weights(models.UpsamplePainter(3, 1, coordinates=True)) == 108_211
+    assert weights(UpsamplePainter(3, 1)) == 103_585
+    assert weights(UpsamplePainter(3, 1, coordinates=True)) == 108_211
 
 
-@pytest.mark.parametrize("painter", [models.DeconvPainter, models.UpsamplePainter])
+@pytest.mark.parametrize("painter", [DeconvPainter, UpsamplePainter])
 def test_coordinates_add_two_channels_to_every_layer(painter):
     plain, located = painter(3, 1), painter(3, 1, coordinates=True)
     kernels = [layer for layer in plain.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
@@ -71,17 +83,17 @@ def test_coordinates_add_two_channels_to_every_layer(painter):
 
 @pytest.mark.parametrize("canvas", [16, 32, 128])
 def test_painters_for_other_canvases(canvas):
-    assert models.DeconvPainter(2, 1, canvas)(torch.zeros(2, 2)).shape == (2, canvas, canvas)
+    assert DeconvPainter(2, 1, canvas)(torch.zeros(2, 2)).shape == (2, canvas, canvas)
 
 
 @pytest.mark.parametrize(
     ("net", "count"),
     [
-        (models.CoordConvRegressor(), 906),
-        (models.PoolingRegressor(1), 72_850),
-        (models.PoolingRegressor(2), 159_330),
-        (models.StridedRegressor(1), 12_914),
-        (models.StridedRegressor(2), 49_890),
+        (CoordConvRegressor(), 906),
+        (PoolingRegressor(1), 72_850),
+        (PoolingRegressor(2), 159_330),
+        (StridedRegressor(1), 12_914),
+        (StridedRegressor(2), 49_890),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else str(value),
 )
@@ -92,7 +104,7 @@ def test_regressors_have_the_papers_weights(net, count):
 
 def test_strided_regressor_ends_on_a_two_by_two_map():
     maps = []
-    net = models.StridedRegressor()
+    net = StridedRegressor()
     for layer in net:
         if isinstance(layer, nn.Conv2d):
             layer.register_forward_hook(lambda _, __, out: maps.append(tuple(out.shape[1:])))
@@ -104,10 +116,10 @@ def test_strided_regressor_ends_on_a_two_by_two_map():
 @pytest.mark.parametrize(
     ("net", "count"),
     [
-        (models.CoordConvPainter(), 7_553),
-        (models.CoordConvPainter(2), 29_441),
-        (models.CoordConvPainter(3), 65_665),
-        (models.CoordConvPainter(coordinates=False), 7_553),
+        (CoordConvPainter(), 7_553),
+        (CoordConvPainter(2), 29_441),
+        (CoordConvPainter(3), 65_665),
+        (CoordConvPainter(coordinates=False), 7_553),
     ],
 )
 def test_painter_has_the_papers_weights(net, count):
@@ -116,7 +128,7 @@ def test_painter_has_the_papers_weights(net, count):
 
 
 def test_painter_is_the_papers_concatenation():
-    net = models.CoordConvPainter(canvas=8)
+    net = CoordConvPainter(canvas=8)
     position = torch.rand(3, 2)
     line = torch.linspace(-1, 1, 8)
     rows, columns = torch.meshgrid(line, line, indexing="ij")
@@ -136,19 +148,19 @@ def test_painter_is_the_papers_concatenation():
      ((4, 1), 15_154), ((4, 2), 37_090)],
 )  # fmt: skip
 def test_renderer_has_the_papers_weights(arguments, count):
-    net = models.CoordConvRenderer(*arguments)
+    net = CoordConvRenderer(*arguments)
     assert weights(net) == count
     assert [logits.shape for logits in net(torch.zeros(2, 2))] == [(2, 64, 64)] * 2
 
 
 def test_max_regressor_has_under_two_hundred_weights():
-    net = models.CoordConvMaxRegressor()
+    net = CoordConvMaxRegressor()
     assert weights(net) == 194
     assert net(torch.zeros(2, 1, 64, 64)).shape == (2, 2)
 
 
 def test_constant_coordinates_cannot_tell_places_apart():
-    layer = CoordConv2d(1, 4, 1, encoding=models.ConstantCoordinates())
+    layer = CoordConv2d(1, 4, 1, encoding=ConstantCoordinates())
     painted = layer(torch.zeros(1, 1, 8, 8))
     assert painted.flatten(2).std(dim=2).max() < 1e-6
 
@@ -166,10 +178,10 @@ def test_he_normal_matches_its_definition():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: models.DeconvPainter(1), "filter_size must be at least the stride, 2, got 1"),
-        (lambda: models.DeconvPainter(canvas=48), "canvas must be a power of two from 16 on, got 48"),
-        (lambda: models.UpsamplePainter(canvas=8), "canvas must be a power of two from 16 on, got 8"),
-        (lambda: models.PoolingRegressor(canvas=60), "canvas must be divisible by 8, got 60"),
+        (lambda: DeconvPainter(1), "filter_size must be at least the stride, 2, got 1"),
+        (lambda: DeconvPainter(canvas=48), "canvas must be a power of two from 16 on, got 48"),
+        (lambda: UpsamplePainter(canvas=8), "canvas must be a power of two from 16 on, got 8"),
+        (lambda: PoolingRegressor(canvas=60), "canvas must be divisible by 8, got 60"),
     ],
 )
 def test_wrong_arguments_are_named(build, message):

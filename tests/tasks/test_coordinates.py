@@ -11,7 +11,7 @@ from lightning_coordconv.checkpoints import check_checkpoint
 from lightning_coordconv.datamodules import NotSoClevrDataModule
 from lightning_coordconv.datasets import NotSoClevr
 from lightning_coordconv.layers import CoordConv2d
-from lightning_coordconv.models.coordinates import DeconvPainter
+from lightning_coordconv.models.painters import DeconvPainter
 from lightning_coordconv.tasks import CoordinateClassification, CoordinateRegression, CoordinateRendering
 
 

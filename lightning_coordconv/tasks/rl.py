@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_coordconv.extras import extra
-from lightning_coordconv.tasks.on_policy import OnPolicyTask, Scheduled, class_names, schedule
+from lightning_coordconv.tasks.agent import class_names
+from lightning_coordconv.tasks.on_policy import OnPolicyTask, Scheduled, schedule
 
 with extra("rl", "agents"):
     import stable_baselines3 as sb3
@@ -72,14 +73,14 @@ class A2C(OnPolicyTask):
         super().__init__(
             sb3.A2C,
             arguments,
-            policy,
-            policy_kwargs,
             total_timesteps,
             learning_rate,
             max_grad_norm,
-            initial_weights,
-            deterministic_evaluation,
-            channels_last,
+            policy=policy,
+            policy_kwargs=policy_kwargs,
+            initial_weights=initial_weights,
+            deterministic_evaluation=deterministic_evaluation,
+            channels_last=channels_last,
         )
         self.normalize_advantage = normalize_advantage
 
@@ -159,14 +160,14 @@ class PPO(OnPolicyTask):
         super().__init__(
             sb3.PPO,
             arguments,
-            policy,
-            policy_kwargs,
             total_timesteps,
             learning_rate,
             max_grad_norm,
-            initial_weights,
-            deterministic_evaluation,
-            channels_last,
+            policy=policy,
+            policy_kwargs=policy_kwargs,
+            initial_weights=initial_weights,
+            deterministic_evaluation=deterministic_evaluation,
+            channels_last=channels_last,
         )
         self.batch_size = batch_size
         self.n_epochs = n_epochs

@@ -3,6 +3,7 @@
 import copy
 import difflib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -76,12 +77,11 @@ def make(
         game = {name: value for name, value in spec.kwargs.items() if name not in others}
         return (LeanAtariVecEnv if backend == "lean" else AleVecEnv)(n_envs, n_stack, **game, **wrapper_kwargs)
     vec_env_cls = SubprocVecEnv if backend == "subproc" else DummyVecEnv
+    single = partial(_make, spec)
     if spec.entry_point == ATARI:
-        env: VecEnv = make_atari_env(
-            spec.id, n_envs, env_kwargs=spec.kwargs, wrapper_kwargs=wrapper_kwargs, vec_env_cls=vec_env_cls
-        )
+        env: VecEnv = make_atari_env(single, n_envs, wrapper_kwargs=wrapper_kwargs, vec_env_cls=vec_env_cls)
     else:
-        env = make_vec_env(spec.id, n_envs, env_kwargs=spec.kwargs, vec_env_cls=vec_env_cls)
+        env = make_vec_env(single, n_envs, vec_env_cls=vec_env_cls)
     if n_stack > 1:
         env = VecFrameStack(env, n_stack)
     space = env.observation_space
@@ -89,6 +89,14 @@ def make(
         isinstance(space, gym.spaces.Box) and is_image_space(space) and not is_image_space_channels_first(space)
     )
     return VecTransposeImage(env) if channels_last else env
+
+
+def _make(spec: EnvSpec) -> gym.Env[Any, Any]:
+    """Make one environment, which can be drawn if it knows how; not by name, which another process may not know."""
+    try:
+        return gym.make(spec, render_mode="rgb_array")
+    except TypeError:
+        return gym.make(spec)
 
 
 def _legacy_name(spec: EnvSpec) -> str:

@@ -2,6 +2,8 @@
 
 from typing import Any, NoReturn
 
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -10,6 +12,7 @@ from lightning_coordconv import __version__
 from lightning_coordconv.callbacks import default_callbacks
 from lightning_coordconv.checkpoints import DamagedCheckpointError, DurableCheckpointIO, check_checkpoint
 from lightning_coordconv.datamodules import BaseDataModule
+from lightning_coordconv.loopback import meet_on_loopback
 from lightning_coordconv.memory import keep_freed_memory
 from lightning_coordconv.tasks import BaseTask
 
@@ -54,8 +57,13 @@ class CoordConvCLI(LightningCLI):
         task, ckpt_path = self.model, self.config[self.subcommand].get("ckpt_path")
         trainer["callbacks"] = default_callbacks(task.monitor, task.mode, task.ceiling, seed, ckpt_path, trainer)
         plugins = trainer.get("plugins") or []
-        trainer["plugins"] = [DurableCheckpointIO(), *(plugins if isinstance(plugins, list) else [plugins])]
-        return super().instantiate_trainer(**kwargs)
+        plugins = [DurableCheckpointIO(), *(plugins if isinstance(plugins, list) else [plugins])]
+        if SLURMEnvironment.detect() and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
+            plugins.append(SLURMEnvironment(auto_requeue=False))  # what is done on a signal is up to Preemption
+        trainer["plugins"] = plugins
+        built = super().instantiate_trainer(**kwargs)
+        self.store = meet_on_loopback(built)
+        return built
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run it; what the user can mend ends it in one line and the exit code 1."""
@@ -63,6 +71,13 @@ class CoordConvCLI(LightningCLI):
             super()._run_subcommand(subcommand)
         except (OSError, FloatingPointError, DamagedCheckpointError) as error:
             raise SystemExit(f"error: {error}") from error
+        except RuntimeError as error:  # of a loading process, which torch reports from wherever the run just is
+            if not str(error).startswith("DataLoader "):
+                raise
+            raise SystemExit(
+                f"error: {str(error).strip().rstrip('.')}: loading processes (data.num_workers) die where memory runs "
+                "out, and hang where a file system is gone; --ckpt_path last goes on from the last checkpoint"
+            ) from error
 
     def after_fit(self) -> None:
         """Test the best weights, so that one command ends with its result."""

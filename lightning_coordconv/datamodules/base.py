@@ -34,6 +34,8 @@ class BaseDataModule(LightningDataModule):
     sample_keys: ClassVar[frozenset[str]] = frozenset()
     whole_batches: ClassVar[bool] = False
     """Whether the data sets' ``__getitems__`` returns a whole batch, so that there is nothing left to collate."""
+    worker_timeout: ClassVar[float] = 600.0
+    """Seconds after which loading processes that have delivered nothing count as stuck."""
     drop_last: ClassVar[bool] = False
     """Whether training samples that do not fill a batch are left out of the epoch."""
 
@@ -100,6 +102,7 @@ class BaseDataModule(LightningDataModule):
             batch_size=batch_size // world_size,
             sampler=sampler,
             num_workers=self.num_workers,
+            timeout=self.worker_timeout if self.num_workers else 0,
             persistent_workers=self.num_workers > 0,
             collate_fn=_as_made if self.whole_batches else self.collate,
             generator=Generator().manual_seed(self.seed),

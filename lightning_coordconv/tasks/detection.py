@@ -110,10 +110,10 @@ class RegionProposal(NetworkTask):
         wanted = torch.cat([true[i][matched[i][positive[i]]] for i in range(len(true))])
         codes = self.coder.encode_single(wanted, anchors[anchor])
         scored = positive | negative
+        boxes, scores = self._share_of_all(torch.stack([positive.sum(), scored.sum()]), len(true))
         terms = {
-            "box": self._box_loss(offsets[image, anchor] - codes),
-            "score": F.cross_entropy(logits[scored], negative[scored].long(), reduction="sum")
-            / max(int(scored.sum()), 1),
+            "box": self._box_loss(offsets[image, anchor] - codes) / boxes,
+            "score": F.cross_entropy(logits[scored], negative[scored].long(), reduction="sum") / scores,
         }
         outputs: Outputs = {"loss": terms["box"] + terms["score"], **terms}
         if self.training:
@@ -176,14 +176,26 @@ class RegionProposal(NetworkTask):
         positive, negative = self.sampler([(indices + 1).clamp(min=-1, max=1) for indices in matched])
         return torch.stack(positive).bool(), torch.stack(negative).bool()
 
+    def _share_of_all(self, counts: Tensor, images: int) -> Tensor:
+        """Return what to divide this rank's sums by, so that together the ranks' losses are means over all their boxes.
+
+        Args:
+            counts: (n,) of this rank's boxes, int64.
+            images: of this rank.
+        """
+        if not self.training or self._trainer is None or self.trainer.world_size == 1:
+            return counts.clamp(min=1)
+        mean = self.trainer.strategy.reduce(counts.to(self.dtype), reduce_op="mean")
+        return mean.clamp(min=1 / self.trainer.world_size) * self.share(images)
+
     def _box_loss(self, difference: Tensor) -> Tensor:
-        """Return the mean over positives of what a difference of codes (P, 4) costs; 0 without positives."""
+        """Return the sum over positives of what a difference of codes (P, 4) costs."""
         if self.box_loss == "authors":
             size = difference.abs()
             cost = torch.where(size <= 1, size**2, size)
         else:
             cost = F.smooth_l1_loss(difference, torch.zeros_like(difference), reduction="none")
-        return cost.sum() / max(len(difference), 1)
+        return cost.sum()
 
 
 class ObjectDetection(NetworkTask):

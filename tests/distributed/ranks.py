@@ -1,22 +1,29 @@
 """Real processes, a rank each, joined by gloo over the loopback interface."""
 
+import itertools
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch.utils.data import Dataset
 
 from lightning_coordconv.cli import main
+from lightning_coordconv.datamodules import NotSoClevrDataModule
+from lightning_coordconv.tasks import RegionProposal
 
 ROOT = Path(__file__).parents[2]
 DDP = ("--trainer.accelerator=cpu", "--trainer.strategy=ddp")
 
 
 class Weights(Callback):
-    """Writes a rank's weights, and what it was logged, to ``rank<k>.pt`` of a folder."""
+    """Writes a rank's weights, which of them are parameters, and what was logged, to ``rank<k>.pt`` of a folder."""
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
@@ -25,7 +32,10 @@ class Weights(Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         logged = {name: value.item() for name, value in trainer.callback_metrics.items()}
         weights = {name: tensor.clone() for name, tensor in pl_module.state_dict().items()}
-        torch.save({"weights": weights, "logged": logged}, self.folder / f"rank{trainer.global_rank}.pt")
+        names = [name for name, _ in pl_module.named_parameters()]
+        torch.save(
+            {"weights": weights, "parameters": names, "logged": logged}, self.folder / f"rank{trainer.global_rank}.pt"
+        )
 
 
 class Signal(Callback):
@@ -38,6 +48,60 @@ class Signal(Callback):
         first = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
         if first and trainer.global_step == self.step - 1 and trainer.global_rank == self.rank:
             os.kill(os.getpid(), self.number)
+
+
+class Listening(Callback):
+    """Writes the addresses that each rank's process listens on to ``listening<k>.json`` of a folder; Linux alone."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        mine = {os.readlink(file) for file in Path("/proc/self/fd").iterdir() if file.exists()}
+        rows = [row.split() for table in ("tcp", "tcp6") for row in Path("/proc/net", table).read_text().splitlines()]
+        listening = "0A"
+        addresses = [row[1].partition(":")[0] for row in rows if row[3] == listening and f"socket:[{row[9]}]" in mine]
+        (self.folder / f"listening{trainer.global_rank}.json").write_text(json.dumps(addresses))
+
+
+class Faulty(Dataset):
+    """A data set whose loading process dies or hangs when it is asked for its tenth batch."""
+
+    def __init__(self, dataset: Dataset, fault: str) -> None:
+        self.dataset, self.fault, self.asked = dataset, fault, 0
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitems__(self, indices: list[int]) -> object:
+        self.asked += 1
+        if self.asked == 10:
+            os.kill(os.getpid(), signal.SIGKILL) if self.fault == "dies" else time.sleep(600)
+        return self.dataset.__getitems__(indices)
+
+
+class FaultyData(NotSoClevrDataModule):
+    """Positions whose training split is :class:`Faulty`; 2 seconds without a batch are too many."""
+
+    worker_timeout = 2.0
+
+    def __init__(self, fault: str, **arguments: object) -> None:
+        self.fault = fault
+        super().__init__(**arguments)
+
+    def make_dataset(self, split: str) -> Dataset:
+        dataset = super().make_dataset(split)
+        return Faulty(dataset, self.fault) if split == "train" else dataset
+
+
+class FixedProposals(RegionProposal):
+    """Takes the first positives and negatives of an image where others are drawn at random."""
+
+    def _sample(self, matched: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        positive, negative = ((torch.stack(matched) >= 0), torch.stack(matched) == -1)
+        positive &= positive.cumsum(1) <= 6
+        return positive, negative & (negative.cumsum(1) <= 12 - positive.sum(1, keepdim=True))
 
 
 class Ranks:
@@ -78,10 +142,11 @@ class Ranks:
         assert not any(codes), "\n".join(log.read_text() for log in self.logs)
 
 
-def run_all(jobs: list[str]) -> None:
-    """Run several command lines in one process: their arguments are separated by a space, they by a ``;``."""
-    for job in " ".join(jobs).split(" ; "):
-        main(job.split())
+def run_all(arguments: list[str]) -> None:
+    """Run several command lines in one process; between the arguments of two there is a ``;``."""
+    for last, job in itertools.groupby(arguments, ";".__eq__):
+        if not last:
+            main(list(job))
 
 
 if __name__ == "__main__":

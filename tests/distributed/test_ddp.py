@@ -1,5 +1,9 @@
 """Two ranks do what one process does: the same weights, the same metrics, each sample once."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,21 +11,28 @@ import torch
 
 from tests.distributed import ranks
 
-COORDINATES = Path(ranks.ROOT, "configs", "coordinates")
-TASKS = ("classification_quadrant_coordconv", "rendering_uniform_coordconv", "regression_uniform_coordconv")
+CONFIGS = Path(ranks.ROOT, "configs")
+SMALL_CANVAS = "--data.canvas=16 --data.size=3 --data.batch_size=24 --data.eval_batch_size=10"
+TASKS = {
+    "coordinates/classification_quadrant_coordconv": f"{SMALL_CANVAS} --model.net.init_args.canvas=16",
+    "coordinates/rendering_uniform_coordconv": f"{SMALL_CANVAS} --model.net.init_args.canvas=16",
+    "coordinates/regression_uniform_coordconv": SMALL_CANVAS,
+    "detection/proposals_coordconv": (
+        f"--model={ranks.__name__}.FixedProposals --data.num_images=91 --data.batch_size=24 "
+        "--data.num_eval_images=10 --data.eval_batch_size=4"
+    ),
+}
 STEPS = 20
 
 
 def command(name: str, folder: Path, devices: int) -> str:
     """Return the arguments of a run of 20 steps in double precision, an epoch of uneven last batches among them."""
     return (
-        f"fit -c {COORDINATES / name}.yaml --trainer.devices={devices} --trainer.accelerator=cpu "
+        f"fit -c {CONFIGS / name}.yaml --trainer.devices={devices} --trainer.accelerator=cpu "
         f"--trainer.strategy={'ddp' if devices > 1 else 'auto'} "
-        f"--trainer.precision=64-true --trainer.max_steps={STEPS} "
+        f"--trainer.precision=64-true --trainer.max_steps={STEPS} --trainer.max_epochs=-1 "
         "--trainer.enable_progress_bar=false --trainer.num_sanity_val_steps=0 --trainer.check_val_every_n_epoch=1 "
-        "--trainer.val_check_interval=null --trainer.limit_val_batches=null --data.canvas=16 --data.size=3 "
-        "--data.batch_size=24 --data.eval_batch_size=10 "
-        f"{'' if name.startswith('regression') else '--model.net.init_args.canvas=16 '}"
+        f"--trainer.val_check_interval=null --trainer.limit_val_batches=null {TASKS[name]} "
         f"--trainer.callbacks+={ranks.__name__}.Weights --trainer.callbacks.folder={folder / name}"
     )
 
@@ -50,5 +61,23 @@ def test_metrics_are_those_of_one_process(runs, name):
     alone, first, second = (run["logged"] for run in runs[name])
     assert any(key.startswith("val/") for key in alone)
     for key, value in alone.items():
+        if name.startswith("detection") and key in ("val/loss", "val/box", "val/score"):
+            continue  # means over the boxes of a batch, and a batch of evaluation is here as large as the rank's share
         assert first[key] == pytest.approx(value, rel=1e-6), key
         assert second[key] == first[key] or not key.startswith("val/"), key
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
+def test_ranks_that_lightning_starts_listen_on_loopback_alone(tmp_path, monkeypatch):
+    for name in ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "LOCAL_RANK", "NODE_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    config = f"--config={CONFIGS / next(iter(TASKS))}.yaml"
+    steps = ("--trainer.max_steps=1", "--trainer.val_check_interval=1", "--trainer.limit_val_batches=1")
+    listening = (f"--trainer.callbacks+={ranks.__name__}.Listening", "--trainer.callbacks.folder=listening")
+    environment = os.environ | {"PYTHONPATH": str(ranks.ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "lightning_coordconv", "fit", config, *ranks.DDP, "--trainer.devices=2", *steps]
+    subprocess.run([*command, *listening], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    addresses = [json.loads((tmp_path / "listening" / f"listening{rank}.json").read_text()) for rank in range(2)]
+    assert addresses[0]
+    loopback = {"0100007F", "00000000000000000000000001000000"}  # as /proc/net writes 127.0.0.1 and ::1
+    assert {address for rank in addresses for address in rank} <= loopback

@@ -1,6 +1,7 @@
 """Processes are killed, disks fill up, files rot: nothing that was saved is lost, and the run goes on."""
 
 import json
+import os
 import re
 import resource
 import shutil
@@ -74,6 +75,42 @@ def test_preemption_leaves_a_checkpoint_and_asks_to_be_requeued(tmp_path, undist
     assert code == REQUEUE, printed
     assert f"preempted after step {step}" in printed
     code, printed = fit(tmp_path)
+    assert code == 0, printed
+    assert_undisturbed(tmp_path, undisturbed)
+
+
+def test_preemption_under_slurm_is_ours(tmp_path, undisturbed):
+    """Where SLURM started the program, Lightning would requeue the job itself, and write a checkpoint of its own."""
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f"#!/bin/sh\necho $@ >> {tmp_path}/scontrol.log\n")
+    scontrol.chmod(0o755)
+    slurm = {"SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1", "SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "coordconv",
+             "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_JOB_NUM_NODES": "1",
+             "SLURM_NODELIST": "127.0.0.1", "PATH": f"{scontrol.parent}:{os.environ['PATH']}"}  # fmt: skip
+    code, printed = fit(tmp_path, *signalled(signal.SIGUSR1, 10), **slurm)
+    assert code == REQUEUE, printed
+    assert not (tmp_path / "scontrol.log").exists()
+    assert not list(tmp_path.rglob("hpc_ckpt*"))
+    code, printed = fit(tmp_path, **slurm)
+    assert code == 0, printed
+    assert_undisturbed(tmp_path, undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("dies", r"error: DataLoader worker \(pid\(?s?\)? \d+\) .*: loading processes \(data.num_workers\) die where"),
+        ("hangs", r"error: DataLoader timed out after 2.0 seconds: loading processes .* hang where a file system"),
+    ],
+)
+def test_a_loading_process_that_dies_or_hangs_ends_the_run(tmp_path, undisturbed, fault, message):
+    faulty = (f"--data={ranks.__name__}.FaultyData", f"--data.fault={fault}", "--data.num_workers=1",
+              "--data.partition=quadrant", "--data.canvas=16", "--data.size=3", "--data.batch_size=24")  # fmt: skip
+    code, printed = fit(tmp_path, *faulty)
+    assert code == 1, printed
+    assert re.search(message, printed), printed
+    code, printed = fit(tmp_path)  # from the last checkpoint, that of the first epoch
     assert code == 0, printed
     assert_undisturbed(tmp_path, undisturbed)
 

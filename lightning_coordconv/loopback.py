@@ -1,0 +1,45 @@
+"""Ranks that Lightning starts on one machine meet on its loopback interface, where no other machine can reach them."""
+
+import os
+import socket
+
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning import Trainer
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # exported, but unlisted
+
+ADDRESS = "127.0.0.1"
+
+
+def meet_on_loopback(trainer: Trainer) -> TCPStore | None:
+    """Open the store at which a trainer's ranks are to meet, and point gloo and NCCL to the loopback interface.
+
+    The store that torch opens by itself listens on all interfaces; it takes this one in its place, as long as this one
+    is kept. Nothing is done where the user, torchrun or SLURM has said where ranks meet, or there are several nodes.
+
+    Args:
+        trainer: has not started its ranks yet.
+
+    Returns:
+        The store, to be kept; ``None`` where nothing is done.
+    """
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    started = isinstance(environment, LightningEnvironment) and environment.creates_processes_externally
+    if not isinstance(environment, LightningEnvironment) or started:
+        return None
+    if trainer.num_nodes > 1 or "MASTER_ADDR" in os.environ:
+        return None
+    loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), None)
+    if loopback is not None:
+        for library in ("GLOO", "NCCL"):
+            os.environ.setdefault(f"{library}_SOCKET_IFNAME", loopback)
+    listening = socket.create_server((ADDRESS, int(os.environ.get("MASTER_PORT", 0))))
+    port = listening.getsockname()[1]
+    os.environ["MASTER_PORT"] = str(port)
+    return TCPStore(
+        ADDRESS,
+        port,
+        is_master=True,
+        wait_for_workers=False,
+        multi_tenant=True,  # so that torch takes it for its own port
+        master_listen_fd=listening.detach(),
+    )

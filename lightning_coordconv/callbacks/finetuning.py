@@ -6,14 +6,17 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EMAWeightAveraging
 from pytorch_lightning.trainer.states import TrainerFn
+from torch import nn
+from torch.optim import Optimizer
 
 
 class FreezeUntil(Callback):
     """Keep pretrained weights as they are for the first epochs, while what is new learns.
 
     Coordinate weights, which begin at zero, are never frozen. Batch normalisation goes on collecting its statistics;
-    that of torchvision's pretrained detectors is frozen for good. With several devices, use the strategy
-    ``ddp_find_unused_parameters_true``.
+    that of torchvision's pretrained detectors is frozen for good. Gradients of frozen weights are computed and thrown
+    away, so that the ranks of a distributed run, which exchange the gradients of all weights or wait for ever, need
+    not know.
 
     Args:
         epoch: the first epoch, from 0, in which everything is trained.
@@ -26,17 +29,23 @@ class FreezeUntil(Callback):
     def __init__(self, epoch: int = 1, names: tuple[str, ...] = ("net.detector.backbone.body.*",)) -> None:
         self.epoch = epoch
         self.names = names
+        self.frozen: list[nn.Parameter] = []
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Freeze or thaw."""
         parameters = dict(pl_module.named_parameters())
+        self.frozen = []
         for pattern in self.names:
             matching = [name for name in parameters if fnmatchcase(name, pattern)]
             if not matching:
                 raise ValueError(f"{pattern!r} matches no parameter of {type(pl_module).__name__}")
-            for name in matching:
-                if not name.endswith("coord_weight"):
-                    parameters[name].requires_grad_(trainer.current_epoch >= self.epoch)
+            if trainer.current_epoch < self.epoch:
+                self.frozen += [parameters[name] for name in matching if not name.endswith("coord_weight")]
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Leave frozen weights without gradients, and so as they are; clipping looks at the others alone."""
+        for parameter in self.frozen:
+            parameter.grad = None
 
 
 class MovingAverage(EMAWeightAveraging):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import yaml
 
 from tests.distributed import ranks
 from tests.test_configs import ALL, CONFIGS, STEPS, agents, extra
@@ -14,6 +15,8 @@ def test_ranks_end_with_the_same_weights(domain, tmp_path, request):
     jobs = []
     for path in configs:
         more = agents(path) if domain == "rl" else ["--data.eval_batch_size=4", *extra(path, request)]
+        if yaml.safe_load(path.read_text())["data"]["init_args"].get("batch_size") == 1:
+            more.append("--data.batch_size=2")
         weights = [f"--trainer.callbacks+={ranks.__name__}.Weights", f"--trainer.callbacks.folder={path.stem}"]
         jobs += [";", "fit", f"--config={path}", *STEPS, *more, *ranks.DDP, "--trainer.devices=2", *weights]
     ranks.Ranks(2, ["-m", ranks.__name__, *map(str, jobs[1:])], tmp_path).succeed()

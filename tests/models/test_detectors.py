@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
-from torchvision.models import get_model, mobilenet_v3_large
+from torchvision.models import MobileNet_V3_Large_Weights, get_model, mobilenet_v3_large
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from lightning_coordconv import coordconv_layers
@@ -178,3 +178,14 @@ def test_wrong_weights_are_refused(tmp_path):
     torch.save({"0.0.weight": torch.zeros(2)}, path)
     with pytest.raises(ValueError, match=r"another architecture: size mismatch for 0.0.weight"):
         Detector(MOBILE, 3, weights_backbone=str(path))
+
+
+def test_downloads_are_compared_with_their_hash(tmp_path, monkeypatch):
+    served = tmp_path / "served" / "weights-0123abcd.pth"
+    served.parent.mkdir()
+    torch.save(mobilenet_v3_large(weights=None).state_dict(), served)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(MobileNet_V3_Large_Weights.IMAGENET1K_V1.value, "url", served.as_uri())
+    with pytest.raises(RuntimeError, match="0123abcd"):
+        Detector(MOBILE, 3, weights_backbone="IMAGENET1K_V1")
+    assert not list((tmp_path / "cache").rglob("*.pth"))

@@ -192,7 +192,8 @@ def coordinates(task: str, *arms: str) -> list[str]:
 
 def against_deconv(task: str) -> list[tuple[str, str]]:
     """Return the pairs of a task whose cost is compared."""
-    return list(zip(coordinates(task, "coordconv"), coordinates(task, "deconv"), strict=True))
+    return [(experiment.replace("_deconv", "_coordconv").removesuffix("_l2"), experiment)
+            for experiment in coordinates(task, "deconv", "deconv_l2")]  # fmt: skip
 
 
 CONTROLS = ("constants", "deconv_coordinates", "upsample", "upsample_coordinates")

@@ -5,12 +5,11 @@ import socket
 
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Trainer
-from torch.distributed import TCPStore  # type: ignore[attr-defined]  # exported, but unlisted
 
 ADDRESS = "127.0.0.1"
 
 
-def meet_on_loopback(trainer: Trainer) -> TCPStore | None:
+def meet_on_loopback(trainer: Trainer) -> object | None:
     """Open the store at which a trainer's ranks are to meet, and point gloo and NCCL to the loopback interface.
 
     The store that torch opens by itself listens on all interfaces; it takes this one in its place, as long as this one
@@ -28,6 +27,8 @@ def meet_on_loopback(trainer: Trainer) -> TCPStore | None:
         return None
     if trainer.num_nodes > 1 or "MASTER_ADDR" in os.environ:
         return None
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # not listed, and not in every build of torch
+
     loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), None)
     if loopback is not None:
         for library in ("GLOO", "NCCL"):

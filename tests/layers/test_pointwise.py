@@ -8,7 +8,7 @@ from lightning_coordconv.layers import (
     CoordConv1d,
     CoordConv2d,
     CoordConv3d,
-    conv,
+    base,
     coordinate_frame,
     fold,
     fold_coordconv,
@@ -25,7 +25,7 @@ def products(monkeypatch):
     """How often a product was computed."""
     calls = []
     product = fold.pointwise_product
-    for module in (fold, conv):
+    for module in (fold, base):
         monkeypatch.setattr(module, "pointwise_product", lambda *args: calls.append(args) or product(*args))
     return calls
 

@@ -69,15 +69,16 @@ class CoordConvCLI(LightningCLI):
         """Run it; what the user can mend ends it in one line and the exit code 1."""
         try:
             super()._run_subcommand(subcommand)
-        except (OSError, FloatingPointError, DamagedCheckpointError) as error:
-            raise SystemExit(f"error: {error}") from error
-        except RuntimeError as error:  # of a loading process, which torch reports from wherever the run just is
-            if not str(error).startswith("DataLoader "):
+        except (ConnectionError, EOFError, RuntimeError) as error:  # as torch reports that a loading process is gone
+            if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader "):
                 raise
+            reason = str(error).strip().rstrip(".") or type(error).__name__
             raise SystemExit(
-                f"error: {str(error).strip().rstrip('.')}: loading processes (data.num_workers) die where memory runs "
+                f"error: {reason}: loading processes (data.num_workers) die where memory runs "
                 "out, and hang where a file system is gone; --ckpt_path last goes on from the last checkpoint"
             ) from error
+        except (OSError, FloatingPointError, DamagedCheckpointError) as error:
+            raise SystemExit(f"error: {error}") from error
 
     def after_fit(self) -> None:
         """Test the best weights, so that one command ends with its result."""

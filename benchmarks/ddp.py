@@ -72,7 +72,8 @@ def rate(config: str, ranks: int, factor: int) -> float:
             ),
             *("--trainer.accelerator=cpu", f"--trainer.devices={ranks}", "--trainer.max_epochs=1000"),
             *("--trainer.strategy=ddp",) * (ranks > 1),
-            *("--trainer.limit_val_batches=0", "--trainer.limit_test_batches=0", "--trainer.min_steps=1"),
+            *("--trainer.limit_val_batches=0", "--trainer.limit_test_batches=0"),
+            f"--trainer.limit_train_batches={SKIPPED + steps}",  # a run stops at the end of an epoch
             *("--trainer.num_sanity_val_steps=0", "--trainer.enable_progress_bar=false", "--trainer.callbacks=[]"),
             *("--trainer.callbacks+=benchmarks.ddp.Clock", f"--trainer.callbacks.path={path}"),
             *(f"--trainer.callbacks.steps={steps}", f"--{argument}={batch * factor}"),

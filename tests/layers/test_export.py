@@ -184,7 +184,7 @@ class TestExport:
             torch.testing.assert_close(program.module()(x), layer(x))
 
 
-def run_onnx(net, example, inputs, dynamic):
+def assert_onnx_agrees(net, example, inputs, dynamic):
     program = torch.onnx.export(net.eval(), (example,), dynamo=True, dynamic_shapes=(dynamic,), verbose=False)
     buffer = io.BytesIO()
     program.save(buffer)
@@ -203,12 +203,12 @@ class TestOnnx:
         dynamic = {0: Dim.DYNAMIC, **dict.fromkeys(range(2, 2 + n), Dim.DYNAMIC)}
         inputs = [torch.randn(3, 4, *size[:n]) for size in [(4, 5, 6), (12, 3, 3)]]
         layer = kind(4, 6, 3, stride=2, padding=1, groups=2, with_r=True)
-        run_onnx(layer, torch.randn(2, 4, *(9, 8, 7)[:n]), inputs, dynamic)
+        assert_onnx_agrees(layer, torch.randn(2, 4, *(9, 8, 7)[:n]), inputs, dynamic)
 
     def test_a_net_at_other_sizes(self):
         dynamic = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
         inputs = [torch.randn(1, 3, 32, 20), torch.randn(3, 3, 8, 64)]
-        run_onnx(Net(), torch.randn(2, 3, 16, 12), inputs, dynamic)
+        assert_onnx_agrees(Net(), torch.randn(2, 3, 16, 12), inputs, dynamic)
 
 
 class TestCopies:

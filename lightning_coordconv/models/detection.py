@@ -108,7 +108,7 @@ class RegionProposalNet(nn.Module):
 class DigitFasterRCNN(FasterRCNN):
     """torchvision's whole Faster R-CNN over the paper's backbone and anchors: it also tells which digit it is.
 
-    The region-proposal network is torchvision's, with a 3x3 convolution of 64 channels; the second stage sees 7x7 cells
+    The region-proposal network is torchvision's, with a 3x3 convolution of 64 channels; the second stage sees 5x5 cells
     of each proposal and has hidden layers of 128. With coordinates, the convolution on the image and those that make
     the features and the offsets of the proposals are CoordConvs, as in :class:`RegionProposalNet`.
 
@@ -131,7 +131,6 @@ class DigitFasterRCNN(FasterRCNN):
             nn.ReLU(),
             nn.MaxPool2d(2),
         )
-        he_normal_(backbone)
         backbone.out_channels = 64  # type: ignore[assignment]  # where FasterRCNN looks for it
         super().__init__(  # type: ignore[no-untyped-call]  # torchvision has no types
             backbone,
@@ -145,19 +144,23 @@ class DigitFasterRCNN(FasterRCNN):
             rpn_pre_nms_top_n_test=500,
             rpn_post_nms_top_n_test=100,
             rpn_batch_size_per_image=64,
-            box_roi_pool=MultiScaleRoIAlign(["0"], output_size=7, sampling_ratio=2),
-            box_head=TwoMLPHead(64 * 7**2, 128),
+            box_roi_pool=MultiScaleRoIAlign(["0"], output_size=5, sampling_ratio=2),
+            box_head=TwoMLPHead(64 * 5**2, 128),
             box_predictor=FastRCNNPredictor(128, num_classes),
             box_batch_size_per_image=32,
         )
+        for part in (self.backbone, self.rpn.head.conv, self.roi_heads.box_head):
+            he_normal_(part)
         if coordinates:
             to_coordconv(self, ["backbone.0", "rpn.head.conv.0.0", "rpn.head.bbox_pred"])
         use_image_frames(self)
+        self.transform.size_divisible = 32  # torchvision's own: its one level has a stride of 4
+        self.to(memory_format=torch.channels_last)
 
 
 def _anchors(first: int) -> AnchorGenerator:
     """Return the generator of the nine anchors of each cell, the first cell's centred at pixel ``first``."""
-    generator = AnchorGenerator(sizes=((1.0,) * len(SIDES),))
+    generator = AnchorGenerator(sizes=((1.0,) * len(SIDES),), aspect_ratios=((1.0,),))  # as many as there are sides
     half = torch.tensor(SIDES).flip(1) / 2  # x, y; torchvision's own anchors have ratios, and whole numbers here
     generator.cell_anchors = [torch.cat([first - half, first + half], dim=1)]
     return generator

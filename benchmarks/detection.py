@@ -49,6 +49,36 @@ def sgd(groups: Any) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, lr=0.001, momentum=0.9)
 
 
+def fit(net: nn.Module, data: FieldOfMnistDataModule) -> tuple[float, float]:
+    """Train an epoch as the command line does; return the seconds it took, and those spent waiting for batches."""
+    clock = Clock()
+    trainer = Trainer(
+        accelerator="cpu", max_epochs=1, limit_val_batches=0, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, callbacks=[clock],
+    )  # fmt: skip
+    trainer.fit(ObjectDetection(net, optimizer=sgd), data)
+    return clock.last - clock.start, clock.waiting
+
+
+def plain_loop(net: nn.Module, data: FieldOfMnistDataModule) -> float:
+    """Train an epoch as torchvision's references/detection/engine.py does; return the seconds it took."""
+    net.train()
+    optimizer = sgd([parameter for parameter in net.parameters() if parameter.requires_grad])
+    loader = data.train_dataloader()
+    start = time.perf_counter()
+    for batch in loader:
+        targets = [
+            {"boxes": boxes, "labels": labels} for boxes, labels in zip(batch["boxes"], batch["labels"], strict=True)
+        ]
+        loss = sum(net(list(batch["image"]), targets).values())
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss.item()}")
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return time.perf_counter() - start
+
+
 def prepare(threads: int, keep: bool) -> None:
     """Set a process up, with the command line's way with freed memory or without."""
     torch.set_num_threads(threads)
@@ -63,36 +93,11 @@ def digits(images: int) -> FieldOfMnistDataModule:
     return data
 
 
-def fit(images: int, seed: int) -> tuple[float, float]:
-    """Train an epoch as the command line does; return the seconds it took, and those spent waiting for batches."""
+def epoch(name: str, images: int, seed: int) -> tuple[float, float]:
+    """Train a new net for an epoch; return the seconds it took, and those that ``fit`` waited."""
     torch.manual_seed(seed)
-    clock = Clock()
-    trainer = Trainer(
-        accelerator="cpu", max_epochs=1, limit_val_batches=0, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, callbacks=[clock],
-    )  # fmt: skip
-    trainer.fit(ObjectDetection(DigitFasterRCNN(), optimizer=sgd), digits(images))
-    return clock.last - clock.start, clock.waiting
-
-
-def plain_loop(images: int, seed: int) -> tuple[float, float]:
-    """Train an epoch as torchvision's references/detection/engine.py does; return the seconds it took."""
-    torch.manual_seed(seed)
-    net = DigitFasterRCNN().train()
-    optimizer = sgd([parameter for parameter in net.parameters() if parameter.requires_grad])
-    loader = digits(images).train_dataloader()
-    start = time.perf_counter()
-    for batch in loader:
-        targets = [
-            {"boxes": boxes, "labels": labels} for boxes, labels in zip(batch["boxes"], batch["labels"], strict=True)
-        ]
-        loss = sum(net(list(batch["image"]), targets).values())
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss.item()}")
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return time.perf_counter() - start, 0.0
+    net, data = DigitFasterRCNN(), digits(images)
+    return fit(net, data) if name == "fit" else (plain_loop(net, data), 0.0)
 
 
 def throughput(rounds: int, images: int, threads: int) -> None:
@@ -112,7 +117,7 @@ def throughput(rounds: int, images: int, threads: int) -> None:
     waiting = []
     for number in range(rounds + 1):
         for name in sorted(workers, reverse=bool(number % 2)):
-            seconds, waited = workers[name].submit(fit if name == "fit" else plain_loop, images, number).result()
+            seconds, waited = workers[name].submit(epoch, name, images, number).result()
             if number:  # the first round warms up
                 took[name].append(seconds)
                 waiting += [waited / seconds] if name == "fit" else []

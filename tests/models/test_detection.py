@@ -97,6 +97,19 @@ def test_whole_detector_differs_by_three_convolutions():
             assert torch.equal(mine[key], value)
 
 
+@pytest.mark.parametrize("coordinates", [False, True])
+def test_whole_detector_has_an_output_for_each_anchor_of_the_image(coordinates):
+    net, outputs, anchors = DigitFasterRCNN(coordinates).eval(), [], []
+    net.rpn.head.register_forward_hook(lambda _, inputs, output: outputs.append(output))
+    net.rpn.anchor_generator.register_forward_hook(lambda _, inputs, output: anchors.extend(output))
+    net(list(torch.rand(2, 1, 64, 64)))
+    (((logits,), (offsets,)),) = outputs
+    assert logits.shape == (2, len(SIDES), 16, 16)
+    assert offsets.shape == (2, 4 * len(SIDES), 16, 16)
+    assert [tuple(boxes.shape) for boxes in anchors] == [(len(SIDES) * 16 * 16, 4)] * 2
+    assert torch.equal(anchors[0][5] + torch.tensor([4.0, 0.0, 4.0, 0.0]), anchors[0][5 + len(SIDES)])
+
+
 def test_whole_detector_trains_also_without_objects():
     targets = [
         {"boxes": torch.tensor([[4.0, 5.0, 22.0, 25.0]]), "labels": torch.tensor([3])},

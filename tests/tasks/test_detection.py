@@ -257,6 +257,16 @@ def test_coordinate_weights_have_a_rate_of_their_own():
         ObjectDetection(DigitFasterRCNN(), coordinate_lr=-1.0)
 
 
+def test_the_whole_detector_learns_eight_images(tmp_path: Path):
+    seed_everything(0)
+    data = FieldOfMnistDataModule(num_images=8, num_eval_images=1, clip=True, batch_size=8)
+    net = ObjectDetection(DigitFasterRCNN(), optimizer=lambda groups: torch.optim.AdamW(groups, lr=0.003))
+    quiet(tmp_path, max_epochs=70, limit_val_batches=0, gradient_clip_val=1.0).fit(net, data)
+    (result,) = quiet(tmp_path).test(net, data.train_dataloader(), verbose=False)
+    assert result["test/map_50"] > 0.9
+    assert result["test/map"] > 0.5
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [RegionProposal, ObjectDetection])
 def test_two_ranks_measure_what_one_does(tmp_path: Path, kind):

@@ -52,6 +52,7 @@ class GANTask(GenerativeTask):
             the generator's output before tanh.
         latent_size: see :class:`~lightning_coordconv.tasks.generative.GenerativeTask` for this and the following.
         latent: as there.
+        binary_latents: as there.
         object_radius: as there.
         features: as there.
 
@@ -79,10 +80,11 @@ class GANTask(GenerativeTask):
         squash: bool = True,
         latent_size: int = 256,
         latent: Distribution = "uniform",
+        binary_latents: int = 0,
         object_radius: int | None = None,
         features: nn.Module | None = None,
     ) -> None:
-        super().__init__(generator, latent_size, latent, object_radius, features)
+        super().__init__(generator, latent_size, latent, object_radius, features, binary_latents)
         if loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}")
         for name, value in (("discriminator_steps", discriminator_steps), ("generator_steps", generator_steps)):

@@ -41,12 +41,15 @@ class GenerativeTask(BaseTask):
         generator: maps latent vectors (B, latent_size) to images (B, C, H, W) before tanh.
         latent_size: length of the vectors.
         latent: their distribution, ``"uniform"`` in [-1, 1] or ``"normal"``.
+        binary_latents: how many of their numbers, the first ones, are -1 or 1 instead, a coin each: for what the images
+            have in kinds, not degrees, as InfoGAN's categorical codes (Chen et al., 2016).
         object_radius: of the objects in two-object Sort-of-CLEVR images; ``None`` for other images.
         features: network that maps images in [-1, 1] to features (B, F) for FID, precision and recall. By default the
             images averaged over a 4x4 grid, for want of trained weights: such an "FID" compares with no published one.
 
     Raises:
-        ValueError: for an unknown distribution, and a generator that does not fit ``latent_size``.
+        ValueError: for an unknown distribution, more ``binary_latents`` than ``latent_size``, and a generator that does
+            not fit ``latent_size``.
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset({"image"})
@@ -60,14 +63,15 @@ class GenerativeTask(BaseTask):
         latent: Distribution,
         object_radius: int | None,
         features: nn.Module | None,
+        binary_latents: int = 0,
     ) -> None:
         super().__init__()
         self.generator = generator
         self.object_radius = object_radius
         self.seed = torch.initial_seed()
-        self.noise = Noise(latent_size, latent, self.seed)
-        self.evaluation_noise = Noise(latent_size, latent, self.seed + 1)
-        self.register_buffer("fixed_latents", Noise(latent_size, latent, self.seed + 2).draw(FIXED))
+        self.noise = Noise(latent_size, latent, self.seed, binary_latents)
+        self.evaluation_noise = Noise(latent_size, latent, self.seed + 1, binary_latents)
+        self.register_buffer("fixed_latents", Noise(latent_size, latent, self.seed + 2, binary_latents).draw(FIXED))
         self.image_shape = self._try(generator, torch.zeros(1, latent_size), "the generator", "vectors").shape[1:]
         self.features = FrozenFeatures(PooledPixels() if features is None else features)
         length = self._try(self.features, torch.zeros(1, *self.image_shape), "the feature network", "images").shape[1]

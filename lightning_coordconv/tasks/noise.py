@@ -20,18 +20,22 @@ class Noise:
         size: length of a vector.
         distribution: ``"uniform"`` in [-1, 1], or standard ``"normal"``.
         seed: fixes the stream.
+        binary: how many of a vector's numbers, the first ones, are -1 or 1 instead, a fair coin each.
 
     Raises:
-        ValueError: for another distribution, or an empty vector.
+        ValueError: for another distribution, an empty vector, and more binary numbers than there are numbers.
     """
 
-    def __init__(self, size: int, distribution: Distribution, seed: int) -> None:
+    def __init__(self, size: int, distribution: Distribution, seed: int, binary: int = 0) -> None:
         if distribution not in DISTRIBUTIONS:
             raise ValueError(f"the latent distribution must be one of {DISTRIBUTIONS}, got {distribution!r}")
         if size < 1:
             raise ValueError(f"latent_size must be at least 1, got {size}")
+        if not 0 <= binary <= size:
+            raise ValueError(f"binary_latents must be from 0 to latent_size, {size}, got {binary}")
         self.size = size
         self.distribution = distribution
+        self.binary = binary
         self.generator = Generator().manual_seed(seed)
 
     def draw(self, count: int, rank: int = 0, ranks: int = 1) -> Tensor:
@@ -41,12 +45,15 @@ class Noise:
             vectors = torch.randn(shape, generator=self.generator)
         else:
             vectors = torch.rand(shape, generator=self.generator).mul_(2).sub_(1)
+        coins = vectors[..., : self.binary]
+        coins.copy_(torch.where(coins < 0, -1.0, 1.0))
         return vectors[:, rank]
 
     def between(self, start: Tensor, end: Tensor, frames: int) -> Tensor:
         """Return vectors on the way from one to another, as probable as these are.
 
         The way is straight in the cube of uniform vectors. Between normal ones it is scaled to keep their variance.
+        Binary numbers change halfway.
 
         Args:
             start: (P, size).
@@ -60,4 +67,5 @@ class Noise:
         vectors = torch.lerp(start[:, None], end[:, None], share)
         if self.distribution == "normal":
             vectors = vectors / (share.square() + (1 - share).square()).sqrt()
-        return vectors
+        coins = torch.where(share < 0.5, start[:, None, : self.binary], end[:, None, : self.binary])
+        return torch.cat([coins, vectors[..., self.binary :]], dim=-1)

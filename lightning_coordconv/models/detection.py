@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
-from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import MultiScaleRoIAlign
 
 from lightning_coordconv.layers import CoordConv2d, Encoding, to_coordconv
@@ -132,9 +131,6 @@ class DigitFasterRCNN(FasterRCNN):
             nn.ReLU(),
             nn.MaxPool2d(2),
         )
-        rpn_head, box_head = RPNHead(64, len(SIDES)), TwoMLPHead(64 * 5**2, 128)  # type: ignore[no-untyped-call]
-        for part in (backbone, rpn_head.conv, box_head):
-            he_normal_(part)
         backbone.out_channels = 64  # type: ignore[assignment]  # where FasterRCNN looks for it
         super().__init__(  # type: ignore[no-untyped-call]  # torchvision has no types
             backbone,
@@ -143,17 +139,18 @@ class DigitFasterRCNN(FasterRCNN):
             image_mean=[0.0],
             image_std=[1.0],
             rpn_anchor_generator=_anchors(first=2),
-            rpn_head=rpn_head,
             rpn_pre_nms_top_n_train=500,
             rpn_post_nms_top_n_train=100,
             rpn_pre_nms_top_n_test=500,
             rpn_post_nms_top_n_test=100,
             rpn_batch_size_per_image=64,
             box_roi_pool=MultiScaleRoIAlign(["0"], output_size=5, sampling_ratio=2),
-            box_head=box_head,
+            box_head=TwoMLPHead(64 * 5**2, 128),
             box_predictor=FastRCNNPredictor(128, num_classes),
             box_batch_size_per_image=32,
         )
+        for name in ("backbone", "rpn.head.conv", "roi_heads.box_head"):
+            he_normal_(self.get_submodule(name))
         if coordinates:
             to_coordconv(self, ["backbone.0", "rpn.head.conv.0.0", "rpn.head.bbox_pred"])
         use_image_frames(self)

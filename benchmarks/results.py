@@ -201,8 +201,8 @@ ENTROPIES = {f"entropy_{name}": f"entropy, {name}" for name in ("red", "blue", "
 GAN_ARMS = (
     "conv",
     "coordconv",
-    "conv_long",
-    "coordconv_long",
+    "conv_uniform",
+    "coordconv_uniform",
     "coordconv_in_g",
     "coordconv_constants",
     "conv_coordinates",

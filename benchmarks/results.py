@@ -153,12 +153,13 @@ def proposals(*variants: str) -> str:
     return "\n".join(lines + ([""] if gains else []) + gains) if len(lines) > 2 else "Not run yet."
 
 
-def samples(experiments: list[str], metrics: dict[str, str]) -> str:
-    """Return a table of what generators' samples are worth, below a row of what real images have.
+def measures(experiments: list[str], metrics: dict[str, str], digits: int = 2) -> str:
+    """Return a table of several metrics of the test; of generators, below a row of what real images have.
 
     Args:
         experiments: a row for each of them that has runs.
         metrics: headings by the metric of the test; the real images' is called ``data_<metric>``, where there is one.
+        digits: after the decimal point.
     """
     lines = [
         f"| experiment | weights | seeds | {' | '.join(metrics.values())} | CPU seconds | device |",
@@ -171,7 +172,7 @@ def samples(experiments: list[str], metrics: dict[str, str]) -> str:
             continue
         for run, metric in itertools.product(runs, metrics):
             real[metric] += [run["test"][key] for key in (f"test/data_{metric}",) if key in run["test"]]
-        columns = [spread((run["test"][f"test/{metric}"] for run in runs), 2) for metric in metrics]
+        columns = [spread((run["test"][f"test/{metric}"] for run in runs), digits) for metric in metrics]
         lines.append(
             f"| `{experiment}` | {runs[0]['weights']:,} | {', '.join(str(run['seed']) for run in runs)} | "
             f"{' | '.join(columns)} | {statistics.median(run['cpu_seconds'] for run in runs):,.0f} | "
@@ -224,11 +225,15 @@ TABLES: dict[str, Callable[[], str]] = {
     "border": lambda: table([f"classification/digits_border_{name}" for name in ("conv", "circular")], "top1", 3, 0.01),
     "proposals": lambda: proposals(""),
     "proposal ablations": lambda: proposals("_unseen", "_same", "_heads", "_zero_to_one", "_paper"),
-    "faster rcnn": lambda: table([f"detection/faster_rcnn_{arm}" for arm in ("conv", "coordconv")], "map", 3, 0.01),
-    "gan": lambda: samples(
+    "faster rcnn": lambda: measures(
+        [f"detection/faster_rcnn_{arm}" for arm in ("conv", "coordconv")],
+        {"map": "AP", "map_50": "AP at IoU 0.5", "map_75": "AP at IoU 0.75", "mar_100": "average recall"},
+        digits=3,
+    ),
+    "gan": lambda: measures(
         [f"gan/small_{arm}" for arm in GAN_ARMS], ENTROPIES | {"well_formed": "well formed", "kl": "KL"}
     ),
-    "gan manifold": lambda: samples(
+    "gan manifold": lambda: measures(
         [f"gan/small_{arm}" for arm in GAN_ARMS],
         {
             "coverage_red": "coverage, red",
@@ -240,7 +245,7 @@ TABLES: dict[str, Callable[[], str]] = {
             "path_jump": "path jump",
         },
     ),
-    "vae": lambda: samples(
+    "vae": lambda: measures(
         ["gan/small_vae_conv", "gan/small_vae_coordconv"],
         {
             "path_intact": "path intact",

@@ -61,11 +61,11 @@ def test_samples_stand_below_real_images(runs):
         run = json.loads(path.read_text())
         run["test"] = {"test/entropy_red": 3.5 + run["seed"], "test/data_entropy_red": 4.0, "test/kl": 0.5}
         path.write_text(json.dumps(run | {"cpu_seconds": 60.0}))
-    header, _, real, row = results.samples(["a/b", "a/c"], {"entropy_red": "red", "kl": "KL"}).splitlines()
+    header, _, real, row = results.measures(["a/b", "a/c"], {"entropy_red": "red", "kl": "KL"}).splitlines()
     assert "| red | KL | CPU seconds |" in header
     assert real == "| real images |  |  | 4.00 |  |  |  |"
     assert "| 0, 1 | 4.00 ± 0.71 (3.50 to 4.50) | 0.50 ± 0.00 (0.50 to 0.50) | 60 | cpu, 2 threads |" in row
-    assert results.samples(["a/c"], {"kl": "KL"}) == "Not run yet."
+    assert results.measures(["a/c"], {"kl": "KL"}) == "Not run yet."
 
 
 def test_operators_of_a_step(monkeypatch):

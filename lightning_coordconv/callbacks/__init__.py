@@ -14,6 +14,7 @@ from lightning_coordconv.callbacks.randomness import RandomState
 from lightning_coordconv.callbacks.run_folder import RunFolder
 from lightning_coordconv.callbacks.samples import GeneratedImages, SampleGrid
 from lightning_coordconv.callbacks.summary import RunSummary
+from lightning_coordconv.callbacks.training_metrics import TrainingMetrics
 
 __all__ = [
     "CocoResults",
@@ -32,5 +33,6 @@ __all__ = [
     "SampleGrid",
     "StopAtCeiling",
     "StopAtNonFinite",
+    "TrainingMetrics",
     "default_callbacks",
 ]

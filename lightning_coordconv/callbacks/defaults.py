@@ -13,6 +13,7 @@ from lightning_coordconv.callbacks.preemption import Preemption
 from lightning_coordconv.callbacks.randomness import RandomState
 from lightning_coordconv.callbacks.run_folder import RunFolder
 from lightning_coordconv.callbacks.summary import RunSummary
+from lightning_coordconv.callbacks.training_metrics import TrainingMetrics
 
 
 def default_callbacks(
@@ -27,8 +28,8 @@ def default_callbacks(
 
     These are the best and the last checkpoint by the task's metric, a stop at that metric's ceiling, another at a
     loss that is not finite, a progress bar, the run's summary, and what makes a run safe to interrupt: a folder of its
-    own, the state of the random generators in its checkpoints, and a checkpoint when it is told to go. A configured
-    checkpoint that monitors nothing, every so many steps, say, comes beside them.
+    own, the state of the random generators and of the training metrics in its checkpoints, and a checkpoint when it is
+    told to go. A configured checkpoint that monitors nothing, every so many steps, say, comes beside them.
 
     Args:
         monitor: the metric that the task is judged by.
@@ -39,7 +40,13 @@ def default_callbacks(
         trainer: the trainer's arguments.
     """
     callbacks: list[Callback] = list(trainer.get("callbacks") or [])
-    defaults: list[Callback] = [RunFolder(ckpt_path), RunSummary(seed), StopAtNonFinite(), RandomState()]
+    defaults: list[Callback] = [
+        RunFolder(ckpt_path),
+        RunSummary(seed),
+        StopAtNonFinite(),
+        RandomState(),
+        TrainingMetrics(),
+    ]
     if ceiling is not None:
         defaults.append(StopAtCeiling(monitor, ceiling, mode))
     if trainer.get("enable_progress_bar") is not False:

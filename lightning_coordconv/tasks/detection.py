@@ -1,6 +1,5 @@
 """Detection with torchvision's detectors as they are."""
 
-from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from lightning_coordconv.metrics.detection import CocoAveragePrecision
+from lightning_coordconv.metrics.terms import MeanTerms
 from lightning_coordconv.tasks.base import Batch, NetworkTask, Outputs
 
 Detections = list[dict[str, Tensor]]
@@ -53,17 +53,28 @@ class ObjectDetection(NetworkTask):
         if coordinate_lr < 0:
             raise ValueError(f"coordinate_lr must not be negative, got {coordinate_lr}")
         self.coordinate_lr = coordinate_lr
+        self.train_terms = MeanTerms()
+        self.train_losses: tuple[str, ...] = ()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Outputs:
         """Return the sum of the net's losses."""
         targets = self.targets(batch)
         self._check_labels(targets)
-        terms: dict[str, Tensor] = self.net(list(batch["image"]), targets)
-        loss = torch.stack(list(terms.values())).sum()
-        log = partial(self.log_dict, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(targets))
-        log({"train/loss": loss}, prog_bar=True)
-        log({f"train/{name}": term for name, term in terms.items()})
+        losses: dict[str, Tensor] = self.net(list(batch["image"]), targets)
+        terms = torch.stack(list(losses.values()))
+        loss = terms.sum()
+        self.train_losses = tuple(losses)
+        self.train_terms.update(terms, len(targets))
+        self.log("train/loss", loss.detach(), prog_bar=True, logger=False)
         return {"loss": loss * self.share(len(targets))}
+
+    def on_train_epoch_end(self) -> None:
+        """Log the means of the losses, and of their sum, over the epoch."""
+        if self.train_losses:
+            means = self.train_terms.compute()
+            named = {f"train/{name}": mean for name, mean in zip(self.train_losses, means, strict=True)}
+            self.log_dict({"train/loss": means.sum(), **named}, sync_dist=True)
+        self.train_terms.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Outputs:
         """Update the validation metrics, and return what was detected."""

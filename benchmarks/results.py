@@ -202,8 +202,9 @@ ENTROPIES = {f"entropy_{name}": f"entropy, {name}" for name in ("red", "blue", "
 GAN_ARMS = (
     "conv",
     "coordconv",
-    "conv_uniform",
-    "coordconv_uniform",
+    "conv_coins",
+    "coordconv_coins",
+    "coordconv_long",
     "coordconv_in_g",
     "coordconv_constants",
     "conv_coordinates",

@@ -225,7 +225,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "digits": lambda: table([f"classification/digits_{name}" for name in DIGITS], "top1", 3, 0.01),
     "border": lambda: table([f"classification/digits_border_{name}" for name in ("conv", "circular")], "top1", 3, 0.01),
     "proposals": lambda: proposals(""),
-    "proposal ablations": lambda: proposals("_unseen", "_same", "_heads", "_zero_to_one", "_paper"),
+    "proposal ablations": lambda: proposals("_long", "_unseen", "_same", "_heads", "_zero_to_one", "_paper"),
     "faster rcnn": lambda: measures(
         [f"detection/faster_rcnn_{arm}" for arm in ("conv", "coordconv")],
         {"map": "AP", "map_50": "AP at IoU 0.5", "map_75": "AP at IoU 0.75", "mar_100": "average recall"},

@@ -249,10 +249,19 @@ def test_images_without_objects_are_judged_by_fid(tmp_path):
     assert set(result) == {"test/fid", "test/precision", "test/recall", "test/loss_d", "test/loss_g"}
 
 
+def test_every_stream_of_latents_has_its_coins():
+    module = task(binary_latents=3)
+    drawn = torch.cat([module.fixed_latents, module.noise.draw(64), module.evaluation_noise.draw(64)])
+    assert set(drawn[:, :3].flatten().tolist()) == {-1.0, 1.0}
+    assert drawn[:, 3].abs().max() < 1
+    assert module.paths(2, 3).shape == (2, 3, 3, 16, 16)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"loss": "wasserstein"}, "loss must be one of non-saturating, hinge, least-squares, got 'wasserstein'"),
+        ({"binary_latents": 5}, "binary_latents must be from 0 to latent_size, 4, got 5"),
         ({"latent_size": 5}, r"the generator does not take vectors of shape \(1, 5\): expected vectors \(B, 4\)"),
         ({"discriminator": ConvDiscriminator(32, 2)}, r"discriminator does not take images of shape \(1, 3, 16, 16\)"),
         ({"discriminator": nn.Flatten()}, r"must return one logit an image, \(1,\), got \(1, 768\)"),

@@ -65,7 +65,9 @@ class ObjectDetection(NetworkTask):
         loss = terms.sum()
         self.train_losses = tuple(losses)
         self.train_terms.update(terms, len(targets))
-        self.log("train/loss", loss.detach(), prog_bar=True, logger=False)
+        # A call costs a hundredth of a small detector's step.
+        if batch_idx % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self.log("train/loss", loss.detach(), prog_bar=True, logger=False)
         return {"loss": loss * self.share(len(targets))}
 
     def on_train_epoch_end(self) -> None:

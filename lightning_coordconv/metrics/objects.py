@@ -19,6 +19,8 @@ class Objects(NamedTuple):
     """Pixels of that colour, (B, 2)."""
     fit: Tensor
     """IoU of these pixels with the square or the circle, whichever fits better, that is centred there, (B, 2)."""
+    circle: Tensor
+    """Whether the circle fits better, (B, 2)."""
 
 
 def find_objects(images: Tensor, radius: int) -> Objects:
@@ -55,7 +57,7 @@ def find_objects(images: Tensor, radius: int) -> Objects:
     square = (across <= radius) & (down <= radius)
     circle = across.square() + down.square() <= radius**2
     ious = [(pixels & shape).sum((2, 3)) / (pixels | shape).sum((2, 3)) for shape in (square, circle)]
-    return Objects(centres, area, torch.maximum(*ious))
+    return Objects(centres, area, torch.maximum(*ious), ious[1] > ious[0])
 
 
 def flaws(objects: Objects, radius: int) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from torchmetrics import MetricCollection
 
 from lightning_coordconv.metrics.features import FrechetDistance, FrozenFeatures, PooledPixels, PrecisionRecall
 from lightning_coordconv.metrics.interpolation import path_smoothness
+from lightning_coordconv.metrics.object_kinds import ObjectKindEntropy
 from lightning_coordconv.metrics.object_positions import ObjectFlaws, ObjectPositionDivergence, ObjectPositionEntropy
 from lightning_coordconv.metrics.objects import find_objects
 from lightning_coordconv.tasks.base import BaseTask, Batch, Outputs
@@ -28,8 +29,9 @@ class GenerativeTask(BaseTask):
     For each real image of a validation or test batch one is generated. Logged as ``val/...`` and ``test/...``:
 
     - with ``object_radius``: what :class:`~lightning_coordconv.metrics.ObjectPositionEntropy`,
-      :class:`~lightning_coordconv.metrics.ObjectPositionDivergence` and
-      :class:`~lightning_coordconv.metrics.ObjectFlaws` return; in a test also ``path_intact`` and ``path_jump``
+      :class:`~lightning_coordconv.metrics.ObjectPositionDivergence`,
+      :class:`~lightning_coordconv.metrics.ObjectFlaws` and
+      :class:`~lightning_coordconv.metrics.ObjectKindEntropy` return; in a test also ``path_intact`` and ``path_jump``
       (:func:`~lightning_coordconv.metrics.path_smoothness`). Judged by ``val/kl``.
     - ``fid`` (lower is better), ``precision`` and ``recall`` (higher is better) of the features. Judged by ``val/fid``
       if there is no ``object_radius``.
@@ -80,6 +82,7 @@ class GenerativeTask(BaseTask):
             metrics["entropy"] = ObjectPositionEntropy(object_radius)
             metrics["divergence"] = ObjectPositionDivergence(object_radius)
             metrics["flaws"] = ObjectFlaws(object_radius)
+            metrics["kinds"] = ObjectKindEntropy(object_radius)
         self.monitor = "val/fid" if object_radius is None else "val/kl"
         self.val_metrics = MetricCollection(metrics, prefix="val/", compute_groups=False)
         self.test_metrics = self.val_metrics.clone(prefix="test/")

@@ -63,7 +63,9 @@ def test_noise_is_broken():
 
 
 def test_every_image_has_at_most_one_flaw():
-    objects = Objects(torch.zeros(3, 2, 2), torch.tensor([[0, 900], [900, 900], [40, 40]]), torch.zeros(3, 2))
+    objects = Objects(
+        torch.zeros(3, 2, 2), torch.tensor([[0, 900], [900, 900], [40, 40]]), torch.zeros(3, 2), torch.zeros(3, 2)
+    )
     wrong = flaws(objects, 3)
     assert {name: value.tolist() for name, value in wrong.items()} == {
         "missing": [True, False, False], "extra": [False, True, False], "broken": [False, False, True]

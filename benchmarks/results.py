@@ -38,7 +38,7 @@ def runs_of(experiment: str) -> list[Run]:
 
 def spread(values: Iterable[float], digits: int) -> str:
     """Return the mean with its standard deviation, then the least and the greatest value."""
-    values = list(values)
+    values = [round(value, 6) + 0.0 for value in values]  # a share of 0 can be -1e-8
     mean = f"{statistics.fmean(values):.{digits}f}"
     if len(values) == 1:
         return mean

@@ -102,7 +102,8 @@ def table(rates: dict[str, dict[str, dict[str, list[float]]]]) -> str:
         "|---|---:|---:|---:|---:|",
     ]
     for config, batches in rates.items():
-        for batch, (one, two) in ((batch, measured.values()) for batch, measured in batches.items()):
+        for batch, measured in batches.items():
+            one, two = measured.values()
             ratios = [many / alone for many, alone in zip(two, one, strict=True)]
             median = statistics.median(one)
             seconds = int(batch) * (ROLLOUT if CASES[config].argument == "data.n_envs" else 1) / median
@@ -126,9 +127,9 @@ def main() -> None:
     }
     for _ in range(arguments.rounds):
         for config, batches in rates.items():
-            for batch, (one, two) in ((batch, measured.values()) for batch, measured in batches.items()):
-                one.append(rate(config, int(batch), ranks=1))
-                two.append(rate(config, int(batch), ranks=2))
+            for batch, measured in batches.items():
+                for ranks, rounds in enumerate(measured.values(), start=1):
+                    rounds.append(rate(config, int(batch), ranks))
     print(table(rates))
     if arguments.save:
         RESULTS.write_text(json.dumps(rates, indent=1) + "\n")

@@ -125,7 +125,8 @@ def throughput(rounds: int, images: int, threads: int) -> None:
             seconds, waited = workers[name].submit(epoch, name, images, number).result()
             if number:  # the first round warms up
                 took[name].append(seconds)
-                waiting += [waited / seconds] if name == "fit" else []
+            if number and name == "fit":
+                waiting.append(waited / seconds)
     ours = took.pop("fit")
     print(f"fit: {images / statistics.median(ours):.1f} images/s, {rounds} rounds of {images} images")
     for name, plain in took.items():

@@ -153,8 +153,7 @@ class DigitFasterRCNN(FasterRCNN):
             he_normal_(self.get_submodule(name))
         if coordinates:
             to_coordconv(self, ["backbone.0", "rpn.head.conv.0.0", "rpn.head.bbox_pred"])
-        use_image_frames(self)
-        self.transform.size_divisible = 32  # type: ignore[assignment]  # torchvision's: the one level has a stride of 4
+        use_image_frames(self, multiple=32)  # as torchvision pads; the one level has a stride of 4
         self.to(memory_format=torch.channels_last)
 
 

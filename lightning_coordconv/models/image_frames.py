@@ -16,7 +16,7 @@ SILENT = -1e4
 """A logit that is no object, finite in float16."""
 
 
-def use_image_frames(detector: Any, mask_padding: bool = True) -> None:
+def use_image_frames(detector: Any, mask_padding: bool = True, multiple: int = COARSEST_STRIDE) -> None:
     """Let what a detector finds in an image not depend on the images beside it in the batch, in place.
 
     torchvision's detectors pad the images of a batch, below and to the right, to the size of the largest of them,
@@ -28,10 +28,11 @@ def use_image_frames(detector: Any, mask_padding: bool = True) -> None:
             state-dict keys.
         mask_padding: also let each map end where the image ends: convolutions and max pooling see zeros beyond,
             averages and group normalisation leave it out, regions see the last cell repeated, and evaluation finds no
-            object there; and round up to a multiple of 128. Then boxes are the same, to rounding, whatever the batch
+            object there; and round sizes up to ``multiple``. Then boxes are the same, to rounding, whatever the batch
             mates. Batch normalisation that is not frozen still is over everything in training. Without it, outputs of a
             detector without coordinates are torchvision's to the bit, and depend on the batch mates, mostly near the
             border.
+        multiple: of pixels, a multiple of the stride of the detector's coarsest level: 128 is right for torchvision's.
     """
     frames = _ImageFrames()
     detector.transform.register_forward_hook(frames.remember)
@@ -50,7 +51,7 @@ def use_image_frames(detector: Any, mask_padding: bool = True) -> None:
         detector.backbone.register_forward_hook(_repeat_edges)
         # The stride of a level's anchors is the canvas by the number of cells, rounded down: right if the canvas is a
         # multiple of the coarsest level's.
-        detector.transform.size_divisible = COARSEST_STRIDE
+        detector.transform.size_divisible = multiple
         if two_stages:  # so that what is silent is no proposal
             detector.rpn.score_thresh = max(detector.rpn.score_thresh, torch.finfo(torch.float32).tiny)
     for part in parts:

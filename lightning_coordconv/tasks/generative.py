@@ -1,6 +1,7 @@
 """What tasks share whose network makes images of latent vectors: sampling, and what is measured of samples."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -71,9 +72,10 @@ class GenerativeTask(BaseTask):
         self.generator = generator
         self.object_radius = object_radius
         self.seed = torch.initial_seed()
-        self.noise = Noise(latent_size, latent, self.seed, binary_latents)
-        self.evaluation_noise = Noise(latent_size, latent, self.seed + 1, binary_latents)
-        self.register_buffer("fixed_latents", Noise(latent_size, latent, self.seed + 2, binary_latents).draw(FIXED))
+        noise = partial(Noise, latent_size, latent, binary=binary_latents)
+        self.noise = noise(seed=self.seed)
+        self.evaluation_noise = noise(seed=self.seed + 1)
+        self.register_buffer("fixed_latents", noise(seed=self.seed + 2).draw(FIXED))
         self.image_shape = self._try(generator, torch.zeros(1, latent_size), "the generator", "vectors").shape[1:]
         self.features = FrozenFeatures(PooledPixels() if features is None else features)
         length = self._try(self.features, torch.zeros(1, *self.image_shape), "the feature network", "images").shape[1]

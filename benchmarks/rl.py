@@ -13,25 +13,28 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import torch
 
 from lightning_coordconv.environments.vector import Backend, find, make
+from lightning_coordconv.memory import keep_freed_memory
 
+Precision = Literal["32-true", "bf16-mixed"]
 BACKENDS: tuple[Backend, ...] = ("sb3", "lean", "ale")
 GAME = "PongNoFrameskip-v4"
 SKIPPED = 10  # updates before the clock starts
 EXTRACTOR = "lightning_coordconv.models.policies.CoordConvNatureCNN"
 
-# name: backend, ranks, threads of each, arguments of the task; the first is SB3 itself
-ARMS: dict[str, tuple[Backend, int, int, dict[str, Any]]] = {
-    "stable-baselines3": ("sb3", 0, 2, {}),
-    "ours, same mathematics": ("sb3", 1, 2, {}),
-    "ours, lean": ("lean", 1, 2, {}),
-    "ours, lean, two ranks": ("lean", 2, 1, {"channels_last": True}),
-    "ours, ale, two ranks": ("ale", 2, 1, {"channels_last": True}),
+# name: backend, ranks, threads of each, channels last, the trainer's precision; the first is SB3 itself
+ARMS: dict[str, tuple[Backend, int, int, bool, Precision]] = {
+    "stable-baselines3": ("sb3", 0, 2, False, "32-true"),
+    "ours, same mathematics": ("sb3", 1, 2, False, "32-true"),
+    "ours, lean": ("lean", 1, 2, False, "32-true"),
+    "ours, lean, two ranks": ("lean", 2, 1, True, "32-true"),
+    "ours, lean, two ranks, bfloat16": ("lean", 2, 1, True, "bf16-mixed"),
+    "ours, ale, two ranks, bfloat16": ("ale", 2, 1, True, "bf16-mixed"),
 }
 
 
@@ -83,7 +86,9 @@ def sb3(n_envs: int, updates: int) -> float:
     return updates * n_envs * 5 / (clock.ended - clock.started)
 
 
-def ours(backend: Backend, ranks: int, task_arguments: dict[str, Any], n_envs: int, updates: int) -> float | None:
+def ours(
+    backend: Backend, ranks: int, channels_last: bool, precision: Precision, n_envs: int, updates: int
+) -> float | None:
     """Return environment steps a second of all ranks together; None on ranks other than the first."""
     from pytorch_lightning import Callback, LightningModule, Trainer
 
@@ -98,15 +103,18 @@ def ours(backend: Backend, ranks: int, task_arguments: dict[str, Any], n_envs: i
             if trainer.global_step == SKIPPED:
                 self.started = self.ended
 
+    keep_freed_memory()  # as the command line does
     clock = Clock()
     arguments = {"num_threads": 1} if backend == "ale" else {}
     data = EnvironmentDataModule(GAME, n_envs, backend, 4, 10**6, env_kwargs=arguments)
     total = (SKIPPED + updates) * n_envs * 5
-    task = A2C(total, policy_kwargs={"features_extractor_class": EXTRACTOR, "net_arch": []}, **task_arguments)
+    policy_kwargs = {"features_extractor_class": EXTRACTOR, "net_arch": []}
+    task = A2C(total, policy_kwargs=policy_kwargs, channels_last=channels_last)
     trainer = Trainer(
         accelerator="cpu",
         devices=max(ranks, 1),
         strategy="ddp" if ranks > 1 else "auto",
+        precision=precision,
         max_epochs=-1,
         limit_val_batches=0,
         callbacks=[clock],
@@ -151,10 +159,10 @@ def main() -> None:
     parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.arm:
-        backend, ranks, threads, task_arguments = ARMS[arguments.arm]
+        backend, ranks, threads, channels_last, precision = ARMS[arguments.arm]
         torch.set_num_threads(threads)
         if ranks:
-            rate = ours(backend, ranks, task_arguments, arguments.envs, arguments.updates)
+            rate = ours(backend, ranks, channels_last, precision, arguments.envs, arguments.updates)
         else:
             rate = sb3(arguments.envs, arguments.updates)
         if rate is not None:

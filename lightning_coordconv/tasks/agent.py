@@ -12,6 +12,7 @@ from torch import Tensor
 from lightning_coordconv.extras import extra
 from lightning_coordconv.metrics.atari import human_normalised_score
 from lightning_coordconv.tasks.base import BaseTask
+from lightning_coordconv.tasks.precision import heads_in_full, mix_precision
 from lightning_coordconv.tasks.spaces import Space, space_from_plain, space_to_plain
 
 with extra("rl", "agents"):
@@ -84,6 +85,8 @@ class AgentTask(BaseTask):
             self._make(data.train_env.observation_space, data.train_env.action_space, data.train_env, data.seed)
         elif self.algorithm is None:
             self._make(data.eval_env.observation_space, data.eval_env.action_space)
+        assert self.policy is not None
+        mix_precision(self.policy, self.trainer.precision_plugin)
 
     def local_batch_size(self) -> int | None:
         """Return the size of this rank's minibatches; ``None`` for whole rollouts."""
@@ -121,7 +124,7 @@ class AgentTask(BaseTask):
         assert self.policy is not None
         data = self.data
         seed = data.seed + EVALUATION_SEEDS[stage] + self.global_rank * data.n_eval_envs
-        with isolate_rng():
+        with isolate_rng(), heads_in_full(self.trainer.precision_plugin, self.device):
             torch.manual_seed(seed)
             data.eval_env.seed(seed)
             rewards, lengths = evaluate_policy(

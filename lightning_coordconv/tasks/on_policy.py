@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_coordconv.extras import extra
 from lightning_coordconv.tasks.agent import AgentTask
+from lightning_coordconv.tasks.precision import heads_in_full
 from lightning_coordconv.tasks.rollouts import Rollouts, minibatches_per_pass
 
 with extra("rl", "agents"):
@@ -91,7 +92,8 @@ class OnPolicyTask(AgentTask):
     def next_minibatch(self) -> RolloutBufferSamples:
         """Return the next minibatch of this rank, from a new rollout if the last is used up."""
         assert self.rollouts is not None
-        return self.rollouts.next()
+        with heads_in_full(self.trainer.precision_plugin, self.device):
+            return self.rollouts.next()
 
     def on_train_start(self) -> None:
         """Set the rollouts up, from the start or from where they were."""
@@ -116,8 +118,9 @@ class OnPolicyTask(AgentTask):
         actions = batch.actions
         if isinstance(self.policy.action_space, spaces.Discrete):
             actions = actions.long().flatten()
-        values, log_prob, entropy = self.policy.evaluate_actions(batch.observations, actions)
-        terms = self.losses(batch, values.flatten(), log_prob)
+        with heads_in_full(self.trainer.precision_plugin, self.device):
+            values, log_prob, entropy = self.policy.evaluate_actions(batch.observations, actions)
+            terms = self.losses(batch, values.flatten(), log_prob)
         terms["entropy_loss"] = -torch.mean(-log_prob if entropy is None else entropy)
         # the order of the sum is SB3's
         loss = (

@@ -10,10 +10,11 @@ from weakref import WeakKeyDictionary
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from lightning_coordconv.layers.coords import check_samples, coordinate_dtype, encoded_coordinates, memory_format
 from lightning_coordconv.layers.frames import active_frame
-from lightning_coordconv.layers.separable import Geometry, separable_response
+from lightning_coordconv.layers.separable import Geometry, respond, respond_backward, separable_response
 
 if TYPE_CHECKING:
     from lightning_coordconv.layers.base import CoordConvNd
@@ -46,22 +47,26 @@ def add_response(
     Returns:
         The sum, with the shape, dtype and memory format of ``out``.
     """
-    ordinary = is_ordinary(out)
-    if not ordinary:
+    batched = out.dim() == len(sizes) + 2
+    if not is_ordinary(out):
         response = coordinate_response(layer, sizes, output_padding, bias).to(out.dtype)
-    elif bias is not None or (torch.is_grad_enabled() and layer.coord_weight.requires_grad):
-        response = _like(coordinate_response(layer, sizes, output_padding, bias), out)
+        check_samples(response, out.shape[0] if batched else 1)
+        return out + (response if batched else response[0])
+    # In place: nothing else holds the convolution's output, and its gradient does not need it.
+    channels_last = memory_format(out) != torch.contiguous_format
+    learns = torch.is_grad_enabled() and layer.coord_weight.requires_grad
+    sums = learns and out.is_cpu and batched and out.shape[0] > 1
+    if sums and sees_plain_coordinates(layer):
+        geometry = _geometry(layer, sizes, output_padding, layer.coord_weight, channels_last)
+        return cast(Tensor, _AddSeparableToBatch.apply(out, layer.coord_weight, bias, geometry))
+    if learns:
+        response = _like(coordinate_response(layer, sizes, output_padding, bias, channels_last), out)
     else:
         response = _kept_response(out, layer, sizes, output_padding)
-    batched = out.dim() == len(sizes) + 2
     check_samples(response, out.shape[0] if batched else 1)
-    response = response if batched else response[0]
-    if not ordinary:
-        return out + response
-    # In place: nothing else holds the convolution's output, and its gradient does not need it.
-    if response.requires_grad and out.is_cpu and batched and out.shape[0] > 1 == response.shape[0]:
+    if sums and response.shape[0] == 1:
         return cast(Tensor, _AddToBatch.apply(out, response))
-    return out.add_(response)
+    return out.add_(response if batched else response[0])
 
 
 def position_bias(x: Tensor, layer: CoordConvNd, sizes: Sequence[int]) -> Tensor:
@@ -95,9 +100,28 @@ class _AddToBatch(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         return grad, sum_over_batch(grad)
 
+
+class _AddSeparableToBatch(torch.autograd.Function):
+    """The same with the response itself: one node in the graph for all that plain coordinates need in training."""
+
     @staticmethod
-    def jvp(ctx: Any, out: Tensor, response: Tensor) -> Tensor:
-        return out.add_(response)
+    def forward(ctx: Any, out: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+        ctx.mark_dirty(out)
+        ctx.geometry = geometry
+        with _without_autocast("cpu"):
+            return out.add_(_like(respond(weight, geometry), out))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        _, weight, bias, _ = ctx.needs_input_grad
+        with _without_autocast("cpu"):
+            total = sum_over_batch(grad).to(ctx.geometry.dtype)
+            return (
+                grad,
+                respond_backward(total, ctx.geometry) if weight else None,
+                total.flatten(2).sum((0, 2)) if bias else None,
+                None,
+            )
 
 
 def sum_over_batch(maps: Tensor) -> Tensor:
@@ -127,7 +151,11 @@ def shares_bias_gradient(layer: CoordConvNd, x: Tensor) -> bool:
 
 
 def coordinate_response(
-    layer: CoordConvNd, sizes: Sequence[int], output_padding: Sequence[int] | None = None, bias: Tensor | None = None
+    layer: CoordConvNd,
+    sizes: Sequence[int],
+    output_padding: Sequence[int] | None = None,
+    bias: Tensor | None = None,
+    channels_last: bool = False,
 ) -> Tensor:
     """Convolve the coordinates of a map with a layer's coordinate weights.
 
@@ -138,21 +166,27 @@ def coordinate_response(
         sizes: Number of cells of the input along each axis.
         output_padding: For transposed layers, instead of the layer's own.
         bias: A bias that adds nothing to the response, but is to have the gradient of one that does.
+        channels_last: Whether that memory format would be welcome.
 
     Returns:
         A tensor of shape ``(F, out_channels, *output_sizes)``, where F is 1 or the batch size.
     """
     weight = layer.coord_weight
-    plain = layer.encoding is None and not layer.with_r and active_frame() is None and is_ordinary(weight)
+    plain = sees_plain_coordinates(layer)
     weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
-    zero = None if bias is None else (bias - bias.detach()).to(weight.dtype)
     with _without_autocast(weight.device.type):
         if plain:
-            geometry = _geometry(layer, sizes, output_padding, weight)
-            return separable_response(weight.transpose(0, 1) if layer.transposed else weight, geometry, zero)
+            geometry = _geometry(layer, sizes, output_padding, weight, channels_last)
+            return separable_response(weight, geometry, bias)
+        zero = None if bias is None else (bias - bias.detach()).to(weight.dtype)
         dtype = coordinate_dtype(weight.dtype)
         coords = encoded_coordinates(sizes, layer.with_r, layer.encoding, weight.device, dtype)
         return _convolve(layer, coords.to(weight.dtype), weight, zero, output_padding)
+
+
+def sees_plain_coordinates(layer: CoordConvNd) -> bool:
+    """Return whether a layer sees the coordinates of its own input, and nothing else, and runs eagerly."""
+    return layer.encoding is None and not layer.with_r and active_frame() is None and is_ordinary(layer.coord_weight)
 
 
 def is_ordinary(tensor: Tensor) -> bool:
@@ -166,6 +200,7 @@ def is_ordinary(tensor: Tensor) -> bool:
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         and not torch._C._are_functorch_transforms_active()  # what torch.autograd.Function.apply asks
+        and forward_ad._current_level < 0  # else weights may have tangents, which nothing tells of them
     )
 
 
@@ -200,14 +235,21 @@ def _without_autocast(device_type: str) -> contextlib.AbstractContextManager[obj
     return contextlib.nullcontext()
 
 
-def _geometry(layer: CoordConvNd, sizes: Sequence[int], output_padding: Sequence[int] | None, like: Tensor) -> Geometry:
-    """Return the key of what a layer adds to a map of these sizes, on the device and in the dtype of ``like``."""
+def _geometry(
+    layer: CoordConvNd,
+    sizes: Sequence[int],
+    output_padding: Sequence[int] | None,
+    like: Tensor,
+    channels_last: bool = False,
+) -> Geometry:
+    """Return the key of what a layer adds to a map of these sizes, on the device of ``like``, in its dtype at least."""
     padding, extra = tuple(layer._reversed_padding_repeated_twice), None  # (torch has it as a list or a tuple)
     if layer.transposed:
         padding = tuple(map(int, layer.padding))
         extra = tuple(layer.output_padding if output_padding is None else output_padding)
     kernel = (layer.kernel_size, layer.stride, layer.dilation, padding, layer.padding_mode, extra)
-    return Geometry(tuple(sizes), *kernel, like.device, like.dtype)
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    return Geometry(tuple(sizes), *kernel, like.device, dtype, channels_last)
 
 
 def _convolve(

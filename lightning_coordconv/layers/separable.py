@@ -3,18 +3,22 @@
 A coordinate varies along one axis only, and padding acts on each axis by itself. So what a tap ``(u, v)`` of the kernel
 sees at the output cell ``(p, q)`` is a product ``a[u, p] * b[v, q]``, and the convolution is a chain of small matrix
 products with tables of ``a`` and ``b``. Where nothing is padded it is simpler still: a linear function, convolved, is a
-linear function of the output cell. The tables depend on sizes and geometry only, and are kept from call to call.
+linear function of the output cell. And for a small map the products of the tables are small enough to be kept, and one
+matrix product is all. The tables depend on sizes and geometry only, and are kept from call to call.
 """
 
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_coordconv.layers.coords import coordinate_axes, coordinate_grid
+
+SMALL = 1 << 14
+"""Up to so many numbers a table of all taps at all cells is kept: then the number of operations is what takes time."""
 
 
 class Geometry(NamedTuple):
@@ -31,6 +35,7 @@ class Geometry(NamedTuple):
         output_padding: Of transposed layers; None in the others.
         device: Where the response is needed.
         dtype: In which dtype; float32 or wider.
+        channels_last: In which memory format, as far as it costs nothing.
     """
 
     sizes: tuple[int, ...]
@@ -42,33 +47,79 @@ class Geometry(NamedTuple):
     output_padding: tuple[int, ...] | None
     device: torch.device
     dtype: torch.dtype
+    channels_last: bool = False
 
 
 def separable_response(weight: Tensor, geometry: Geometry, bias: Tensor | None = None) -> Tensor:
     """Convolve the default coordinates of a map with coordinate weights; differentiable in weights and bias.
 
     Args:
-        weight: ``(out_channels, n, *kernel_size)`` for n axes, of the geometry's device and dtype.
+        weight: ``(out_channels, n, *kernel_size)`` for n axes; for transposed layers the first two the other way round.
         geometry: Sizes, strides and so on.
-        bias: To add, ``(out_channels,)``.
+        bias: ``(out_channels,)``; it adds nothing, but has the gradient of one that does.
 
     Returns:
         A tensor of shape ``(1, out_channels, *output_sizes)``.
     """
+    return cast(Tensor, _SeparableResponse.apply(weight, bias, geometry))
+
+
+class _SeparableResponse(torch.autograd.Function):
+    """One node in the graph, where there would be one for each product and each view."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+        ctx.geometry = geometry
+        return respond(weight, geometry)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        weight, bias, _ = ctx.needs_input_grad
+        return (
+            respond_backward(grad, ctx.geometry) if weight else None,
+            grad.flatten(2).sum((0, 2)) if bias else None,
+            None,
+        )
+
+
+def respond(weight: Tensor, geometry: Geometry) -> Tensor:
+    """Return the response to plain coordinates; see :func:`separable_response`, which is differentiable."""
+    weight = weight.to(geometry.dtype)
+    if geometry.output_padding is not None:
+        weight = weight.transpose(0, 1)
     n, channels = len(geometry.sizes), weight.shape[0]
-    if geometry.output_padding is None and not any(geometry.padding):
-        start, slopes, sizes = _linear_tables(geometry)
-        linear = torch.mm(weight.reshape(channels, -1), start)
-        response = torch.mm(linear, slopes) if bias is None else torch.addmm(bias[:, None], linear, slopes)
-        return response.view(1, channels, *sizes)
     *others, last = _tap_tables(geometry)
+    sizes = (*(table.shape[2] for table in others), last.shape[2])
+    matrices = _matrices(geometry)
+    if matrices:
+        response = weight.reshape(channels, -1)
+        for matrix in matrices[:-1]:
+            response = torch.mm(response, matrix)
+        factors = response, matrices[-1]
+        response = torch.mm(factors[1].mT, factors[0].mT).mT if geometry.channels_last else torch.mm(*factors)
+        return response.view(1, channels, *sizes)
     # The next axis to reduce is in front, and its output goes to the end: no product needs its operands copied.
     partial = weight.movedim(0, -1)
     for table in others:
         partial = torch.bmm(partial.reshape(n, table.shape[1], -1).mT, table)
-    response = torch.mm(partial.reshape(n * last.shape[1], -1).mT, last.flatten(0, 1))
-    response = response.view(1, channels, *(table.shape[2] for table in others), last.shape[2])
-    return response if bias is None else response + bias.view(-1, *[1] * n)
+    return torch.mm(partial.reshape(n * last.shape[1], -1).mT, last.flatten(0, 1)).view(1, channels, *sizes)
+
+
+def respond_backward(grad: Tensor, geometry: Geometry) -> Tensor:
+    """Return the gradient of the weights: the same products, transposed, in reverse order."""
+    n, channels = len(geometry.sizes), grad.shape[1]
+    matrices = _matrices(geometry)
+    if matrices:
+        partial = grad.reshape(channels, -1).mT
+        for matrix in reversed(matrices):
+            partial = torch.mm(matrix, partial)
+    else:
+        *others, last = _tap_tables(geometry)
+        partial = torch.mm(last.flatten(0, 1), grad.reshape(-1, last.shape[2]).mT)
+        for table in reversed(others):
+            partial = torch.bmm(partial.reshape(n, -1, table.shape[2]), table.mT).mT
+    weight = partial.reshape(n, *geometry.kernel_size, channels).movedim(-1, 0)
+    return weight if geometry.output_padding is None else weight.transpose(0, 1)
 
 
 @functools.lru_cache(maxsize=256)
@@ -103,18 +154,25 @@ def _tap_tables(geometry: Geometry) -> list[Tensor]:
 
 
 @functools.lru_cache(maxsize=256)
-def _linear_tables(geometry: Geometry) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-    """Return the response as a linear function of the output cell, for layers that don't pad.
+def _matrices(geometry: Geometry) -> tuple[Tensor, ...]:
+    """Return the matrices whose product maps a row of weights to a row of output cells, where that is the quickest.
 
-    Returns:
-        What each tap contributes to the value at the first cell and to the slopes, ``(n * prod(kernel_size), 1 + n)``;
-        what these contribute to each cell, ``(1 + n, prod(output_sizes))``; and the output sizes.
+    For a small map that is one matrix: what each tap of each coordinate sees at each cell. For a layer that does not
+    pad there are two: what each tap contributes to the value at the first cell and to the slopes,
+    ``(n * taps, 1 + n)``, and what these contribute to each cell, ``(1 + n, cells)``. Else there are none.
     """
     with torch.inference_mode(False), torch.no_grad():
-        own = [table[k] for k, table in enumerate(_tap_tables(geometry))]
-        n, taps = len(own), math.prod(geometry.kernel_size)
+        tables = _tap_tables(geometry)
+        n, taps = len(tables), math.prod(geometry.kernel_size)
+        if n * taps * math.prod(table.shape[2] for table in tables) <= SMALL:
+            whole, *others = tables
+            for table in others:
+                whole = (whole[:, :, None, :, None] * table[:, None, :, None, :]).flatten(1, 2).flatten(2)
+            return (whole.flatten(0, 1),)
+        if geometry.output_padding is not None or any(geometry.padding):
+            return ()
+        own = [table[k] for k, table in enumerate(tables)]
         first = coordinate_grid([table[:, 0] for table in own]).view(-1, 1)
         steps = coordinate_grid([table[0] - table[0, 0] for table in own]).view(n, -1)
         start = torch.cat((first, torch.eye(n).to(first).repeat_interleave(taps, dim=0)), dim=1)
-        slopes = torch.cat((torch.ones_like(steps[:1]), steps))
-        return start, slopes, tuple(table.shape[1] for table in own)
+        return start, torch.cat((torch.ones_like(steps[:1]), steps))

@@ -20,6 +20,7 @@ from lightning_coordconv.layers import (
     FourierFeatures,
     coordinate_frame,
     response,
+    separable,
     to_coordconv,
 )
 
@@ -50,7 +51,17 @@ LAYERS = [
 ]
 
 
+@pytest.fixture(params=[0, separable.SMALL], ids=["axis by axis", "small"])
+def small(request, monkeypatch):
+    """Maps that count as small, for which one table is kept, or none that does."""
+    monkeypatch.setattr(separable, "SMALL", request.param)
+    separable._matrices.cache_clear()
+    yield
+    separable._matrices.cache_clear()
+
+
 @pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel:UserWarning")  # plain layers warn too
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("make", LAYERS)
 def test_products_equal_the_convolution(make):
     """Values and gradients, on sizes down to one cell an axis."""
@@ -69,12 +80,15 @@ def test_products_equal_the_convolution(make):
 
 
 @pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel:UserWarning")  # plain layers warn too
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")  # torch, by itself
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("make", LAYERS)
-def test_gradients_of_first_and_second_order(make):
+def test_gradients_of_first_and_second_order(make, batch):
     torch.manual_seed(0)
     layer = make().double()
     n = len(layer.kernel_size)
-    x = torch.randn(2, 2, *(9, 8, 4)[:n], dtype=torch.float64, requires_grad=True)
+    x = torch.randn(batch, 2, *(9, 8, 4)[:n], dtype=torch.float64, requires_grad=True)
     names = [name for name, _ in layer.named_parameters()]
 
     def run(x, *params):
@@ -84,7 +98,7 @@ def test_gradients_of_first_and_second_order(make):
         return layer(x)
 
     inputs = (x, *(p.detach().requires_grad_() for p in layer.parameters()))
-    assert torch.autograd.gradcheck(run, inputs, fast_mode=True)
+    assert torch.autograd.gradcheck(run, inputs, fast_mode=True, check_forward_ad=True)
     assert torch.autograd.gradgradcheck(run, inputs, fast_mode=True)
 
 

@@ -18,6 +18,10 @@ from numpy.typing import NDArray
 Curve = NDArray[np.float64]
 Run = dict[str, Any]
 
+EVALUATION = "val/reward"
+TRAINING = "val/training_reward"
+"""The mean of the last hundred episodes of training, at each evaluation: of more episodes than are evaluated."""
+
 
 def interquartile_mean(values: Curve) -> Curve:
     """Return the mean of the middle half along the first axis; a value that straddles a quartile counts in part.
@@ -45,16 +49,16 @@ def interval(values: Curve, resamples: int = 2000, confidence: float = 0.95) -> 
     return low, high
 
 
-def curves(runs: list[Run]) -> tuple[Curve, Curve]:
+def curves(runs: list[Run], metric: str) -> tuple[Curve, Curve]:
     """Return the environment steps (points,) at which all runs were evaluated, and their rewards (seeds, points)."""
-    rewards = [{row["val/timesteps"]: row["val/reward"] for row in run["curve"]} for run in runs]
+    rewards = [{row["val/timesteps"]: row[metric] for row in run["curve"] if metric in row} for run in runs]
     steps = sorted(set.intersection(*map(set, rewards)))
     return np.array(steps), np.array([[run[step] for step in steps] for run in rewards])
 
 
-def row(experiment: str, runs: list[Run]) -> str:
-    """Return the row of an experiment: its last evaluation, the area under its curve, and every seed."""
-    steps, rewards = curves(runs)
+def row(experiment: str, runs: list[Run], metric: str) -> str:
+    """Return the row of an experiment: the end of its curve, the area under it, and every seed."""
+    steps, rewards = curves(runs, metric)
     cells = [f"`{experiment}`", f"{runs[0]['weights']:,}", f"{steps[-1]:,.0f}"]
     for values in (rewards[:, -1], rewards.mean(1)):
         low, high = interval(values)
@@ -64,9 +68,9 @@ def row(experiment: str, runs: list[Run]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def table(experiments: Mapping[str, list[Run]]) -> str:
+def table(experiments: Mapping[str, list[Run]], metric: str = EVALUATION) -> str:
     """Return a table of the experiments that have runs."""
-    rows = [row(experiment, runs) for experiment, runs in experiments.items() if runs]
+    rows = [row(experiment, runs, metric) for experiment, runs in experiments.items() if runs]
     header = [
         "| experiment | weights | environment steps | last reward | reward over the run | test reward, seed by seed "
         "| CPU seconds |",
@@ -75,12 +79,12 @@ def table(experiments: Mapping[str, list[Run]]) -> str:
     return "\n".join(header + rows) if rows else "Not run yet."
 
 
-def draw(experiments: Mapping[str, list[Run]]) -> Figure:
+def draw(experiments: Mapping[str, list[Run]], metric: str = EVALUATION) -> Figure:
     """Draw a curve with its interval for each experiment, and each seed faintly."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for experiment, runs in experiments.items():
-        steps, rewards = curves(runs)
+        steps, rewards = curves(runs, metric)
         (line,) = axes.plot(steps, interquartile_mean(rewards), label=f"{experiment} ({len(runs)} seeds)")
         axes.fill_between(steps, *interval(rewards), alpha=0.2, color=line.get_color(), linewidth=0)
         axes.plot(steps, rewards.T, color=line.get_color(), alpha=0.3, linewidth=0.5)
@@ -95,12 +99,13 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("experiments", nargs="+", help="such as rl/position_coordconv")
+    parser.add_argument("--metric", choices=[EVALUATION, TRAINING], default=EVALUATION)
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
     experiments = {name: runs_of(name) for name in arguments.experiments}
-    print(table(experiments))
+    print(table(experiments, arguments.metric))
     if arguments.figure:
-        draw(experiments).savefig(arguments.figure, dpi=120)
+        draw(experiments, arguments.metric).savefig(arguments.figure, dpi=120)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class OnPolicyTask(AgentTask):
     Everything is logged against steps in all environments. Names beside those of :class:`AgentTask`: ``train/loss`` and
     its terms, ``train/explained_variance``, ``train/learning_rate``, ``train/reward`` and ``train/episode_length``
     (means of the last hundred episodes of the first rank), ``train/fps`` (environment steps a second since the start);
-    ``val/timesteps``.
+    ``val/timesteps``, and ``val/training_reward`` (the mean of the last hundred episodes of each rank).
 
     A checkpoint holds all that the future depends on: the weights, the optimiser, a rollout that is not used up, and
     environments as far as they live in this process. With the callback ``RandomState``, which every run of the command
@@ -157,7 +157,14 @@ class OnPolicyTask(AgentTask):
         """Play episodes and log their mean reward, against environment steps."""
         super().validation_step(episodes, batch_idx)
         if self.rollouts is not None:
-            self.log("val/timesteps", float(self.rollouts.timesteps), batch_size=1, sync_dist=True)
+            assert self.algorithm is not None
+            numbers = {"val/timesteps": float(self.rollouts.timesteps)}
+            rewards = [episode["r"] for episode in self.algorithm.ep_info_buffer or ()]
+            sums = torch.tensor([float(sum(rewards)), float(len(rewards))], device=self.device)
+            total, count = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
+            if count:
+                numbers["val/training_reward"] = total / count
+            self.log_dict(numbers, batch_size=1, sync_dist=True)
             self._log_step(1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

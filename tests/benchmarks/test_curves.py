@@ -30,7 +30,10 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
 def runs(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RUNS", tmp_path)
     for seed, rewards in ((0, (0.0, 0.5, 1.0)), (1, (0.2, 0.7))):
-        curve = [{"val/timesteps": 100.0 * i, "val/reward": reward} for i, reward in enumerate(rewards, 1)]
+        curve = [
+            {"val/timesteps": 100.0 * i, "val/reward": reward, "val/training_reward": 2 * reward}
+            for i, reward in enumerate(rewards, 1)
+        ]
         run = {"seed": seed, "weights": 1234, "cpu_seconds": 10.0 + seed, "curve": curve, "test": {"test/reward": seed}}
         (tmp_path / "rl").mkdir(exist_ok=True)
         path = tmp_path / "rl" / "a" / f"seed{seed}.json"
@@ -46,3 +49,6 @@ def test_table_and_figure(runs, tmp_path, monkeypatch, capsys):
     assert row.startswith("| `rl/a` | 1,234 | 200 | 0.60 (0.50 to 0.70) | 0.35 (0.25 to 0.45) | 0.00, 1.00 |")
     assert (tmp_path / "curve.png").stat().st_size > 5000
     assert curves.table({"rl/none": []}) == "Not run yet."
+    monkeypatch.setattr("sys.argv", ["curves", "rl/a", "--metric", "val/training_reward"])
+    curves.main()
+    assert "| 1.20 (1.00 to 1.40) |" in capsys.readouterr().out

@@ -132,6 +132,8 @@ def test_evaluation_is_that_of_sb3_and_leaves_training_alone(tmp_path):
     assert logged["val/reward_std"] == pytest.approx(np.std(rewards), abs=1e-6)
     assert logged["val/episode_length"] == pytest.approx(np.mean(lengths))
     assert (logged["val/episodes"], logged["val/timesteps"], logged["step"]) == (5, 160, 160)
+    collected = [episode["r"] for episode in task.algorithm.ep_info_buffer]
+    assert logged["val/training_reward"] == pytest.approx(np.mean(collected), abs=1e-6)
 
 
 def test_rewards_are_logged_against_environment_steps(tmp_path):

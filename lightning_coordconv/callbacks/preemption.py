@@ -5,10 +5,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
+import torch.distributed as dist
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info
+from torch import Tensor
+from torch.distributed import Work
 
 REQUEUE = 75
 """The exit code of a run that was preempted: EX_TEMPFAIL of sysexits.h, "try again later"."""
@@ -19,8 +23,9 @@ class Preemption(Checkpoint):
 
     A validation that follows the step is finished too: Lightning would not catch up on it. The same command with
     ``--ckpt_path last`` and the same logger version goes on from there, within the epoch. The ranks of a distributed
-    run leave together as soon as one of them was told to. Takes the place of Lightning's handlers, which act in the
-    middle of a step.
+    run leave together, a step after one of them was told to: they ask each other after every step, and look at the
+    answer after the next, so that none waits for it. Takes the place of Lightning's handlers, which act in the middle
+    of a step.
     """
 
     signals = (signal.SIGTERM, signal.SIGUSR1)
@@ -28,6 +33,7 @@ class Preemption(Checkpoint):
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self.handlers: dict[signal.Signals, Any] = {}
+        self.asked: tuple[Work, Tensor] | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen."""
@@ -49,7 +55,7 @@ class Preemption(Checkpoint):
     def _leave_if_told(self, trainer: Trainer) -> None:
         told = self.received is not None
         if trainer.world_size > 1:
-            told = trainer.strategy.reduce_boolean_decision(told, all=False)
+            told = self._ask(told, trainer.strategy.root_device)
         if not told:
             return
         checkpoints = trainer.checkpoint_callback
@@ -59,8 +65,22 @@ class Preemption(Checkpoint):
             rank_zero_info(f"preempted after step {trainer.global_step}: to go on, --ckpt_path last finds {path}")
         raise SystemExit(REQUEUE)
 
+    def _ask(self, told: bool, device: torch.device) -> bool:
+        """Ask whether any rank was told to go, and return the answer to the question before."""
+        before = self.asked
+        flag = torch.tensor(told, dtype=torch.uint8, device=device)
+        work = dist.all_reduce(flag, op=dist.ReduceOp.MAX, async_op=True)
+        assert work is not None
+        self.asked = work, flag
+        if before is None:
+            return False
+        work, flag = before
+        work.wait()
+        return bool(flag)
+
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give the signals back to whom they belonged."""
+        self.asked = None
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
         self.handlers = {}

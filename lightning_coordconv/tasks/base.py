@@ -39,6 +39,16 @@ class BaseTask(LightningModule):
         from_cli = _given_hyperparameters.get() is not None
         self.save_hyperparameters(ignore=["metrics", "train_metrics", *([] if from_cli else self.objects)])
 
+    def mean_over_ranks(self, tensor: Tensor) -> Tensor:
+        """Turn a tensor of each rank into the mean of all of them, in place, and return it.
+
+        The strategy's ``reduce`` would do as well, but has the ranks wait for each other first.
+        """
+        if self._trainer is None or self.trainer.world_size == 1:
+            return tensor
+        torch.distributed.all_reduce(tensor)
+        return tensor.div_(self.trainer.world_size)
+
 
 class NetworkTask(BaseTask):
     """A task around one injected network.
@@ -119,7 +129,7 @@ class NetworkTask(BaseTask):
         if self.trainer.world_size == 1 or not self.trainer.is_last_batch:
             return 1.0
         share = torch.tensor(float(samples), device=self.device)
-        return share / self.trainer.strategy.reduce(share.clone(), reduce_op="mean")
+        return share / self.mean_over_ranks(share.clone())
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return what the optimiser is built from: kernels, and the rest without weight decay.

@@ -198,8 +198,6 @@ class GANTask(GenerativeTask):
         gradients = [
             weight.grad for group in optimizer.param_groups for weight in group["params"] if weight.grad is not None
         ]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        torch.distributed.all_reduce(flat)  # the strategy's reduce would have the ranks wait for each other twice
-        mean = flat / self.trainer.world_size
+        mean = self.mean_over_ranks(torch.cat([gradient.flatten() for gradient in gradients]))
         for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))

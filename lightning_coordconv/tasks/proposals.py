@@ -177,7 +177,7 @@ class RegionProposal(NetworkTask):
         """
         if not self.training or self._trainer is None or self.trainer.world_size == 1:
             return counts.clamp(min=1)
-        mean = self.trainer.strategy.reduce(counts.to(self.dtype), reduce_op="mean")
+        mean = self.mean_over_ranks(counts.to(self.dtype))
         return mean.clamp(min=1 / self.trainer.world_size) * self.share(images)
 
     def _box_loss(self, difference: Tensor) -> Tensor:

@@ -199,7 +199,7 @@ class PPO(OnPolicyTask):
         with torch.no_grad():
             log_ratio = log_prob - batch.old_log_prob
             approx_kl = torch.mean((torch.exp(log_ratio) - 1) - log_ratio)  # http://joschu.net/blog/kl-approx.html
-            approx_kl = self.trainer.strategy.reduce(approx_kl, reduce_op="mean")
+            approx_kl = self.mean_over_ranks(approx_kl)
         self.too_far = self.target_kl is not None and bool(approx_kl > 1.5 * self.target_kl)
         return {
             "policy_loss": -torch.min(advantages * ratio, clipped).mean(),

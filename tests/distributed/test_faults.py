@@ -27,6 +27,7 @@ FIT = (
     f"--trainer.callbacks+={ranks.__name__}.Weights", "--trainer.callbacks.folder=weights",
 )  # fmt: skip
 ANEW = [argument for argument in FIT if argument != "--ckpt_path=last"]
+TWO = ("--trainer.devices=2", "--trainer.strategy=ddp")
 EACH_STEP = (
     "--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.every_n_train_steps=1",
     "--trainer.callbacks.filename=last", "--trainer.callbacks.enable_version_counter=false",
@@ -39,10 +40,11 @@ def signalled(number: int, step: int, rank: int = 0) -> tuple[str, ...]:
             f"{prefix}.rank={rank}")  # fmt: skip
 
 
-def fit(folder: Path, *arguments: str, **environment: str) -> tuple[int, str]:
-    """Fit in a process of its own, and return its exit code and what it printed."""
-    process = ranks.Ranks(1, ["-m", "lightning_coordconv", *FIT, *arguments], folder, **environment)
-    return process.wait()[0], process.logs[0].read_text()
+def fit(folder: Path, *arguments: str, world_size: int = 1, **environment: str) -> tuple[int, str]:
+    """Fit in processes of their own, and return the exit code of all and what the first printed."""
+    processes = ranks.Ranks(world_size, ["-m", "lightning_coordconv", *FIT, *arguments], folder, **environment)
+    (code,) = set(processes.wait())
+    return code, processes.logs[0].read_text()
 
 
 def result(folder: Path, rank: int = 0) -> tuple[dict[str, torch.Tensor], dict[str, float], list[dict[str, float]]]:
@@ -116,18 +118,36 @@ def test_a_loading_process_that_dies_or_hangs_ends_the_run(tmp_path, undisturbed
     assert_undisturbed(tmp_path, undisturbed)
 
 
-def test_a_rank_that_is_killed_is_started_again(tmp_path):
-    """Torchrun restarts both ranks, which go on from the last step that was saved, within an epoch."""
-    ddp = ("--trainer.devices=2", "--trainer.strategy=ddp", *EACH_STEP)
-    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "--max-restarts=3", "--module",
-                "lightning_coordconv", *FIT, *ddp]  # fmt: skip
-    for folder, fault in ((tmp_path / "calm", ()), (tmp_path / "killed", signalled(signal.SIGKILL, 10, rank=1))):
-        # torch 2.15's agents keep the addresses of the dead in the store that they share with their workers
-        agent = ranks.Ranks(1, [*torchrun, *fault], folder, TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
-        assert agent.wait()[0] == 0, agent.logs[0].read_text()
-        assert ("failed (exitcode: -9)" in agent.logs[0].read_text()) == bool(fault)
+@pytest.fixture(scope="module")
+def undisturbed_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run of two ranks that nothing happened to."""
+    folder = tmp_path_factory.mktemp("undisturbed_ranks")
+    code, printed = fit(folder, *TWO, world_size=2)
+    assert code == 0, printed
+    return folder
+
+
+def test_ranks_leave_together_when_one_of_them_is_told_to(tmp_path, undisturbed_ranks):
+    """The one that has no checkpoint to write, here; the others hear of it a step later."""
+    code, printed = fit(tmp_path, *TWO, *signalled(signal.SIGTERM, 9, rank=1), world_size=2)
+    assert code == REQUEUE, printed
+    assert "preempted after step 10" in printed
+    code, printed = fit(tmp_path, *TWO, world_size=2)
+    assert code == 0, printed
     for rank in range(2):
-        assert_undisturbed(tmp_path / "killed", tmp_path / "calm", rank)
+        assert_undisturbed(tmp_path, undisturbed_ranks, rank)
+
+
+def test_a_rank_that_is_killed_is_started_again(tmp_path, undisturbed_ranks):
+    """Torchrun restarts both ranks, which go on from the last step that was saved, within an epoch."""
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "--max-restarts=3", "--module",
+                "lightning_coordconv", *FIT, *TWO, *EACH_STEP, *signalled(signal.SIGKILL, 10, rank=1)]  # fmt: skip
+    # torch 2.15's agents keep the addresses of the dead in the store that they share with their workers
+    agent = ranks.Ranks(1, torchrun, tmp_path, TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
+    assert agent.wait()[0] == 0, agent.logs[0].read_text()
+    assert "failed (exitcode: -9)" in agent.logs[0].read_text()
+    for rank in range(2):
+        assert_undisturbed(tmp_path, undisturbed_ranks, rank)
 
 
 def test_a_run_killed_while_it_writes_a_checkpoint_leaves_the_one_before(tmp_path, undisturbed):

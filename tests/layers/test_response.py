@@ -19,6 +19,7 @@ from lightning_coordconv.layers import (
     CoordConvTranspose2d,
     FourierFeatures,
     coordinate_frame,
+    coords,
     response,
     separable,
     to_coordconv,
@@ -267,3 +268,13 @@ def test_forward_mode():
     with forward_ad.dual_level():
         pushed = forward_ad.unpack_dual(layer(forward_ad.make_dual(x, tangent))).tangent
     torch.testing.assert_close(pushed, layer(x + tangent) - layer(x))
+
+
+@pytest.mark.parametrize("cached", [0, response.CACHED])
+def test_sums_over_the_batch(cached, monkeypatch):
+    monkeypatch.setattr(response, "CACHED", cached)
+    maps = torch.randn(5, 3, 4, 6)
+    for each in (maps, maps.to(memory_format=torch.channels_last), maps.transpose(2, 3), maps[:, :, :, ::2]):
+        total = response.sum_over_batch(each)
+        torch.testing.assert_close(total, each.sum(0, keepdim=True))
+        assert total.is_contiguous(memory_format=coords.memory_format(each)) or not each.is_contiguous()

@@ -6,6 +6,7 @@ side in one run, in rounds; medians.
 """
 
 import argparse
+import operator
 import random
 import statistics
 import time
@@ -27,14 +28,15 @@ from lightning_coordconv.tasks import ObjectDetection, RegionProposal
 
 
 class Clock(Callback):
-    """Time an epoch up to the end of its last batch, which is training without its preparation."""
+    """Note when each batch of an epoch is done."""
 
     waiting = 0.0
     """Seconds between a batch's end and the next one's start: the loader's, and what the trainer adds."""
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
-        self.start = self.last = time.perf_counter()
+        self.last = time.perf_counter()
+        self.times = [self.last]
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Note how long the batch was waited for."""
@@ -43,6 +45,7 @@ class Clock(Callback):
     def on_train_batch_end(self, *_: Any) -> None:
         """Note when the batch was done."""
         self.last = time.perf_counter()
+        self.times.append(self.last)
 
 
 def sgd(groups: Any) -> torch.optim.Optimizer:
@@ -54,23 +57,23 @@ def adamw(groups: Any, fused: bool | None = None) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=0.003, weight_decay=0.0001, fused=fused)
 
 
-def fit(net: nn.Module, data: FieldOfMnistDataModule) -> tuple[float, float]:
-    """Train an epoch as the command line does; return the seconds it took, and those spent waiting for batches."""
+def fit(net: nn.Module, data: FieldOfMnistDataModule) -> tuple[list[float], float]:
+    """Train an epoch as the command line does; return when batches were done, and the seconds of waiting for them."""
     clock = Clock()
     trainer = Trainer(
         accelerator="cpu", max_epochs=1, limit_val_batches=0, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, callbacks=[clock],
     )  # fmt: skip
     trainer.fit(ObjectDetection(net, optimizer=partial(adamw, fused=True)), data)
-    return clock.last - clock.start, clock.waiting
+    return clock.times, clock.waiting
 
 
-def plain_loop(net: nn.Module, data: FieldOfMnistDataModule, fused: bool | None = None) -> float:
-    """Train an epoch as torchvision's references/detection/engine.py does; return the seconds it took."""
+def plain_loop(net: nn.Module, data: FieldOfMnistDataModule, fused: bool | None = None) -> list[float]:
+    """Train an epoch as torchvision's references/detection/engine.py does; return when batches were done."""
     net.train()
     optimizer = adamw([parameter for parameter in net.parameters() if parameter.requires_grad], fused)
     loader = data.train_dataloader()
-    start = time.perf_counter()
+    times = [time.perf_counter()]
     for batch in loader:
         targets = [
             {"boxes": boxes, "labels": labels} for boxes, labels in zip(batch["boxes"], batch["labels"], strict=True)
@@ -81,7 +84,8 @@ def plain_loop(net: nn.Module, data: FieldOfMnistDataModule, fused: bool | None 
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return time.perf_counter() - start
+        times.append(time.perf_counter())
+    return times
 
 
 def prepare(threads: int, keep: bool) -> None:
@@ -102,10 +106,14 @@ TUNED = "torchvision's loop, freed memory kept, optimiser fused"
 
 
 def epoch(name: str, images: int, seed: int) -> tuple[float, float]:
-    """Train a new net for an epoch; return the seconds it took, and those that ``fit`` waited."""
+    """Train a new net for an epoch; return the seconds of a batch, and the share of its time that ``fit`` waited.
+
+    The median over batches: now and then something else takes the machine away for a while.
+    """
     torch.manual_seed(seed)
     net, data = DigitFasterRCNN(), digits(images)
-    return fit(net, data) if name == "fit" else (plain_loop(net, data, fused=name == TUNED), 0.0)
+    times, waiting = fit(net, data) if name == "fit" else (plain_loop(net, data, fused=name == TUNED), 0.0)
+    return statistics.median(map(operator.sub, times[1:], times)), waiting / (times[-1] - times[0])
 
 
 def throughput(rounds: int, images: int, threads: int) -> None:
@@ -126,9 +134,10 @@ def throughput(rounds: int, images: int, threads: int) -> None:
             if number:  # the first round warms up
                 took[name].append(seconds)
             if number and name == "fit":
-                waiting.append(waited / seconds)
+                waiting.append(waited)
     ours = took.pop("fit")
-    print(f"fit: {images / statistics.median(ours):.1f} images/s, {rounds} rounds of {images} images")
+    batch_size = digits(images).batch_size
+    print(f"fit: {batch_size / statistics.median(ours):.1f} images/s, {rounds} rounds of {images} images")
     for name, plain in took.items():
         ratios = [theirs / mine for theirs, mine in zip(plain, ours, strict=True)]
         low, _, high = statistics.quantiles(ratios, n=4)

@@ -15,6 +15,7 @@ def is_small_product(layer: _ConvNd, x: Tensor) -> bool:
     """Return whether to compute a layer as a matrix product: 1x1, few channels, on a CPU."""
     return (
         layer.in_channels <= MAX_CHANNELS
+        and x.is_contiguous()
         and set(layer.kernel_size + layer.stride) == {1}
         and not (layer.transposed or any(layer._reversed_padding_repeated_twice) or layer.groups != 1)
         and x.dim() == len(layer.kernel_size) + 2
@@ -23,7 +24,6 @@ def is_small_product(layer: _ConvNd, x: Tensor) -> bool:
         and x.dtype == layer.weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and is_ordinary(x)
-        and x.is_contiguous()
     )
 
 

@@ -88,9 +88,7 @@ def respond(weight: Tensor, geometry: Geometry) -> Tensor:
     if geometry.output_padding is not None:
         weight = weight.transpose(0, 1)
     n, channels = len(geometry.sizes), weight.shape[0]
-    *others, last = _tap_tables(geometry)
-    sizes = (*(table.shape[2] for table in others), last.shape[2])
-    matrices = _matrices(geometry)
+    tables, matrices, sizes = _factors(geometry)
     if matrices:
         response = weight.reshape(channels, -1)
         for matrix in matrices[:-1]:
@@ -99,6 +97,7 @@ def respond(weight: Tensor, geometry: Geometry) -> Tensor:
         response = torch.mm(factors[1].mT, factors[0].mT).mT if geometry.channels_last else torch.mm(*factors)
         return response.view(1, channels, *sizes)
     # The next axis to reduce is in front, and its output goes to the end: no product needs its operands copied.
+    *others, last = tables
     partial = weight.movedim(0, -1)
     for table in others:
         partial = torch.bmm(partial.reshape(n, table.shape[1], -1).mT, table)
@@ -108,13 +107,13 @@ def respond(weight: Tensor, geometry: Geometry) -> Tensor:
 def respond_backward(grad: Tensor, geometry: Geometry) -> Tensor:
     """Return the gradient of the weights: the same products, transposed, in reverse order."""
     n, channels = len(geometry.sizes), grad.shape[1]
-    matrices = _matrices(geometry)
+    tables, matrices, _ = _factors(geometry)
     if matrices:
         partial = grad.reshape(channels, -1).mT
         for matrix in reversed(matrices):
             partial = torch.mm(matrix, partial)
     else:
-        *others, last = _tap_tables(geometry)
+        *others, last = tables
         partial = torch.mm(last.flatten(0, 1), grad.reshape(-1, last.shape[2]).mT)
         for table in reversed(others):
             partial = torch.bmm(partial.reshape(n, -1, table.shape[2]), table.mT).mT
@@ -122,57 +121,65 @@ def respond_backward(grad: Tensor, geometry: Geometry) -> Tensor:
     return weight if geometry.output_padding is None else weight.transpose(0, 1)
 
 
+class _Factors(NamedTuple):
+    """What :func:`_tap_tables` and :func:`_matrices` return, and the sizes of the output."""
+
+    tables: list[Tensor]
+    matrices: tuple[Tensor, ...]
+    sizes: tuple[int, ...]
+
+
 @functools.lru_cache(maxsize=256)
+def _factors(geometry: Geometry) -> _Factors:
+    # Outside of inference mode, so that training can use them.
+    with torch.inference_mode(False), torch.no_grad():
+        tables = _tap_tables(geometry)
+        return _Factors(tables, _matrices(tables, geometry), tuple(table.shape[2] for table in tables))
+
+
 def _tap_tables(geometry: Geometry) -> list[Tensor]:
     """Return for each axis what each tap sees of each coordinate at each output cell, ``(n, kernel, output)``.
 
     A coordinate of another axis is constant along this one: its taps see 1, and what the padding makes of it.
     """
-    # On the CPU, so that no reduced precision for convolutions rounds the coordinates, and outside of inference mode,
-    # so that training can use them.
-    with torch.inference_mode(False), torch.no_grad():
-        n = len(geometry.sizes)
-        axes = coordinate_axes(geometry.sizes, device="cpu", dtype=geometry.dtype.to_real())
-        tables = []
-        for k, axis in enumerate(axes):
-            signals = torch.ones(n, 1, len(axis), device="cpu", dtype=axis.dtype)
-            signals[k, 0] = axis
-            taps = torch.eye(geometry.kernel_size[k], device="cpu", dtype=axis.dtype)
-            stride, dilation = geometry.stride[k], geometry.dilation[k]
-            if geometry.output_padding is not None:
-                extra = geometry.output_padding[k]
-                table = F.conv_transpose1d(
-                    signals, taps[None], None, stride, geometry.padding[k], extra, dilation=dilation
-                )
-            else:
-                before = 2 * (n - 1 - k)
-                mode = "constant" if geometry.padding_mode == "zeros" else geometry.padding_mode
-                signals = F.pad(signals, geometry.padding[before : before + 2], mode=mode)
-                table = F.conv1d(signals, taps[:, None], None, stride, dilation=dilation)
-            tables.append(table.to(geometry.device, geometry.dtype))
-        return tables
+    # On the CPU, so that no reduced precision for convolutions rounds the coordinates.
+    n = len(geometry.sizes)
+    axes = coordinate_axes(geometry.sizes, device="cpu", dtype=geometry.dtype.to_real())
+    tables = []
+    for k, axis in enumerate(axes):
+        signals = torch.ones(n, 1, len(axis), device="cpu", dtype=axis.dtype)
+        signals[k, 0] = axis
+        taps = torch.eye(geometry.kernel_size[k], device="cpu", dtype=axis.dtype)
+        stride, dilation = geometry.stride[k], geometry.dilation[k]
+        if geometry.output_padding is not None:
+            extra = geometry.output_padding[k]
+            table = F.conv_transpose1d(signals, taps[None], None, stride, geometry.padding[k], extra, dilation=dilation)
+        else:
+            before = 2 * (n - 1 - k)
+            mode = "constant" if geometry.padding_mode == "zeros" else geometry.padding_mode
+            signals = F.pad(signals, geometry.padding[before : before + 2], mode=mode)
+            table = F.conv1d(signals, taps[:, None], None, stride, dilation=dilation)
+        tables.append(table.to(geometry.device, geometry.dtype))
+    return tables
 
 
-@functools.lru_cache(maxsize=256)
-def _matrices(geometry: Geometry) -> tuple[Tensor, ...]:
+def _matrices(tables: list[Tensor], geometry: Geometry) -> tuple[Tensor, ...]:
     """Return the matrices whose product maps a row of weights to a row of output cells, where that is the quickest.
 
     For a small map that is one matrix: what each tap of each coordinate sees at each cell. For a layer that does not
     pad there are two: what each tap contributes to the value at the first cell and to the slopes,
     ``(n * taps, 1 + n)``, and what these contribute to each cell, ``(1 + n, cells)``. Else there are none.
     """
-    with torch.inference_mode(False), torch.no_grad():
-        tables = _tap_tables(geometry)
-        n, taps = len(tables), math.prod(geometry.kernel_size)
-        if n * taps * math.prod(table.shape[2] for table in tables) <= SMALL:
-            whole, *others = tables
-            for table in others:
-                whole = (whole[:, :, None, :, None] * table[:, None, :, None, :]).flatten(1, 2).flatten(2)
-            return (whole.flatten(0, 1),)
-        if geometry.output_padding is not None or any(geometry.padding):
-            return ()
-        own = [table[k] for k, table in enumerate(tables)]
-        first = coordinate_grid([table[:, 0] for table in own]).view(-1, 1)
-        steps = coordinate_grid([table[0] - table[0, 0] for table in own]).view(n, -1)
-        start = torch.cat((first, torch.eye(n).to(first).repeat_interleave(taps, dim=0)), dim=1)
-        return start, torch.cat((torch.ones_like(steps[:1]), steps))
+    n, taps = len(tables), math.prod(geometry.kernel_size)
+    if n * taps * math.prod(table.shape[2] for table in tables) <= SMALL:
+        whole, *others = tables
+        for table in others:
+            whole = (whole[:, :, None, :, None] * table[:, None, :, None, :]).flatten(1, 2).flatten(2)
+        return (whole.flatten(0, 1),)
+    if geometry.output_padding is not None or any(geometry.padding):
+        return ()
+    own = [table[k] for k, table in enumerate(tables)]
+    first = coordinate_grid([table[:, 0] for table in own]).view(-1, 1)
+    steps = coordinate_grid([table[0] - table[0, 0] for table in own]).view(n, -1)
+    start = torch.cat((first, torch.eye(n).to(first).repeat_interleave(taps, dim=0)), dim=1)
+    return start, torch.cat((torch.ones_like(steps[:1]), steps))

@@ -56,9 +56,9 @@ LAYERS = [
 def small(request, monkeypatch):
     """Maps that count as small, for which one table is kept, or none that does."""
     monkeypatch.setattr(separable, "SMALL", request.param)
-    separable._matrices.cache_clear()
+    separable._factors.cache_clear()
     yield
-    separable._matrices.cache_clear()
+    separable._factors.cache_clear()
 
 
 @pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel:UserWarning")  # plain layers warn too

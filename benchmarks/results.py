@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import curves
+from benchmarks import atari, curves
 
 RUNS = Path(__file__).parent / "results" / "runs"
 PAGE = Path(__file__).parents[1] / "configs" / "README.md"
@@ -212,6 +212,7 @@ GAN_ARMS = (
     "conv_coordinates_in_d",
 )
 DIGITS = ("content_conv", "content_coordconv", "position_conv", "position_coordconv", "mixed_conv", "mixed_coordconv")
+ATARI = tuple(f"rl/a2c_{game.lower()}_{arm}" for game in atari.GAMES for arm in atari.ARMS)
 POSITION = tuple(f"rl/position_{arm}" for arm in ("conv", "coordconv", "flat"))
 TABLES: dict[str, Callable[[], str]] = {
     "classification": lambda: table(
@@ -257,6 +258,7 @@ TABLES: dict[str, Callable[[], str]] = {
         },
     ),
     "position": lambda: curves.table({name: runs_of(name) for name in POSITION}),
+    "atari": lambda: curves.table({name: runs_of(name) for name in ATARI}, curves.TRAINING),
     "rendering cost": lambda: ratios(against_deconv("rendering"), "iou", 0.01),
 }
 

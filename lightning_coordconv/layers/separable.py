@@ -105,7 +105,15 @@ def respond(weight: Tensor, geometry: Geometry) -> Tensor:
 
 
 def respond_backward(grad: Tensor, geometry: Geometry) -> Tensor:
-    """Return the gradient of the weights: the same products, transposed, in reverse order."""
+    """Return the gradient of the weights: the same products, transposed, in reverse order.
+
+    Args:
+        grad: That of the response, ``(1, out_channels, *output_sizes)``, in the geometry's dtype.
+        geometry: As the response was computed with.
+
+    Returns:
+        A tensor with the shape of the weights.
+    """
     n, channels = len(geometry.sizes), grad.shape[1]
     tables, matrices, _ = _factors(geometry)
     if matrices:

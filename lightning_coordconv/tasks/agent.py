@@ -124,7 +124,7 @@ class AgentTask(BaseTask):
         assert self.policy is not None
         data = self.data
         seed = data.seed + EVALUATION_SEEDS[stage] + self.global_rank * data.n_eval_envs
-        with isolate_rng(), heads_in_full(self.trainer.precision_plugin, self.device):
+        with isolate_rng(), heads_in_full(self.device):
             torch.manual_seed(seed)
             data.eval_env.seed(seed)
             rewards, lengths = evaluate_policy(

@@ -92,7 +92,7 @@ class OnPolicyTask(AgentTask):
     def next_minibatch(self) -> RolloutBufferSamples:
         """Return the next minibatch of this rank, from a new rollout if the last is used up."""
         assert self.rollouts is not None
-        with heads_in_full(self.trainer.precision_plugin, self.device):
+        with heads_in_full(self.device):
             return self.rollouts.next()
 
     def on_train_start(self) -> None:
@@ -118,7 +118,7 @@ class OnPolicyTask(AgentTask):
         actions = batch.actions
         if isinstance(self.policy.action_space, spaces.Discrete):
             actions = actions.long().flatten()
-        with heads_in_full(self.trainer.precision_plugin, self.device):
+        with heads_in_full(self.device):
             values, log_prob, entropy = self.policy.evaluate_actions(batch.observations, actions)
             terms = self.losses(batch, values.flatten(), log_prob)
         terms["entropy_loss"] = -torch.mean(-log_prob if entropy is None else entropy)

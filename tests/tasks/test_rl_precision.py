@@ -1,11 +1,29 @@
 """Agents in mixed precision: extractors in half of it, wherever SB3 calls the policy, and heads in full."""
 
+import numpy as np
+import pytest
 import torch
+from gymnasium import spaces
+from pytorch_lightning.plugins.precision import MixedPrecision
+from stable_baselines3.common.policies import ActorCriticCnnPolicy
+from stable_baselines3.common.preprocessing import preprocess_obs
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
+from lightning_coordconv.tasks.precision import mix_precision
 from lightning_coordconv.tasks.rl import A2C
 from tests.tasks.agents import COORDCONV, data, trainer
 
 PARTS = ("features_extractor.cnn.2", "features_extractor", "action_net", "value_net")
+
+
+class Shown(BaseFeaturesExtractor):
+    """The pixels themselves, in the type in which they come, which is told by their rounding."""
+
+    def __init__(self, observation_space):
+        super().__init__(observation_space, 256)
+
+    def forward(self, observations):
+        return observations.flatten(1)
 
 
 class Watched(A2C):
@@ -31,10 +49,10 @@ def fit(folder, precision, updates):
 
 def test_extractors_compute_in_half_and_heads_in_full(tmp_path):
     task = fit(tmp_path, "bf16-mixed", updates=10)
-    half, *full = PARTS
-    modes = (False, True)  # in collection and evaluation, and in training
-    assert task.seen == {(half, mode, torch.bfloat16) for mode in modes} | {
-        (part, mode, torch.float32) for part in full for mode in modes
+    assert task.seen == {
+        (part, mode, torch.bfloat16 if part.startswith("features_extractor") else torch.float32)
+        for part in PARTS
+        for mode in (False, True)  # in collection and evaluation, and in training
     }
     assert {weight.dtype for weight in task.parameters()} == {torch.float32}
 
@@ -51,4 +69,24 @@ def test_gradients_are_those_of_full_precision(tmp_path):
 def test_full_precision_is_left_alone(tmp_path):
     task = fit(tmp_path, "32-true", updates=2)
     assert {dtype for _, _, dtype in task.seen} == {torch.float32}
-    assert "forward" not in vars(task.policy.features_extractor)
+
+
+def test_a_policy_follows_the_trainer_that_it_has_now(tmp_path):
+    task = fit(tmp_path, "bf16-mixed", updates=2)
+    kind = type(task.policy).__bases__[0]
+    for precision, half_of_it in (("bf16-mixed", torch.bfloat16), ("32-true", torch.float32)):
+        task.seen.clear()
+        trainer(tmp_path, precision=precision).test(task, data(4))
+        assert {dtype for part, _, dtype in task.seen if part == PARTS[0]} == {half_of_it}
+    assert type(task.policy) is kind is task.algorithm.policy_class
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_images_are_scaled_as_stable_baselines3_scales_them(dtype):
+    """Without the copy in float32: to the same numbers, of all that there are."""
+    pixels = torch.arange(256, dtype=torch.uint8).view(1, 4, 8, 8)
+    space = spaces.Box(0, 255, pixels.shape[1:], np.uint8)
+    policy = ActorCriticCnnPolicy(space, spaces.Discrete(2), lambda _: 0.1, features_extractor_class=Shown)
+    mix_precision(policy, MixedPrecision("16-mixed" if dtype == torch.float16 else "bf16-mixed", "cpu"))
+    seen = policy.extract_features(pixels)
+    assert torch.equal(seen, preprocess_obs(pixels, space).flatten(1).to(dtype).float())

@@ -8,7 +8,8 @@ import torch
 import yaml
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-ALL = sorted(CONFIGS.rglob("*.yaml"))
+PRESETS = CONFIGS / "presets"
+ALL = sorted(path for path in CONFIGS.rglob("*.yaml") if path.parent != PRESETS)
 STEPS = ("--trainer.max_steps=2", "--trainer.limit_val_batches=1", "--trainer.limit_test_batches=1",
          "--trainer.limit_predict_batches=1", "--trainer.check_val_every_n_epoch=null",
          "--trainer.val_check_interval=1", "--trainer.enable_progress_bar=false",

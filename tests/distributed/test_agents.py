@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from tests.distributed import agents_main, ranks
 from tests.tasks.agents import NATURE, checkpoints, cut, same, write
+from tests.test_configs import CONFIGS, PRESETS, STEPS, agents
 
 pytestmark = pytest.mark.slow
 TWO = "--trainer.strategy=ddp --trainer.devices=2"
@@ -31,6 +33,21 @@ def test_two_ranks_follow_one_process(tmp_path):
     (alone,), both = ([rank["rollouts"]["_last_obs"]["numpy.ndarray"] for rank in final[k]["ranks"]] for k in (1, 2))
     assert not torch.equal(*both)
     assert torch.equal(torch.cat(both), alone)
+
+
+@pytest.mark.parametrize("recipe", ["a2c_pong_coordconv", "ppo_pong_conv"])
+def test_the_preset_goes_on_top_of_a_recipe(recipe, tmp_path):
+    path = CONFIGS / "rl" / f"{recipe}.yaml"
+    weights = (f"--trainer.callbacks+={ranks.__name__}.Weights", f"--trainer.callbacks.folder={tmp_path}")
+    configs = ("-c", str(path), "-c", str(PRESETS / "agents_on_two_cores.yaml"))
+    ranks.Ranks(2, ["-m", ranks.__name__, "fit", *configs, *STEPS, *agents(path), *weights], tmp_path).succeed()
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True)["weights"] for rank in (0, 1))
+    assert same(first, second)
+    (config,) = tmp_path.rglob("config.yaml")
+    written = yaml.safe_load(config.read_text())
+    assert written["model"]["init_args"]["channels_last"] is True
+    assert written["trainer"]["precision"] == "bf16-mixed"
+    assert "bfloat16 Automatic Mixed Precision" in (tmp_path / "rank0.log").read_text()
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from pytorch_lightning.plugins.precision import MixedPrecision
 from stable_baselines3.common.policies import ActorCriticCnnPolicy
 from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_coordconv.tasks.precision import mix_precision
 from lightning_coordconv.tasks.rl import A2C
@@ -24,6 +25,29 @@ class Shown(BaseFeaturesExtractor):
 
     def forward(self, observations):
         return observations.flatten(1)
+
+
+class Conversions(TorchDispatchMode):
+    """Counts how often a weight is converted to another type."""
+
+    def __init__(self, weight):
+        super().__init__()
+        self.weight, self.count = weight, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten._to_copy.default:
+            self.count += args[0].data_ptr() == self.weight.data_ptr()
+        return func(*args, **kwargs or {})
+
+
+class Counted(A2C):
+    """Note how often a weight is converted in each rollout."""
+
+    def next_minibatch(self):
+        with Conversions(self.policy.features_extractor.linear[0].weight) as conversions:
+            batch = super().next_minibatch()
+        self.counts = [*getattr(self, "counts", []), conversions.count]
+        return batch
 
 
 class Watched(A2C):
@@ -69,6 +93,13 @@ def test_gradients_are_those_of_full_precision(tmp_path):
 def test_full_precision_is_left_alone(tmp_path):
     task = fit(tmp_path, "32-true", updates=2)
     assert {dtype for _, _, dtype in task.seen} == {torch.float32}
+
+
+def test_weights_are_converted_once_a_rollout(tmp_path):
+    """Of five steps and the value of the last observation."""
+    task = Counted(3 * 4 * 5, policy_kwargs={"features_extractor_class": COORDCONV})
+    trainer(tmp_path, precision="bf16-mixed", limit_val_batches=0).fit(task, data(4))
+    assert task.counts == [1, 1, 1]
 
 
 def test_a_policy_follows_the_trainer_that_it_has_now(tmp_path):

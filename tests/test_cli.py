@@ -50,7 +50,8 @@ def test_bad_input(cli, tmp_path, capsys, arguments, message):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc alone")
-def test_freed_memory_is_kept():
+@pytest.mark.parametrize("size", [24, 200])  # of a block in MiB; glibc's largest threshold is 32
+def test_freed_memory_is_kept(size):
     faults = (
         "import ctypes, resource, runpy\n"
         "if {kept}: runpy.run_path({path!r})['keep_freed_memory']()\n"
@@ -58,8 +59,8 @@ def test_freed_memory_is_kept():
         "c.malloc.restype, c.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]\n"
         "c.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]\n"
         "def work():\n"
-        "    blocks = [c.malloc(24 << 20) for _ in range(3)]\n"
-        "    for block in blocks: c.memset(block, 1, 24 << 20)\n"
+        "    blocks = [c.malloc({size} << 20) for _ in range(3)]\n"
+        "    for block in blocks: c.memset(block, 1, {size} << 20)\n"
         "    for block in blocks: c.free(block)\n"
         "for _ in range(5): work()\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
@@ -67,8 +68,8 @@ def test_freed_memory_is_kept():
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
     )
     given_back, reused = (
-        int(subprocess.check_output([sys.executable, "-c", faults.format(kept=kept, path=memory.__file__)], text=True))
-        for kept in (False, True)
+        int(subprocess.check_output([sys.executable, "-c", code], text=True))
+        for code in (faults.format(kept=kept, path=memory.__file__, size=size) for kept in (False, True))
     )
     assert reused < given_back / 4
 

@@ -6,16 +6,23 @@ from benchmarks import ddp
 
 
 def test_ratios_are_of_the_same_round():
-    rates = {
-        "rl/a2c_pong_coordconv": {"32": {"one process": [100.0, 200.0, 400.0], "two processes": [150.0, 400.0, 720.0]}}
-    }
+    one, apart, two = [100.0, 200.0, 400.0], [190.0, 300.0, 800.0], [150.0, 400.0, 720.0]
+    rates = {"rl/a2c_pong_coordconv": {"32": dict(zip(ddp.WAYS, (one, apart, two), strict=True))}}
     *_, row = ddp.table(rates).splitlines()
-    assert row == "| `rl/a2c_pong_coordconv` | 32 | 200 | 800 ms | 1.80 (1.50 to 2.00) |"
+    assert row == "| `rl/a2c_pong_coordconv` | 32 | 200 | 800 ms | 1.90 (1.50 to 2.00) | 1.80 (1.50 to 2.00) |"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [1, 2])
-def test_a_run_is_timed(ranks, monkeypatch):
+@pytest.mark.parametrize(("ranks", "runs"), ddp.WAYS.values())
+def test_a_run_is_timed(ranks, runs, monkeypatch):
     config = "coordinates/rendering_uniform_coordconv"
     monkeypatch.setitem(ddp.CASES, config, ddp.Case("data.batch_size", {4: 3}))
-    assert ddp.rate(config, 4, ranks) > 1
+    assert ddp.rate(config, 4, ranks, runs) > 1
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_ends_the_others(monkeypatch):
+    config = "coordinates/rendering_uniform_coordconv"
+    monkeypatch.setitem(ddp.CASES, config, ddp.Case("data.batch_size", {-1: 3}))
+    with pytest.raises(SystemExit, match="batch_size"):
+        ddp.rate(config, -1, 1, 2)

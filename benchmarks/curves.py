@@ -85,7 +85,7 @@ def draw(experiments: Mapping[str, list[Run]], metric: str = EVALUATION) -> Figu
     axes = figure.subplots()
     for experiment, runs in experiments.items():
         steps, rewards = curves(runs, metric)
-        (line,) = axes.plot(steps, interquartile_mean(rewards), label=f"{experiment} ({len(runs)} seeds)")
+        (line,) = axes.plot(steps, interquartile_mean(rewards), label=f"{experiment}, seeds: {len(runs)}")
         axes.fill_between(steps, *interval(rewards), alpha=0.2, color=line.get_color(), linewidth=0)
         axes.plot(steps, rewards.T, color=line.get_color(), alpha=0.3, linewidth=0.5)
     axes.set(xlabel="environment steps", ylabel="reward of an episode")

@@ -212,7 +212,7 @@ GAN_ARMS = (
     "conv_coordinates_in_d",
 )
 DIGITS = ("content_conv", "content_coordconv", "position_conv", "position_coordconv", "mixed_conv", "mixed_coordconv")
-ATARI = tuple(f"rl/a2c_{game.lower()}_{arm}" for game in atari.GAMES for arm in atari.ARMS)
+ATARI = (*(f"rl/a2c_{game.lower()}_{arm}" for game in atari.GAMES for arm in atari.ARMS), "rl/ppo_pong_coordconv")
 POSITION = tuple(f"rl/position_{arm}" for arm in ("conv", "coordconv", "flat"))
 TABLES: dict[str, Callable[[], str]] = {
     "classification": lambda: table(

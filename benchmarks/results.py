@@ -213,6 +213,7 @@ GAN_ARMS = (
 )
 DIGITS = ("content_conv", "content_coordconv", "position_conv", "position_coordconv", "mixed_conv", "mixed_coordconv")
 ATARI = (*(f"rl/a2c_{game.lower()}_{arm}" for game in atari.GAMES for arm in atari.ARMS), "rl/ppo_pong_coordconv")
+HELD = [f"frozen/a2c_mspacman_{arm}_{rate}" for arm in atari.ARMS for rate in ("0", "7e-4")]
 POSITION = tuple(f"rl/position_{arm}" for arm in ("conv", "coordconv", "flat"))
 TABLES: dict[str, Callable[[], str]] = {
     "classification": lambda: table(
@@ -259,6 +260,7 @@ TABLES: dict[str, Callable[[], str]] = {
     ),
     "position": lambda: curves.table({name: runs_of(name) for name in POSITION}),
     "atari": lambda: curves.table({name: runs_of(name) for name in ATARI}, curves.TRAINING),
+    "held weights": lambda: curves.table({name: runs_of(name) for name in HELD}, curves.TRAINING),
     "rendering cost": lambda: ratios(against_deconv("rendering"), "iou", 0.01),
 }
 

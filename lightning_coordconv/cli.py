@@ -14,6 +14,7 @@ from lightning_coordconv.checkpoints import DamagedCheckpointError, DurableCheck
 from lightning_coordconv.datamodules import BaseDataModule
 from lightning_coordconv.loopback import meet_on_loopback
 from lightning_coordconv.memory import keep_freed_memory
+from lightning_coordconv.process_group import destroy_process_group_at_exit
 from lightning_coordconv.tasks import BaseTask
 
 
@@ -106,3 +107,4 @@ def main(args: ArgsType = None) -> None:
         save_config_kwargs={"overwrite": True},
         parser_kwargs={"version": __version__, "description": "Train and use convolutions that know where they are."},
     )
+    destroy_process_group_at_exit()

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "tasks": {"tasks", "metrics"},
     "callbacks": {"callbacks"},
 }
-ANYWHERE = {"extras", "plain"}  # files beside the folders that know none of them
+ANYWHERE = {"extras", "plain", "process_group"}  # files beside the folders that know none of them
 OPTIONAL = {"lmdb", "mlxtend", "onnx", "onnxruntime", "onnxscript", "pycocotools", "timm"}
 OPTIONAL |= {"ale_py", "cv2", "gymnasium", "imageio_ffmpeg", "stable_baselines3"}
 

@@ -14,6 +14,8 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.distributed import Work
 
+from lightning_coordconv.process_group import destroy_process_group_at_exit
+
 REQUEUE = 75
 """The exit code of a run that was preempted: EX_TEMPFAIL of sysexits.h, "try again later"."""
 
@@ -63,6 +65,7 @@ class Preemption(Checkpoint):
             path = Path(checkpoints.dirpath, f"{checkpoints.CHECKPOINT_NAME_LAST}{checkpoints.FILE_EXTENSION}")
             trainer.save_checkpoint(path)
             rank_zero_info(f"preempted after step {trainer.global_step}: to go on, --ckpt_path last finds {path}")
+        destroy_process_group_at_exit()
         raise SystemExit(REQUEUE)
 
     def _ask(self, told: bool, device: torch.device) -> bool:

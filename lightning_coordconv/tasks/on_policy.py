@@ -182,8 +182,12 @@ class OnPolicyTask(AgentTask):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """See that the policy is for the same spaces, and take note of what there is to resume."""
         super().on_load_checkpoint(checkpoint)
+        ranks = checkpoint.get("ranks", ())
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
-            self.saved = checkpoint.get("ranks", ())
+            self.saved = ranks
+        elif ranks:
+            assert self.algorithm is not None
+            self.algorithm.num_timesteps = ranks[0]["rollouts"]["num_timesteps"] * len(ranks)
 
     def _start(self, reset: bool) -> None:
         assert self.algorithm is not None

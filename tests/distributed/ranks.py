@@ -1,5 +1,6 @@
 """Real processes, a rank each, joined by gloo over the loopback interface."""
 
+import atexit
 import itertools
 import json
 import os
@@ -65,6 +66,20 @@ class Listening(Callback):
         (self.folder / f"listening{trainer.global_rank}.json").write_text(json.dumps(addresses))
 
 
+class Threads(Callback):
+    """Writes the names of the threads that each rank's process ends with to ``threads<k>`` of a folder; Linux alone."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        atexit.register(self._write, self.folder.resolve() / f"threads{trainer.global_rank}")
+
+    def _write(self, path: Path) -> None:
+        path.write_text("".join(task.read_text() for task in Path("/proc/self/task").glob("*/comm")))
+
+
 class Faulty(Dataset):
     """A data set whose loading process dies or hangs when it is asked for its tenth batch."""
 
@@ -108,9 +123,10 @@ class Ranks:
     """Processes that run ``python arguments`` in a folder; what they print goes to ``rank<k>.log`` there."""
 
     def __init__(self, ranks: int, arguments: list[str], folder: Path, **environment: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        self.reserved = socket.socket()  # as long as it is bound, nobody but the ranks gets its port
+        self.reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.reserved.bind(("127.0.0.1", 0))
+        port = self.reserved.getsockname()[1]
         folder.mkdir(parents=True, exist_ok=True)
         self.logs = [folder / f"rank{rank}.log" for rank in range(ranks)]
         shared = os.environ | {
@@ -135,11 +151,12 @@ class Ranks:
             for process in self.processes:
                 process.kill()
                 process.wait()
+            self.reserved.close()
 
-    def succeed(self) -> None:
-        """Wait for all of them, and see that they ended well."""
+    def end_with(self, expected: int) -> None:
+        """Wait for all of them, and see that each ended with a code."""
         codes = self.wait()
-        assert not any(codes), "\n".join(log.read_text() for log in self.logs)
+        assert codes == [expected] * len(codes), f"{codes}\n" + "\n".join(log.read_text() for log in self.logs)
 
 
 def run_all(arguments: list[str]) -> None:

@@ -15,7 +15,7 @@ TWO = "--trainer.strategy=ddp --trainer.devices=2"
 
 
 def run(devices: int, module: str, folder: Path, *jobs: str) -> None:
-    ranks.Ranks(devices, ["-m", module, *" ; ".join(jobs).split()], folder).succeed()
+    ranks.Ranks(devices, ["-m", module, *" ; ".join(jobs).split()], folder).end_with(0)
 
 
 def test_two_ranks_follow_one_process(tmp_path):
@@ -40,7 +40,7 @@ def test_the_preset_goes_on_top_of_a_recipe(recipe, tmp_path):
     path = CONFIGS / "rl" / f"{recipe}.yaml"
     weights = (f"--trainer.callbacks+={ranks.__name__}.Weights", f"--trainer.callbacks.folder={tmp_path}")
     configs = ("-c", str(path), "-c", str(PRESETS / "agents_on_two_cores.yaml"))
-    ranks.Ranks(2, ["-m", ranks.__name__, "fit", *configs, *STEPS, *agents(path), *weights], tmp_path).succeed()
+    ranks.Ranks(2, ["-m", ranks.__name__, "fit", *configs, *STEPS, *agents(path), *weights], tmp_path).end_with(0)
     first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True)["weights"] for rank in (0, 1))
     assert same(first, second)
     (config,) = tmp_path.rglob("config.yaml")

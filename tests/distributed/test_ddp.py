@@ -43,7 +43,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict]]:
     folder = tmp_path_factory.mktemp("runs")
     for devices in (1, 2):
         jobs = " ; ".join(command(name, folder / str(devices), devices) for name in TASKS)
-        ranks.Ranks(devices, ["-m", ranks.__name__, *jobs.split()], folder / f"logs{devices}").succeed()
+        ranks.Ranks(devices, ["-m", ranks.__name__, *jobs.split()], folder / f"logs{devices}").end_with(0)
     files = [Path("1", "{}", "rank0.pt"), Path("2", "{}", "rank0.pt"), Path("2", "{}", "rank1.pt")]
     return {name: [torch.load(folder / str(file).format(name), weights_only=True) for file in files] for name in TASKS}
 

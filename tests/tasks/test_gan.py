@@ -140,7 +140,7 @@ def test_two_ranks_do_what_one_process_does(tmp_path):
             "--data.batch_size=12 --data.eval_count=30 --data.eval_batch_size=10 --trainer.enable_progress_bar=false "
             f"--trainer.callbacks+={ranks.__name__}.Weights --trainer.callbacks.folder={tmp_path / str(devices)}"
         )
-        ranks.Ranks(devices, ["-m", ranks.__name__, *job.split()], tmp_path / f"logs{devices}").succeed()
+        ranks.Ranks(devices, ["-m", ranks.__name__, *job.split()], tmp_path / f"logs{devices}").end_with(0)
     alone, first, second = (
         torch.load(tmp_path / file, weights_only=True) for file in ("1/rank0.pt", "2/rank0.pt", "2/rank1.pt")
     )

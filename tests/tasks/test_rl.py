@@ -151,8 +151,11 @@ def test_rewards_are_logged_against_environment_steps(tmp_path):
 
 def test_zips_go_out_and_in(tmp_path):
     task = A2C(40, policy_kwargs={"features_extractor_class": COORDCONV})
-    trainer(tmp_path).fit(task, data(2))
-    task.algorithm.save(tmp_path / "agent.zip")
+    run = trainer(tmp_path)
+    run.fit(task, data(2))
+    run.save_checkpoint(tmp_path / "agent.ckpt")
+    restored = A2C.load_from_checkpoint(tmp_path / "agent.ckpt", weights_only=True)
+    restored.algorithm.save(tmp_path / "agent.zip")
     loaded = sb3.A2C.load(tmp_path / "agent.zip", env=make_vec_env(TOUCH, 2))
     assert equal(weights(loaded.policy), weights(task.policy))
     loaded.learn(20, reset_num_timesteps=False)

@@ -9,7 +9,7 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.core.mixins.hparams_mixin import _given_hyperparameters
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MeanMetric, Metric, MetricCollection
 
 Batch = Mapping[str, Any]
 Outputs = dict[str, Any]
@@ -60,7 +60,7 @@ class NetworkTask(BaseTask):
 
     Args:
         net: the network that is trained.
-        metrics: updated with (predictions, targets) by every step; cloned once per stage.
+        metrics: by name; updated with (predictions, targets) by every step, and cloned once per stage.
         train_metrics: those of the training stage, where they differ.
         optimizer: builds the optimiser from parameter groups. Its ``weight_decay`` applies to convolution kernels
             alone (parameters of more than two dimensions), as in the paper's reference implementation.
@@ -76,11 +76,11 @@ class NetworkTask(BaseTask):
     def __init__(
         self,
         net: nn.Module,
-        metrics: MetricCollection,
+        metrics: Mapping[str, Metric],
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
-        train_metrics: MetricCollection | None = None,
+        train_metrics: Mapping[str, Metric] | None = None,
     ) -> None:
         super().__init__()
         self.net = net
@@ -90,9 +90,11 @@ class NetworkTask(BaseTask):
         # Metrics, since Lightning's own mean over ranks is wrong where they have seen unequal numbers of samples
         names = [f"{stage}/{name}" for stage in self.stages for name in ("loss", *self.terms)]
         self.losses = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in names})
-        self.train_metrics = (metrics if train_metrics is None else train_metrics).clone(prefix="train/")
-        self.val_metrics = metrics.clone(prefix="val/")
-        self.test_metrics = metrics.clone(prefix="test/")
+        # Compute groups would share what is equal after the first batch: top1 and top5 of one that is all right
+        collected = partial(MetricCollection, compute_groups=False)
+        self.train_metrics = collected(dict(metrics if train_metrics is None else train_metrics)).clone(prefix="train/")
+        self.val_metrics = collected(dict(metrics)).clone(prefix="val/")
+        self.test_metrics = self.val_metrics.clone(prefix="test/")
 
     def forward(self, *args: Any) -> Any:
         """Run the network alone."""

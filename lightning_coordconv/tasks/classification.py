@@ -6,7 +6,7 @@ import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import MetricCollection
+from torchmetrics import Metric
 
 from lightning_coordconv.metrics import TopKAccuracy
 from lightning_coordconv.tasks.base import Batch, NetworkTask, Outputs
@@ -41,8 +41,8 @@ class ImageClassification(NetworkTask):
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
     ) -> None:
-        metrics: dict[str, Any] = {"top1": TopKAccuracy(1), "top5": TopKAccuracy(5)}
-        super().__init__(net, MetricCollection(metrics), optimizer, lr_scheduler, lr_scheduler_interval)
+        metrics: dict[str, Metric] = {"top1": TopKAccuracy(1), "top5": TopKAccuracy(5)}
+        super().__init__(net, metrics, optimizer, lr_scheduler, lr_scheduler_interval)
 
     def evaluate(self, batch: Batch) -> Outputs:
         """Return ``loss``, logits ``preds`` (B, K) and true classes ``target`` (B,)."""

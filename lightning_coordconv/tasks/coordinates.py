@@ -1,12 +1,13 @@
 """The paper's three coordinate tasks: where is it, put it there, paint it there (sections 4.1 to 4.3)."""
 
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import MetricCollection
+from torchmetrics import Metric
 
 from lightning_coordconv.metrics import PaintedIoU, PixelDistance, PositionAccuracy, painted_iou
 from lightning_coordconv.tasks.base import Batch, NetworkTask, Outputs
@@ -23,13 +24,13 @@ class CoordinateTask(NetworkTask):
     def __init__(
         self,
         net: nn.Module,
-        metrics: MetricCollection,
+        metrics: Mapping[str, Metric],
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
     ) -> None:
         super().__init__(net, metrics, optimizer, lr_scheduler, lr_scheduler_interval)
-        self.test_train_metrics = metrics.clone(prefix="test_train/")
+        self.test_train_metrics = self.val_metrics.clone(prefix="test_train/")
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Outputs:
         """Update the metrics of held-out positions (loader 0) or training positions (loader 1)."""
@@ -81,12 +82,12 @@ class CoordinateClassification(CoordinateTask):
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
     ) -> None:
-        metrics: dict[str, Any] = {
+        metrics: dict[str, Metric] = {
             "accuracy": PositionAccuracy(),
             "distance": PixelDistance(),
             "manhattan": PixelDistance(norm=1),
         }
-        super().__init__(net, MetricCollection(metrics), optimizer, lr_scheduler, lr_scheduler_interval)
+        super().__init__(net, metrics, optimizer, lr_scheduler, lr_scheduler_interval)
 
     def evaluate(self, batch: Batch) -> Outputs:
         """Return ``loss``, most probable locations ``preds`` (B, 2), true ones ``target``, and ``logits`` (B, H, W)."""
@@ -132,8 +133,8 @@ class CoordinateRegression(CoordinateTask):
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
     ) -> None:
-        metrics: dict[str, Any] = {"distance": PixelDistance(), "accuracy": PositionAccuracy(tolerance=0.5)}
-        super().__init__(net, MetricCollection(metrics), optimizer, lr_scheduler, lr_scheduler_interval)
+        metrics: dict[str, Metric] = {"distance": PixelDistance(), "accuracy": PositionAccuracy(tolerance=0.5)}
+        super().__init__(net, metrics, optimizer, lr_scheduler, lr_scheduler_interval)
 
     def evaluate(self, batch: Batch) -> Outputs:
         """Return ``loss``, and predicted and true locations ``preds`` and ``target`` (B, 2) in pixels."""
@@ -180,7 +181,7 @@ class CoordinateRendering(CoordinateTask):
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
     ) -> None:
-        super().__init__(net, MetricCollection({"iou": PaintedIoU()}), optimizer, lr_scheduler, lr_scheduler_interval)
+        super().__init__(net, {"iou": PaintedIoU()}, optimizer, lr_scheduler, lr_scheduler_interval)
         if centre_weight < 0:
             raise ValueError(f"centre_weight must not be negative, got {centre_weight}")
         self.centre_weight = centre_weight

@@ -48,8 +48,8 @@ class ObjectDetection(NetworkTask):
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
     ) -> None:
-        metrics = MetricCollection([CocoAveragePrecision()])
-        super().__init__(net, metrics, optimizer, lr_scheduler, lr_scheduler_interval, MetricCollection([]))
+        metrics = {"coco": CocoAveragePrecision()}
+        super().__init__(net, metrics, optimizer, lr_scheduler, lr_scheduler_interval, {})
         if coordinate_lr < 0:
             raise ValueError(f"coordinate_lr must not be negative, got {coordinate_lr}")
         self.coordinate_lr = coordinate_lr

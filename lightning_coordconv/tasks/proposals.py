@@ -1,12 +1,12 @@
 """The paper's region proposals: boxes, whatever is in them."""
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import MetricCollection
+from torchmetrics import Metric
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler, BoxCoder, Matcher
 from torchvision.ops import box_iou, nms
 
@@ -62,19 +62,19 @@ class RegionProposal(NetworkTask):
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
     ) -> None:
-        metrics: dict[str, Any] = {
+        metrics: dict[str, Metric] = {
             "best_iou": BestBoxIoU(),
             "closest_iou": ClosestIoU(),
             "all_pairs_iou": AllPairsIoU(),
         }
-        in_training: dict[str, Any] = {"positive_iou": MatchedIoU()}
+        in_training: dict[str, Metric] = {"positive_iou": MatchedIoU()}
         super().__init__(
             net,
-            MetricCollection(metrics, compute_groups=False),
+            metrics,
             optimizer,
             lr_scheduler,
             lr_scheduler_interval,
-            MetricCollection(in_training),
+            in_training,
         )
         if box_loss not in ("authors", "smooth_l1"):
             raise ValueError(f"box_loss must be 'authors' or 'smooth_l1', got {box_loss!r}")

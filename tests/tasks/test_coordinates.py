@@ -41,6 +41,15 @@ def test_classification_by_hand():
     assert outputs["loss"].item() == pytest.approx(sum(expected) / 2, rel=1e-5)
 
 
+def test_metrics_that_agree_on_a_batch_stay_apart():
+    metrics = CoordinateClassification(Oracle(torch.zeros(1, 64, 64))).val_metrics
+    target = torch.tensor([[7, 5]])
+    for off in (0, 1):
+        metrics.update(target + off, target)
+    found = {name: value.item() for name, value in metrics.compute().items()}
+    assert found == pytest.approx({"val/accuracy": 1 / 2, "val/distance": math.sqrt(2) / 2, "val/manhattan": 2 / 2})
+
+
 def test_regression_by_hand():
     batch = sample(0, 1)
     outputs = CoordinateRegression(Oracle(torch.tensor([[4 / 64, 4 / 64], [4 / 64, 8 / 64]]))).evaluate(batch)

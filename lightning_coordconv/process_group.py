@@ -10,7 +10,8 @@ def destroy_process_group_at_exit() -> None:
 
     To be called when nothing is left to exchange: the end of gloo's threads waits for what is under way. Left to
     themselves they can outlive the interpreter. One that still holds tensors of the last exchange then needs it to free
-    them, which aborts the process, though all its work is done.
+    them, which aborts the process, though all its work is done. They end if nobody else holds the group: a first import
+    of ``torch.distributed.nn`` after the group was made would, in default arguments; Lightning imports it before.
     """
     atexit.register(_destroy)
 

@@ -180,7 +180,10 @@ class OnPolicyTask(AgentTask):
             checkpoint["ranks"] = states
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """See that the policy is for the same spaces, and take note of what there is to resume."""
+        """See that the policy is for the same spaces, and take note of what there is to resume.
+
+        Outside a fit it is the count of steps alone, which a zip made of the algorithm goes on from.
+        """
         super().on_load_checkpoint(checkpoint)
         ranks = checkpoint.get("ranks", ())
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:

@@ -1,5 +1,7 @@
 """Agents in mixed precision: extractors in half of it, wherever SB3 calls the policy, and heads in full."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from lightning_coordconv.tasks.precision import mix_precision
 from lightning_coordconv.tasks.rl import A2C
 from tests.tasks.agents import COORDCONV, data, trainer
 
+pytestmark = pytest.mark.filterwarnings("ignore:this processor has no instructions for bfloat16")
 PARTS = ("features_extractor.cnn.2", "features_extractor", "action_net", "value_net")
 
 
@@ -121,3 +124,16 @@ def test_images_are_scaled_as_stable_baselines3_scales_them(dtype):
     mix_precision(policy, MixedPrecision("16-mixed" if dtype == torch.float16 else "bf16-mixed", "cpu"))
     seen = policy.extract_features(pixels)
     assert torch.equal(seen, preprocess_obs(pixels, space).flatten(1).to(dtype).float())
+
+
+@pytest.mark.parametrize(("capability", "precision", "warned"), [
+    ("AVX2", "bf16-mixed", True), ("AVX2", "16-mixed", False), ("AVX512", "bf16-mixed", False),
+])  # fmt: skip
+def test_a_processor_that_emulates_bfloat16_is_warned(capability, precision, warned, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    space = spaces.Box(0, 255, (4, 8, 8), np.uint8)
+    policy = ActorCriticCnnPolicy(space, spaces.Discrete(2), lambda _: 0.1, features_extractor_class=Shown)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        mix_precision(policy, MixedPrecision(precision, "cpu"))
+    assert any("32-true" in str(warning.message) for warning in caught) is warned

@@ -37,34 +37,27 @@ def command(name: str, folder: Path, devices: int) -> str:
     )
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict]]:
-    """Return what one process (first) and two ranks (after it) ended with, a list for each task."""
-    folder = tmp_path_factory.mktemp("runs")
+def runs(names: list[str], folder: Path) -> dict[str, list[dict]]:
+    """Return what one process (first) and two ranks (after it) end with, a list for each task."""
     for devices in (1, 2):
-        jobs = " ; ".join(command(name, folder / str(devices), devices) for name in TASKS)
+        jobs = " ; ".join(command(name, folder / str(devices), devices) for name in names)
         ranks.Ranks(devices, ["-m", ranks.__name__, *jobs.split()], folder / f"logs{devices}").end_with(0)
     files = [Path("1", "{}", "rank0.pt"), Path("2", "{}", "rank0.pt"), Path("2", "{}", "rank1.pt")]
-    return {name: [torch.load(folder / str(file).format(name), weights_only=True) for file in files] for name in TASKS}
+    return {name: [torch.load(folder / str(file).format(name), weights_only=True) for file in files] for name in names}
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_ranks_hold_the_same_weights_and_those_of_one_process(runs, name):
-    alone, first, second = (run["weights"] for run in runs[name])
-    for key, weight in alone.items():
-        assert torch.equal(first[key], second[key]), key
-        torch.testing.assert_close(first[key], weight, rtol=0, atol=1e-6, msg=key)
-
-
-@pytest.mark.parametrize("name", TASKS)
-def test_metrics_are_those_of_one_process(runs, name):
-    alone, first, second = (run["logged"] for run in runs[name])
-    assert any(key.startswith("val/") for key in alone)
-    for key, value in alone.items():
-        if name.startswith("detection") and key in ("val/loss", "val/box", "val/score"):
-            continue  # means over the boxes of a batch, and a batch of evaluation is here as large as the rank's share
-        assert first[key] == pytest.approx(value, rel=1e-6), key
-        assert second[key] == first[key] or not key.startswith("val/"), key
+@pytest.mark.parametrize("domain", ["coordinates", "detection"])
+def test_ranks_end_with_the_weights_and_the_metrics_of_one_process(domain, tmp_path):
+    for name, (alone, first, second) in runs([name for name in TASKS if name.startswith(domain)], tmp_path).items():
+        for key, weight in alone["weights"].items():
+            assert torch.equal(first["weights"][key], second["weights"][key]), (name, key)
+            torch.testing.assert_close(first["weights"][key], weight, rtol=0, atol=1e-6, msg=f"{name} {key}")
+        assert any(key.startswith("val/") for key in alone["logged"]), name
+        for key, value in alone["logged"].items():
+            if domain == "detection" and key in ("val/loss", "val/box", "val/score"):
+                continue  # means over the boxes of a batch, of which a rank's share is one
+            assert first["logged"][key] == pytest.approx(value, rel=1e-6), (name, key)
+            assert second["logged"][key] == first["logged"][key] or not key.startswith("val/"), (name, key)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")

@@ -12,6 +12,7 @@ from lightning_coordconv.callbacks.predictions import PredictionTable
 from lightning_coordconv.callbacks.preemption import Preemption
 from lightning_coordconv.callbacks.randomness import RandomState
 from lightning_coordconv.callbacks.run_folder import RunFolder
+from lightning_coordconv.callbacks.running_statistics import RunningStatistics
 from lightning_coordconv.callbacks.samples import GeneratedImages, SampleGrid
 from lightning_coordconv.callbacks.summary import RunSummary
 from lightning_coordconv.callbacks.training_metrics import TrainingMetrics
@@ -30,6 +31,7 @@ __all__ = [
     "RandomState",
     "RunFolder",
     "RunSummary",
+    "RunningStatistics",
     "SampleGrid",
     "StopAtCeiling",
     "StopAtNonFinite",

@@ -12,6 +12,7 @@ from lightning_coordconv.callbacks.finite import StopAtNonFinite
 from lightning_coordconv.callbacks.preemption import Preemption
 from lightning_coordconv.callbacks.randomness import RandomState
 from lightning_coordconv.callbacks.run_folder import RunFolder
+from lightning_coordconv.callbacks.running_statistics import RunningStatistics
 from lightning_coordconv.callbacks.summary import RunSummary
 from lightning_coordconv.callbacks.training_metrics import TrainingMetrics
 
@@ -27,9 +28,10 @@ def default_callbacks(
     """Return the callbacks of a run: those that every run has unless it configures its own, and those configured.
 
     These are the best and the last checkpoint by the task's metric, a stop at that metric's ceiling, another at a
-    loss that is not finite, a progress bar, the run's summary, and what makes a run safe to interrupt: a folder of its
-    own, the state of the random generators and of the training metrics in its checkpoints, and a checkpoint when it is
-    told to go. A configured checkpoint that monitors nothing, every so many steps, say, comes beside them.
+    loss that is not finite, a progress bar, the run's summary, what spares ranks an exchange in every step, and what
+    makes a run safe to interrupt: a folder of its own, the state of the random generators and of the training metrics
+    in its checkpoints, and a checkpoint when it is told to go. A configured checkpoint that monitors nothing, every so
+    many steps, say, comes beside them.
 
     Args:
         monitor: the metric that the task is judged by.
@@ -44,6 +46,7 @@ def default_callbacks(
         RunFolder(ckpt_path),
         RunSummary(seed),
         StopAtNonFinite(),
+        RunningStatistics(),
         RandomState(),
         TrainingMetrics(),
     ]

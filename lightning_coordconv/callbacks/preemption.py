@@ -27,7 +27,7 @@ class Preemption(Checkpoint):
     ``--ckpt_path last`` and the same logger version goes on from there, within the epoch. The ranks of a distributed
     run leave together, a step after one of them was told to: they ask each other after every step, and look at the
     answer after the next, so that none waits for it. Takes the place of Lightning's handlers, which act in the middle
-    of a step.
+    of a step, and of the question that its ranks ask the first before every step, and do wait for.
     """
 
     signals = (signal.SIGTERM, signal.SIGUSR1)
@@ -39,6 +39,7 @@ class Preemption(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen."""
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
         self.handlers = {number: signal.signal(number, self._receive) for number in self.signals}
 
     def on_train_batch_end(

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from lightning_coordconv.cli import main
 from lightning_coordconv.datamodules import NotSoClevrDataModule
+from lightning_coordconv.models.painters import DeconvPainter
 from lightning_coordconv.tasks import RegionProposal
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +79,31 @@ class Threads(Callback):
 
     def _write(self, path: Path) -> None:
         path.write_text("".join(task.read_text() for task in Path("/proc/self/task").glob("*/comm")))
+
+
+class Broadcasts(Callback):
+    """Writes how many broadcasts the third and the fourth batch took to ``broadcasts<k>`` of a folder."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+        self.profile = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
+        if trainer.current_epoch == 0 and batch_idx == 2:
+            self.profile.start()
+        if trainer.current_epoch == 0 and batch_idx == 4:
+            self.profile.stop()
+            count = sum(event.count for event in self.profile.key_averages() if event.key == "c10d::broadcast_")
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / f"broadcasts{trainer.global_rank}").write_text(str(count))
+
+
+class WithOtherBuffer(DeconvPainter):
+    """The paper's painter with a buffer that is not of its batch norms."""
+
+    def __init__(self, **arguments: object) -> None:
+        super().__init__(**arguments)
+        self.register_buffer("other", torch.zeros(1), persistent=False)
 
 
 class Faulty(Dataset):

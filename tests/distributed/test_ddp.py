@@ -60,6 +60,40 @@ def test_ranks_end_with_the_weights_and_the_metrics_of_one_process(domain, tmp_p
             assert second["logged"][key] == first["logged"][key] or not key.startswith("val/"), (name, key)
 
 
+def test_running_statistics_are_exchanged_when_they_are_read(tmp_path):
+    """Against DDP's own exchange in every step, which a network with another buffer has: the same, but in less."""
+    nets = {"ours": "DeconvPainter", "others": f"{ranks.__name__}.{ranks.WithOtherBuffer.__name__}"}
+    config = f"fit -c {CONFIGS}/coordinates/rendering_uniform_deconv.yaml {SMALL_CANVAS}"
+    steps = "--trainer.max_steps=20 --trainer.val_check_interval=10 --trainer.check_val_every_n_epoch=null"
+    jobs = []
+    for name, net in nets.items():
+        net = f"--model.net={net} --model.net.init_args.canvas=16 --model.net.init_args.filter_size=3"
+        callbacks = "".join(
+            f" --trainer.callbacks+={ranks.__name__}.{callback} --trainer.callbacks.folder={tmp_path / name}"
+            for callback in ("Weights", "Broadcasts")
+        )
+        jobs.append(f"{config} {net} {steps} {' '.join(ranks.DDP)} --trainer.devices=2 {callbacks}")
+    ranks.Ranks(2, ["-m", ranks.__name__, *" ; ".join(jobs).split()], tmp_path).end_with(0)
+    ours, others = (
+        [torch.load(tmp_path / name / f"rank{rank}.pt", weights_only=True) for rank in range(2)] for name in nets
+    )
+    assert set(ours[0]["weights"]) > set(ours[0]["parameters"])
+    for run in (*ours, *others):
+        assert run["weights"].keys() == ours[0]["weights"].keys()
+        for key in run["parameters"]:
+            assert torch.equal(run["weights"][key], ours[0]["weights"][key]), key
+    for key, weight in others[0]["weights"].items():
+        assert torch.equal(ours[0]["weights"][key], weight), key
+        assert torch.equal(ours[1]["weights"][key], weight), key
+    validated = {key: value for key, value in ours[0]["logged"].items() if key.startswith("val/")}
+    assert validated
+    for run in (ours[1], *others):
+        assert {key: run["logged"][key] for key in validated} == validated
+    for rank in range(2):
+        assert (tmp_path / "ours" / f"broadcasts{rank}").read_text() == "0"
+        assert int((tmp_path / "others" / f"broadcasts{rank}").read_text()) >= 2
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
 def test_ranks_that_lightning_starts_listen_on_loopback_alone(tmp_path, monkeypatch):
     for name in ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "LOCAL_RANK", "NODE_RANK"):

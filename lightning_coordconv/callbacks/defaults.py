@@ -43,10 +43,10 @@ def default_callbacks(
     """
     callbacks: list[Callback] = list(trainer.get("callbacks") or [])
     defaults: list[Callback] = [
+        RunningStatistics(),  # before any rank reads a metric, for which it would wait for the others
         RunFolder(ckpt_path),
         RunSummary(seed),
         StopAtNonFinite(),
-        RunningStatistics(),
         RandomState(),
         TrainingMetrics(),
     ]

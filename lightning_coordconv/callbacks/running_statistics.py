@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import torch.distributed as dist
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
@@ -13,17 +14,19 @@ class RunningStatistics(Callback):
     """Hand the first rank's running means and variances to the others before validations and at the end of an epoch.
 
     ``DistributedDataParallel`` does so before every forward pass, and all ranks wait for it, though training does not
-    read them. What is validated and saved is the same. A network that has other buffers too, which it may read, is left
-    to it.
+    read them. What is validated and saved is the same. Left to it are networks that have other buffers too, which they
+    may read, and runs that average weights, which read the statistics in every step.
     """
 
     def __init__(self) -> None:
         self.statistics: list[Tensor] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the exchange over, if the network's buffers are all of this kind."""
+        """Take the exchange over, if nobody else reads them and the network's buffers are all of this kind."""
         model = trainer.model
         if not isinstance(model, DistributedDataParallel) or not model.broadcast_buffers:
+            return
+        if any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):  # type: ignore[attr-defined]
             return
         statistics = list(_statistics(pl_module.modules()))
         if len(statistics) == len(list(pl_module.buffers())):

@@ -62,7 +62,7 @@ def test_ranks_end_with_the_weights_and_the_metrics_of_one_process(domain, tmp_p
 
 def test_running_statistics_are_exchanged_when_they_are_read(tmp_path):
     """Against DDP's own exchange in every step, which a network with another buffer has: the same, but in less."""
-    nets = {"ours": "DeconvPainter", "others": f"{ranks.__name__}.{ranks.WithOtherBuffer.__name__}"}
+    nets = {"ours": "DeconvPainter", "others": f"{ranks.__name__}.WithOtherBuffer", "averages": "DeconvPainter"}
     config = f"fit -c {CONFIGS}/coordinates/rendering_uniform_deconv.yaml {SMALL_CANVAS}"
     steps = "--trainer.max_steps=20 --trainer.val_check_interval=10 --trainer.check_val_every_n_epoch=null"
     jobs = []
@@ -72,10 +72,12 @@ def test_running_statistics_are_exchanged_when_they_are_read(tmp_path):
             f" --trainer.callbacks+={ranks.__name__}.{callback} --trainer.callbacks.folder={tmp_path / name}"
             for callback in ("Weights", "Broadcasts")
         )
+        callbacks += " --trainer.callbacks+=MovingAverage" if name == "averages" else ""
         jobs.append(f"{config} {net} {steps} {' '.join(ranks.DDP)} --trainer.devices=2 {callbacks}")
     ranks.Ranks(2, ["-m", ranks.__name__, *" ; ".join(jobs).split()], tmp_path).end_with(0)
     ours, others = (
-        [torch.load(tmp_path / name / f"rank{rank}.pt", weights_only=True) for rank in range(2)] for name in nets
+        [torch.load(tmp_path / name / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+        for name in ("ours", "others")
     )
     assert set(ours[0]["weights"]) > set(ours[0]["parameters"])
     for run in (*ours, *others):
@@ -91,7 +93,8 @@ def test_running_statistics_are_exchanged_when_they_are_read(tmp_path):
         assert {key: run["logged"][key] for key in validated} == validated
     for rank in range(2):
         assert (tmp_path / "ours" / f"broadcasts{rank}").read_text() == "0"
-        assert int((tmp_path / "others" / f"broadcasts{rank}").read_text()) >= 2
+        for name in ("others", "averages"):  # averages of running statistics are taken in every step
+            assert int((tmp_path / name / f"broadcasts{rank}").read_text()) >= 2
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")

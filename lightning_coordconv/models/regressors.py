@@ -1,5 +1,6 @@
 """Regressors, which map a canvas to a position: networks of coordinate regression."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -46,6 +47,7 @@ class CoordConvRegressor(nn.Sequential):
             nn.Flatten(),
         )
         he_normal_(self)
+        self.to(memory_format=torch.channels_last)  # almost twice as fast on a CPU
 
 
 class CoordConvMaxRegressor(nn.Module):
@@ -104,6 +106,7 @@ class PoolingRegressor(nn.Sequential):
             nn.Linear(64, 2),
         )
         he_normal_(self)
+        self.to(memory_format=torch.channels_last)  # almost twice as fast on a CPU
 
 
 class StridedRegressor(nn.Sequential):

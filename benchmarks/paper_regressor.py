@@ -1,11 +1,11 @@
 """How often the paper's regressor succeeds: ``python -m benchmarks.paper_regressor``.
 
 It trains :class:`~lightning_coordconv.models.regressors.CoordConvRegressor` as its config
-``configs/coordinates/regression_*_coordconv_paper.yaml`` does, over many seeds. Trained directly, a seed takes
-minutes of a core. But the network has no activation: before its max pool it is affine in the image, and an
-image with a single 1 is the blank image's output plus the network's response to that 1, moved to where it is. The
-response covers 5x5 pixels, so the maximum is that of the untouched background and of 25 values. :func:`shortcut`
-computes just these; ``tests/benchmarks`` holds it, and its gradients, against the network.
+``configs/coordinates/regression_*_coordconv_paper.yaml`` does, over many seeds. Trained directly, a seed takes minutes
+of a core. But the network has no activation: before its max pool it is affine in the image, and an image with a single
+1 is the blank image's output plus the network's response to that 1, moved to where it is. The response covers 5x5
+pixels, so the maximum is that of the untouched background and of 25 values. :func:`shortcut` computes just these;
+``tests/benchmarks`` holds it, and its gradients, against the network.
 """
 
 import argparse

@@ -47,6 +47,7 @@ class DoublingPainter(nn.Module):
             self.layers.append(double(channels[i], channels[i + 1]))
             if i < depth - 1:
                 self.layers.extend([nn.BatchNorm2d(channels[i + 1]), nn.ReLU(inplace=True)])
+        # not channels last, though faster: torch's batch norm over such maps is less exact on a CPU
         he_normal_(self)
 
     def forward(self, position: Tensor) -> Tensor:

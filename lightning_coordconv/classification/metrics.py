@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_coordconv.coordinates.metrics import MeanMetric
+from lightning_coordconv.core.metrics import SampleMean
 
 
 def top_k_correct(logits: Tensor, target: Tensor, k: int = 1) -> Tensor:
@@ -37,7 +37,7 @@ def top_k_correct(logits: Tensor, target: Tensor, k: int = 1) -> Tensor:
     return (guesses == target[:, None]).any(dim=1)
 
 
-class TopKAccuracy(MeanMetric):
+class TopKAccuracy(SampleMean):
     """Share of samples whose true class is among the k most probable; higher is better.
 
     Unlike torchmetrics' it need not be told the number of classes, and it works with fewer than k of them.

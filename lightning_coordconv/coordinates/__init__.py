@@ -3,7 +3,6 @@
 from lightning_coordconv.coordinates.data import NotSoClevrDataModule
 from lightning_coordconv.coordinates.dataset import NotSoClevr
 from lightning_coordconv.coordinates.decoders import (
-    ConstantCoordinates,
     CoordConvDecoder,
     CoordConvRenderer,
     DeconvDecoder,
@@ -26,7 +25,6 @@ from lightning_coordconv.coordinates.regressors import (
 from lightning_coordconv.coordinates.task import CoordinateClassification, CoordinateRegression, CoordinateRendering
 
 __all__ = [
-    "ConstantCoordinates",
     "CoordConvDecoder",
     "CoordConvMaxRegressor",
     "CoordConvRegressor",

@@ -6,19 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from lightning_coordconv.core.initialisation import he_normal_
-from lightning_coordconv.layers import CoordConv2d, CoordConvTranspose2d, Encoding, TiledCoordConv2d
-
-
-class ConstantCoordinates(Encoding):
-    """Ones in place of coordinates: a control with the same weights that cannot know where it is."""
-
-    def num_channels(self, num_axes: int) -> int:
-        """Return n."""
-        return num_axes
-
-    def forward(self, grid: Tensor) -> Tensor:
-        """Return ones of the grid's shape (F, n, *sizes)."""
-        return torch.ones_like(grid)
+from lightning_coordconv.layers import (
+    ConstantCoordinates,
+    CoordConv2d,
+    CoordConvTranspose2d,
+    TiledCoordConv2d,
+)
 
 
 class DoublingDecoder(nn.Module):

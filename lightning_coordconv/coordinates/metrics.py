@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from lightning_coordconv.core.metrics import SampleMean
 
 
 def pixel_distance(preds: Tensor, target: Tensor, norm: Literal[1, 2] = 2) -> Tensor:
@@ -61,35 +62,7 @@ def painted_iou(preds: Tensor, target: Tensor, threshold: float = 0.5) -> Tensor
     return torch.where(union > 0, intersection / union.clamp(min=1), torch.ones_like(intersection))
 
 
-class MeanMetric(Metric):
-    """Mean over samples of a value that a subclass computes per sample: a sum and a count, exact over ranks."""
-
-    full_state_update = False
-    is_differentiable = False
-    total: Tensor
-    count: Tensor
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
-
-    def values(self, preds: Tensor, target: Tensor) -> Tensor:
-        """Return one value per sample, (B,)."""
-        raise NotImplementedError(f"{type(self).__name__} must implement values(preds, target)")
-
-    def update(self, preds: Tensor, target: Tensor) -> None:
-        """Add a batch."""
-        values = self.values(preds, target)
-        self.total += values.sum(dtype=self.total.dtype)
-        self.count += values.numel()
-
-    def compute(self) -> Tensor:
-        """Return the mean over all samples so far."""
-        return (self.total / self.count).float()
-
-
-class PixelDistance(MeanMetric):
+class PixelDistance(SampleMean):
     """Mean distance in pixels between predicted and true positions; lower is better.
 
     Args:
@@ -119,7 +92,7 @@ class PixelDistance(MeanMetric):
         return pixel_distance(preds, target, self.norm)
 
 
-class PositionAccuracy(MeanMetric):
+class PositionAccuracy(SampleMean):
     """Share of positions that are right to within a tolerance; higher is better.
 
     Args:
@@ -154,7 +127,7 @@ class PositionAccuracy(MeanMetric):
         return ((preds - target).abs() <= self.tolerance).all(dim=1).float()
 
 
-class PaintedIoU(MeanMetric):
+class PaintedIoU(SampleMean):
     """Mean over images of the IoU of painted and true pixels; higher is better.
 
     Args:

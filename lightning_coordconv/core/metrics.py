@@ -1,4 +1,6 @@
-"""The mean of what a loss is the sum of."""
+"""Metrics that average over samples, exact over ranks."""
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,3 +36,31 @@ class MeanTerms(Metric):
     def compute(self) -> Tensor:
         """Return the means (K,) over all samples; nothing (0,) before the first update."""
         return self.sums / self.samples
+
+
+class SampleMean(Metric):
+    """Mean over samples of a value that a subclass computes per sample: a sum and a count, exact over ranks."""
+
+    full_state_update = False
+    is_differentiable = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    def values(self, preds: Tensor, target: Tensor) -> Tensor:
+        """Return one value per sample, (B,)."""
+        raise NotImplementedError(f"{type(self).__name__} must implement values(preds, target)")
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Add a batch."""
+        values = self.values(preds, target)
+        self.total += values.sum(dtype=self.total.dtype)
+        self.count += values.numel()
+
+    def compute(self) -> Tensor:
+        """Return the mean over all samples so far."""
+        return (self.total / self.count).float()

@@ -13,13 +13,13 @@ from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 from torchvision.ops import box_iou
 
-from lightning_coordconv.coordinates.metrics import MeanMetric
+from lightning_coordconv.core.metrics import SampleMean
 
 Boxes: TypeAlias = Sequence[Mapping[str, Tensor]]
 """A mapping for each image, with at least ``boxes``."""
 
 
-class OverlapMetric(MeanMetric):
+class OverlapMetric(SampleMean):
     """Mean over images of a number made of the overlaps between proposed and true boxes."""
 
     higher_is_better = True
@@ -85,7 +85,7 @@ class ClosestIoU(OverlapMetric):
         return iou.amax(1).mean()
 
 
-class MatchedIoU(MeanMetric):
+class MatchedIoU(SampleMean):
     """Mean IoU of boxes with the true boxes they are matched to, pair by pair; the paper's "train IOU".
 
     Example:

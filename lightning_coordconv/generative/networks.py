@@ -6,9 +6,8 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from lightning_coordconv.coordinates.decoders import ConstantCoordinates
 from lightning_coordconv.core.initialisation import glorot_uniform_, he_normal_
-from lightning_coordconv.layers import CoordConv2d, CoordConvTranspose2d, TiledCoordConv2d
+from lightning_coordconv.layers import ConstantCoordinates, CoordConv2d, CoordConvTranspose2d, TiledCoordConv2d
 
 Norm = Literal["batch", "spectral", "none"]
 NORMS: tuple[Norm, ...] = ("batch", "spectral", "none")

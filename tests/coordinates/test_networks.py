@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from lightning_coordconv.coordinates.decoders import (
-    ConstantCoordinates,
     CoordConvDecoder,
     CoordConvRenderer,
     DeconvDecoder,
@@ -21,7 +20,7 @@ from lightning_coordconv.coordinates.regressors import (
     StridedRegressor,
 )
 from lightning_coordconv.core.initialisation import he_normal_
-from lightning_coordconv.layers import CoordConv2d
+from lightning_coordconv.layers import ConstantCoordinates, CoordConv2d
 
 
 def weights(net: nn.Module) -> int:

@@ -2,7 +2,7 @@
 
 from lightning_coordconv.core.extras import extra
 
-with extra("rl", "environments"):
+with extra("rl", "agents"):
     import ale_py
     import cv2  # noqa: F401  # what SB3's Atari wrappers scale frames with
     import gymnasium

@@ -11,7 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import lightning_coordconv
 
-READS = {"aten::_local_scalar_dense", "aten::nonzero", "aten::equal", "aten::is_nonzero", "aten::masked_select", "aten::unique_dim", "aten::_unique2"}  # fmt: skip
+READS = {"aten::_local_scalar_dense", "aten::nonzero", "aten::equal", "aten::is_nonzero", "aten::masked_select"}
+READS |= {"aten::unique_dim", "aten::_unique2"}
 """Operators whose result, or whose result's shape, the host must know before it can go on."""
 METHODS = {"tolist", "numpy", "cpu", "item", "__bool__", "__int__", "__float__", "__index__", "__array__"}
 """Methods of tensors that copy values to the host, without passing the dispatcher."""

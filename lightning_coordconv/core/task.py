@@ -105,6 +105,9 @@ class BaseTask(LightningModule):
         task.load_state_dict(weights, strict=task.strict_loading if strict is None else strict)
         return task.to(next(iter(weights.values())).device) if weights else task
 
+    def check(self) -> None:
+        """Raise a ``ValueError`` for arguments that cannot work. Called before a run writes anything."""
+
     def steps_done(self) -> str:
         """Return how far training is, in the unit in which this kind of training is counted."""
         return f"{self.global_step} optimiser steps"
@@ -248,6 +251,10 @@ class NetworkTask(BaseTask):
             "monitor": self.monitor,
         }
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def check(self) -> None:
+        """Build the optimiser and the schedule once, to see that their arguments are valid."""
+        self.configure_optimizers()
 
     def _step(self, batch: Batch, metrics: MetricCollection, stage: str) -> Outputs:
         outputs = self.evaluate(batch)

@@ -73,7 +73,7 @@ class CoordConvCLI(ConfiguredCLI):
     def instantiate_classes(self) -> None:
         """Build task, data and trainer, and check that they fit together."""
         try:
-            check_ranges(self.options.trainer.as_dict())
+            check_ranges(self.options.as_dict())
             super().instantiate_classes()
         except REFUSED as error:
             self.parser.error(str(error), error)
@@ -123,8 +123,9 @@ class CoordConvCLI(ConfiguredCLI):
         self.trainer.test(self.model, self.datamodule, ckpt_path=best or None, verbose=False, weights_only=True)
 
     def _check(self) -> None:
-        """Record what the task was built from, and check that the data has the keys that it reads."""
+        """Record what the task was built from, and check that its arguments are valid and fit the data."""
         self.model.save_hyperparameters(self._specification("model"))
+        self.model.check()
         missing = self.model.sample_keys - self.datamodule.sample_keys
         if missing:
             raise ValueError(

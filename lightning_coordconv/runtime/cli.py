@@ -1,11 +1,11 @@
 """The command line: ``lightning-coordconv {fit,validate,test,predict} -c configs/...``."""
 
+import json
 import os
 import sys
 from typing import Any, NoReturn
 
 import torch
-import yaml
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -97,7 +97,7 @@ class CoordConvCLI(ConfiguredCLI):
             options["weights_only"] = True
         if self.subcommand == "test":
             options["verbose"] = False  # RunSummary prints the metrics
-        path = options["ckpt_path"] = choose_weights(self.subcommand, self.options.get("ckpt_path"))
+        path = options["ckpt_path"] = choose_weights(str(self.subcommand), self.options.get("ckpt_path"))
         if path is not None and path not in KEYWORDS:
             load_checkpoint(path, self.model, options["weights_only"])
         built = super().instantiate_trainer(**kwargs)
@@ -135,7 +135,7 @@ class CoordConvCLI(ConfiguredCLI):
 
     def _specification(self, key: str) -> dict[str, Any]:
         """Return the arguments that an object was built from, as plain data, in the form that Lightning saves."""
-        dumped = yaml.safe_load(self.parser.dump(self.config, skip_link_targets=False, skip_none=False, format="yaml"))
+        dumped = json.loads(self.parser.dump(self.config, skip_link_targets=False, skip_none=False, format="json"))
         given = dumped[self.subcommand][key]
         arguments = {**(given.get("init_args") or {}), **(given.get("dict_kwargs") or {})}
         instantiator = "pytorch_lightning.cli.instantiate_module"
@@ -149,8 +149,8 @@ def main(args: ArgsType = None) -> None:
         args: arguments as a list; those of the process by default.
     """
     arguments = sys.argv if args is None else args
-    CoordConvParser.debug = isinstance(arguments, list) and DEBUG in arguments
-    if CoordConvParser.debug:
+    CoordConvParser.debug = DEBUG in arguments
+    if isinstance(arguments, list) and CoordConvParser.debug:
         arguments.remove(DEBUG)
     stop_signals.install()
     try:

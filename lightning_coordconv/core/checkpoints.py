@@ -38,8 +38,6 @@ SIGNATURE = b"PK\x03\x04"
 DIRECTORY = 0x10
 """Attribute of a record for which torch, unlike Python, would return memory that was never written."""
 MapLocation = Callable[[Any, str], Any] | torch.device | str | None
-    Callable[[Any, str], Any] | torch.device | str | dict[torch.device | str | int, torch.device | str | int] | None
-)
 
 
 class CheckpointError(ValueError):

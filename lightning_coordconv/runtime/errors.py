@@ -6,10 +6,8 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-import lightning_coordconv
-
 LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
-PACKAGE = str(Path(lightning_coordconv.__file__).parent)
+PACKAGE = str(Path(__file__).parents[1])
 BOILERPLATE = re.compile(
     r"Does not validate against any of the Union subtypes|Subtypes: |Errors:$|Expected a <class 'NoneType'>|"
     r"Given value|Type typing\.|Problem with given class_path|Parser key |Expected a path but|$"

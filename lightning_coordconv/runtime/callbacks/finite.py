@@ -7,6 +7,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from lightning_coordconv.core.protocols import TaskOfCallbacks
 from lightning_coordconv.runtime.late_read import LateRead
 
 
@@ -45,7 +46,7 @@ class StopAtNonFinite(Callback):
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """Start to read the loss."""
-        network = getattr(pl_module, "updated", None)
+        network = pl_module.updated if isinstance(pl_module, TaskOfCallbacks) else None
         self.pending.append(Checked(LateRead(loss), trainer.global_step, trainer.current_epoch, network))
         if not loss.is_cuda:
             self._read_all(pl_module)

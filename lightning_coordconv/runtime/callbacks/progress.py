@@ -8,6 +8,8 @@ from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
 from rich.progress import Task, TextColumn
 from rich.text import Text
 
+from lightning_coordconv.core.protocols import TaskOfCallbacks
+
 
 class EpochColumn(TextColumn):
     """The number of the epoch, without the number of all epochs where that is unlimited (``-1``)."""
@@ -90,5 +92,4 @@ class ProgressLines(ProgressBar):
 
 def steps_done(trainer: Trainer, module: LightningModule) -> str:
     """Return how far training is, in the unit of the task."""
-    described = getattr(module, "steps_done", None)
-    return described() if described is not None else f"{trainer.global_step} optimiser steps"
+    return module.steps_done() if isinstance(module, TaskOfCallbacks) else f"{trainer.global_step} optimiser steps"

@@ -69,6 +69,7 @@ class RunSummary(Callback):
                 rank_zero_info(f"{callback.monitor} has reached {value:g} after {steps_done(trainer, pl_module)}")
         self._clock(trainer)
         self.summary["train"] = _numbers(trainer.callback_metrics, "train/")
+        _flush(trainer)
         self._write(trainer.log_dir)  # a collective call: the first rank broadcasts it
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -80,6 +81,7 @@ class RunSummary(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the metrics of the test, and print where everything is."""
         self.summary["test"] = _numbers(trainer.callback_metrics, "test")
+        _flush(trainer)
         log_dir = trainer.log_dir
         self._write(log_dir)
         self._say(log_dir, steps_done(trainer, pl_module))
@@ -116,6 +118,14 @@ class RunSummary(Callback):
         if "seconds" in self.summary:
             print(f"{'training':24} {self.summary['seconds']:.1f} s, {steps}")
         print(f"{'logs and figures':24} {log_dir}")
+
+
+def _flush(trainer: Trainer) -> None:
+    """Write what the loggers hold back: TensorBoard reports a full disk only when it is asked to write."""
+    for logger in trainer.loggers:
+        flush = getattr(getattr(logger, "experiment", None), "flush", None)
+        if flush is not None:
+            flush()
 
 
 def _numbers(metrics: dict[str, Tensor], prefix: str) -> dict[str, float]:

@@ -1,0 +1,46 @@
+"""What callbacks, tasks and data modules require of each other."""
+
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+
+@runtime_checkable
+class TaskOfCallbacks(Protocol):
+    """What callbacks require of a task."""
+
+    updated: str | None
+    """Name of the network that the current optimiser step updates, if there are several."""
+
+    def steps_done(self) -> str:
+        """Return how far training is, in the unit in which this kind of training is counted."""
+        ...
+
+
+@runtime_checkable
+class TaskOfData(Protocol):
+    """What the command line requires of a task so that it can be run on data."""
+
+    sample_keys: ClassVar[frozenset[str]]
+    monitor: str
+    mode: ClassVar[Literal["min", "max"]]
+    stopping_threshold: ClassVar[float | None]
+
+    def check(self) -> None:
+        """Raise a ``ValueError`` for arguments that cannot work."""
+        ...
+
+
+@runtime_checkable
+class DataOfTask(Protocol):
+    """What a task requires of a data module."""
+
+    sample_keys: ClassVar[frozenset[str]]
+    seed: int
+
+
+@runtime_checkable
+class DataOfCallbacks(Protocol):
+    """What callbacks that draw samples require of a data module."""
+
+    def plot(self, sample: Any) -> Any:
+        """Return a figure of a sample."""
+        ...

@@ -10,7 +10,7 @@ from lightning_fabric.utilities.cloud_io import get_filesystem
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities import rank_zero_info
 
-from lightning_coordconv.core.checkpoints import CheckpointError, MapLocation, read_checkpoint
+from lightning_coordconv.core.checkpoints import CheckpointError, MapLocation, read_archive, read_checkpoint
 
 
 class DurableCheckpointIO(TorchCheckpointIO):
@@ -68,9 +68,9 @@ class DurableCheckpointIO(TorchCheckpointIO):
         if trust:
             rank_zero_info(f"trusting {path}: it can run code as it is loaded")
         if "://" not in str(path):
-            return read_checkpoint(path, map_location, trust)
+            return read_archive(path, map_location, trust)
         with get_filesystem(path).open(str(path), "rb") as file:
-            return read_checkpoint(file, map_location, trust)
+            return read_archive(file, map_location, trust)
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a checkpoint file. Other files and folders are not removed, whoever names them."""

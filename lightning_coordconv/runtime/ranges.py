@@ -84,6 +84,8 @@ def check_ranges(options: Mapping[str, Any]) -> None:
     trainer = options.get("trainer") or {}
     for name, check in TRAINER.items():
         _check(f"trainer.{name}", trainer.get(name), check)
+    if "spawn" in str(trainer.get("strategy")):  # its processes cannot share the store that listens on localhost
+        raise ValueError(f"trainer.strategy must not spawn processes, got {trainer['strategy']!r}: use ddp or ddp_fork")
     loggers = trainer.get("logger")
     for logger in loggers if isinstance(loggers, list) else [loggers]:
         arguments = logger.get("init_args") if isinstance(logger, Mapping) else None

@@ -99,3 +99,11 @@ def test_arguments_are_found_wherever_they_are(name):
     nested = {"class_path": "a", "init_args": {"optimizer": {"init_args": {name: -7}}}}
     with pytest.raises(ValueError, match=rf"^data\.optimizer\.{name} must be .*, got -7"):
         check_ranges({"data": nested})
+
+
+@pytest.mark.parametrize(
+    "strategy", ["ddp_spawn", {"class_path": "DDPStrategy", "init_args": {"start_method": "spawn"}}]
+)
+def test_strategies_that_spawn_processes_are_refused(strategy):
+    with pytest.raises(ValueError, match=r"trainer\.strategy must not spawn processes, got .*: use ddp or ddp_fork"):
+        check_ranges({"trainer": {"strategy": strategy}})

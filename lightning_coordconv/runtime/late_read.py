@@ -4,6 +4,11 @@ import torch
 from torch import Tensor
 
 
+def is_asynchronous(tensor: Tensor) -> bool:
+    """Tell whether a :class:`LateRead` of a tensor returns before the tensor is computed."""
+    return tensor.is_cuda
+
+
 class LateRead:
     """A copy of a small tensor on its way to the host.
 
@@ -17,7 +22,7 @@ class LateRead:
     def __init__(self, tensor: Tensor) -> None:
         tensor = tensor.detach()
         self.event: torch.cuda.Event | None = None
-        if tensor.is_cuda:
+        if is_asynchronous(tensor):
             self.copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
             self.copy.copy_(tensor, non_blocking=True)
             self.event = torch.cuda.Event()

@@ -1,10 +1,14 @@
 """What the user typed is answered in one line; what the user programmed keeps its traceback."""
 
+import functools
+import os
 import sys
 
 import pytest
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from lightning_coordconv.coordinates import CoordinateClassification
+from lightning_coordconv.runtime.errors import explain
 from tests.runtime.test_weights import SMALL
 
 USER_MODULE = """
@@ -61,3 +65,25 @@ def test_modules_of_the_current_folder_can_be_named(cli, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="my own bug"):
         cli("fit", *SMALL, "--model.net=mynets.Broken")
     sys.modules.pop("mynets", None)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_events_that_cannot_be_written_end_the_run_with_their_folder(cli, monkeypatch):
+    """A closed file stands in for a full disk: TensorBoard's thread fails, and nobody asks it."""
+    monkeypatch.setattr(RecordWriter, "write", functools.partial(os.write, 9999))
+    with pytest.raises(SystemExit, match=r"error: .*Bad file descriptor, while the run wrote to logs/.*/run"):
+        cli("fit", *SMALL, "--trainer.max_steps=2", "--trainer.logger.init_args.version=run")
+
+
+@pytest.mark.parametrize(
+    ("file", "blamed"),
+    [("torch/utils/data/dataloader.py", "loading processes"), ("stable_baselines3/common/vec_env/subproc_vec_env.py",
+      "the process of an environment ended"), ("anything.py", "")],
+)  # fmt: skip
+def test_a_lost_connection_is_blamed_on_the_process_that_it_led_to(file, blamed):
+    try:
+        exec(compile("raise EOFError", f"/somewhere/{file}", "exec"))
+    except EOFError as error:
+        explained = explain(error, None)
+    assert blamed in explained
+    assert blamed or explained == "EOFError"

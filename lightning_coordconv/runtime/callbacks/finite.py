@@ -8,7 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lightning_coordconv.core.protocols import TaskOfCallbacks
-from lightning_coordconv.runtime.late_read import LateRead
+from lightning_coordconv.runtime.late_read import LateRead, is_asynchronous
 
 
 @dataclass
@@ -48,7 +48,7 @@ class StopAtNonFinite(Callback):
         """Start to read the loss."""
         network = pl_module.updated if isinstance(pl_module, TaskOfCallbacks) else None
         self.pending.append(Checked(LateRead(loss), trainer.global_step, trainer.current_epoch, network))
-        if not loss.is_cuda:
+        if not is_asynchronous(loss):
             self._read_all(pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

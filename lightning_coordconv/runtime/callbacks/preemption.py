@@ -1,5 +1,6 @@
 """Saves a checkpoint and exits with code 75 when the process is asked to stop."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.distributed import Work
 
 from lightning_coordconv.core import _lightning
 from lightning_coordconv.runtime.distributed import destroy_process_group_at_exit
+from lightning_coordconv.runtime.late_read import LateRead, is_asynchronous
 from lightning_coordconv.runtime.signals import REQUEUE, stop_signals
 
 
@@ -30,7 +32,7 @@ class Preemption(Callback):
     """
 
     def __init__(self) -> None:
-        self.pending: tuple[Work, Tensor] | None = None
+        self.pending: Answer | None = None
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals back from Lightning."""
@@ -99,14 +101,28 @@ class Preemption(Callback):
         flag = torch.tensor(asked, dtype=torch.uint8, device=device)
         work = dist.all_reduce(flag, op=dist.ReduceOp.MAX, async_op=True)
         assert work is not None
-        self.pending = work, flag
+        if is_asynchronous(flag):
+            work.wait()  # lets the device's stream wait, not the host
+            self.pending = Answer(None, LateRead(flag))
+        else:
+            self.pending = Answer(work, flag)
         if last:
             previous = self.pending
-        if previous is None:
-            return False
-        work, flag = previous
-        work.wait()
-        return bool(flag)
+        return previous is not None and previous.value()
+
+
+@dataclass
+class Answer:
+    """The result of a reduction, which is on its way to the host."""
+
+    work: Work | None
+    flag: Tensor | LateRead
+
+    def value(self) -> bool:
+        """Wait for the result and return it."""
+        if self.work is not None:
+            self.work.wait()
+        return bool(self.flag.value() if isinstance(self.flag, LateRead) else self.flag)
 
 
 class CheckpointingPreemption(Preemption, Checkpoint):

@@ -98,7 +98,7 @@ def main() -> None:
     from benchmarks.results import runs_of  # which writes tables of this module
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("experiments", nargs="+", help="such as rl/position_coordconv")
+    parser.add_argument("experiments", nargs="+", help="such as rl/find_and_touch_coordconv")
     parser.add_argument("--metric", choices=[EVALUATION, TRAINING], default=EVALUATION)
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()

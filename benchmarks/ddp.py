@@ -42,8 +42,8 @@ CASES = {
     "classification/digits_mixed_coordconv": Case("data.batch_size", {128: 60, 1024: 20}),
     "detection/proposals_coordconv": Case("data.batch_size", {8: 60, 128: 20}),
     "detection/faster_rcnn_coordconv": Case("data.batch_size", {8: 60, 32: 20}),
-    "gan/small_coordconv": Case("data.batch_size", {16: 60, 256: 20}),
-    "gan/coordconv": Case("data.batch_size", {16: 5}),
+    "generative/small_coordconv": Case("data.batch_size", {16: 60, 256: 20}),
+    "generative/coordconv": Case("data.batch_size", {16: 5}),
     "rl/a2c_pong_coordconv": Case(
         "data.n_envs",
         {8: 60, 64: 20},

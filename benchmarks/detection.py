@@ -23,10 +23,15 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
 
 from benchmarks.measure import Timing, compare
-from lightning_coordconv.datamodules import FieldOfMnistDataModule
-from lightning_coordconv.memory import keep_freed_memory
-from lightning_coordconv.models.detection import PLACES, DigitFasterRCNN, RegionProposalNet
-from lightning_coordconv.tasks import ObjectDetection, RegionProposal
+from lightning_coordconv.detection import (
+    DigitFasterRCNN,
+    FieldOfMnistDataModule,
+    ObjectDetection,
+    RegionProposal,
+    RegionProposalNet,
+)
+from lightning_coordconv.detection.region_proposal import PLACES
+from lightning_coordconv.runtime.malloc import keep_freed_memory
 
 
 class Clock(Callback):

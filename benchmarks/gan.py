@@ -1,6 +1,6 @@
 """Speed of the GANs: ``python -m benchmarks.gan``.
 
-- Iterations: :class:`~lightning_coordconv.tasks.GANTask` under Lightning's Trainer, logging and averaging, against a
+- Iterations: :class:`~lightning_coordconv.generative.GAN` under Lightning's Trainer, logging and averaging, against a
   plain loop over copies of its networks that does the same. Between any two iterations of the one the other makes one,
   so that both see the same state of the machine. The plain loop is as one writes it: it generates images for the
   discriminator, and then again for the generator.
@@ -29,10 +29,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from benchmarks.layer import environment
 from benchmarks.measure import Timing, compare
-from lightning_coordconv.datasets import SortOfClevr
-from lightning_coordconv.memory import keep_freed_memory
-from lightning_coordconv.models.gan import ConvDiscriminator, ConvGenerator, CoordConvGenerator
-from lightning_coordconv.tasks import GANTask
+from lightning_coordconv.generative import GAN, ConvDiscriminator, ConvGenerator, CoordConvGenerator, SortOfClevr
+from lightning_coordconv.runtime.malloc import keep_freed_memory
 
 RESULTS = Path(__file__).parent / "results"
 ADAM = partial(torch.optim.Adam, lr=1e-4, betas=(0.0, 0.99))
@@ -119,9 +117,7 @@ def iterations(kind: str, size: dict[str, int], count: int, generator_steps: int
     generator = build(size["latent_size"], size["canvas"], size["width"])
     discriminator = ConvDiscriminator(size["canvas"], size["width"], coordinates)
     plain = PlainLoop(generator, discriminator, size["latent_size"], generator_steps)
-    task = GANTask(
-        generator, discriminator, ADAM, ADAM, generator_steps=generator_steps, latent_size=size["latent_size"]
-    )
+    task = GAN(generator, discriminator, ADAM, ADAM, generator_steps=generator_steps, latent_size=size["latent_size"])
     dataset = SortOfClevr("train", size["batch"], size["canvas"], 10 * size["canvas"] // 64)
     loader = Interleaved([dataset.__getitems__(list(range(size["batch"])))] * count, plain)
     Trainer(

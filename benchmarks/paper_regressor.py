@@ -1,6 +1,6 @@
 """How often the paper's regressor succeeds: ``python -m benchmarks.paper_regressor``.
 
-It trains :class:`~lightning_coordconv.models.regressors.CoordConvRegressor` as its config
+It trains :class:`~lightning_coordconv.coordinates.regressors.CoordConvRegressor` as its config
 ``configs/coordinates/regression_*_coordconv_paper.yaml`` does, over many seeds. Trained directly, a seed takes minutes
 of a core. But the network has no activation: before its max pool it is affine in the image, and an image with a single
 1 is the blank image's output plus the network's response to that 1, moved to where it is. The response covers 5x5
@@ -17,9 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_coordconv.datasets import NotSoClevr
-from lightning_coordconv.models.regressors import CoordConvRegressor
-from lightning_coordconv.tasks import CoordinateRegression
+from lightning_coordconv.coordinates import CoordConvRegressor, CoordinateRegression, NotSoClevr
 
 RESULTS = Path(__file__).parent / "results" / "paper_regressor.json"
 REACH = 2  # two 3x3 convolutions see two pixels away

@@ -202,8 +202,8 @@ ENTROPIES = {f"entropy_{name}": f"entropy, {name}" for name in ("red", "blue", "
 GAN_ARMS = (
     "conv",
     "coordconv",
-    "conv_coins",
-    "coordconv_coins",
+    "conv_binary_latents",
+    "coordconv_binary_latents",
     "coordconv_long",
     "coordconv_in_g",
     "coordconv_constants",
@@ -211,10 +211,17 @@ GAN_ARMS = (
     "conv_coordinates_in_g",
     "conv_coordinates_in_d",
 )
-DIGITS = ("content_conv", "content_coordconv", "position_conv", "position_coordconv", "mixed_conv", "mixed_coordconv")
+DIGITS = (
+    "content_conv",
+    "content_coordconv",
+    "position_conv",
+    "position_coordconv",
+    "mixed_conv",
+    "mixed_coordconv",
+)
 ATARI = (*(f"rl/a2c_{game.lower()}_{arm}" for game in atari.GAMES for arm in atari.ARMS), "rl/ppo_pong_coordconv")
 HELD = [f"frozen/a2c_mspacman_{arm}_{rate}" for arm in atari.ARMS for rate in ("0", "7e-4")]
-POSITION = tuple(f"rl/position_{arm}" for arm in ("conv", "coordconv", "flat"))
+POSITION = tuple(f"rl/find_and_touch_{arm}" for arm in ("conv", "coordconv", "flat"))
 TABLES: dict[str, Callable[[], str]] = {
     "classification": lambda: table(
         coordinates("classification", "coordconv", "coordconv_paper", "deconv", "deconv_l2"), "accuracy", 3, 0.01
@@ -234,10 +241,10 @@ TABLES: dict[str, Callable[[], str]] = {
         digits=3,
     ),
     "gan": lambda: measures(
-        [f"gan/small_{arm}" for arm in GAN_ARMS], ENTROPIES | {"well_formed": "well formed", "kl": "KL"}
+        [f"generative/small_{arm}" for arm in GAN_ARMS], ENTROPIES | {"well_formed": "well formed", "kl": "KL"}
     ),
     "gan manifold": lambda: measures(
-        [f"gan/small_{arm}" for arm in GAN_ARMS],
+        [f"generative/small_{arm}" for arm in GAN_ARMS],
         {
             "coverage_red": "coverage, red",
             "coverage_difference": "coverage, difference",
@@ -249,7 +256,7 @@ TABLES: dict[str, Callable[[], str]] = {
         },
     ),
     "vae": lambda: measures(
-        ["gan/small_vae_conv", "gan/small_vae_coordconv"],
+        ["generative/small_vae_conv", "generative/small_vae_coordconv"],
         {
             "path_intact": "path intact",
             "path_jump": "path jump",

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 
-from lightning_coordconv.environments.vector import Backend, find, make
-from lightning_coordconv.memory import keep_freed_memory
-from lightning_coordconv.models.policies import CoordConvNatureCNN
+from lightning_coordconv.rl import CoordConvNatureCNN
+from lightning_coordconv.rl.environments.vector import Backend, find, make
+from lightning_coordconv.runtime.malloc import keep_freed_memory
 
 Precision = Literal["32-true", "bf16-mixed"]
 BACKENDS: tuple[Backend, ...] = ("sb3", "lean", "ale")
@@ -97,8 +97,8 @@ def ours(
     from pytorch_lightning import Callback, LightningModule, Trainer
     from pytorch_lightning.strategies import DDPStrategy
 
-    from lightning_coordconv.datamodules.rl import EnvironmentDataModule
-    from lightning_coordconv.tasks.rl import A2C
+    from lightning_coordconv.rl.algorithms import A2C
+    from lightning_coordconv.rl.data import EnvironmentDataModule
 
     class Clock(Callback):
         started, ended = 0.0, 0.0

@@ -1,5 +1,5 @@
 """``python -m lightning_coordconv`` is the command line."""
 
-from lightning_coordconv.cli import main
+from lightning_coordconv.runtime.cli import main
 
 main()

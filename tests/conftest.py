@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_coordconv.cli import main
+from lightning_coordconv.runtime.cli import main
 from tests.photographs import write_photographs
 
 

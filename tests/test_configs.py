@@ -34,7 +34,7 @@ def extra(path: Path, request: pytest.FixtureRequest) -> list[str]:
         return ["--data.root", request.getfixturevalue("image_folder"), *quick]
     if path.parent.name == "detection":
         return ["--data.num_images", "32", "--data.num_eval_images", "4"]
-    if path.parent.name == "gan":
+    if path.parent.name == "generative":
         return generative(path, request)
     return []
 
@@ -42,7 +42,7 @@ def extra(path: Path, request: pytest.FixtureRequest) -> list[str]:
 def agents(path: Path) -> list[str]:
     """Few environments, short games and rollouts."""
     quick = ["--data.n_envs=2", "--data.eval_episodes=1", "--model.total_timesteps=20"]
-    quick += ["--data.env_kwargs={max_num_frames_per_episode: 200}"] if "position" not in path.stem else []
+    quick += ["--data.env_kwargs={max_num_frames_per_episode: 200}"] if "find_and_touch" not in path.stem else []
     return quick + (["--model.n_steps=8", "--model.batch_size=8"] if path.stem.startswith("ppo") else [])
 
 
@@ -53,7 +53,7 @@ def generative(path: Path, request: pytest.FixtureRequest) -> list[str]:
     if path.stem.startswith("bedrooms"):
         folder = request.getfixturevalue("image_folder")
         quick += ["--data.num_workers=0", "--data.eval_count=2"]
-        return ["--data=PicturesDataModule", f"--data.root={folder}", *quick]
+        return ["--data=UnlabelledImagesDataModule", f"--data.root={folder}", *quick]
     return ["--data.count=8", "--data.eval_count=4", *quick]
 
 
@@ -73,7 +73,7 @@ def test_config_runs(path, cli, capsys, request):
     checkpoint = folder / "version_0" / "checkpoints" / "last.ckpt"
     cli("test", "-c", path, *STEPS, *more, "--ckpt_path", checkpoint)
     class_path = yaml.safe_load(path.read_text())["model"]["class_path"]
-    task = pydoc.locate(class_path if "." in class_path else f"lightning_coordconv.tasks.{class_path}")
+    task = pydoc.locate(class_path)
     restored = task.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
     saved = torch.load(checkpoint, weights_only=True)["state_dict"]
     for key, value in restored.state_dict().items():

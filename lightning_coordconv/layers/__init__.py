@@ -10,7 +10,7 @@ from lightning_coordconv.layers.conv import (
 )
 from lightning_coordconv.layers.convert import coordconv_layers, from_coordconv, to_coordconv
 from lightning_coordconv.layers.coords import AddCoords
-from lightning_coordconv.layers.encodings import Cartesian, Encoding, FourierFeatures, Polar
+from lightning_coordconv.layers.encodings import Cartesian, ConstantCoordinates, Encoding, FourierFeatures, Polar
 from lightning_coordconv.layers.fold import fold_coordconv
 from lightning_coordconv.layers.frames import coordinate_field, coordinate_frame
 from lightning_coordconv.layers.tiled import TiledCoordConv2d
@@ -18,6 +18,7 @@ from lightning_coordconv.layers.tiled import TiledCoordConv2d
 __all__ = [
     "AddCoords",
     "Cartesian",
+    "ConstantCoordinates",
     "CoordConv1d",
     "CoordConv2d",
     "CoordConv3d",

@@ -153,3 +153,15 @@ class FourierFeatures(Encoding):
         """Return the options that were chosen."""
         own = f"num_frequencies={self.num_frequencies}, include_coordinates={self.include_coordinates}"
         return ", ".join(filter(None, (own, super().extra_repr())))
+
+
+class ConstantCoordinates(Encoding):
+    """Ones in place of coordinates: a control with the same weights that cannot know where it is."""
+
+    def num_channels(self, num_axes: int) -> int:
+        """Return n."""
+        return num_axes
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """Return ones of the grid's shape (F, n, *sizes)."""
+        return torch.ones_like(grid)

@@ -1,7 +1,7 @@
 """The sweep over games asks for what there is."""
 
 from benchmarks import atari, sweep
-from lightning_coordconv.environments.vector import find
+from lightning_coordconv.rl.environments.vector import find
 
 
 def test_every_game_has_both_arms(monkeypatch, capsys):

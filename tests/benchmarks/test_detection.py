@@ -3,8 +3,7 @@
 import torch
 
 from benchmarks import detection
-from lightning_coordconv.datamodules import FieldOfMnistDataModule
-from lightning_coordconv.models.detection import DigitFasterRCNN
+from lightning_coordconv.detection import DigitFasterRCNN, FieldOfMnistDataModule
 
 
 def test_both_loops_train_the_same_net():

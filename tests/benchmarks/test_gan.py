@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks import gan
-from lightning_coordconv.models.gan import ConvDiscriminator, CoordConvGenerator
+from lightning_coordconv.generative import ConvDiscriminator, CoordConvGenerator
 
 SIZE = {"latent_size": 3, "canvas": 16, "width": 2, "batch": 2}
 

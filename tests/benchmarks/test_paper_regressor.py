@@ -4,8 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.paper_regressor import shortcut, train
-from lightning_coordconv.datasets import NotSoClevr
-from lightning_coordconv.models.regressors import CoordConvRegressor
+from lightning_coordconv.coordinates import CoordConvRegressor, NotSoClevr
 
 
 def test_shortcut_equals_the_network_and_its_gradients():

@@ -1,0 +1,20 @@
+"""Image classification, and digits whose class depends on where they are."""
+
+from lightning_coordconv.classification.data import ImageFolderDataModule, PlacedDigitsDataModule
+from lightning_coordconv.classification.image_folder import LabelledImages
+from lightning_coordconv.classification.metrics import TopKAccuracy, top_k_correct
+from lightning_coordconv.classification.networks import PooledClassifier, ResNetClassifier
+from lightning_coordconv.classification.placed_digits import PlacedDigits
+from lightning_coordconv.classification.task import ImageClassification
+
+__all__ = [
+    "ImageClassification",
+    "ImageFolderDataModule",
+    "LabelledImages",
+    "PlacedDigits",
+    "PlacedDigitsDataModule",
+    "PooledClassifier",
+    "ResNetClassifier",
+    "TopKAccuracy",
+    "top_k_correct",
+]

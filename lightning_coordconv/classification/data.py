@@ -1,0 +1,139 @@
+"""Images with a class: from folders, and the generated benchmark of placed digits."""
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+from torchvision.transforms import v2
+
+from lightning_coordconv.classification.image_folder import LabelledImages, class_names
+from lightning_coordconv.classification.placed_digits import Labels, PlacedDigits
+from lightning_coordconv.core.data import BaseDataModule, Split
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class ImageFolderDataModule(BaseDataModule):
+    """ImageNet, or any images in ``root/{train,val[,test]}/<class>/``, with torchvision's reference transforms.
+
+    Training images are random crops of 8 to 100 % of the area, scaled to a square, and flipped with probability one
+    half; others are scaled until the shorter side is 8/7 of the square's, and cropped to the middle. Both are
+    normalised by ImageNet's mean and standard deviation. Source: torchvision, references/classification/presets.py.
+
+    Without a ``test`` folder (ImageNet's has no labels), ``val`` serves as the test split too. Predictions are made
+    for the test split.
+
+    Args:
+        root: the folder.
+        image_size: height and width of the square in pixels.
+        batch_size: see :class:`~lightning_coordconv.core.BaseDataModule` for this and the following.
+        eval_batch_size: the same for validation, test and prediction.
+        num_workers: loading processes per rank.
+        seed: fixes the order of the training images.
+
+    Raises:
+        FileNotFoundError: if ``root`` has no ``train`` or ``val``, or these no folders.
+        ValueError: if the splits differ in their classes, whose labels would then mean different things, or the image
+            size is not positive.
+        OSError: when a file is read that is no image, or a damaged one.
+    """
+
+    sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "label", "path"})
+
+    def __init__(
+        self,
+        root: str,
+        image_size: int = 224,
+        batch_size: int = 256,
+        eval_batch_size: int | None = None,
+        num_workers: int = 8,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, eval_batch_size, num_workers, seed)
+        if image_size < 1:
+            raise ValueError(f"image_size must be at least 1, got {image_size}")
+        self.root = Path(root).expanduser()
+        self.image_size = image_size
+        classes = class_names(self._folder("train"))
+        for split in ("val", "test"):
+            differing = set(classes).symmetric_difference(class_names(self._folder(split)))
+            if differing:
+                raise ValueError(
+                    f"{self._folder(split)} and {self._folder('train')} must have the same classes, "
+                    f"but these are in one alone: {', '.join(sorted(differing)[:5])}"
+                )
+
+    def make_dataset(self, split: Split) -> LabelledImages:
+        """Find the images of a split."""
+        to_tensor = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
+        if split == "train":
+            geometry = [v2.RandomResizedCrop(self.image_size), v2.RandomHorizontalFlip()]
+        else:
+            geometry = [v2.Resize(round(self.image_size * 8 / 7)), v2.CenterCrop(self.image_size)]
+        return LabelledImages(self._folder(split), v2.Compose([*geometry, *to_tensor]))
+
+    def plot(self, sample: dict[str, Tensor]) -> Figure:
+        """Draw one sample."""
+        figure = Figure(figsize=(3, 3), layout="constrained")
+        axes = figure.subplots()
+        image = sample["image"].permute(1, 2, 0) * torch.tensor(IMAGENET_STD) + torch.tensor(IMAGENET_MEAN)
+        axes.imshow(image.clamp(0, 1).numpy())
+        axes.set_title(class_names(self._folder("train"))[sample["label"]])
+        return figure
+
+    def _folder(self, split: Split) -> Path:
+        has_test = (self.root / "test").is_dir()
+        return self.root / (split if split in ("train", "val") else "test" if has_test else "val")
+
+
+class PlacedDigitsDataModule(BaseDataModule):
+    """Handwritten digits in the cells of a grid; predictions are made for the test split.
+
+    Args:
+        labels: ``"content"``, ``"position"`` or ``"mixed"``; see
+            :class:`~lightning_coordconv.classification.PlacedDigits` for this and the next three.
+        grid: cells in a row and in a column.
+        cell: height and width of a cell in pixels.
+        margin: pixels between the grid and the border of the canvas.
+        copies: how often each training digit is placed; those of the other splits are placed once.
+        batch_size: samples in an optimiser step, over all ranks together.
+        eval_batch_size: the same for validation, test and prediction.
+        num_workers: loading processes per rank.
+        seed: fixes the split, the positions and the order of the training samples.
+    """
+
+    sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "label", "digit", "cell", "top", "left"})
+    whole_batches = True
+
+    def __init__(
+        self,
+        labels: Labels = "content",
+        grid: int = 2,
+        cell: int = 16,
+        margin: int = 16,
+        copies: int = 4,
+        batch_size: int = 128,
+        eval_batch_size: int | None = None,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, eval_batch_size, num_workers, seed)
+        self.labels = labels
+        self.grid = grid
+        self.cell = cell
+        self.margin = margin
+        self.copies = copies
+        self.dataset("train")  # an impossible grid is refused before anything is written
+
+    def make_dataset(self, split: Split) -> PlacedDigits:
+        """Place the digits of a split."""
+        digits: Literal["train", "val", "test"] = "test" if split == "predict" else split
+        copies = self.copies if split == "train" else 1
+        return PlacedDigits(digits, self.labels, self.grid, self.cell, self.margin, copies, self.seed)
+
+    def plot(self, sample: dict[str, Tensor]) -> Figure:
+        """Draw one sample."""
+        return self.make_dataset("val").plot(sample)

@@ -1,0 +1,70 @@
+"""Whether the true class is among the most probable ones."""
+
+from typing import Any
+
+from torch import Tensor
+
+from lightning_coordconv.core.metrics import SampleMean
+
+
+def top_k_correct(logits: Tensor, target: Tensor, k: int = 1) -> Tensor:
+    """Whether the true class is among the k classes of the highest logits.
+
+    Args:
+        logits: one row per sample, (B, C), floating-point.
+        target: true classes (B,), int64, in 0..C-1.
+        k: how many guesses count. With k >= C every guess is right.
+
+    Returns:
+        Booleans (B,).
+
+    Raises:
+        ValueError: if k is not positive, or the shapes are not (B, C) and (B,).
+
+    Example:
+        >>> import torch
+        >>> logits = torch.tensor([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]])
+        >>> top_k_correct(logits, torch.tensor([2, 2]), k=2)
+        tensor([ True, False])
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    if logits.ndim != 2 or target.shape != logits.shape[:1]:
+        raise ValueError(
+            f"expected logits (B, C) and classes (B,), got {tuple(logits.shape)} and {tuple(target.shape)}"
+        )
+    guesses = logits.topk(min(k, logits.shape[1]), dim=1).indices
+    return (guesses == target[:, None]).any(dim=1)
+
+
+class TopKAccuracy(SampleMean):
+    """Share of samples whose true class is among the k most probable; higher is better.
+
+    Unlike torchmetrics' it need not be told the number of classes, and it works with fewer than k of them.
+
+    Args:
+        k: how many guesses count.
+        kwargs: passed to :class:`torchmetrics.Metric`.
+
+    Raises:
+        ValueError: if k is not positive, or the shapes are not (B, C) and (B,).
+
+    Example:
+        >>> import torch
+        >>> metric = TopKAccuracy(k=2)
+        >>> metric.update(torch.tensor([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]]), torch.tensor([2, 2]))
+        >>> metric.compute()
+        tensor(0.5000)
+    """
+
+    higher_is_better = True
+
+    def __init__(self, k: int = 1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}")
+        self.k = k
+
+    def values(self, preds: Tensor, target: Tensor) -> Tensor:
+        """Return 1 where right, else 0, (B,)."""
+        return top_k_correct(preds, target, self.k).float()

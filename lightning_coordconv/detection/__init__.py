@@ -1,0 +1,34 @@
+"""Object detection: the paper's region proposals, and torchvision's detectors on data in COCO's format."""
+
+from lightning_coordconv.detection.coco import CocoDetection, ImageFiles
+from lightning_coordconv.detection.data import CocoDetectionDataModule, FieldOfMnistDataModule
+from lightning_coordconv.detection.field_of_mnist import FieldOfMnist
+from lightning_coordconv.detection.figures import CocoResults, DetectionFigures
+from lightning_coordconv.detection.image_frames import use_image_frames
+from lightning_coordconv.detection.metrics import AllPairsIoU, BestBoxIoU, ClosestIoU, CocoAveragePrecision, MatchedIoU
+from lightning_coordconv.detection.region_proposal import DigitFasterRCNN, RegionProposalNet, ZeroToOne
+from lightning_coordconv.detection.region_proposal_task import RegionProposal
+from lightning_coordconv.detection.task import ObjectDetection
+from lightning_coordconv.detection.torchvision_detectors import Detector
+
+__all__ = [
+    "AllPairsIoU",
+    "BestBoxIoU",
+    "ClosestIoU",
+    "CocoAveragePrecision",
+    "CocoDetection",
+    "CocoDetectionDataModule",
+    "CocoResults",
+    "DetectionFigures",
+    "Detector",
+    "DigitFasterRCNN",
+    "FieldOfMnist",
+    "FieldOfMnistDataModule",
+    "ImageFiles",
+    "MatchedIoU",
+    "ObjectDetection",
+    "RegionProposal",
+    "RegionProposalNet",
+    "ZeroToOne",
+    "use_image_frames",
+]

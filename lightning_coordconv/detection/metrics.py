@@ -1,0 +1,146 @@
+"""How well boxes cover the true ones: the measures of the paper's detection experiment, and COCO's.
+
+Boxes are (n, 4) in any unit: x1, y1, x2, y2. Images without a true box, about which an overlap says nothing, are left
+out of the mean over images.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics.detection import MeanAveragePrecision
+from torchvision.ops import box_iou
+
+from lightning_coordconv.core.metrics import SampleMean
+
+Boxes: TypeAlias = Sequence[Mapping[str, Tensor]]
+"""A mapping for each image, with at least ``boxes``."""
+
+
+class OverlapMetric(SampleMean):
+    """Mean over images of a number made of the overlaps between proposed and true boxes."""
+
+    higher_is_better = True
+
+    def overlap(self, iou: Tensor) -> Tensor:
+        """Return one number () of the IoUs (P, T) of P > 0 proposals, best first, and T > 0 true boxes."""
+        raise NotImplementedError(f"{type(self).__name__} must implement overlap(iou)")
+
+    def values(self, preds: Boxes, target: Boxes) -> Tensor:  # type: ignore[override]  # boxes differ in number
+        """Return the overlaps (B',) of the images that have a true box: 0 where nothing is proposed.
+
+        Args:
+            preds: ``boxes`` for each image, best first.
+            target: true ``boxes`` for each image.
+
+        Raises:
+            ValueError: if there are not as many images in both.
+        """
+        if len(preds) != len(target):
+            raise ValueError(f"there are proposals for {len(preds)} images, but true boxes for {len(target)}")
+        overlaps = []
+        for proposed, true in zip(preds, target, strict=True):
+            if len(true["boxes"]):
+                iou = box_iou(proposed["boxes"], true["boxes"])
+                overlaps.append(self.overlap(iou) if len(iou) else iou.new_zeros(()))
+        return torch.stack(overlaps) if overlaps else self.total.new_zeros(0)
+
+
+class BestBoxIoU(OverlapMetric):
+    """IoU of the best-scored box with the true box that it overlaps most; the paper's "test IOU-select".
+
+    Example:
+        >>> import torch
+        >>> metric = BestBoxIoU()
+        >>> proposed = torch.tensor([[0.0, 0.0, 2.0, 1.0], [5.0, 5.0, 6.0, 6.0]])
+        >>> metric.update([{"boxes": proposed}], [{"boxes": torch.tensor([[0.0, 0.0, 1.0, 1.0]])}])
+        >>> metric.compute()
+        tensor(0.5000)
+    """
+
+    def overlap(self, iou: Tensor) -> Tensor:
+        """Take the first row's largest."""
+        return iou[0].max()
+
+
+class AllPairsIoU(OverlapMetric):
+    """Mean IoU over all pairs of a proposal and a true box; ``mean_nms_iou`` in the authors' code.
+
+    The number falls with the number of true boxes, as a proposal covers one of them at best. The paper's "test
+    IOU-average", as far as its size tells.
+    """
+
+    def overlap(self, iou: Tensor) -> Tensor:
+        """Average over everything."""
+        return iou.mean()
+
+
+class ClosestIoU(OverlapMetric):
+    """Mean over proposals of the IoU with the true box that each overlaps most; ``mean_argmax_nms_iou`` there."""
+
+    def overlap(self, iou: Tensor) -> Tensor:
+        """Average the largest of each row."""
+        return iou.amax(1).mean()
+
+
+class MatchedIoU(SampleMean):
+    """Mean IoU of boxes with the true boxes they are matched to, pair by pair; the paper's "train IOU".
+
+    Example:
+        >>> import torch
+        >>> metric = MatchedIoU()
+        >>> metric.update(torch.tensor([[0.0, 0.0, 2.0, 1.0]]), torch.tensor([[0.0, 0.0, 1.0, 1.0]]))
+        >>> metric.compute()
+        tensor(0.5000)
+    """
+
+    higher_is_better = True
+
+    def values(self, preds: Tensor, target: Tensor) -> Tensor:
+        """Return the IoU of each pair of boxes (P, 4), (P,).
+
+        Raises:
+            ValueError: if there are not as many of both.
+        """
+        if preds.shape != target.shape:
+            raise ValueError(f"expected pairs of boxes, got {tuple(preds.shape)} and {tuple(target.shape)}")
+        return box_iou(preds[:, None], target[:, None]).flatten()
+
+
+class CocoAveragePrecision(MeanAveragePrecision):
+    """COCO's twelve numbers, as torchmetrics' metric names them; those of pycocotools, also over ranks.
+
+    It differs in two things. The thresholds are not rounded to single precision, which misses recalls that are reached
+    exactly, and is seen in the third digit on a small data set. And ranks may have seen unequal numbers of images.
+
+    Raises:
+        ModuleNotFoundError: if pycocotools is not installed.
+    """
+
+    def __init__(self) -> None:
+        overlaps, recalls = np.linspace(0.5, 0.95, 10), np.linspace(0.0, 1.0, 101)
+        try:
+            super().__init__(iou_thresholds=overlaps.tolist(), rec_thresholds=recalls.tolist())
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "COCO's metrics need the package pycocotools: pip install 'lightning-coordconv[detection]'"
+            ) from error
+
+    def _sync_dist(self, dist_sync_fn: Any = None, process_group: Any = None) -> None:
+        """Gather the images of all ranks in a message each, and put them back in the order they were dealt out in.
+
+        The order decides between detections that score alike.
+        """
+        states = {name: _moved(getattr(self, name), torch.device("cpu")) for name in self._defaults}
+        parts = [states] * torch.distributed.get_world_size(process_group)
+        torch.distributed.all_gather_object(parts, states, group=process_group)
+        for name in states:
+            rounds = range(max(len(part[name]) for part in parts))
+            dealt = [part[name][number] for number in rounds for part in parts if number < len(part[name])]
+            setattr(self, name, _moved(dealt, self.device))
+
+
+def _moved(values: list[Any], device: torch.device) -> list[Any]:
+    return [value.to(device) if isinstance(value, Tensor) else value for value in values]

@@ -1,0 +1,136 @@
+"""Detection with torchvision's detectors as they are."""
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+from torchmetrics import MetricCollection
+
+from lightning_coordconv.core.metrics import MeanTerms
+from lightning_coordconv.core.task import Batch, NetworkTask, Outputs
+from lightning_coordconv.detection.metrics import CocoAveragePrecision
+
+Detections = list[dict[str, Tensor]]
+
+
+class ObjectDetection(NetworkTask):
+    """Detect and classify objects with a torchvision detector.
+
+    Its losses are logged by its own names, in training only, and their sum is what is minimised. Metrics are COCO's, as
+    torchmetrics' ``MeanAveragePrecision`` names them: ``map`` (over the IoU thresholds 0.5 to 0.95; higher is better,
+    as are all), ``map_50``, ``map_75``, ``map_small``, ``map_medium``, ``map_large``, ``mar_1``, ``mar_10``,
+    ``mar_100`` and so on; -1 where there is no object of that size.
+
+    Args:
+        net: in training maps lists of images (C, H, W) and of targets to losses by name; in evaluation a list of images
+            to a dict of ``boxes``, ``labels`` and ``scores`` for each.
+        coordinate_lr: learning rate of coordinate weights, as a multiple of that of all others. They have no weight
+            decay; all others do.
+        optimizer: see :class:`~lightning_coordconv.core.NetworkTask` for this and the following.
+        lr_scheduler: builds the learning rate schedule.
+        lr_scheduler_interval: ``"epoch"`` or ``"step"``.
+
+    Raises:
+        ModuleNotFoundError: if pycocotools is not installed.
+        ValueError: for a negative ``coordinate_lr``, and for a label for which the net has no output.
+    """
+
+    sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "boxes", "labels", "image_id"})
+    monitor: str = "val/map"
+    mode: ClassVar[Literal["min", "max"]] = "max"
+
+    def __init__(
+        self,
+        net: nn.Module,
+        coordinate_lr: float = 1.0,
+        optimizer: OptimizerCallable = torch.optim.SGD,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
+    ) -> None:
+        metrics = {"coco": CocoAveragePrecision()}
+        super().__init__(net, metrics, optimizer, lr_scheduler, lr_scheduler_interval, {})
+        if coordinate_lr < 0:
+            raise ValueError(f"coordinate_lr must not be negative, got {coordinate_lr}")
+        self.coordinate_lr = coordinate_lr
+        self.train_terms = MeanTerms()
+        self.train_losses: tuple[str, ...] = ()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Outputs:
+        """Return the sum of the net's losses."""
+        targets = self.targets(batch)
+        self._check_labels(targets)
+        losses: dict[str, Tensor] = self.net(list(batch["image"]), targets)
+        terms = torch.stack(list(losses.values()))
+        loss = terms.sum()
+        self.train_losses = tuple(losses)
+        self.train_terms.update(terms, len(targets))
+        # A call costs a hundredth of a small detector's step.
+        if batch_idx % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self.log("train/loss", loss.detach(), prog_bar=True, logger=False)
+        return {"loss": loss * self.share(len(targets))}
+
+    def on_train_epoch_end(self) -> None:
+        """Log the means of the losses, and of their sum, over the epoch."""
+        if self.train_losses:
+            means = self.train_terms.compute()
+            named = {f"train/{name}": mean for name, mean in zip(self.train_losses, means, strict=True)}
+            self.log_dict({"train/loss": means.sum(), **named}, sync_dist=True)
+        self.train_terms.reset()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Outputs:
+        """Update the validation metrics, and return what was detected."""
+        return self._detect(batch, self.val_metrics)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation metrics."""
+        self._report(self.val_metrics)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Outputs:
+        """Update the test metrics, and return what was detected."""
+        return self._detect(batch, self.test_metrics)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test metrics."""
+        self._report(self.test_metrics)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Detections:
+        """Return what is detected on each image: ``boxes`` (n, 4), ``labels`` (n,) and ``scores`` (n,)."""
+        detections: Detections = self.net(list(batch["image"]))
+        return detections
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the coordinate weights, if there are any, and all others."""
+        parameters = {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
+        coordinates = [weight for name, weight in parameters.items() if name.endswith("coord_weight")]
+        others = [weight for name, weight in parameters.items() if not name.endswith("coord_weight")]
+        groups: list[dict[str, Any]] = [{"params": others}] if others else []
+        if coordinates:
+            groups.append({"params": coordinates, "weight_decay": 0.0, "lr_scale": self.coordinate_lr})
+        return groups
+
+    def targets(self, batch: Batch) -> list[dict[str, Tensor]]:
+        """Return what is true of each image, as torchvision's detectors and torchmetrics expect it."""
+        keys = [key for key in ("boxes", "labels", "area", "iscrowd") if key in batch]
+        return [dict(zip(keys, values, strict=True)) for values in zip(*(batch[key] for key in keys), strict=True)]
+
+    def _detect(self, batch: Batch, metrics: MetricCollection) -> Outputs:
+        detections = self.predict_step(batch, 0)
+        metrics.update(detections, self.targets(batch))
+        return {"preds": detections}
+
+    def _report(self, metrics: MetricCollection) -> None:
+        # The metric makes a dict of its own, which Lightning can't log as a metric. It is of all ranks already.
+        values = metrics.compute()
+        wanted = {name: value for name, value in values.items() if not name.endswith(("per_class", "classes"))}
+        self.log_dict(wanted, sync_dist=True)
+        metrics.reset()
+
+    def _check_labels(self, targets: Detections) -> None:
+        outputs = getattr(self.net, "num_classes", None)
+        highest = max((int(target["labels"].max()) for target in targets if len(target["labels"])), default=0)
+        if outputs is not None and highest >= outputs:
+            raise ValueError(
+                f"the network tells {outputs} classes apart, with the background, but there is a label {highest}: "
+                f"set its num_classes to at least {highest + 1}"
+            )

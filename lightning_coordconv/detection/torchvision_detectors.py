@@ -1,0 +1,159 @@
+"""torchvision's detectors, pretrained or not, with coordinates where they are wanted."""
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_model, get_model_weights
+from torchvision.ops.misc import FrozenBatchNorm2d
+
+from lightning_coordconv.detection.image_frames import use_image_frames
+from lightning_coordconv.layers import Encoding, to_coordconv
+
+Name = Literal[
+    "fasterrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+    "fasterrcnn_mobilenet_v3_large_fpn",
+    "fasterrcnn_mobilenet_v3_large_320_fpn",
+    "retinanet_resnet50_fpn",
+    "retinanet_resnet50_fpn_v2",
+    "fcos_resnet50_fpn",
+]
+Coordinates = Literal["none", "stem", "backbone", "pp_yolo"]
+PP_YOLO = ("backbone.fpn.inner_blocks.*", "rpn.head.conv.0.0", "head.*_head.conv.0", "head.*_head.conv.0.0")
+"""The names of the convolutions that PP-YOLO's places are, in one or the other of the models."""
+WITHOUT_EPSILON = ("fasterrcnn_resnet50_fpn", "retinanet_resnet50_fpn")
+"""Models whose weights ``"COCO_V1"`` were trained with batch normalisation of epsilon 0."""
+PREDICTORS = ("roi_heads.box_predictor.", "head.classification_head.cls_logits.")
+"""The layers that know the number of classes."""
+
+
+class Detector(nn.Module):
+    """One of torchvision's detectors, with coordinates in some of its convolutions.
+
+    Each image has its own coordinates, whatever it is batched with; see
+    :func:`~lightning_coordconv.detection.image_frames.use_image_frames`. Coordinate weights start at zero, so that a
+    pretrained detector begins as what it was.
+
+    In training it maps images, a list of (3, H, W) in [0, 1], and targets to a dict of losses; in evaluation images to
+    a dict of boxes, labels and scores for each.
+
+    Args:
+        name: torchvision's.
+        num_classes: with the background, which is class 0.
+        coordinates: where: ``"none"``; ``"stem"``, the first convolution; ``"backbone"``, all of the backbone below the
+            feature pyramid; or ``"pp_yolo"``, where PP-YOLO (Long et al., 2020) has them, the 1x1 convolutions of the
+            feature pyramid and the first ones of the dense head.
+        weights: of a whole detector: one of torchvision's by name (``"COCO_V1"``), which is downloaded, or a file with
+            its state dict. What predicts classes is drawn anew where their number differs.
+        weights_backbone: of a classifier, for the backbone alone: torchvision's by name (``"IMAGENET1K_V2"``), or a
+            file.
+        with_r: give the radius too.
+        encoding: what is seen instead of the plain coordinates.
+        mask_padding: see :func:`~lightning_coordconv.detection.image_frames.use_image_frames`.
+        options: of torchvision's model, such as ``min_size``, ``max_size`` or ``box_score_thresh``.
+
+    As in torchvision, the batch normalisation of a pretrained backbone is frozen, but for the ``_v2`` models.
+
+    Raises:
+        ValueError: for an unknown name or place, weights of both kinds, or weights of another architecture.
+        FileNotFoundError: if weights are neither a file nor one of torchvision's.
+    """
+
+    detector: Any  # to torch's types its parts could be anything
+
+    def __init__(
+        self,
+        name: Name = "fasterrcnn_resnet50_fpn",
+        num_classes: int = 91,
+        coordinates: Coordinates = "stem",
+        weights: str | None = None,
+        weights_backbone: str | None = None,
+        with_r: bool = False,
+        encoding: Encoding | None = None,
+        mask_padding: bool = True,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        for what, value, allowed in (("name", name, Name), ("coordinates", coordinates, Coordinates)):
+            if value not in get_args(allowed):
+                raise ValueError(f"{what} must be one of {', '.join(get_args(allowed))}, got {value!r}")
+        if weights and weights_backbone:
+            raise ValueError(
+                f"weights={weights} are of the backbone too: leave out weights_backbone={weights_backbone}"
+            )
+        self.num_classes = num_classes
+        self.detector = get_model(name, weights=None, weights_backbone=None, num_classes=num_classes, **(options or {}))
+        body = self.detector.backbone.body
+        if weights:
+            _load(self.detector, _state_dict(weights, name), PREDICTORS)
+        if weights_backbone:
+            backbone = "mobilenet_v3_large" if "mobilenet" in name else "resnet50"
+            state = _state_dict(weights_backbone, backbone)
+            features = {key: weight for key, weight in state.items() if not key.startswith(("fc.", "classifier."))}
+            _load(body, {key.removeprefix("features."): weight for key, weight in features.items()})
+        if (weights or weights_backbone) and not name.endswith("_v2"):
+            _freeze_norms(self.detector.backbone, 0.0 if weights == "COCO_V1" and name in WITHOUT_EPSILON else 1e-5)
+        if coordinates == "stem":
+            to_coordconv(body, "first", with_r=with_r, encoding=encoding)
+        elif coordinates == "backbone":
+            to_coordconv(body, "all", with_r=with_r, encoding=encoding)
+        elif coordinates == "pp_yolo":
+            to_coordconv(self.detector, _as_in_pp_yolo, with_r=with_r, encoding=encoding)
+        use_image_frames(self.detector, mask_padding)
+
+    def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
+        """Return the losses of a batch in training, the detections on its images in evaluation."""
+        return self.detector(images, targets)
+
+
+def _as_in_pp_yolo(name: str, convolution: nn.Module) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in PP_YOLO)
+
+
+def _state_dict(weights: str, name: str) -> Mapping[str, Tensor]:
+    """Return weights of a model: those in a file, or torchvision's of that name."""
+    if Path(weights).is_file():
+        try:
+            state = torch.load(weights, map_location="cpu", weights_only=True)
+        except Exception as error:  # a damaged file raises whatever its bytes happen to mean
+            raise ValueError(f"{weights} is damaged, or not a state dict of tensors alone: {error}") from error
+        return state
+    known = [entry.name for entry in get_model_weights(name)]
+    if weights not in known:
+        raise FileNotFoundError(f"{weights} is neither a file nor one of torchvision's weights of {name}: {known}")
+    return get_model_weights(name)[weights].get_state_dict(progress=True, check_hash=True)
+
+
+def _load(module: nn.Module, state: Mapping[str, Tensor], replaceable: tuple[str, ...] = ()) -> None:
+    """Load weights; those of replaceable layers only where they have the right shape."""
+    own = module.state_dict()
+    fitting = {
+        key: tensor
+        for key, tensor in state.items()
+        if not key.startswith(replaceable) or (key in own and own[key].shape == tensor.shape)
+    }
+    try:
+        missing, unexpected = module.load_state_dict(fitting, strict=False)
+    except RuntimeError as error:  # shapes
+        raise ValueError(f"these are weights of another architecture: {str(error).splitlines()[1].strip()}") from error
+    missing = [key for key in missing if not key.startswith(replaceable) and not key.endswith("num_batches_tracked")]
+    if missing or unexpected:
+        raise ValueError(
+            f"these are weights of another architecture: {len(missing)} are missing, as {missing[:1]}, "
+            f"and {len(unexpected)} unknown, as {unexpected[:1]}"
+        )
+
+
+def _freeze_norms(module: nn.Module, eps: float) -> None:
+    """Replace batch normalisations below a module by frozen ones."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            frozen = FrozenBatchNorm2d(child.num_features, eps)
+            frozen.load_state_dict(child.state_dict())
+            setattr(module, name, frozen)
+        else:
+            _freeze_norms(child, eps)

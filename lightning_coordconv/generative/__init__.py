@@ -1,0 +1,56 @@
+"""Generative models: GANs and VAEs, their data, and metrics of what they generate."""
+
+from lightning_coordconv.generative.data import LSUNDataModule, SortOfClevrDataModule, UnlabelledImagesDataModule
+from lightning_coordconv.generative.figures.interpolation import Interpolation
+from lightning_coordconv.generative.figures.object_positions import ObjectPositionFigures
+from lightning_coordconv.generative.figures.samples import GeneratedImages, SampleGrid
+from lightning_coordconv.generative.gan import GAN
+from lightning_coordconv.generative.lsun import LSUNImages
+from lightning_coordconv.generative.metrics.features import (
+    FrechetDistance,
+    FrozenFeatures,
+    PooledPixels,
+    PrecisionRecall,
+)
+from lightning_coordconv.generative.metrics.interpolation import path_smoothness
+from lightning_coordconv.generative.metrics.object_kinds import ObjectKindEntropy
+from lightning_coordconv.generative.metrics.object_positions import (
+    ObjectFlaws,
+    ObjectPositionDivergence,
+    ObjectPositionEntropy,
+)
+from lightning_coordconv.generative.metrics.objects import find_objects, flaws
+from lightning_coordconv.generative.networks import ConvDiscriminator, ConvEncoder, ConvGenerator, CoordConvGenerator
+from lightning_coordconv.generative.sort_of_clevr import SortOfClevr
+from lightning_coordconv.generative.unlabelled_images import UnlabelledImages
+from lightning_coordconv.generative.vae import VAE
+
+__all__ = [
+    "GAN",
+    "VAE",
+    "ConvDiscriminator",
+    "ConvEncoder",
+    "ConvGenerator",
+    "CoordConvGenerator",
+    "FrechetDistance",
+    "FrozenFeatures",
+    "GeneratedImages",
+    "Interpolation",
+    "LSUNDataModule",
+    "LSUNImages",
+    "ObjectFlaws",
+    "ObjectKindEntropy",
+    "ObjectPositionDivergence",
+    "ObjectPositionEntropy",
+    "ObjectPositionFigures",
+    "PooledPixels",
+    "PrecisionRecall",
+    "SampleGrid",
+    "SortOfClevr",
+    "SortOfClevrDataModule",
+    "UnlabelledImages",
+    "UnlabelledImagesDataModule",
+    "find_objects",
+    "flaws",
+    "path_smoothness",
+]

@@ -1,0 +1,194 @@
+"""Images to generate more of: two-object Sort-of-CLEVR, a folder of pictures, LSUN."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from matplotlib.figure import Figure
+from torch import Generator, Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms import v2
+
+from lightning_coordconv.core.data import BaseDataModule, Split
+from lightning_coordconv.core.images import find_images
+from lightning_coordconv.generative.lsun import LSUNImages
+from lightning_coordconv.generative.sort_of_clevr import SHAPES, Shape, SortOfClevr
+from lightning_coordconv.generative.unlabelled_images import UnlabelledImages
+
+
+class SortOfClevrDataModule(BaseDataModule):
+    """Two-object Sort-of-CLEVR; validation and test have images of their own, as many as samples are judged by.
+
+    Args:
+        count: number of training images.
+        eval_count: number of validation, of test and of predicted images; the paper judges 1,000 samples.
+        canvas: height and width in pixels; see :class:`~lightning_coordconv.generative.SortOfClevr` for this and the
+            next two.
+        radius: of the objects in pixels.
+        shapes: what objects can be.
+        batch_size: samples in an optimiser step, over all ranks together.
+        eval_batch_size: the same for validation, test and prediction.
+        num_workers: loading processes per rank.
+        seed: fixes the images and the order of those for training.
+    """
+
+    sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "centre", "circle"})
+    whole_batches = True
+    drop_last = True
+
+    def __init__(
+        self,
+        count: int = 50_000,
+        eval_count: int = 1000,
+        canvas: int = 64,
+        radius: int = 10,
+        shapes: Sequence[Shape] = SHAPES,
+        batch_size: int = 16,
+        eval_batch_size: int | None = 100,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, eval_batch_size, num_workers, seed)
+        self.count = count
+        self.eval_count = eval_count
+        self.canvas = canvas
+        self.radius = radius
+        self.shapes = shapes
+        self.dataset("val")  # an impossible canvas is refused before anything is written
+
+    def make_dataset(self, split: Split) -> SortOfClevr:
+        """Draw the images of a split."""
+        images: Literal["train", "val", "test"] = "test" if split == "predict" else split
+        count = self.count if split == "train" else self.eval_count
+        return SortOfClevr(images, count, self.canvas, self.radius, self.shapes, self.seed)
+
+    def plot(self, sample: dict[str, Tensor]) -> Figure:
+        """Draw one sample."""
+        dataset = self.dataset("val")
+        assert isinstance(dataset, SortOfClevr)
+        return dataset.plot(sample)
+
+
+class UnlabelledImagesDataModule(BaseDataModule):
+    """Pictures of any kind: their middle square, scaled, in training also mirrored at random.
+
+    Images are RGB in [-1, 1].
+
+    Args:
+        root: a folder, with images anywhere below it; a random ``eval_count`` of them each is held out for validation
+            and test.
+        image_size: height and width of the square in pixels.
+        eval_count: number of images for validation, and for test; predictions are made in that number.
+        flip: mirror half of the training images left to right.
+        batch_size: see :class:`~lightning_coordconv.core.BaseDataModule` for this and the following.
+        eval_batch_size: the same for validation, test and prediction.
+        num_workers: loading processes per rank.
+        seed: fixes the split and the order of the training images.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist, or has no images.
+        ValueError: if it has too few images to hold any out, or the image size is not positive.
+        OSError: when a file is read that is no image, or a damaged one.
+    """
+
+    sample_keys: ClassVar[frozenset[str]] = frozenset({"image"})
+    drop_last = True
+
+    def __init__(
+        self,
+        root: str,
+        image_size: int = 64,
+        eval_count: int = 1000,
+        flip: bool = True,
+        batch_size: int = 16,
+        eval_batch_size: int | None = 100,
+        num_workers: int = 8,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, eval_batch_size, num_workers, seed)
+        for name, value in (("image_size", image_size), ("eval_count", eval_count)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        self.root = Path(root).expanduser()
+        self.image_size = image_size
+        self.eval_count = eval_count
+        self.flip = flip
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Find the images, so that a folder without them is refused before anything is written."""
+        paths = find_images(self.root)
+        if len(paths) <= 2 * self.eval_count:
+            raise ValueError(
+                f"{self.root} has {len(paths)} images, too few to hold out twice eval_count = {self.eval_count}"
+            )
+        order = torch.randperm(len(paths), generator=Generator().manual_seed(self.seed)).tolist()
+        shuffled = [paths[i] for i in order]
+        self.paths = {
+            "val": shuffled[: self.eval_count],
+            "test": shuffled[self.eval_count : 2 * self.eval_count],
+            "train": shuffled[2 * self.eval_count :],
+        }
+
+    def make_dataset(self, split: Split) -> Dataset[Any]:
+        """Return the images of a split."""
+        return UnlabelledImages(self.paths["test" if split == "predict" else split], self.transform(split))
+
+    def transform(self, split: Split) -> v2.Compose:
+        """Return what makes a tensor of a picture."""
+        steps: list[Any] = [v2.Resize(self.image_size), v2.CenterCrop(self.image_size)]
+        if split == "train" and self.flip:
+            steps.append(v2.RandomHorizontalFlip())
+        to_unit = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.5] * 3)]
+        return v2.Compose([*steps, *to_unit])
+
+    def plot(self, sample: dict[str, Tensor]) -> Figure:
+        """Draw one sample."""
+        figure = Figure(figsize=(3, 3), layout="constrained")
+        figure.subplots().imshow((sample["image"].permute(1, 2, 0).numpy() + 1) / 2)
+        return figure
+
+
+class LSUNDataModule(UnlabelledImagesDataModule):
+    """One category of LSUN, such as its 3,033,042 bedrooms; its 300 validation images serve all evaluation.
+
+    Args:
+        root: the folder of the databases, ``<category>_{train,val}_lmdb``.
+        category: one of LSUN's.
+        image_size: see :class:`UnlabelledImagesDataModule` for this and the following.
+        flip: as there.
+        batch_size: as there.
+        eval_batch_size: as there.
+        num_workers: as there.
+        seed: as there.
+
+    Raises:
+        FileNotFoundError: if a database is not there, with how to get it.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        category: str = "bedroom",
+        image_size: int = 64,
+        flip: bool = True,
+        batch_size: int = 16,
+        eval_batch_size: int | None = 100,
+        num_workers: int = 8,
+        seed: int = 0,
+    ) -> None:
+        self.category = category
+        super().__init__(root, image_size, 300, flip, batch_size, eval_batch_size, num_workers, seed)
+
+    def prepare(self) -> None:
+        """Open both databases."""
+        self.dataset("train")
+        self.dataset("val")
+
+    def make_dataset(self, split: Split) -> Dataset[Any]:
+        """Return the images of a split; LMDB opens a database once."""
+        if split in ("test", "predict"):
+            return self.dataset("val")
+        part: Literal["train", "val"] = "train" if split == "train" else "val"
+        return LSUNImages(self.root, self.category, part, self.transform(split))

@@ -1,0 +1,1 @@
+"""Pictures of what generative models make."""

@@ -1,0 +1,53 @@
+"""What generators make: the same samples in every epoch, and predictions as files."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import BasePredictionWriter
+from pytorch_lightning.utilities import rank_zero_info
+from torch import Tensor
+
+from lightning_coordconv.core.figures import grid, log_folder, save_gif, save_pictures, to_bytes, to_image
+
+
+class SampleGrid(Callback):
+    """Draw the samples of the task's fixed latent vectors after each validation: ``figures/samples_<epoch>.png``."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Generate and write them; every rank could, the first one does."""
+        folder = log_folder(trainer)
+        if folder is None or trainer.sanity_checking:
+            return
+        picture = grid(pl_module.generate(pl_module.fixed_latents))
+        save_pictures(trainer, folder, "val", {f"samples_{trainer.current_epoch:04d}": picture})
+
+
+class GeneratedImages(BasePredictionWriter):
+    """Write predictions beside the logs: single images, the first 64 as a grid, and an interpolation.
+
+    ``images/<number>.png``, each rank its own; ``grid.png``; ``interpolation.gif``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(write_interval="epoch")
+
+    def write_on_epoch_end(
+        self,
+        trainer: Trainer,
+        pl_module: Any,
+        predictions: Sequence[Mapping[str, Tensor]],
+        batch_indices: Sequence[Any],
+    ) -> None:
+        """Write everything."""
+        folder = Path(trainer.log_dir or trainer.default_root_dir)
+        images = [image for batch in predictions for image in batch["image"]]
+        (folder / "images").mkdir(parents=True, exist_ok=True)
+        for i, image in enumerate(images):
+            number = i * trainer.world_size + trainer.global_rank
+            to_image(to_bytes(image)).save(folder / "images" / f"{number:05d}.png")
+        if trainer.is_global_zero:
+            to_image(grid(predictions[0]["image"][:64])).save(folder / "grid.png")
+            save_gif(folder / "interpolation.gif", [grid(frame, 4) for frame in pl_module.paths().unbind(1)])
+            rank_zero_info(f"images, grid.png and interpolation.gif in {folder}")

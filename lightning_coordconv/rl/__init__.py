@@ -1,0 +1,19 @@
+"""Reinforcement learning: Stable-Baselines3's A2C and PPO under Lightning, and policies with coordinates."""
+
+import lightning_coordconv.rl.environments  # noqa: F401  # registers the games
+from lightning_coordconv.rl.algorithms import A2C, PPO
+from lightning_coordconv.rl.data import EnvironmentDataModule
+from lightning_coordconv.rl.policies import CoordConvNatureCNN, ImpalaCNN, SmallCNN
+from lightning_coordconv.rl.scores import human_normalised_score
+from lightning_coordconv.rl.video import AgentVideo
+
+__all__ = [
+    "A2C",
+    "PPO",
+    "AgentVideo",
+    "CoordConvNatureCNN",
+    "EnvironmentDataModule",
+    "ImpalaCNN",
+    "SmallCNN",
+    "human_normalised_score",
+]

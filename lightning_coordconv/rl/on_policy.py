@@ -1,0 +1,266 @@
+"""What on-policy algorithms share: Stable-Baselines3 collects, Lightning optimises, distributes, saves and resumes."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_warn
+from torch import Tensor
+
+from lightning_coordconv.core.extras import extra
+from lightning_coordconv.rl.precision import heads_in_full
+from lightning_coordconv.rl.rollouts import Rollouts, minibatches_per_pass
+from lightning_coordconv.rl.task import AgentTask
+
+with extra("rl", "agents"):
+    from gymnasium import spaces
+    from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+    from stable_baselines3.common.type_aliases import RolloutBufferSamples
+    from stable_baselines3.common.utils import LinearSchedule, explained_variance, safe_mean, set_random_seed
+
+Scheduled = float | tuple[float, float]
+"""A number, or two between which it moves linearly while ``total_timesteps`` go by."""
+
+
+class OnPolicyTask(AgentTask):
+    """An on-policy algorithm of Stable-Baselines3 under Lightning.
+
+    The algorithm is SB3's own object, ``self.algorithm``, with its policy, ``self.policy``. It collects; the loss that
+    a subclass writes down is optimised by Lightning with the policy's own optimiser. With one process the weights are
+    those of the algorithm's ``learn``, bit for bit; with more, numbers of environments and batch sizes are of all ranks
+    together, and initial weights those of the first.
+
+    Everything is logged against steps in all environments. Names beside those of :class:`AgentTask`: ``train/loss`` and
+    its terms, ``train/explained_variance``, ``train/learning_rate``, ``train/reward`` and ``train/episode_length``
+    (means of the last hundred episodes of the first rank), ``train/fps`` (environment steps a second since the start);
+    ``val/timesteps``, and ``val/training_reward`` (the mean of the last hundred episodes of each rank).
+
+    A checkpoint holds all that the future depends on: the weights, the optimiser, a rollout that is not used up, and
+    environments as far as they live in this process. With the callback ``RandomState``, which every run of the command
+    line has, a resumed run goes on bit for bit, from any step.
+
+    Args:
+        algorithm: SB3's class.
+        arguments: what it is made with, by SB3's names.
+        total_timesteps: steps in all environments after which the run ends, and over which schedules run. A resumed run
+            can have more of them.
+        learning_rate: a number, or the first and the last of a linear schedule.
+        max_grad_norm: gradients are scaled down to this norm, unless the trainer has a ``gradient_clip_val``.
+        **agent: further arguments of :class:`AgentTask`.
+
+    Raises:
+        ValueError: for a number that is not positive.
+    """
+
+    def __init__(
+        self,
+        algorithm: type[OnPolicyAlgorithm],
+        arguments: Mapping[str, Any],
+        total_timesteps: int,
+        learning_rate: Scheduled,
+        max_grad_norm: float,
+        **agent: Any,
+    ) -> None:
+        arguments = {**arguments, "learning_rate": schedule(learning_rate), "max_grad_norm": max_grad_norm}
+        super().__init__(algorithm, arguments, **agent)
+        if total_timesteps < 1:
+            raise ValueError(f"total_timesteps must be at least 1, got {total_timesteps}")
+        self.total_timesteps = total_timesteps
+        self.max_grad_norm = max_grad_norm
+        self.n_epochs = 1
+        self.rollouts: Rollouts | None = None
+        self.saved: Sequence[Mapping[str, Any]] = ()
+        self.clock = (0.0, 0)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm, as SB3 does."""
+        value = self.max_grad_norm if gradient_clip_val is None else gradient_clip_val
+        self.clip_gradients(optimizer, value, gradient_clip_algorithm or "norm")
+
+    def minibatches_per_rollout(self) -> int:
+        """Return how many optimiser steps are made of a rollout."""
+        assert self.algorithm is not None
+        return self.n_epochs * minibatches_per_pass(self.algorithm, self.local_batch_size())
+
+    def next_minibatch(self) -> RolloutBufferSamples:
+        """Return the next minibatch of this rank, from a new rollout if the last is used up."""
+        assert self.rollouts is not None
+        with heads_in_full(self.device):
+            return self.rollouts.next()
+
+    def on_train_start(self) -> None:
+        """Set the rollouts up, from the start or from where they were."""
+        algorithm, data = self.algorithm, self.data
+        assert algorithm is not None
+        algorithm.device = algorithm.rollout_buffer.device = self.device
+        saved, self.saved = self.saved, ()
+        data.seed_training()
+        if saved:
+            self._resume(saved)
+        else:
+            if self.global_rank > 0:  # the first rank's numbers are those of a single process
+                set_random_seed(data.seed + self.global_rank, using_cuda=self.device.type == "cuda")
+            self._start(reset=True)
+        assert self.rollouts is not None
+        self.clock = (time.perf_counter(), self.rollouts.timesteps)
+        self._stop_when_done()
+
+    def training_step(self, batch: RolloutBufferSamples, batch_idx: int) -> Tensor:
+        """Return the loss of a minibatch."""
+        assert self.policy is not None
+        actions = batch.actions
+        if isinstance(self.policy.action_space, spaces.Discrete):
+            actions = actions.long().flatten()
+        with heads_in_full(self.device):
+            values, log_prob, entropy = self.policy.evaluate_actions(batch.observations, actions)
+            terms = self.losses(batch, values.flatten(), log_prob)
+        terms["entropy_loss"] = -torch.mean(-log_prob if entropy is None else entropy)
+        # the order of the sum is SB3's
+        loss = (
+            terms["policy_loss"]
+            + self.arguments["ent_coef"] * terms["entropy_loss"]
+            + self.arguments["vf_coef"] * terms["value_loss"]
+        )
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._log_training({"loss": loss, **terms}, len(log_prob))
+        return loss
+
+    def losses(self, batch: RolloutBufferSamples, values: Tensor, log_prob: Tensor) -> dict[str, Tensor]:
+        """Return ``policy_loss`` and ``value_loss``, and whatever else is to be logged.
+
+        Args:
+            batch: what was collected.
+            values: (B,) what the critic says now.
+            log_prob: (B,) of the actions taken, as the actor sees them now.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement losses(batch, values, log_prob)")
+
+    def normalise(self, advantages: Tensor, everywhere: bool) -> Tensor:
+        """Return advantages (B,) with the mean 0 and the deviation 1, of this rank's minibatch or that of all ranks."""
+        gathered = advantages
+        if everywhere and self.trainer.world_size > 1:
+            gathered = cast(Tensor, self.all_gather(advantages))
+        return (advantages - gathered.mean()) / (gathered.std() + 1e-8)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """End the run with the last minibatch of the rollout that completes ``total_timesteps``."""
+        self._stop_when_done()
+
+    def validation_step(self, episodes: int, batch_idx: int) -> None:
+        """Play episodes and log their mean reward, against environment steps."""
+        super().validation_step(episodes, batch_idx)
+        if self.rollouts is not None:
+            assert self.algorithm is not None
+            numbers = {"val/timesteps": float(self.rollouts.timesteps)}
+            rewards = [episode["r"] for episode in self.algorithm.ep_info_buffer or ()]
+            sums = torch.tensor([float(sum(rewards)), float(len(rewards))], device=self.device)
+            total, count = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
+            if count:
+                numbers["val/training_reward"] = total / count
+            self.log_dict(numbers, batch_size=1, sync_dist=True)
+            self._log_step(1)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the policy is for, and what each rank was at."""
+        super().on_save_checkpoint(checkpoint)
+        if self.rollouts is not None:
+            data = self.data
+            mine = {"rollouts": self.rollouts.state_dict(), "environments": data.snapshot()}
+            states = [mine]
+            if self.trainer.world_size > 1:
+                states = [{}] * self.trainer.world_size
+                torch.distributed.all_gather_object(states, mine)
+            checkpoint["ranks"] = states
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """See that the policy is for the same spaces, and take note of what there is to resume.
+
+        Outside a fit it is the count of steps alone, which a zip made of the algorithm goes on from.
+        """
+        super().on_load_checkpoint(checkpoint)
+        ranks = checkpoint.get("ranks", ())
+        if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            self.saved = ranks
+        elif ranks:
+            assert self.algorithm is not None
+            self.algorithm.num_timesteps = ranks[0]["rollouts"]["num_timesteps"] * len(ranks)
+
+    def _start(self, reset: bool) -> None:
+        assert self.algorithm is not None
+        _, callback = self.algorithm._setup_learn(self.total_timesteps, reset_num_timesteps=reset)
+        self.rollouts = Rollouts(
+            self.algorithm,
+            callback,
+            self.total_timesteps,
+            self.trainer.world_size,
+            self.n_epochs,
+            self.local_batch_size(),
+        )
+
+    def _resume(self, saved: Sequence[Mapping[str, Any]]) -> None:
+        data = self.data
+        same = len(saved) == self.trainer.world_size
+        if not same:
+            rank_zero_warn(
+                f"the checkpoint was written by {len(saved)} ranks and this run has {self.trainer.world_size}: it goes "
+                "on with the weights and the count of steps, but environments and random numbers start anew"
+            )
+        mine = saved[self.global_rank if same else 0]
+        self._start(reset=True)
+        assert self.algorithm is not None
+        assert self.rollouts is not None
+        if same:
+            self.rollouts.load_state_dict(mine["rollouts"])
+        else:
+            self.algorithm.num_timesteps = mine["rollouts"]["num_timesteps"] * len(saved) // self.trainer.world_size
+            self.rollouts.update_progress()
+            set_random_seed(data.seed + self.rollouts.timesteps + self.global_rank)
+        if same and mine["environments"] is not None:
+            data.restore(mine["environments"])
+            return
+        if same:
+            rank_zero_warn("the checkpoint does not hold the state of the environments: they start anew")
+        data.seed_training(shift=self.rollouts.timesteps)
+        assert self.algorithm.env is not None
+        self.algorithm._last_obs = self.algorithm.env.reset()  # type: ignore[assignment]
+        self.algorithm._last_episode_starts[:] = True  # type: ignore[index]
+
+    def _stop_when_done(self) -> None:
+        assert self.rollouts is not None
+        if self.rollouts.finished and self.rollouts.timesteps >= self.total_timesteps:
+            self.trainer.should_stop = True
+
+    def _log_training(self, terms: Mapping[str, Tensor], samples: int) -> None:
+        assert self.algorithm is not None
+        assert self.rollouts is not None
+        buffer, episodes = self.algorithm.rollout_buffer, self.algorithm.ep_info_buffer
+        start, timesteps = self.clock
+        numbers: dict[str, Any] = {name: term.detach() for name, term in terms.items()}
+        numbers["explained_variance"] = float(explained_variance(buffer.values.flatten(), buffer.returns.flatten()))
+        numbers["learning_rate"] = self.algorithm.policy.optimizer.param_groups[0]["lr"]
+        if episodes:
+            numbers["episode_length"] = safe_mean([episode["l"] for episode in episodes])
+        self.log_dict({f"train/{name}": number for name, number in numbers.items()}, batch_size=samples)
+        shown = {"train/fps": (self.rollouts.timesteps - timesteps) / (time.perf_counter() - start)}
+        if episodes:
+            shown["train/reward"] = safe_mean([episode["r"] for episode in episodes])
+        self.log_dict(shown, prog_bar=True, batch_size=samples)
+        self._log_step(samples)
+
+    def _log_step(self, samples: int) -> None:
+        """Have what is logged now stand against environment steps, not those of the optimiser."""
+        assert self.rollouts is not None
+        steps = torch.tensor(self.rollouts.timesteps, dtype=torch.float64)
+        self.log("step", steps, batch_size=samples, sync_dist=True)
+
+
+def schedule(value: Scheduled) -> float | LinearSchedule:
+    """Return what SB3 takes for a number, or for the first and the last of a linear schedule."""
+    return value if isinstance(value, float | int) else LinearSchedule(*value, end_fraction=1.0)

@@ -1,0 +1,144 @@
+"""Agents as they play: videos, during training and of predictions."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities.seed import isolate_rng
+from torch.nn import functional as F
+
+from lightning_coordconv.core.extras import extra
+
+with extra("rl", "videos"):
+    import imageio_ffmpeg
+
+Image = NDArray[np.uint8]
+
+
+class AgentVideo(Callback):
+    """Write an episode as mp4: ``videos/<steps>.mp4`` after each validation, ``agent.mp4`` with each prediction.
+
+    The files lie beside the logs. An episode is a whole game, where one of training is a life. Random numbers of
+    training are left as they are.
+
+    Args:
+        max_steps: where a video ends if the episode does not.
+        fps: frames a second; an Atari game goes through 60 screens a second, of which an agent sees every fourth.
+        saliency: whether pixels turn red by how much the probability of the action taken depends on them.
+        every_n_validations: how often to film during training; never if 0.
+
+    Raises:
+        ValueError: for a number that is out of its range.
+    """
+
+    def __init__(
+        self, max_steps: int = 2000, fps: int = 15, saliency: bool = False, every_n_validations: int = 1
+    ) -> None:
+        for name, value, least in (
+            ("max_steps", max_steps, 1),
+            ("fps", fps, 1),
+            ("every_n_validations", every_n_validations, 0),
+        ):
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
+        self.max_steps = max_steps
+        self.fps = fps
+        self.saliency = saliency
+        self.every_n_validations = every_n_validations
+        self.validations = 0
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Film during training."""
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not self.every_n_validations:
+            return
+        self.validations += 1
+        if self.validations % self.every_n_validations == 0:
+            self._film(trainer, pl_module, f"videos/{int(trainer.callback_metrics['val/timesteps'])}.mp4")
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Film what a trained agent does."""
+        self._film(trainer, pl_module, "agent.mp4")
+
+    def _film(self, trainer: Trainer, task: Any, name: str) -> None:
+        folder = Path(trainer.log_dir or trainer.default_root_dir)  # all ranks must ask for it
+        if not trainer.is_global_zero:
+            return
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with isolate_rng(), torch.inference_mode(False), torch.no_grad():
+            torch.manual_seed(data.seed)
+            data.eval_env.seed(data.seed)
+            steps, reward = _write(path, self._play(task, data.eval_env), self.fps)
+        rank_zero_info(f"{path}: {steps} steps, reward {reward:g}")
+
+    def _play(self, task: Any, env: Any) -> Iterator[tuple[Image, float]]:
+        """Yield the frames (H, W, 3) of an episode, each with the reward so far."""
+        observations, reward = env.reset(), 0.0
+        for _ in range(self.max_steps):
+            frame = env.get_images()[0]
+            actions, _ = task.policy.predict(observations, deterministic=task.deterministic_evaluation)
+            if self.saliency:
+                frame = overlay(frame, saliency(task.policy, observations[:1], actions[:1]))
+            yield frame, reward
+            observations, rewards, _, infos = env.step(actions)
+            over = infos[0].get("episode")
+            reward = over["r"] if over else reward + float(rewards[0])
+            if over:
+                yield frame, reward
+                return
+
+
+def saliency(policy: Any, observation: Image, action: NDArray[Any]) -> Image:
+    """Return how much the probability of an action depends on each pixel (Simonyan et al., 2014).
+
+    That is the gradient of its logarithm, the largest magnitude over channels, scaled such that the strongest hundredth
+    of the pixels is at the top.
+
+    Args:
+        policy: an actor-critic policy of Stable-Baselines3 for images.
+        observation: (1, C, H, W), uint8.
+        action: (1, ...).
+
+    Returns:
+        (H, W), uint8 in [0, 255].
+    """
+    with torch.enable_grad():
+        pixels = torch.as_tensor(observation, device=policy.device).float().requires_grad_()
+        _, log_prob, _ = policy.evaluate_actions(pixels, torch.as_tensor(action, device=policy.device))
+        (gradient,) = torch.autograd.grad(log_prob.sum(), pixels)
+    strength = gradient[0].abs().amax(0)
+    top = strength.flatten().quantile(0.99).clamp(min=torch.finfo(strength.dtype).tiny)
+    heat: Image = (strength / top).clamp(max=1).mul(255).byte().cpu().numpy()
+    return heat
+
+
+def overlay(frame: Image, heat: Image) -> Image:
+    """Return a frame (H, W, 3) that is grey, and red where it is hot; heat (h, w) is scaled to it."""
+    scaled = F.interpolate(torch.from_numpy(heat)[None, None].float(), frame.shape[:2], mode="bilinear")[0, 0]
+    mixed = frame.mean(2, keepdims=True).repeat(3, axis=2) * 0.7
+    mixed[..., 0] = np.maximum(mixed[..., 0], scaled.numpy())
+    return mixed.astype(np.uint8)
+
+
+def _write(path: Path, frames: Iterator[tuple[Image, float]], fps: int) -> tuple[int, float]:
+    """Write a video as its frames come, and return how many they were, and the last reward."""
+    first, reward = next(frames)
+    # colours are stored at half the resolution, and so want even sizes
+    writer = imageio_ffmpeg.write_frames(  # type: ignore[no-untyped-call]
+        str(path), first.shape[1::-1], fps=fps, macro_block_size=2, quality=8
+    )
+    writer.send(None)
+    steps = 0
+    for frame, score in itertools.chain([(first, reward)], frames):
+        writer.send(np.ascontiguousarray(frame))
+        steps, reward = steps + 1, score
+    writer.close()
+    return steps, reward

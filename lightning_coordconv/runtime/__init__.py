@@ -1,0 +1,1 @@
+"""The command line, checkpoints, distributed start-up and callbacks that every run shares."""

@@ -1,0 +1,26 @@
+"""Figures, tables and summaries of runs."""
+
+from lightning_coordconv.runtime.callbacks.ceiling import StopAtCeiling
+from lightning_coordconv.runtime.callbacks.defaults import default_callbacks
+from lightning_coordconv.runtime.callbacks.finetuning import FreezeUntil, MovingAverage
+from lightning_coordconv.runtime.callbacks.finite import StopAtNonFinite
+from lightning_coordconv.runtime.callbacks.preemption import Preemption
+from lightning_coordconv.runtime.callbacks.randomness import RandomState
+from lightning_coordconv.runtime.callbacks.run_folder import RunFolder
+from lightning_coordconv.runtime.callbacks.running_statistics import RunningStatistics
+from lightning_coordconv.runtime.callbacks.summary import RunSummary
+from lightning_coordconv.runtime.callbacks.training_metrics import TrainingMetrics
+
+__all__ = [
+    "FreezeUntil",
+    "MovingAverage",
+    "Preemption",
+    "RandomState",
+    "RunFolder",
+    "RunSummary",
+    "RunningStatistics",
+    "StopAtCeiling",
+    "StopAtNonFinite",
+    "TrainingMetrics",
+    "default_callbacks",
+]

@@ -1,0 +1,45 @@
+"""Top-k accuracy against counting by hand and against torchmetrics."""
+
+import pytest
+import torch
+from torchmetrics.classification import MulticlassAccuracy
+
+from lightning_coordconv.classification import TopKAccuracy, top_k_correct
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_same_as_torchmetrics(k):
+    generator = torch.Generator().manual_seed(k)
+    metric, reference = TopKAccuracy(k), MulticlassAccuracy(num_classes=7, top_k=k, average="micro")
+    for size in (5, 32, 1):
+        logits = torch.randn(size, 7, generator=generator)
+        target = torch.randint(7, (size,), generator=generator)
+        metric.update(logits, target)
+        reference.update(logits, target)
+    assert metric.compute() == reference.compute()
+
+
+def test_ranks_add_up():
+    left, right = TopKAccuracy(), TopKAccuracy()
+    left.update(torch.eye(3), torch.tensor([0, 1, 2]))
+    right.update(torch.eye(3)[:1], torch.tensor([1]))
+    left.merge_state(right)
+    assert left.compute() == 0.75
+
+
+def test_everything_is_among_the_five_best_of_three():
+    assert top_k_correct(torch.eye(3), torch.tensor([2, 0, 1]), k=5).all()
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_k_must_be_positive(k):
+    with pytest.raises(ValueError, match=f"k must be at least 1, got {k}"):
+        TopKAccuracy(k)
+    with pytest.raises(ValueError, match=f"k must be at least 1, got {k}"):
+        top_k_correct(torch.eye(3), torch.tensor([2, 0, 1]), k)
+
+
+@pytest.mark.parametrize(("logits", "target"), [((3,), (3,)), ((3, 2), (2,)), ((3, 2), (3, 1))])
+def test_shapes_are_checked(logits, target):
+    with pytest.raises(ValueError, match=r"expected logits \(B, C\) and classes \(B,\), got"):
+        top_k_correct(torch.zeros(logits), torch.zeros(target, dtype=torch.long))

@@ -1,0 +1,150 @@
+"""Classification: what is computed and written, and that CoordConv learns positions where a convolution cannot."""
+
+import csv
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from pytorch_lightning import Trainer, seed_everything
+from torch import nn
+
+from lightning_coordconv.classification import (
+    ImageClassification,
+    ImageFolderDataModule,
+    PlacedDigitsDataModule,
+    PooledClassifier,
+)
+from lightning_coordconv.core import PredictionTable
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "classification"
+
+
+class Oracle(nn.Module):
+    """Answers with fixed logits."""
+
+    def __init__(self, answer: torch.Tensor) -> None:
+        super().__init__()
+        self.answer = nn.Parameter(answer)
+
+    def forward(self, _: torch.Tensor) -> torch.Tensor:
+        return self.answer
+
+
+def quiet(folder, **arguments) -> Trainer:
+    return Trainer(
+        default_root_dir=folder, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, **arguments,
+    )  # fmt: skip
+
+
+def test_by_hand():
+    logits = torch.tensor([[math.log(3), 0.0], [0.0, 0.0]])
+    batch = {"image": torch.zeros(2, 1, 4, 4), "label": torch.tensor([0, 1]), "path": ["a", "b"]}
+    task = ImageClassification(Oracle(logits))
+    outputs = task.evaluate(batch)
+    assert outputs["loss"].item() == pytest.approx((math.log(4 / 3) + math.log(2)) / 2)
+    row = task.predict_step(batch, 0)
+    assert list(row) == ["label", "path", "predicted", "probability", "correct"]
+    assert row["path"] == ["a", "b"]
+    assert row["predicted"][0] == 0
+    assert row["probability"].tolist() == pytest.approx([0.75, 0.5])
+    assert row["correct"][0]
+
+
+def test_label_without_output():
+    batch = {"image": torch.zeros(2, 1, 4, 4), "label": torch.tensor([0, 5])}
+    with pytest.raises(
+        ValueError, match="tells 3 classes apart, but there is a label 5: set its num_classes to at least 6"
+    ):
+        ImageClassification(Oracle(torch.zeros(2, 3))).evaluate(batch)
+
+
+def test_weight_decay_applies_to_everything():
+    task = ImageClassification(
+        PooledClassifier(4, coordinates=True), lambda groups: torch.optim.SGD(groups, lr=0.1, weight_decay=0.5)
+    )
+    (group,) = task.configure_optimizers().param_groups
+    assert group["weight_decay"] == 0.5
+    assert len(group["params"]) == 9
+
+
+@pytest.mark.parametrize(("coordinates", "low", "high"), [(False, 0.0, 0.33), (True, 0.97, 1.0)])
+def test_position_is_learned_with_coordinates_alone(tmp_path, coordinates, low, high):
+    seed_everything(0)
+    task = ImageClassification(PooledClassifier(4, coordinates), lambda groups: torch.optim.Adam(groups, lr=0.01))
+    data = PlacedDigitsDataModule("position", copies=1, batch_size=64, eval_batch_size=500)
+    trainer = quiet(tmp_path, max_epochs=1, limit_val_batches=0)
+    trainer.fit(task, data)
+    (result,) = trainer.test(task, data, verbose=False)
+    assert low <= result["test/top1"] <= high
+    assert result["test/top5"] == 1  # of four classes
+
+
+def test_folder_of_images_learns_and_predicts(tmp_path):
+    colours = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
+    for split in ("train", "val"):
+        for name, colour in colours.items():
+            (tmp_path / split / name).mkdir(parents=True)
+            for i in range(4):
+                Image.new("RGB", (40, 40), colour).save(tmp_path / split / name / f"{i}.png")
+    seed_everything(0)
+    net = PooledClassifier(3, coordinates=True, channels=3)
+    task = ImageClassification(net, lambda groups: torch.optim.Adam(groups, lr=0.01))
+    data = ImageFolderDataModule(str(tmp_path), image_size=32, batch_size=12, num_workers=0)
+    trainer = quiet(tmp_path, max_epochs=15, limit_val_batches=0, callbacks=[PredictionTable()])
+    trainer.fit(task, data)
+    (result,) = trainer.test(task, data, verbose=False)
+    assert result["test/top1"] == 1
+    trainer.predict(task, data, return_predictions=False)
+    rows = list(csv.DictReader((tmp_path / "predictions.csv").read_text().splitlines()))
+    assert len(rows) == 12
+    for row in rows:
+        assert row["path"].split("/")[-2] == sorted(colours)[int(row["predicted"])]
+        assert row["correct"] == "True"
+
+
+@pytest.mark.slow
+def test_two_ranks_give_the_accuracy_of_one(tmp_path):
+    results = []
+    for ranks in ({"devices": 1}, {"devices": 2, "strategy": "ddp_fork"}):
+        seed_everything(0)
+        task = ImageClassification(PooledClassifier(10))
+        data = PlacedDigitsDataModule("content", copies=1, eval_batch_size=300)
+        results += quiet(tmp_path, **ranks).test(task, data, verbose=False)
+    alone, together = results
+    assert together == pytest.approx(alone, abs=1e-6)
+
+
+QUICK = ("--data.image_size=32", "--data.num_workers=0", "--trainer.enable_progress_bar=false")
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning")  # a prediction logs to a new version
+def test_imagenet_config_on_a_folder(cli, image_folder):
+    config = CONFIGS / "imagenet_coordconv.yaml"
+    arguments = ("-c", config, "--data.root", image_folder, *QUICK, "--model.net.init_args.num_classes=2",
+                 "--model.net.init_args.name=resnet18")  # fmt: skip
+    folder = cli("fit", *arguments, "--trainer.max_epochs=1")
+    checkpoint = next(folder.rglob("last.ckpt"))
+    task = ImageClassification.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
+    assert task.net.coordconv.with_r
+    cli("predict", *arguments, "--ckpt_path", checkpoint)
+    (table,) = folder.rglob("predictions.csv")
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert {row["path"] for row in rows} == {str(path) for path in (image_folder / "val").rglob("*.png")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data.root", "nowhere"], "there is no folder nowhere/train: expected nowhere/train/<class>/<image>"),
+        (["--model.net.init_args.name", "resnet9"], "got 'resnet9'"),
+    ],
+)
+def test_bad_input_on_the_command_line(cli, image_folder, capsys, arguments, message):
+    with pytest.raises(SystemExit):
+        cli("fit", "-c", CONFIGS / "imagenet_conv.yaml", "--data.root", image_folder, *QUICK, *arguments)
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error

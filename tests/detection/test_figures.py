@@ -1,0 +1,104 @@
+"""Pictures of detections, and COCO's results format."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+from pytorch_lightning.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lightning_coordconv.detection import (
+    CocoDetectionDataModule,
+    CocoResults,
+    DetectionFigures,
+    FieldOfMnistDataModule,
+    ObjectDetection,
+    RegionProposal,
+    RegionProposalNet,
+)
+from lightning_coordconv.detection.boxes import PREDICTED, TRUE, draw_boxes
+from lightning_coordconv.detection.figures import _samples
+from tests.classification.test_task import quiet
+from tests.detection.test_task import Answers
+
+FOUND = {
+    "boxes": torch.tensor([[10.0, 20.0, 30.0, 60.0], [0.0, 0.0, 5.0, 5.0]]),
+    "labels": torch.tensor([3, 1]),
+    "scores": torch.tensor([0.9, 0.2]),
+}
+
+
+def test_truth_is_green_and_what_is_sure_red():
+    sample = {
+        "image": torch.rand(3, 40, 80),
+        "boxes": torch.tensor([[1.0, 2.0, 11.0, 22.0]]),
+        "labels": torch.tensor([1]),
+        "predicted": FOUND,
+    }
+    figure = draw_boxes(sample, {1: (4, "cat"), 3: (9, "cup")})
+    (axes,) = figure.axes
+    true, sure = axes.patches
+    assert (true.get_x(), true.get_y(), true.get_width(), true.get_height()) == (1, 2, 10, 20)
+    assert (sure.get_x(), sure.get_y(), sure.get_width(), sure.get_height()) == (10, 20, 20, 40)
+    assert [text.get_text() for text in axes.texts] == ["cat", "cup 0.90"]
+    assert [text.get_color() for text in axes.texts] == [TRUE, PREDICTED]
+    assert figure.get_size_inches().tolist() == [5, 2.5]
+
+
+def test_the_same_images_are_drawn_at_each_validation(tmp_path):
+    net = RegionProposal(RegionProposalNet())
+    data = FieldOfMnistDataModule(num_images=16, num_eval_images=6, batch_size=8, eval_batch_size=2)
+    drawn = []
+    data.plot = lambda sample: drawn.append(int(sample["image_id"])) or draw_boxes(sample, data.categories)
+    trainer = quiet(tmp_path, max_epochs=2, callbacks=[DetectionFigures(num_images=3)], num_sanity_val_steps=1)
+    trainer.loggers = [TensorBoardLogger(tmp_path, name="run")]
+    trainer.fit(net, data)
+    trainer.test(net, data, verbose=False)
+    assert drawn == [0, 1, 2] * 3
+    folder = tmp_path / "run" / "version_0"
+    names = {path.name for path in (folder / "figures").iterdir()}
+    assert names == {f"detections_{stage}_{number}.png" for stage in ("val", "test") for number in range(3)}
+    events = EventAccumulator(str(folder), size_guidance={"images": 0}).Reload()
+    assert [event.step for event in events.Images("val/detections_val_0")] == [2, 4]
+
+
+def test_results_are_coco_s(tmp_path, photographs):
+    found = [FOUND, {key: value[:0] for key, value in FOUND.items()}, {key: value[:1] for key, value in FOUND.items()}]
+    data = CocoDetectionDataModule(str(photographs), "boxes.json", "boxes.json", eval_batch_size=2, num_workers=0)
+    numbers = iter(range(3))
+    net = ObjectDetection(Answers(found))
+    net.net.forward = lambda images: [found[next(numbers)] for _ in images]
+    trainer = quiet(tmp_path, callbacks=[CocoResults(num_overlays=2)])
+    trainer.predict(net, data, return_predictions=False)
+    rows = json.loads((tmp_path / "detections.json").read_text())
+    assert [(row["image_id"], row["category_id"], row["bbox"]) for row in rows] == [
+        (10, 18, [10, 20, 20, 40]), (10, 3, [0, 0, 5, 5]), (30, 18, [10, 20, 20, 40])
+    ]  # fmt: skip
+    assert [row["score"] for row in rows] == pytest.approx([0.9, 0.2, 0.9])
+    assert rows[2]["file_name"] == str(photographs / "hopper.jpg")
+    overlays = sorted((tmp_path / "overlays").iterdir())
+    assert [path.name for path in overlays] == ["10_china.png", "20_flower.png"]
+    with Image.open(overlays[0]) as picture:
+        assert picture.size == (500, 334)
+
+
+def test_a_batch_is_taken_apart():
+    batch = {"image": torch.zeros(2, 1, 4, 4), "image_id": torch.tensor([7, 8]), "path": ["a", "b"]}
+    first, second = _samples(batch, [FOUND, FOUND])
+    assert first["image"].shape == (1, 4, 4)
+    assert (int(second["image_id"]), second["path"]) == (8, "b")
+    assert second["predicted"].keys() == FOUND.keys()
+
+
+def test_wrong_number_is_named():
+    with pytest.raises(ValueError, match="num_images must be at least 1, got 0"):
+        DetectionFigures(0)
+
+
+def test_nothing_is_drawn_without_logs(tmp_path):
+    figures = DetectionFigures()
+    trainer = SimpleNamespace(log_dir=None, is_global_zero=True, sanity_checking=False)
+    figures.on_validation_end(trainer, None)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,57 @@
+"""Overlaps by hand and against loops over boxes."""
+
+import pytest
+import torch
+
+from lightning_coordconv.detection import AllPairsIoU, BestBoxIoU, ClosestIoU, MatchedIoU
+
+
+def iou(a: list[float], b: list[float]) -> float:
+    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+    return width * height / (sum(areas) - width * height)
+
+
+def random_boxes(count: int, generator: torch.Generator) -> torch.Tensor:
+    corner, size = torch.rand(2, count, 2, generator=generator).unbind()
+    return torch.cat([corner, corner + size + 0.1], dim=1)
+
+
+def test_against_loops():
+    generator = torch.Generator().manual_seed(0)
+    preds = [{"boxes": random_boxes(count, generator)} for count in (10, 4, 1, 3)]
+    target = [{"boxes": random_boxes(count, generator)} for count in (2, 5, 1, 0)]
+    best, every, closest = [], [], []
+    for proposed, true in zip(preds[:3], target[:3], strict=True):  # the last image has no object
+        table = [[iou(p, t) for t in true["boxes"].tolist()] for p in proposed["boxes"].tolist()]
+        best.append(max(table[0]))
+        every.append(sum(map(sum, table)) / (len(table) * len(table[0])))
+        closest.append(sum(map(max, table)) / len(table))
+    for metric, expected in ((BestBoxIoU(), best), (AllPairsIoU(), every), (ClosestIoU(), closest)):
+        metric.update(preds[:1], target[:1])
+        metric.update(preds[1:], target[1:])
+        assert metric.compute().item() == pytest.approx(sum(expected) / 3, abs=1e-6)
+
+
+def test_nothing_proposed_covers_nothing():
+    metric = BestBoxIoU()
+    metric.update([{"boxes": torch.zeros(0, 4)}], [{"boxes": torch.tensor([[0.0, 0.0, 1.0, 1.0]])}])
+    assert metric.compute() == 0
+
+
+def test_pairs():
+    generator = torch.Generator().manual_seed(1)
+    preds, target = random_boxes(5, generator), random_boxes(5, generator)
+    metric = MatchedIoU()
+    metric.update(preds, target)
+    metric.update(preds[:0], target[:0])
+    expected = [iou(a, b) for a, b in zip(preds.tolist(), target.tolist(), strict=True)]
+    assert metric.compute().item() == pytest.approx(sum(expected) / 5, abs=1e-6)
+
+
+def test_wrong_numbers_are_named():
+    with pytest.raises(ValueError, match="proposals for 1 images, but true boxes for 2"):
+        BestBoxIoU().update([{"boxes": torch.zeros(1, 4)}], [{"boxes": torch.zeros(1, 4)}] * 2)
+    with pytest.raises(ValueError, match=r"pairs of boxes, got \(1, 4\) and \(2, 4\)"):
+        MatchedIoU().update(torch.zeros(1, 4), torch.zeros(2, 4))

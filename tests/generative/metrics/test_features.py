@@ -1,0 +1,84 @@
+"""Distances in feature space, against formulas and loops."""
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_coordconv.generative.metrics.features import (
+    FrechetDistance,
+    FrozenFeatures,
+    PooledPixels,
+    PrecisionRecall,
+    within,
+)
+
+
+def draw(count, shift=0.0, scale=1.0, seed=0, length=3):
+    return torch.randn(count, length, generator=torch.Generator().manual_seed(seed)) * scale + shift
+
+
+def in_parts(metric, preds, target):
+    for part in zip(preds.split(70), target.split(70), strict=True):
+        metric.update(*part)
+    return metric.compute()
+
+
+def test_frechet_distance_by_its_formula():
+    preds, target = draw(200, shift=0.5, scale=2.0), draw(200, seed=1)
+    means = [x.double().mean(0) for x in (preds, target)]
+    first, second = (torch.cov(x.double().T) for x in (preds, target))
+    values, vectors = torch.linalg.eigh(first)
+    root = vectors @ values.sqrt().diag() @ vectors.T
+    cross = torch.linalg.eigvalsh(root @ second @ root).sqrt().sum()  # trace of the root, by a symmetric product
+    expected = (means[0] - means[1]).square().sum() + first.trace() + second.trace() - 2 * cross
+    assert in_parts(FrechetDistance(3), preds, target).item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_frechet_distance_of_the_same_features_is_zero():
+    assert in_parts(FrechetDistance(3), draw(200), draw(200)).item() == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_manifold_by_loops(k):
+    points, reference = draw(40, shift=0.7), draw(30, seed=1)
+    covered = 0
+    for point in points:
+        inside = False
+        for centre in reference:
+            reach = sorted((centre - other).norm().item() for other in reference)[k]
+            inside |= (point - centre).norm().item() <= reach
+        covered += inside
+    assert within(points, reference, k).item() == pytest.approx(covered / 40)
+
+
+def test_collapse_costs_recall_and_noise_costs_precision():
+    real = draw(300)
+    same = in_parts(PrecisionRecall(), draw(300, seed=1), real)
+    collapsed = in_parts(PrecisionRecall(), draw(300, seed=1, scale=0.05), real)
+    spread = in_parts(PrecisionRecall(), draw(300, seed=1, scale=8.0), real)
+    assert min(same["precision"], same["recall"]) > 0.8
+    assert collapsed["precision"] > 0.95
+    assert collapsed["recall"] < 0.05
+    assert spread["precision"] < 0.3
+
+
+def test_fewer_neighbours_than_k():
+    assert in_parts(PrecisionRecall(k=5), draw(2), draw(2))["precision"] == 1
+    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
+        PrecisionRecall(k=0)
+
+
+def test_pooled_pixels():
+    image = torch.arange(16.0).view(1, 1, 4, 4)
+    assert PooledPixels(2)(image).tolist() == [[2.5, 4.5, 10.5, 12.5]]
+
+
+def test_features_are_frozen():
+    net = FrozenFeatures(nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.BatchNorm1d(2), nn.Dropout()))
+    net.train()
+    image = torch.randn(3, 1, 2, 2, requires_grad=True)
+    first, again = net(image), net(image)
+    assert torch.equal(first, again)
+    assert not first.requires_grad
+    assert not any(weight.requires_grad for weight in net.parameters())
+    assert net.network[2].num_batches_tracked == 0

@@ -1,0 +1,133 @@
+"""Data to generate more of: splits, transforms, LSUN's format, what is refused."""
+
+import io
+
+import pytest
+import torch
+from PIL import Image
+
+from lightning_coordconv.generative import LSUNDataModule, SortOfClevrDataModule, UnlabelledImagesDataModule
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Twelve pictures of 40 x 20 pixels in folders of two depths, the left half dark."""
+    for i in range(12):
+        path = tmp_path / ("a" if i % 2 else "b/c") / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = Image.new("RGB", (40, 20), (255, 10 * i, 0))
+        image.paste((0, 10 * i, 0), (0, 0, 20, 20))
+        image.save(path)
+    return tmp_path
+
+
+@pytest.fixture
+def lsun(tmp_path, monkeypatch):
+    """Six training and two validation images in LSUN's format: JPEG files by key."""
+    monkeypatch.chdir(tmp_path)  # where torchvision leaves its list of keys
+    lmdb = pytest.importorskip("lmdb")
+    for split, count in (("train", 6), ("val", 2)):
+        folder = tmp_path / f"bedroom_{split}_lmdb"
+        with lmdb.open(str(folder), map_size=1 << 20) as database, database.begin(write=True) as transaction:
+            for i in range(count):
+                buffer = io.BytesIO()
+                Image.new("RGB", (50, 30), (40 * i, 0, 0)).save(buffer, "JPEG")
+                transaction.put(f"{i}".encode(), buffer.getvalue())
+    return tmp_path
+
+
+def test_sort_of_clevr_by_split():
+    data = SortOfClevrDataModule(count=50, eval_count=7, canvas=16, radius=3, batch_size=8, eval_batch_size=4, seed=2)
+    batches = list(data.train_dataloader())
+    assert [len(batch["image"]) for batch in batches] == [8] * 6  # two images that fill no batch are left out
+    assert set(batches[0]) == data.sample_keys
+    assert [len(batch["image"]) for batch in data.test_dataloader()] == [4, 3]
+    train, val, test, predict = (data.dataset(split) for split in ("train", "val", "test", "predict"))
+    assert (len(train), len(val), len(test)) == (50, 7, 7)
+    assert torch.equal(test.images, predict.images)
+    assert not torch.equal(test.images, val.images)
+    assert not torch.equal(train.images[:7], val.images)
+    assert data.plot(val[0]).axes[0].images
+
+
+def test_pictures_are_squares_in_the_range_of_tanh(pictures):
+    data = UnlabelledImagesDataModule(str(pictures), image_size=8, eval_count=3, batch_size=2, num_workers=0)
+    batch = next(iter(data.train_dataloader()))
+    assert set(batch) >= data.sample_keys
+    assert batch["image"].shape == (2, 3, 8, 8)
+    image = data.dataset("val")[0]["image"]
+    assert torch.equal(image[2], torch.full((8, 8), -1.0))
+    assert image[0, :, :3].max() < -0.9  # the middle square is half dark
+    assert image[0, :, 5:].min() > 0.9
+    assert data.plot({"image": image}).axes[0].images
+
+
+def test_no_picture_is_in_two_splits(pictures):
+    data = UnlabelledImagesDataModule(str(pictures), eval_count=3, num_workers=0)
+    splits = [{sample["path"] for sample in data.dataset(split)} for split in ("train", "val", "test", "predict")]
+    assert [len(split) for split in splits] == [6, 3, 3, 3]
+    assert len(set().union(*splits)) == 12
+    assert splits[2] == splits[3]
+    other = UnlabelledImagesDataModule(str(pictures), eval_count=3, num_workers=0, seed=1)
+    assert {sample["path"] for sample in other.dataset("val")} != splits[1]
+
+
+@pytest.mark.parametrize(("flip", "sides"), [(True, 2), (False, 1)])
+def test_training_pictures_are_mirrored(pictures, flip, sides):
+    dataset = UnlabelledImagesDataModule(str(pictures), 8, eval_count=3, flip=flip, num_workers=0).dataset("train")
+    torch.manual_seed(0)
+    assert len({(dataset[0]["image"][0, 0, 0] > 0).item() for _ in range(20)}) == sides
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # torchvision leaves that file open
+def test_lsun(lsun):
+    data = LSUNDataModule(str(lsun), image_size=16, batch_size=2, eval_batch_size=2, num_workers=0)
+    assert [len(data.dataset(split)) for split in ("train", "val", "test", "predict")] == [6, 2, 2, 2]
+    batch = next(iter(data.train_dataloader()))
+    assert batch["image"].shape == (2, 3, 16, 16)
+    reds = sorted(round((sample["image"][0].mean().item() + 1) * 127.5) for sample in
+                  (data.dataset("train")[i] for i in range(6)))  # fmt: skip
+    assert reds == pytest.approx([0, 40, 80, 120, 160, 200], abs=3)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_damaged_lsun_image(lsun):
+    lmdb = pytest.importorskip("lmdb")
+    with lmdb.open(str(lsun / "bedroom_train_lmdb")) as database, database.begin(write=True) as transaction:
+        transaction.put(b"0", b"not a JPEG file")
+    data = LSUNDataModule(str(lsun), num_workers=0)
+    with pytest.raises(OSError, match=r"image 0 of .*bedroom_train_lmdb cannot be read: .*; get the data again"):
+        data.dataset("train")[0]
+
+
+def test_missing_lsun_says_how_to_get_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"kitchen_train_lmdb: get download.py .* -c kitchen -o"):
+        LSUNDataModule(str(tmp_path), "kitchen")
+
+
+def test_unknown_category(lsun):
+    (lsun / "cellar_train_lmdb").mkdir()
+    with pytest.raises(ValueError, match="Unknown value 'cellar' for LSUN class"):
+        LSUNDataModule(str(lsun), "cellar")
+
+
+def test_damaged_picture(pictures):
+    path = pictures / "a" / "1.png"
+    path.write_bytes(path.read_bytes()[:30])
+    data = UnlabelledImagesDataModule(str(pictures), eval_count=1, num_workers=0)
+    with pytest.raises(OSError, match=r"a/1\.png cannot be read as an image: .*; replace or remove it"):
+        [sample for split in ("train", "val", "test") for sample in data.dataset(split)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"root": "nowhere"}, FileNotFoundError, "there are no images .* in nowhere"),
+        ({"eval_count": 6}, ValueError, "has 12 images, too few to hold out twice eval_count = 6"),
+        ({"eval_count": 0}, ValueError, "eval_count must be at least 1, got 0"),
+        ({"image_size": 0}, ValueError, "image_size must be at least 1, got 0"),
+    ],
+)
+def test_wrong_arguments_are_named(pictures, arguments, error, message):
+    with pytest.raises(error, match=message):
+        UnlabelledImagesDataModule(**{"root": str(pictures)} | arguments)

@@ -1,0 +1,72 @@
+"""Pictures of what a generator makes: files that hold what they should."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from matplotlib import image
+from PIL import Image
+
+from lightning_coordconv.core.figures import grid, save_gif, to_bytes
+from lightning_coordconv.generative import CoordConvGenerator
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "generative"
+SMALL = ("--data.count=32", "--data.eval_count=12", "--data.batch_size=16", "--trainer.enable_progress_bar=false",
+         "--trainer.max_epochs=2")  # fmt: skip
+
+
+def pixels(path):
+    return torch.from_numpy(image.imread(path))[..., :3]
+
+
+def test_grid_and_bytes():
+    images = torch.stack([torch.full((3, 4, 4), value) for value in (-1.0, 0.0, 1.0, 2.0)])
+    assert to_bytes(images)[:, 0, 0, 0].tolist() == [0, 128, 255, 255]
+    laid_out = grid(images, columns=2)
+    scale = laid_out.shape[-1] // (2 * 5 + 1)
+    assert laid_out.shape == (3, 11 * scale, 11 * scale)
+    centres = laid_out[0, 3 * scale :: 5 * scale, 3 * scale :: 5 * scale]
+    assert centres.tolist() == [[0, 128], [255, 255]]
+
+
+def test_animation_runs_to_and_fro(tmp_path):
+    frames = [torch.full((3, 4, 4), value, dtype=torch.uint8) for value in (0, 100, 200)]
+    save_gif(tmp_path / "a.gif", frames)
+    with Image.open(tmp_path / "a.gif") as animation:
+        shades = []
+        for index in range(animation.n_frames):
+            animation.seek(index)
+            shades.append(animation.convert("RGB").getpixel((0, 0))[0])
+    assert shades == [0, 100, 200, 100]
+
+
+@pytest.mark.parametrize("config", ["small_coordconv", "small_vae_conv"])
+def test_a_run_leaves_pictures_and_predictions(cli, config):
+    folder = cli("fit", "-c", CONFIGS / f"{config}.yaml", *SMALL) / "logs" / "generative" / config
+    figures = folder / "version_0" / "figures"
+    assert {path.name for path in figures.iterdir()} == {
+        "samples_0000.png", "samples_0001.png", "mean.png", "positions.png", "interpolation.png", "interpolation.gif",
+    }  # fmt: skip
+    for name in ("samples_0001", "mean", "positions", "interpolation"):
+        assert pixels(figures / f"{name}.png").std() > 0.002, name
+    assert not torch.equal(pixels(figures / "samples_0000.png"), pixels(figures / "samples_0001.png"))
+
+    checkpoint = folder / "version_0" / "checkpoints" / "last.ckpt"
+    cli("predict", "-c", CONFIGS / f"{config}.yaml", *SMALL, "--ckpt_path", checkpoint)
+    made = folder / "version_1"
+    images = sorted((made / "images").iterdir())
+    assert [path.name for path in images] == [f"{i:05d}.png" for i in range(12)]
+    with Image.open(made / "interpolation.gif") as animation:
+        assert animation.n_frames == 2 * 16 - 2
+    assert (made / "grid.png").is_file()
+
+    if config == "small_coordconv":  # the images are the averaged generator's, of the evaluation's noise
+        state = torch.load(checkpoint, weights_only=True)["state_dict"]
+        net = CoordConvGenerator(8, 32, 16)
+        net.load_state_dict(
+            {key[len("average.module.") :]: value for key, value in state.items() if key.startswith("average.module.")}
+        )
+        noise = torch.rand(12, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
+        expected = torch.stack([(pixels(path).permute(2, 0, 1) * 2 - 1) for path in images])
+        with torch.no_grad():
+            assert (torch.tanh(net(noise)) - expected).abs().max() < 0.03

@@ -1,0 +1,91 @@
+"""Videos of agents."""
+
+import csv
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+import stable_baselines3 as sb3
+import torch
+from stable_baselines3.common.env_util import make_vec_env
+
+import lightning_coordconv.rl.environments  # noqa: F401  # registers the environment
+from lightning_coordconv.rl import AgentVideo, CoordConvNatureCNN
+from lightning_coordconv.rl.video import overlay, saliency
+from tests.rl.agents import TOUCH
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "rl"
+QUICK = ("--data.n_envs=2", "--data.eval_episodes=3", "--model.total_timesteps=40", "--data.rollouts_per_epoch=2",
+         "--trainer.enable_progress_bar=false")  # fmt: skip
+
+
+def frames(path: Path) -> np.ndarray:
+    reader = imageio_ffmpeg.read_frames(str(path))
+    width, height = next(reader)["size"]
+    return np.stack([np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in reader])
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # imageio-ffmpeg leaves pipes open
+def test_a_run_is_filmed_and_so_is_a_prediction(cli, tmp_path):
+    config = CONFIGS / "find_and_touch_coordconv.yaml"
+    video = "--trainer.callbacks.max_steps=12"
+    cli("fit", "-c", config, *QUICK, "--trainer.callbacks.every_n_validations=1", video)
+    logs = tmp_path / "logs" / "rl" / "find_and_touch_coordconv"
+    assert sorted(path.name for path in (logs / "version_0" / "videos").iterdir()) == ["20.mp4", "40.mp4"]
+    checkpoint = logs / "version_0" / "checkpoints" / "last.ckpt"
+    cli("predict", "-c", config, *QUICK, video, "--trainer.callbacks.saliency=true", "--ckpt_path", checkpoint)
+    (path,) = logs.rglob("agent.mp4")
+    seen = frames(path)
+    assert seen.shape[1:] == (192, 192, 3)
+    assert 1 <= len(seen) <= 13
+    assert seen.std() > 5
+    (table,) = logs.rglob("predictions.csv")
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert len(rows) == 3
+    assert all(float(row["reward"]) <= 0.98 and 1 <= int(row["length"]) <= 50 for row in rows)
+
+
+def test_saliency_is_what_a_change_of_a_pixel_changes():
+    """Against finite differences of the action's log-probability, pixel by pixel."""
+    policy = sb3.A2C(
+        "CnnPolicy", make_vec_env(TOUCH, 1), seed=0, policy_kwargs={"features_extractor_class": CoordConvNatureCNN}
+    ).policy
+    image = np.random.default_rng(0).integers(50, 200, (1, 3, 36, 36), np.uint8)
+    action = np.array([2])
+    heat = saliency(policy, image, action).astype(float)
+    assert heat.shape == (36, 36)
+    assert heat.max() == 255
+
+    def log_prob(pixels):
+        with torch.no_grad():
+            return policy.evaluate_actions(torch.from_numpy(pixels).float(), torch.from_numpy(action))[1].item()
+
+    rng = np.random.default_rng(1)
+    strengths, heats = [], []
+    for row, column in rng.integers(36, size=(12, 2)):
+        changes = []
+        for channel in range(3):
+            changed = image.astype(float)
+            changed[0, channel, row, column] += 8
+            changes.append(abs(log_prob(changed) - log_prob(image.astype(float))))
+        strengths.append(max(changes))
+        heats.append(heat[row, column])
+    below_top = np.array(heats) < 255
+    assert np.corrcoef(np.array(strengths)[below_top], np.array(heats)[below_top])[0, 1] > 0.95
+
+
+def test_overlay():
+    frame = np.full((4, 6, 3), (30, 60, 90), np.uint8)
+    heat = np.zeros((2, 3), np.uint8)
+    heat[0, 0] = 255
+    mixed = overlay(frame, heat)
+    assert mixed[3, 5].tolist() == [42, 42, 42]
+    assert mixed[0, 0].tolist() == [255, 42, 42]
+
+
+@pytest.mark.parametrize("arguments", [{"max_steps": 0}, {"fps": 0}, {"every_n_validations": -1}])
+def test_numbers(arguments):
+    (name, value) = next(iter(arguments.items()))
+    with pytest.raises(ValueError, match=f"{name} must be at least .* got {value}"):
+        AgentVideo(**arguments)

@@ -1,0 +1,109 @@
+"""What a run leaves behind: summary, figures, predictions."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from matplotlib import image
+from pytorch_lightning import Trainer
+
+from lightning_coordconv.coordinates import (
+    CoordinateClassification,
+    CoordinateFigures,
+    CoordinateRegression,
+    CoordinateRendering,
+    DeconvDecoder,
+    NotSoClevrDataModule,
+    StridedRegressor,
+)
+from lightning_coordconv.runtime.callbacks.ceiling import StopAtCeiling
+from lightning_coordconv.runtime.callbacks.summary import RunSummary
+
+CONFIG = Path(__file__).parents[2] / "configs" / "coordinates" / "classification_quadrant_deconv.yaml"
+SMALL = ("--data.canvas=16", "--data.size=3", "--model.net.init_args.canvas=16", "--model.net.init_args.mul=1",
+         "--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=1",
+         "--trainer.enable_progress_bar=false")  # fmt: skip
+
+
+def test_a_run_leaves_summary_figures_events_and_checkpoints(cli, capsys):
+    folder = cli("fit", "-c", CONFIG, *SMALL, "--seed_everything=3")
+    logs = folder / "logs" / "coordinates" / "classification_quadrant_deconv" / "version_0"
+    summary = json.loads((logs / "summary.json").read_text())
+    assert summary["experiment"] == "coordinates/classification_quadrant_deconv"
+    assert (summary["seed"], summary["steps"], summary["ranks"]) == (3, 2 * 5, 1)
+    assert [row["step"] for row in summary["curve"]] == [5, 10]
+    for clock in ("seconds", "cpu_seconds"):
+        assert 0 < summary["curve"][0][clock] < summary[clock]
+    assert {"test/accuracy", "test/distance", "test_train/accuracy"} <= set(summary["test"])
+    printed = capsys.readouterr().out
+    assert f"{summary['test']['test/accuracy']:.4f}" in printed
+    assert f"{summary['seconds']:.1f} s" in printed
+    for figure in ("positions", "samples", "sums_test", "sums_train"):
+        assert image.imread(logs / "figures" / f"{figure}.png").std() > 0.01, figure
+    assert list(logs.glob("events.out.*"))
+    assert (logs / "checkpoints" / "last.ckpt").is_file()
+
+    cli("predict", "-c", CONFIG, *SMALL, "--ckpt_path", logs / "checkpoints" / "last.ckpt")
+    table = (logs.parent / "version_1" / "predictions.csv").read_text()
+    rows = list(csv.DictReader(table.splitlines()))
+    assert len(rows) == 14 * 14
+    assert {(row["x"], row["y"]) for row in rows} == {(str(x), str(y)) for x in range(1, 15) for y in range(1, 15)}
+    held_out = [row for row in rows if row["held_out"] == "True"]
+    assert all(int(row["x"]) > 8 and int(row["y"]) > 8 for row in held_out)
+    accuracy = sum((row["x"], row["y"]) == (row["predicted_x"], row["predicted_y"]) for row in held_out) / len(held_out)
+    assert accuracy == pytest.approx(summary["test"]["test/accuracy"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("task", "drawn"),
+    [
+        (CoordinateClassification(DeconvDecoder(2, 1, 16)), {"positions", "samples", "sums_test", "sums_train"}),
+        (CoordinateRendering(DeconvDecoder(2, 1, 16)), {"positions", "samples", "sums_test", "sums_train"}),
+        (CoordinateRegression(StridedRegressor()), {"positions"}),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, torch.nn.Module) else "",
+)
+def test_figures_of_each_task(task, drawn, tmp_path):
+    trainer = Trainer(
+        accelerator="cpu", default_root_dir=tmp_path, callbacks=[CoordinateFigures()],
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.test(task, NotSoClevrDataModule("quadrant", canvas=16, size=3), verbose=False)
+    assert {path.stem for path in Path(trainer.log_dir, "figures").glob("*.png")} == drawn
+
+
+class Solved(CoordinateClassification):
+    """Reports a perfect accuracy whatever it paints."""
+
+    def evaluate(self, batch):
+        outputs = super().evaluate(batch)
+        return outputs | {"preds": outputs["target"]}
+
+
+@pytest.mark.parametrize(("task", "steps"), [(Solved, 1), (CoordinateClassification, 3)])
+def test_training_stops_at_the_ceiling(task, steps, tmp_path):
+    trainer = Trainer(
+        accelerator="cpu", max_epochs=3, limit_train_batches=1, logger=False, default_root_dir=tmp_path,
+        callbacks=[StopAtCeiling("val/accuracy", 1.0)], enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=False,
+    )  # fmt: skip
+    trainer.fit(task(DeconvDecoder(2, 1, 16)), NotSoClevrDataModule("quadrant", canvas=16, size=3))
+    assert trainer.global_step == steps
+
+
+def test_mode_is_checked():
+    with pytest.raises(ValueError, match="mode must be 'min' or 'max', got 'best'"):
+        StopAtCeiling("val/accuracy", 1.0, "best")
+
+
+def test_a_test_without_training_has_a_summary_too(tmp_path):
+    trainer = Trainer(
+        accelerator="cpu", default_root_dir=tmp_path, callbacks=[RunSummary()], limit_test_batches=1,
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.test(
+        CoordinateRegression(StridedRegressor()), NotSoClevrDataModule("quadrant", canvas=16, size=3), verbose=False
+    )
+    assert "test/distance" in json.loads(Path(trainer.log_dir, "summary.json").read_text())["test"]

@@ -1,0 +1,84 @@
+"""Bad input is refused in one line, and nothing is left behind."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_coordconv.coordinates import CoordinateClassification, DeconvDecoder
+from lightning_coordconv.core import BaseDataModule
+from lightning_coordconv.runtime import malloc
+
+CONFIG = Path(__file__).parents[2] / "configs" / "coordinates" / "classification_quadrant_deconv.yaml"
+
+
+class NothingDataModule(BaseDataModule):
+    """Has samples without a single key."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data.canvass", "32"], "canvass"),
+        (["--data.partition", "half"], "half"),
+        (["--data.canvas", "8"], "a canvas of 8 pixels is smaller than the square of 9 pixels"),
+        (["--data.batch_size", "0"], "batch_size must be at least 1, got 0"),
+        (["--model.net.init_args.filter_size", "1"], "filter_size must be at least the stride, 2, got 1"),
+        (["--model.net.init_args.colour", "1"], "colour"),
+        (["--data", f"{__name__}.NothingDataModule"], "CoordinateClassification reads"),
+        (["--ckpt_path", "nowhere.ckpt"], "no checkpoint at nowhere.ckpt"),
+        (["--ckpt_path", "foreign.ckpt"], "foreign.ckpt holds weights of another architecture: size mismatch"),
+        (["--ckpt_path", "damaged.ckpt"], "damaged.ckpt is damaged, or no checkpoint"),
+        (["--ckpt_path", "stranger.ckpt"], "stranger.ckpt is no checkpoint of weights and plain numbers alone"),
+    ],
+)
+def test_bad_input(cli, tmp_path, capsys, arguments, message):
+    torch.save({"state_dict": CoordinateClassification(DeconvDecoder(2, 1)).state_dict()}, tmp_path / "foreign.ckpt")
+    (tmp_path / "damaged.ckpt").write_bytes(b"not a checkpoint")
+    torch.save({"state_dict": Path("code")}, tmp_path / "stranger.ckpt")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SystemExit) as exit_info:
+        cli("fit", "-c", CONFIG, *arguments)
+    assert exit_info.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc alone")
+@pytest.mark.parametrize("size", [24, 200])  # of a block in MiB; glibc's largest threshold is 32
+def test_freed_memory_is_kept(size):
+    faults = (
+        "import ctypes, resource, runpy\n"
+        "if {kept}: runpy.run_path({path!r})['keep_freed_memory']()\n"
+        "c = ctypes.CDLL(None)\n"
+        "c.malloc.restype, c.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]\n"
+        "c.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]\n"
+        "def work():\n"
+        "    blocks = [c.malloc({size} << 20) for _ in range(3)]\n"
+        "    for block in blocks: c.memset(block, 1, {size} << 20)\n"
+        "    for block in blocks: c.free(block)\n"
+        "for _ in range(5): work()\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "for _ in range(10): work()\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
+    )
+    given_back, reused = (
+        int(subprocess.check_output([sys.executable, "-c", code], text=True))
+        for code in (faults.format(kept=kept, path=malloc.__file__, size=size) for kept in (False, True))
+    )
+    assert reused < given_back / 4
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[sys.executable, "-m", "lightning_coordconv"], [str(Path(sys.executable).parent / "lightning-coordconv")]],
+)
+def test_help(command):
+    result = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
+    for subcommand in ("fit", "validate", "test", "predict"):
+        assert subcommand in result.stdout
+    assert "convolutions that know where they are" in result.stdout

@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 
+from lightning_coordconv.coordinates import CoordinateClassification, CoordinateFigures
 from lightning_coordconv.runtime import configs
 from lightning_coordconv.runtime.configs import CONFIGS
 
@@ -75,3 +76,25 @@ def test_experiment_runs(experiment, cli, capsys):
     saved = torch.load(checkpoint, weights_only=True)["state_dict"]
     for key, value in restored.state_dict().items():
         assert torch.equal(value, saved[key]), key
+
+
+@pytest.mark.parametrize("figures", [True, False])
+def test_figures_can_be_switched_off(figures, cli):
+    experiment = "coordinates/classification_quadrant_deconv"
+    folder = cli("fit", "-c", experiment, *STEPS, *smoke(experiment), f"--figures={str(figures).lower()}")
+    assert len(list(folder.rglob("figures/*.png"))) == (4 if figures else 0)
+
+
+def test_a_configured_callback_replaces_the_default_one(cli, monkeypatch):
+    """And tasks that are used in Python draw nothing that they were not asked for."""
+    experiment, built = "coordinates/classification_quadrant_deconv", []
+    monkeypatch.setattr(CoordinateFigures, "on_test_start", lambda figures, *_: built.append(figures.num_samples))
+    monkeypatch.setattr(CoordinateFigures, "on_test_batch_end", lambda *_: None)
+    monkeypatch.setattr(CoordinateFigures, "on_test_end", lambda *_: None)
+    more = (
+        "--trainer.callbacks+=lightning_coordconv.coordinates.CoordinateFigures",
+        "--trainer.callbacks.num_samples=3",
+    )
+    cli("fit", "-c", experiment, *STEPS, *smoke(experiment), *more)
+    assert built == [3]
+    assert CoordinateClassification(net=torch.nn.Identity()).configure_callbacks() == []

@@ -39,7 +39,9 @@ def test_two_ranks_follow_one_process(tmp_path):
 def test_the_preset_goes_on_top_of_a_recipe(recipe, tmp_path):
     weights = (f"--trainer.callbacks+={ranks.__name__}.Weights", f"--trainer.callbacks.folder={tmp_path}")
     configs = ("-c", f"rl/{recipe}", "-c", "presets/agents_on_two_cores")
-    ranks.Ranks(2, ["-m", ranks.__name__, "fit", *configs, *STEPS, *smoke(f"rl/{recipe}"), *weights], tmp_path).end_with(0)
+    ranks.Ranks(
+        2, ["-m", ranks.__name__, "fit", *configs, *STEPS, *smoke(f"rl/{recipe}"), *weights], tmp_path
+    ).end_with(0)
     first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True)["weights"] for rank in (0, 1))
     assert same(first, second)
     (config,) = tmp_path.rglob("config.yaml")

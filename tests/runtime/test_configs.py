@@ -6,8 +6,10 @@ import yaml
 from lightning_coordconv.runtime import configs
 from lightning_coordconv.runtime.cli import main
 
-SMALL = ("--data.batch_size=2", "--data.count=4", "--data.eval_count=2", "--trainer.fast_dev_run=1",
-         "--model.generator.init_args.width=2", "--model.discriminator.init_args.width=2")  # fmt: skip
+SMALL = ("--data.batch_size=2", "--data.count=4", "--data.eval_count=2", "--trainer.max_steps=2", "--figures=false",
+         "--model.generator.init_args.width=2", "--model.discriminator.init_args.width=2",
+         "--trainer.limit_val_batches=0", "--trainer.limit_test_batches=0",
+         "--trainer.enable_progress_bar=false")  # fmt: skip
 
 
 def test_list_has_every_config_with_its_first_line(capsys):
@@ -102,8 +104,7 @@ def test_a_config_option_without_a_value_is_an_error(cli, capsys):
 )
 def test_logs_are_named_after_the_configs(names, folder, cli):
     args = [word for name in names for word in ("-c", name)]
-    root = cli("fit", *args, *SMALL[:3], *SMALL[4:], "--trainer.max_steps=2", "--trainer.limit_val_batches=0", "--figures=false",
-               "--trainer.limit_test_batches=0", "--trainer.enable_progress_bar=false")  # fmt: skip
+    root = cli("fit", *args, *SMALL)
     (saved,) = (root / "logs" / folder).glob("version_0/config.yaml")
     assert yaml.safe_load(saved.read_text())["trainer"]["logger"]["init_args"]["name"] == folder
 

@@ -1,4 +1,4 @@
-"""One batch size for any number of ranks, and nothing seen twice."""
+"""Data modules: the same batches for any number of ranks, each sample once, and what is refused."""
 
 import math
 from types import SimpleNamespace
@@ -13,11 +13,12 @@ from lightning_coordconv.core import BaseDataModule, TrainingSampler
 
 def batches(split: str, rank: int = 0, ranks: int = 1, epoch: int = 0, **arguments: object) -> list[list[tuple]]:
     data = NotSoClevrDataModule(canvas=16, size=3, **arguments)
-    data.trainer = SimpleNamespace(global_rank=rank, world_size=ranks)
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    data.trainer = SimpleNamespace(global_rank=rank, world_size=ranks, num_devices=ranks, strategy=strategy)
     loader = getattr(data, f"{split}_dataloader")()
     loader = loader[0] if isinstance(loader, list) else loader
     loader.sampler.set_epoch(epoch)
-    return [[tuple(location) for location in batch["location"].tolist()] for batch in loader]
+    return [[tuple(xy) for xy in batch["xy"].tolist()] for batch in loader]
 
 
 def test_two_runs_see_the_same_batches_and_epochs_differ():
@@ -60,7 +61,7 @@ def test_workers_deliver_the_same():
     [
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"eval_batch_size": 0}, "eval_batch_size must be at least 1, got 0"),
-        ({"num_workers": -1}, "num_workers must not be negative, got -1"),
+        ({"num_workers": -1}, "num_workers must be at least 0, got -1"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):
@@ -92,8 +93,8 @@ class Seen(LightningModule):
         self.data, self.seen, self.layer = data, [], torch.nn.Linear(2, 1)
 
     def training_step(self, batch, batch_idx):
-        self.seen.append((self.current_epoch, batch["location"].tolist()))
-        return self.layer(batch["position"]).mean()
+        self.seen.append((self.current_epoch, batch["xy"].tolist()))
+        return self.layer(batch["xy_scaled"]).mean()
 
     def validation_step(self, batch, batch_idx):
         return None

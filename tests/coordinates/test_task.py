@@ -8,12 +8,15 @@ from pytorch_lightning import Trainer, seed_everything
 from torch import nn
 
 from lightning_coordconv.coordinates import (
+    CoordConvDecoder,
+    CoordConvRenderer,
     CoordinateClassification,
     CoordinateRegression,
     CoordinateRendering,
     DeconvDecoder,
     NotSoClevr,
     NotSoClevrDataModule,
+    PoolingRegressor,
 )
 from lightning_coordconv.layers import CoordConv2d
 from lightning_coordconv.runtime.checkpoints import load_checkpoint
@@ -71,6 +74,31 @@ def test_rendering_by_hand():
     report = task.report(batch, outputs)
     assert report["iou"].tolist() == pytest.approx([1.0, 72 / 90])
     assert report["correct"].tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        CoordinateClassification(CoordConvDecoder(canvas=64)),
+        CoordinateRendering(CoordConvRenderer(canvas=64)),
+        CoordinateRegression(PoolingRegressor(canvas=64)),
+    ],
+    ids=lambda task: type(task).__name__,
+)
+@pytest.mark.parametrize("canvas", [17, 32, 128])
+def test_another_canvas_than_the_networks_is_refused(task, canvas):
+    batch = NotSoClevr("all", canvas=canvas).__getitems__([0, 1])
+    with pytest.raises(ValueError, match=rf"64 x 64.*{canvas} x {canvas}.*: give net and data the same canvas"):
+        task.evaluate(batch)
+
+
+def test_the_centre_must_be_predicted_to_be_trained():
+    task = CoordinateRendering(DeconvDecoder(2, 1), centre_weight=1.0)
+    with pytest.raises(ValueError, match=r"centre_weight=1\.0 needs a net that returns the square's centre"):
+        task.evaluate(sample(0))
+    for weight in (-1.0, math.nan):
+        with pytest.raises(ValueError, match=f"centre_weight must be at least 0, got {weight}"):
+            CoordinateRendering(DeconvDecoder(2, 1), centre_weight=weight)
 
 
 def test_weight_decay_applies_only_to_kernels():

@@ -3,7 +3,7 @@
 from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.loading import ResumableDataLoader, TrainingSampler
 from lightning_coordconv.core.predictions import PredictionTable
-from lightning_coordconv.core.schedules import WarmupCosine
+from lightning_coordconv.core.schedules import warmup_cosine
 from lightning_coordconv.core.task import BaseTask, NetworkTask
 
 __all__ = [
@@ -13,5 +13,5 @@ __all__ = [
     "PredictionTable",
     "ResumableDataLoader",
     "TrainingSampler",
-    "WarmupCosine",
+    "warmup_cosine",
 ]

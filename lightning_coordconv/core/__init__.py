@@ -5,7 +5,7 @@ from lightning_coordconv.core.data import BaseDataModule, report_dropped
 from lightning_coordconv.core.loading import ResumableDataLoader, TrainingSampler
 from lightning_coordconv.core.metrics import MeanTerms, SampleMean
 from lightning_coordconv.core.predictions import PredictionTable
-from lightning_coordconv.core.schedules import WarmupCosine
+from lightning_coordconv.core.schedules import warmup_cosine
 from lightning_coordconv.core.task import BaseTask, NetworkTask
 
 __all__ = [
@@ -17,8 +17,8 @@ __all__ = [
     "ResumableDataLoader",
     "SampleMean",
     "TrainingSampler",
-    "WarmupCosine",
     "check_at_least",
     "check_choice",
     "report_dropped",
+    "warmup_cosine",
 ]

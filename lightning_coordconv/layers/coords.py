@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_coordconv.layers.encodings import Encoding, append_radius
-from lightning_coordconv.layers.frames import Field, active_frame
+from lightning_coordconv.layers.frames import Field, Frame, active_frame
 
 
 def coordinate_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -156,10 +156,10 @@ def encoded_coordinates(
             dtype=dtype,
         )
         grid = coordinate_grid(axes)
-    if encoding is not None:
-        channels: Tensor = encoding(grid)
-        return channels
-    return append_radius(grid) if with_r else grid
+    channels: Tensor = (append_radius(grid) if with_r else grid) if encoding is None else encoding(grid)
+    if isinstance(frame, Frame) and frame.zero_outside:
+        return channels.masked_fill(~frame.inside(sizes, device, dtype), 0.0)
+    return channels
 
 
 class AddCoords(nn.Module):

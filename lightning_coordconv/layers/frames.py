@@ -26,12 +26,14 @@ class Frame:
         size: Size of the full image, ``(F, n)``.
         crop: Size of the input along each axis.
         strides: The total strides that occur in the network, in ascending order; None for the powers of two.
+        zero_outside: Whether coordinates are zero in cells outside of the full image.
     """
 
     origin: Tensor
     size: Tensor
     crop: tuple[int, ...]
     strides: tuple[float, ...] | None
+    zero_outside: bool = False
 
     def place(self, sizes: Sequence[int], device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return where a map of the given sizes lies in the map that the full image would give.
@@ -58,6 +60,16 @@ class Frame:
         kept = [cells + crop // -s for cells, crop, s in zip(sizes, self.crop, strides, strict=True)]
         full = (self.size.to(device, dtype) / stride).ceil() + torch.tensor(kept, device=device, dtype=dtype)
         return self.origin.to(device, dtype) / stride, full.clamp(min=1)
+
+    def inside(self, sizes: Sequence[int], device: torch.device, dtype: torch.dtype) -> Tensor:
+        """Return which cells of a map of the given sizes lie in the full image, ``(F, 1, *sizes)``, bool."""
+        first, full = torch.broadcast_tensors(*self.place(sizes, device, dtype))
+        inside = torch.ones((), dtype=torch.bool, device=device)
+        for axis, cells in enumerate(sizes):
+            cell = first[:, axis, None] + torch.arange(cells, device=device, dtype=dtype)
+            within = (cell > -0.5) & (cell < full[:, axis, None] - 0.5)
+            inside = inside & within.view(-1, 1, *(cells if k == axis else 1 for k in range(len(sizes))))
+        return inside
 
     def _stride(self, crop: int, cells: int) -> float:
         """Return the total stride at which a crop gives that many cells: the largest that would give no fewer.
@@ -127,6 +139,7 @@ def coordinate_frame(
     crop: Sequence[int],
     padded: bool = False,
     strides: Sequence[float] | None = None,
+    zero_outside: bool = False,
 ) -> Iterator[None]:
     """Let every layer see the coordinates of a crop within its full image.
 
@@ -139,7 +152,8 @@ def coordinate_frame(
         with coordinate_frame((0, 0), sizes, crop=canvas.shape[-2:], padded=True):
             out = net(canvas)
 
-    In a padded canvas each image has its own coordinates, whatever its batch mates; they run past +1 in the padding.
+    In a padded canvas each image has its own coordinates, whatever its batch mates; they run past +1 in the padding,
+    or are zero there with ``zero_outside=True``, which is what a convolution that pads with zeros sees beyond an image.
 
     A layer finds its total stride s, axis by axis, from the size of its map: the largest power of two (or member of
     ``strides``) with which a crop could leave that many cells. That is right for networks that pad, and for those that
@@ -159,12 +173,13 @@ def coordinate_frame(
         crop: Size of the network's input, n numbers.
         padded: Allow the crop to reach beyond the image.
         strides: The total strides that occur in the network, if they are not powers of two.
+        zero_outside: Let coordinates (or what an encoding makes of them) be zero in cells outside of the full image.
 
     Raises:
         ValueError: If the numbers of axes or of samples don't agree, a size or stride is not positive, or the crop is
             not inside the image and ``padded`` does not allow it.
     """
-    with _active(_make_frame(origin, size, tuple(crop), padded, strides)):
+    with _active(_make_frame(origin, size, tuple(crop), padded, strides, zero_outside)):
         yield
 
 
@@ -190,7 +205,12 @@ def coordinate_field(values: Tensor) -> Iterator[None]:
 
 
 def _make_frame(
-    origin: Positions, size: Positions, crop: tuple[int, ...], padded: bool, strides: Sequence[float] | None
+    origin: Positions,
+    size: Positions,
+    crop: tuple[int, ...],
+    padded: bool,
+    strides: Sequence[float] | None,
+    zero_outside: bool,
 ) -> Frame:
     n = len(crop)
     rows = []
@@ -204,7 +224,7 @@ def _make_frame(
     if 1 != origins.shape[0] != full.shape[0] != 1:
         raise ValueError(f"origin is of {origins.shape[0]} samples, but size of {full.shape[0]}")
     _check(origins, full, crop, padded, strides)
-    return Frame(origins, full, crop, None if strides is None else tuple(sorted(strides)))
+    return Frame(origins, full, crop, None if strides is None else tuple(sorted(strides)), zero_outside)
 
 
 def _check(origins: Tensor, full: Tensor, crop: tuple[int, ...], padded: bool, strides: Sequence[float] | None) -> None:

@@ -261,6 +261,36 @@ def test_coordinate_weights_have_a_rate_of_their_own():
         ObjectDetection(DigitFasterRCNN(), coordinate_lr=-1.0)
 
 
+@pytest.mark.parametrize(("batches", "epochs", "accumulate"), [(10, 2, 1), (3, 4, 2)])
+def test_the_schedule_spans_the_steps_of_the_trainer(tmp_path, batches, epochs, accumulate):
+    truth, found = scene(1)
+    batch = {"image": [torch.zeros(3, 8, 8)], "boxes": [truth[0]["boxes"]], "labels": [truth[0]["labels"]]}
+    net = ObjectDetection(Answers(found), warmup=0.25, optimizer=lambda groups: torch.optim.SGD(groups, lr=1.0))
+    trainer = quiet(tmp_path, max_epochs=epochs, limit_val_batches=0, accumulate_grad_batches=accumulate)
+    rates = []
+    net.on_before_optimizer_step = lambda optimizer: rates.append(optimizer.param_groups[0]["lr"])
+    trainer.fit(net, DataLoader([batch] * batches, batch_size=None), DataLoader([batch], batch_size=None))
+    steps = epochs * -(-batches // accumulate)
+    assert len(rates) == steps
+    assert rates.index(max(rates)) == steps // 4
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[0] == pytest.approx(1 / (1 + steps // 4))
+    assert 0 < rates[-1] < 0.1
+    assert net.optimizers().param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_wrong_warm_ups_are_named(tmp_path):
+    with pytest.raises(ValueError, match="warmup must be from 0 to less than 1, got 500"):
+        ObjectDetection(Answers([]), warmup=500)
+    with pytest.raises(ValueError, match=r"warmup=0.1 and lr_scheduler exclude each other"):
+        ObjectDetection(Answers([]), warmup=0.1, lr_scheduler=lambda optimizer: None)
+    truth, found = scene(1)
+    batch = {"image": [torch.zeros(3, 8, 8)], "boxes": [truth[0]["boxes"]], "labels": [truth[0]["labels"]]}
+    endless = quiet(tmp_path, max_epochs=-1, limit_val_batches=0)
+    with pytest.raises(ValueError, match=r"warmup needs a run with an end: set trainer.max_epochs"):
+        endless.fit(ObjectDetection(Answers(found), warmup=0.1), *[DataLoader([batch], batch_size=None)] * 2)
+
+
 def test_the_whole_detector_learns_eight_images(tmp_path: Path):
     seed_everything(0)
     data = FieldOfMnistDataModule(num_images=8, num_eval_images=1, clip=True, batch_size=8)

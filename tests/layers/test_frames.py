@@ -148,6 +148,25 @@ def test_coordinates_run_on_in_the_padding():
         assert AddCoords(1)(torch.zeros(1, 5))[1].tolist() == [-2, -1, 0, 1, 2]
 
 
+def test_coordinates_are_zero_outside_of_the_image_on_request():
+    with coordinate_frame((0,), [(3,), (5,)], crop=(5,), padded=True, zero_outside=True):
+        out = AddCoords(1, with_r=True)(torch.zeros(2, 1, 5))[:, 1:]
+    assert out.tolist() == [[[-1, 0, 1, 0, 0], [1, 0, 1, 0, 0]], [[-1, -0.5, 0, 0.5, 1], [1, 0.5, 0, 0.5, 1]]]
+    with coordinate_frame((-1,), (3,), crop=(5,), padded=True, zero_outside=True):
+        assert AddCoords(1)(torch.zeros(1, 5))[1].tolist() == [0, -1, 0, 1, 0]
+
+
+def test_a_padded_image_has_the_border_that_it_has_alone():
+    layer = CoordConv2d(3, 4, 5, stride=2, padding=2, with_r=True)
+    nn.init.zeros_(layer.weight)
+    sizes = [(16, 16), (9, 13)]
+    with coordinate_frame((0, 0), sizes, crop=(16, 24), padded=True, zero_outside=True):
+        out = layer(torch.zeros(2, 3, 16, 24))
+    for padded, (height, width) in zip(out, sizes, strict=True):
+        alone = layer(torch.zeros(1, 3, height, width))[0]
+        torch.testing.assert_close(padded[:, : alone.shape[1], : alone.shape[2]], alone, **CLOSE)
+
+
 def test_half_pixel_and_aspect():
     half, aspect = Cartesian(align_corners=False), Cartesian(preserve_aspect=True)
     with coordinate_frame((2, 0), (8, 4), crop=(2, 4)):

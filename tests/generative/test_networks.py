@@ -81,7 +81,7 @@ def test_discriminator_by_the_definition(coordinates):
     map_ = F.leaky_relu(F.conv2d(seen, weight, first.bias, stride=2, padding=2), 0.2)
     map_ = F.leaky_relu(F.conv2d(map_, second.weight, second.bias, stride=2, padding=2), 0.2)
     torch.testing.assert_close(net.features(image), map_.flatten(1), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(net(image), F.linear(map_.flatten(1), net.decide.weight, net.decide.bias)[:, 0])
+    torch.testing.assert_close(net(image), F.linear(map_.flatten(1), net.logit.weight, net.logit.bias)[:, 0])
 
 
 def test_batch_norm_follows_all_but_the_first_convolution():
@@ -93,7 +93,7 @@ def test_spectral_norm_bounds_every_weight():
     net = ConvDiscriminator(canvas=16, width=4, coordinates=True, norm="spectral")
     for _ in range(60):
         net(noise(2, 3, 16, 16))  # a power iteration each
-    matrices = [layer.weight.flatten(1) for layer in (net.layers[0], net.layers[2], net.decide)]
+    matrices = [layer.weight.flatten(1) for layer in (net.layers[0], net.layers[2], net.logit)]
     for matrix in (*matrices, net.layers[0].coord_weight.flatten(1)):
         assert torch.linalg.matrix_norm(matrix, 2).item() == pytest.approx(1, abs=0.01)
     assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in net.modules())

@@ -68,7 +68,8 @@ def test_an_iteration_by_a_plain_loop(tmp_path, squash):
     optimizer_d, optimizer_g = ADAM(discriminator.parameters()), ADAM(generator.parameters())
     seen = torch.tanh if squash else lambda image: image
     loader = data().train_dataloader()
-    for step, batch in enumerate(loader):
+    assert len(loader) == 3
+    for batch in loader:
         real, latent = batch["image"], source.draw(8)
         with torch.no_grad():
             fake = seen(generator(latent))
@@ -89,7 +90,6 @@ def test_an_iteration_by_a_plain_loop(tmp_path, squash):
             optimizer_g.step()
         for mean, weight in zip(average, generator.parameters(), strict=True):
             mean.copy_(0.7 * mean + 0.3 * weight.detach())
-    assert step == 2
     for ours, theirs in ((module.generator, generator), (module.discriminator, discriminator)):
         for (name, weight), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
             torch.testing.assert_close(weight, other, rtol=1e-4, atol=1e-6, msg=name)
@@ -305,7 +305,8 @@ def test_collapse_is_reported_in_the_epoch_it_happens_and_not_by_the_sanity_chec
     module.configure_optimizers = lambda: ([torch.optim.SGD(net.parameters(), 0.0) for net in
                                             (module.discriminator, module.generator)], [])  # fmt: skip
     trainer(tmp_path, max_epochs=2, num_sanity_val_steps=1).fit(module, data())
-    assert [record.message[:8] for record in caplog.records if "collapsed" in record.message] == ["epoch 0:", "epoch 1:"]
+    messages = [record.message for record in caplog.records if "collapsed" in record.message]
+    assert [message.partition(":")[0] for message in messages] == ["epoch 0", "epoch 1"]
 
 
 @pytest.mark.parametrize("squash", [True, False])

@@ -9,7 +9,7 @@ import pytest
 import lightning_coordconv
 
 PACKAGE = Path(lightning_coordconv.__file__).parent
-DOMAINS = ("coordinates", "classification", "detection", "generative", "rl")
+DOMAINS = ("coordinates", "classification", "detection", "generative", "rl", "segmentation")
 MAY_IMPORT = {
     "layers": {"layers"},
     "core": {"core"},

@@ -15,7 +15,7 @@ import lightning_coordconv
 
 PACKAGE = Path(lightning_coordconv.__file__).parent
 ROOT = Path(__file__).parents[1]
-DOMAINS = ("coordinates", "classification", "detection", "generative", "rl", "segmentation")
+DOMAINS = ("coordinates", "classification", "detection", "generative", "rl", "segmentation", "position")
 MAY_IMPORT = {
     "layers": {"layers"},
     "core": {"core"},

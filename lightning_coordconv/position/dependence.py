@@ -19,6 +19,8 @@ PSEUDO_COUNT = 1.0
 """Weight of the prior against the neighbours, in observations: where there are no neighbours, the prior holds."""
 FOLDS = 5
 RESAMPLES = 1000
+CERTAIN = 1e-3
+"""A target whose prior leaves less uncertainty than this, in nats or in its units squared, is constant."""
 MIN_IMAGES = 20
 """Fewer images than this say nothing."""
 MAX_WIDTH = 0.3
@@ -231,6 +233,8 @@ def _share(model: Tensor, prior: Tensor) -> float:
 def _interval(model: Tensor, prior: Tensor, groups: Tensor, count: int, generator: torch.Generator) -> Share:
     """Return the share, and the ends of its 95 % interval by bootstrap over images."""
     sums = torch.zeros(2, count).index_add_(1, groups, torch.stack([model, prior]))
+    if float(prior.mean()) < CERTAIN:
+        return Share(0.0, 0.0, 0.0)
     drawn = torch.randint(count, (RESAMPLES, count), generator=generator)
     resampled = sums[:, drawn].sum(2)
     shares = 1 - resampled[0] / resampled[1].clamp(min=1e-12)

@@ -1,7 +1,7 @@
-"""Do agents need coordinates where their features are pooled? ``python -m benchmarks.pooling {list,run,table}``.
+"""Do agents whose features are pooled need coordinates? ``python -m benchmarks.pooling {list,run,table}``.
 
-The hypothesis: NatureCNN flattens its last map into a linear layer, which has a weight for each position, so coordinates
-add nothing to it. A network that pools over all positions cannot know where things are, so there they must matter.
+The hypothesis: NatureCNN flattens its last map into a linear layer, which has a weight for each position, so
+coordinates add nothing to it. A network that pools over all positions cannot know where things are, so there they must matter.
 
 Four networks (flatten, global mean pool, global max pool, and an Impoola-like residual network with a global mean pool),
 each plain, with coordinates in its first convolution, and with coordinates in the convolution before the pool; on
@@ -161,10 +161,10 @@ def main() -> int:
         arms = itertools.product(arguments.environments, NETWORKS, COORDINATES, arguments.seeds)
         print(listing([Run(*arm) for arm in arms]))
         return 0
-    arms = ((environment, *rest, seed) for seed, environment, *rest in
-            itertools.product(arguments.seeds, arguments.environments, NETWORKS, COORDINATES))  # fmt: skip
-    runs = [run for run in itertools.starmap(Run, arms) if not run.done()]
-    return int(any([train(run, arguments.steps, arguments.logs) for run in runs]))
+    by_seed = itertools.product(arguments.seeds, arguments.environments, NETWORKS, COORDINATES)
+    runs = [Run(environment, network, where, seed) for seed, environment, network, where in by_seed]
+    failed = [train(run, arguments.steps, arguments.logs) for run in runs if not run.done()]
+    return int(any(failed))
 
 
 if __name__ == "__main__":

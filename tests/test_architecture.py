@@ -82,7 +82,7 @@ def folders() -> set[str]:
 
 def test_every_folder_has_its_rule():
     assert folders() <= set(MAY_IMPORT)
-    assert len(folders()) <= 9
+    assert len(folders()) <= 10
 
 
 @pytest.mark.parametrize("folder", sorted(folders()))

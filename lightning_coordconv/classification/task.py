@@ -55,10 +55,6 @@ class ImageClassification(NetworkTask):
         """Return the table of predictions."""
         return [PredictionTable()]
 
-    def figures(self) -> list[Callback]:
-        """Return the table of predictions."""
-        return [PredictionTable()]
-
     def evaluate(self, batch: Batch) -> Outputs:
         """Return ``loss``, logits ``preds`` (B, K) and true classes ``target`` (B,)."""
         logits, label = self.net(batch["image"]), batch["label"]

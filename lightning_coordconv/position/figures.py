@@ -43,9 +43,9 @@ def _draw_maps(panels: list[Axes], observed: Observations, found: Dependence) ->
         classes, counts = observed.targets.unique(return_counts=True)
         chosen = counts.argsort(descending=True)[: len(panels)].tolist()
         titles = [f"probability of class {int(classes[index])}" for index in chosen]
-    limits = {} if observed.targets.is_floating_point() else {"vmin": 0.0, "vmax": 1.0}
+    low, high = (None, None) if observed.targets.is_floating_point() else (0.0, 1.0)
     for axes, title, index in zip(panels, titles, chosen, strict=False):
-        image = axes.imshow(maps[..., index].numpy(), extent=(-1, 1, 1, -1), cmap="viridis", **limits)
+        image = axes.imshow(maps[..., index].numpy(), extent=(-1, 1, 1, -1), cmap="viridis", vmin=low, vmax=high)
         axes.set(title=title, xlabel="j (column)", ylabel="i (row)")
         axes.figure.colorbar(image, ax=axes, shrink=0.8)
     for axes in panels[len(chosen) :]:

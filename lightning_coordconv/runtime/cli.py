@@ -1,5 +1,6 @@
 """The command line: ``lightning-coordconv {fit,validate,test,predict} -c configs/...``."""
 
+import importlib
 import sys
 from typing import Any, NoReturn
 
@@ -17,6 +18,9 @@ from lightning_coordconv.runtime.callbacks.defaults import default_callbacks
 from lightning_coordconv.runtime.checkpoints import DamagedCheckpointError, DurableCheckpointIO, load_checkpoint
 from lightning_coordconv.runtime.distributed import destroy_process_group_at_exit, rendezvous_on_localhost
 from lightning_coordconv.runtime.malloc import keep_freed_memory
+
+COMMANDS = {"configs": "lightning_coordconv.runtime.configs", "advise": "lightning_coordconv.position.command"}
+"""Commands that train nothing: the modules whose ``main`` runs them."""
 
 
 class CoordConvParser(LightningArgumentParser):
@@ -111,8 +115,10 @@ def main(args: ArgsType = None) -> None:
     Args:
         args: arguments as a list; those of the process by default.
     """
-    if (sys.argv[1:] if args is None else args)[:1] == ["configs"]:
-        return configs.main((sys.argv[1:] if args is None else args)[1:])
+    words = sys.argv[1:] if args is None else args
+    if isinstance(words, list) and words and words[0] in COMMANDS:
+        importlib.import_module(COMMANDS[words[0]]).main(words[1:])
+        return
     keep_freed_memory()
     CoordConvCLI(
         BaseTask,

@@ -75,8 +75,8 @@ class SemanticSegmentation(NetworkTask):
         self.tile = tile
         self.overlap = overlap
 
-    def configure_callbacks(self) -> list[Callback]:
-        """Draw overlays and write predicted masks."""
+    def figures(self) -> list[Callback]:
+        """Return the overlays of validation and test, and the writer of predicted masks."""
         return [SegmentationFigures(), MaskWriter()]
 
     def evaluate(self, batch: Batch) -> Outputs:

@@ -1,10 +1,11 @@
 """Do agents whose features are pooled need coordinates? ``python -m benchmarks.pooling {list,run,table}``.
 
 The hypothesis: NatureCNN flattens its last map into a linear layer, which has a weight for each position, so
-coordinates add nothing to it. A network that pools over all positions cannot know where things are, so there they must matter.
+coordinates add nothing to it. A network that pools over all positions cannot know where things are, so there they
+must matter.
 
-Four networks (flatten, global mean pool, global max pool, and an Impoola-like residual network with a global mean pool),
-each plain, with coordinates in its first convolution, and with coordinates in the convolution before the pool; on
+Four networks (flatten, global mean pool, global max pool, and an Impoola-like residual network with a global mean
+pool), each plain, with coordinates in its first convolution, and with coordinates in the convolution before the pool; on
 find-and-touch and on the five games of MinAtar (extra ``minatar``). All train A2C with the settings of
 ``configs/rl/find_and_touch_coordconv.yaml``.
 

@@ -51,7 +51,7 @@ class RandomFeatures(nn.Sequential):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map images (B, 3, H, W) to features (B, 16 * width)."""
-        maps = super().forward(image).flatten(2)
+        maps = super().forward(image).flatten(2)  # type: ignore[no-untyped-call]
         return torch.cat([maps.mean(2), maps.std(2, correction=0)], dim=1)
 
 

@@ -4,9 +4,9 @@ The hypothesis: NatureCNN flattens its last map into a linear layer, which has a
 coordinates add nothing to it. A network that pools over all positions cannot know where things are, so there they
 must matter.
 
-Four networks (flatten, global mean pool, global max pool, and an Impoola-like residual network with a global mean
-pool), each plain, with coordinates in its first convolution, and with coordinates in the convolution before the pool; on
-find-and-touch and on the five games of MinAtar (extra ``minatar``). All train A2C with the settings of
+Four networks: flatten, global mean pool, global max pool, and an Impoola-like residual network with a global mean pool.
+Each is trained plain, with coordinates in its first convolution, and with coordinates in the convolution before the
+pool, on find-and-touch and on the five games of MinAtar (extra ``minatar``). All train A2C with the settings of
 ``configs/rl/find_and_touch_coordconv.yaml``.
 
 ``list`` names the runs and estimates their cost by training each network briefly. ``run`` runs those that have no

@@ -134,7 +134,7 @@ class GAN(GenerativeTask):
         """Train both networks with one batch."""
         real = self.real_images(batch)
         latent = self.draw(self.latents, len(real))
-        optimizer_d, optimizer_g = self.optimizers()  # type: ignore[attr-defined, misc]
+        optimizer_d, optimizer_g = self.optimizers()  # type: ignore[attr-defined]
         fake = self.visible(self.generator(latent))
         for _ in range(self.discriminator_steps):
             loss_d, penalty = self.discriminator_loss(real, fake.detach())

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lightning_coordconv.layers.encodings import Encoding, append_radius
 from lightning_coordconv.layers.frames import Field, active_frame
+from lightning_coordconv.layers.guards import check_not_quantised
 
 
 def coordinate_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -225,6 +226,7 @@ def check_input(x: Tensor, num_axes: int, name: str) -> None:
         ValueError: If x is neither ``(B, C, *sizes)`` nor ``(C, *sizes)``.
     """
     if not (x.is_floating_point() or x.is_complex()):
+        check_not_quantised(x, name)
         raise TypeError(f"{name} expects a floating-point input, but got {x.dtype}; convert it, e.g. with x.float()")
     if x.dim() not in (num_axes + 1, num_axes + 2):
         raise ValueError(

@@ -9,6 +9,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.common_types import _size_1_t as Size1
+from torch.nn.common_types import _size_2_t as Size2
+from torch.nn.common_types import _size_3_t as Size3
 from torch.nn.modules.conv import _ConvNd as ConvNd
 from torch.nn.modules.conv import _ConvTransposeNd as ConvTransposeNd
 from torch.utils._python_dispatch import _disable_current_modes
@@ -17,6 +20,9 @@ __all__ = [
     "TRACES_CONTEXT_VARIABLES",
     "ConvNd",
     "ConvTransposeNd",
+    "Size1",
+    "Size2",
+    "Size3",
     "TorchConvolution",
     "output_padding",
     "overridden",
@@ -26,6 +32,7 @@ __all__ = [
 ]
 
 REQUIRED = {
+    "torch.nn.common_types._size_1_t": "types of arguments, with _size_2_t and _size_3_t",
     "torch.nn.modules.conv._ConvNd": "base class of torch's convolutions",
     "torch.nn.modules.conv._ConvTransposeNd": "base class of torch's transposed convolutions",
     "torch.nn.Conv2d._conv_forward": "a convolution with another bias than the layer's own",

@@ -9,7 +9,7 @@ the torch layers, with the same ``weight`` and ``bias``, and one more parameter.
 
 import math
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -92,7 +92,7 @@ class CoordConvNd(GuardedModule, TorchConvolution):
         That is U(-b, b) with b = 1 / sqrt(fan_in) for weights and bias alike, as in ``nn.Conv2d``. For transposed
         layers torch counts the output channels of a group instead of inputs, and so does this method.
         """
-        if "coord_weight" not in self._parameters:
+        if not hasattr(self, "coord_weight"):
             return  # the torch constructor calls this before there are coordinate weights; ours calls it again
         channels = self.weight.shape[1] + (0 if self.transposed else self.coord_weight.shape[1])
         bound = 1 / math.sqrt(channels * math.prod(self.kernel_size))
@@ -126,8 +126,10 @@ class CoordConvNd(GuardedModule, TorchConvolution):
         - That of a convolution over a concatenation, whose weight has ``in_channels + d`` inputs: it is split. The
           coordinates are taken to come after the input, in dimension order, with the radius last.
         """
-        coord_weight = self._parameters.get("coord_weight")
-        entries = [key for key in state_dict if key.startswith((prefix + "weight", prefix + "parametrizations.weight."))]
+        coord_weight = dict(self.named_parameters(recurse=False)).get("coord_weight")
+        entries = [
+            key for key in state_dict if key.startswith((prefix + "weight", prefix + "parametrizations.weight."))
+        ]
         if coord_weight is None or prefix + "coord_weight" in state_dict or not entries:
             return state_dict
         weight = state_dict.get(prefix + "weight")

@@ -64,9 +64,7 @@ def to_coordconv(
         reason = why_not_convertible(module)
         if reason is not None:
             kind = f"{type(module).__module__}.{type(module).__qualname__}"
-            raise ValueError(
-                f"{_quote(name)} is a {kind}, which cannot be converted: {reason}; {_convertible(model)}"
-            )
+            raise ValueError(f"{_quote(name)} is a {kind}, which cannot be converted: {reason}; {_convertible(model)}")
         check_forward(module, _quote(name))
         num_coordinates(len(module.kernel_size), with_r, encoding)  # refuse bad options before the first change
     for module in selected:

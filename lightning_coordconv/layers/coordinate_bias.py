@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from lightning_coordconv.layers._torch import padding_of_other_modes, transforms_are_active
 from lightning_coordconv.layers.coords import check_samples, coordinate_dtype, encoded_coordinates, memory_format
 from lightning_coordconv.layers.frames import active_frame
-from lightning_coordconv.layers.taps import TAPS, Geometry, Taps
+from lightning_coordconv.layers.taps import TAPS, Geometry
 
 if TYPE_CHECKING:
     from lightning_coordconv.layers.base import CoordConvNd
@@ -109,7 +109,9 @@ class _ExpandOverBatch(torch.autograd.Function):
         if not dense.is_contiguous():
             return grad.sum(0, keepdim=True), None
         with without_autocast(grad):
-            total = torch.mm(grad.new_ones(1, grad.shape[0]), dense.reshape(grad.shape[0], -1)).view(1, *dense.shape[1:])
+            total = torch.mm(grad.new_ones(1, grad.shape[0]), dense.reshape(grad.shape[0], -1)).view(
+                1, *dense.shape[1:]
+            )
         return total if dense is grad else total.movedim(-1, 1), None
 
     @staticmethod

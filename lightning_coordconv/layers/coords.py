@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lightning_coordconv.layers.encodings import Encoding, append_radius
 from lightning_coordconv.layers.frames import Field, active_frame
-from lightning_coordconv.layers.guards import check_not_quantised
+from lightning_coordconv.layers.guards import check_not_quantised, is_traced_symbolically, trace_as_leaf
 
 
 def coordinate_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -202,6 +202,8 @@ class AddCoords(nn.Module):
             TypeError: If x is not floating-point.
             ValueError: If x has the wrong number of dimensions.
         """
+        if type(x) is not Tensor and is_traced_symbolically(x):
+            return trace_as_leaf(self, x)
         check_input(x, self.num_axes, type(self).__name__)
         sizes = x.shape[-self.num_axes :]
         coords = encoded_coordinates(sizes, self.with_r, self.encoding, x.device, coordinate_dtype(x.dtype)).to(x.dtype)

@@ -13,7 +13,13 @@ from lightning_coordconv.layers.base import CoordConvNd
 from lightning_coordconv.layers.convert import coordconv_layers
 from lightning_coordconv.layers.coordinate_bias import convolve_coordinates
 from lightning_coordconv.layers.frames import active_frame
-from lightning_coordconv.layers.guards import GuardedModule, check_forward, is_traced_symbolically, trace_as_leaf
+from lightning_coordconv.layers.guards import (
+    GuardedModule,
+    check_forward,
+    check_not_quantised,
+    is_traced_symbolically,
+    trace_as_leaf,
+)
 from lightning_coordconv.layers.variants import derive, plain_class
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -49,6 +55,7 @@ class FoldedConvNd(GuardedModule, ConvNd):
         """
         if is_traced_symbolically(input):
             return trace_as_leaf(self, input, *args, **kwargs)
+        check_not_quantised(input, type(self).__name__)
         if active_frame() is not None:
             raise ValueError(f"{type(self).__name__} cannot follow a coordinate frame: its coordinates are folded")
         out: Tensor = super().forward(input, *args, **kwargs)
@@ -56,8 +63,7 @@ class FoldedConvNd(GuardedModule, ConvNd):
         sizes = (input.shape[-n:], out.shape[-n:])
         for name, known in self.folded_sizes.items():
             if sizes == known:
-                # Past Module.__getattr__, whose search is a measurable part of a small convolution.
-                bias = cast(Tensor, self._buffers[name])
+                bias = self.get_buffer(name)
                 # In place: nothing else holds the convolution's output, and its gradient does not need it.
                 return out.add_(bias if out.dim() == n + 2 else bias[0])
         known_sizes = " or ".join("x".join(map(str, into)) for into, _ in self.folded_sizes.values())
@@ -171,14 +177,19 @@ def fold_coordconv(model: ModuleT, example_inputs: Tensor | tuple[Any, ...]) -> 
 def make_weights_permanent(layer: ConvNd) -> None:
     """Replace parametrized, pruned and normalised tensors of a layer by their present values, in place."""
     if parametrize.is_parametrized(layer):
-        for name in list(layer.parametrizations):  # type: ignore[arg-type]  # a ModuleDict
-            parametrize.remove_parametrizations(layer, name, leave_parametrized=True)
+        # Not torch's remove_parametrizations, which changes the class that a copy shares with the original layer.
+        values = {name: getattr(layer, name).detach().clone() for name in layer.parametrizations}  # type: ignore[union-attr]
+        del layer.parametrizations
+        layer.__class__ = type(layer).__bases__[0]
+        for name, value in values.items():
+            layer.register_parameter(name, nn.Parameter(value))
+    tensors = {name for name, _ in [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]}
     for name in ("weight", "coord_weight", "bias"):
-        if f"{name}_g" in layer._parameters:
+        if f"{name}_g" in tensors:
             remove_weight_norm(layer, name)
-        elif f"{name}_u" in layer._buffers:
+        elif f"{name}_u" in tensors:
             remove_spectral_norm(layer, name)
-        elif f"{name}_mask" in layer._buffers:
+        elif f"{name}_mask" in tensors:
             prune.remove(layer, name)  # type: ignore[no-untyped-call]
 
 

@@ -39,7 +39,9 @@ class GuardedModule(nn.Module):
 
     def __prepare_scriptable__(self) -> nn.Module:
         """Refuse ``torch.jit.script``, which calls this method first."""
-        raise RuntimeError(f"torch.jit.script cannot compile {type(self).__name__}; use torch.export or torch.jit.trace")
+        raise RuntimeError(
+            f"torch.jit.script cannot compile {type(self).__name__}; use torch.export or torch.jit.trace"
+        )
 
 
 def _caller() -> str:
@@ -70,10 +72,10 @@ def is_traced_symbolically(input: object) -> bool:
     return isinstance(input, Proxy)
 
 
-def trace_as_leaf(module: nn.Module, *args: Any) -> Tensor:
+def trace_as_leaf(module: nn.Module, input: Any, *args: Any, **kwargs: Any) -> Tensor:
     """Record a call of a module in the graph of ``torch.fx``, as it records the layers of torch."""
-    tracer = args[0].tracer
-    return cast(Tensor, tracer.create_proxy("call_module", tracer.path_of_module(module), args, {}))
+    tracer = input.tracer
+    return cast(Tensor, tracer.create_proxy("call_module", tracer.path_of_module(module), (input, *args), kwargs))
 
 
 def check_not_quantised(x: Tensor, name: str) -> None:
@@ -87,12 +89,3 @@ def check_not_quantised(x: Tensor, name: str) -> None:
             f"{name} computes in floating point, but got a quantised tensor ({x.dtype}); put a DeQuantStub in front of "
             "the layer and a QuantStub after it, and set its qconfig to None"
         )
-
-
-__all__ = [
-    "GuardedModule",
-    "check_forward",
-    "check_not_quantised",
-    "is_traced_symbolically",
-    "trace_as_leaf",
-]

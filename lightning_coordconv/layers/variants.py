@@ -72,7 +72,9 @@ def plain_class(coordconv: type[nn.Module]) -> type[ConvNd] | None:
     return _PLAIN.get(coordconv)  # type: ignore[call-overload]  # any class may be asked for
 
 
-def derive(plain: type[ConvNd], bases: tuple[type, ...], name: str, rebuild: Callable[[type], Any], **members: Any) -> Any:
+def derive(
+    plain: type[ConvNd], bases: tuple[type, ...], name: str, rebuild: Callable[[type], Any], **members: Any
+) -> Any:
     """Make a class that can be pickled although no module holds it: by the class of convolution it was made of."""
 
     def reduce(self: nn.Module, protocol: Any) -> tuple[Any, ...]:

@@ -505,7 +505,9 @@ class TestOperators:
         x = torch.randn(4, 3, 64, 64, requires_grad=True)
         assert len(operators_of_a_step(CoordConv2d(3, 8, 7, stride=2, padding=3), x)) <= 40
 
-    @pytest.mark.parametrize("options", [{}, {"with_r": True}, {"encoding": FourierFeatures(2)}, {"padding_mode": "reflect"}])
+    @pytest.mark.parametrize(
+        "options", [{}, {"with_r": True}, {"encoding": FourierFeatures(2)}, {"padding_mode": "reflect"}]
+    )
     @pytest.mark.parametrize("size", [8, 80])
     def test_nothing_is_read_back(self, options, size):
         layer = CoordConv2d(3, 4, 3, padding=1, **options)

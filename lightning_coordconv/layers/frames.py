@@ -6,6 +6,7 @@ tiles agree with the whole, and a random crop is trained at the position that it
 """
 
 import contextlib
+import contextvars
 import dataclasses
 import threading
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,8 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
+
+from lightning_coordconv.layers._torch import TRACES_CONTEXT_VARIABLES
 
 Positions: TypeAlias = Tensor | Sequence[int] | Sequence[Sequence[int]]
 
@@ -112,23 +115,47 @@ class Field:
         return values if values.dim() == num_axes + 2 else values[None]
 
 
-# Not a context variable: the compiler of torch 2.11 can't look into one. Nor a subclass with a default.
-_ACTIVE = threading.local()
+_ACTIVE: contextvars.ContextVar[Frame | Field | None] = contextvars.ContextVar("coordinate_frame", default=None)
+
+# What compiled code sees. It can enter a block, which does not change _ACTIVE: torch.compile cannot set a context
+# variable. Where it cannot read one either, code that runs eagerly sets this too. (A subclass of threading.local with a
+# default would break the graph.)
+_TRACED = threading.local()
 
 
 def active_frame() -> Frame | Field | None:
-    """Return what the innermost ``with`` block of this thread set, or None outside of any."""
-    return getattr(_ACTIVE, "frame", None)
+    """Return what the innermost ``with`` block of this thread or task set, or None outside of any."""
+    if torch.compiler.is_compiling():
+        traced: Frame | Field | None = getattr(_TRACED, "frame", None)
+        if traced is not None or not TRACES_CONTEXT_VARIABLES:
+            return traced
+    return _ACTIVE.get()
 
 
 @contextlib.contextmanager
 def _active(frame: Frame | Field) -> Iterator[None]:
-    outer = active_frame()
-    _ACTIVE.frame = frame
+    eager = not torch.compiler.is_compiling()
+    traced = not (eager and TRACES_CONTEXT_VARIABLES)
+    outer = _ACTIVE.get() if eager else None
+    outer_traced = getattr(_TRACED, "frame", None) if traced else None
+    if eager:
+        _ACTIVE.set(frame)
+    if traced:
+        _TRACED.frame = frame
     try:
         yield
     finally:
-        _ACTIVE.frame = outer
+        if traced:
+            _TRACED.frame = outer_traced
+        if eager:
+            left_in_order = _ACTIVE.get() is frame
+            _ACTIVE.set(outer if left_in_order else None)
+            if not left_in_order:
+                raise RuntimeError(
+                    "a coordinate_frame or coordinate_field block was left while another one was active: blocks must be "
+                    "left in reverse order, in the task and thread that entered them. All of them have been left now. "
+                    "Do not suspend a generator inside of a block while others are entered"
+                )
 
 
 @contextlib.contextmanager
@@ -163,8 +190,8 @@ def coordinate_frame(
     full map is taken to round up, as convolutions that pad by half their kernel do.
 
     What is no map of the whole input, as the features that a detector pools for each region, must run outside of the
-    block. Frames nest, and the innermost holds. They belong to the thread that sets them, and hold while the
-    network *runs*: with activation checkpointing, which runs it again during the backward pass, pass the same block
+    block. Frames nest, and the innermost holds. They belong to the thread or asyncio task that enters them, and hold while
+    the network *runs*: with activation checkpointing, which runs it again during the backward pass, pass the same block
     as ``context_fn`` to ``torch.utils.checkpoint.checkpoint``.
 
     Args:

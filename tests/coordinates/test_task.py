@@ -163,12 +163,10 @@ def test_foreign_damaged_and_missing_checkpoints_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"task.ckpt holds weights of another architecture: size mismatch for net"):
         load_checkpoint(path, task)
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"task.ckpt is damaged, or no checkpoint"):
+    with pytest.raises(ValueError, match=r"task.ckpt is damaged, or not a checkpoint"):
         load_checkpoint(path, task)
     torch.save({"state_dict": nn.Linear(1, 1)}, path)  # a pickled object, not weights
-    with pytest.raises(ValueError, match=r"task.ckpt is no checkpoint of weights and plain numbers alone: Weights"):
+    with pytest.raises(ValueError, match=r"task.ckpt is not a checkpoint of tensors and plain data only: Weights"):
         load_checkpoint(path, task)
     with pytest.raises(FileNotFoundError, match=r"no checkpoint at nowhere\.ckpt"):
         load_checkpoint("nowhere.ckpt", task)
-    load_checkpoint("last", task)
-    load_checkpoint(None, task)

@@ -1,7 +1,7 @@
 """Every fenced block of the documents runs, or is shown to be a command that exists.
 
-- ``python`` and ``yaml`` whose first line is ``# name.py`` or ``# name.yaml`` become files; other ``python`` is run, the
-  blocks of a page one after the other, with the stand-ins of ``GIVEN`` for what a reader has: data, an environment.
+- ``python`` and ``yaml`` whose first line is ``# name.py`` or ``# name.yaml`` become files; other ``python`` is run,
+  a page from top to bottom, with the stand-ins of ``GIVEN`` for what a reader has: data, an environment.
 - ``sh``: the commands of how-to pages run in process. On other pages, where they take hours or need a cluster, the
   arguments of ``lightning-coordconv`` are parsed, and of other programs the named targets, modules, options, files and
   extras must exist.

@@ -142,6 +142,13 @@ def test_links_lead_somewhere(page: Path):
     assert missing == []
 
 
+def test_tests_that_the_scaling_page_names_exist():
+    named = re.findall(r"`(test_\w+\.py)(?:::(\w+))?`", (ROOT / "docs" / "scaling.md").read_text())
+    assert len(named) > 10
+    for file, test in named:
+        assert any(f"def {test}" in path.read_text() for path in ROOT.glob(f"tests/**/{file}")), (file, test)
+
+
 def test_what_the_own_model_page_makes(tmp_path, monkeypatch, capsys):
     """The converted layer, its trained coordinates, the folded model and the exported file."""
     monkeypatch.chdir(tmp_path)

@@ -64,7 +64,7 @@ def test_what_is_derived_is_not_typed(path):
 
 @pytest.mark.usefixtures("pictures")
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_experiment_runs(experiment, cli, capsys):
+def test_config_runs(experiment, cli, capsys):
     more = smoke(experiment)
     folder = cli("fit", "-c", experiment, *STEPS, *more) / "logs" / experiment / "version_0"
     assert "test/" in capsys.readouterr().out

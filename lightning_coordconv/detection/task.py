@@ -73,10 +73,19 @@ class ObjectDetection(NetworkTask):
         """Return the figures of detections beside true boxes."""
         return [DetectionFigures()]
 
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Check the labels of a training batch while it is on the host, where a look at them waits for nothing.
+
+        Raises:
+            ValueError: for a label for which the net has no output; on a device it would be an unnamed assertion.
+        """
+        if self.trainer.training:
+            self._check_labels(self.targets(batch))
+        return batch
+
     def training_step(self, batch: Batch, batch_idx: int) -> Outputs:
         """Return the sum of the net's losses."""
         targets = self.targets(batch)
-        self._check_labels(targets)
         losses: dict[str, Tensor] = self.net(list(batch["image"]), targets)
         terms = torch.stack(list(losses.values()))
         loss = terms.sum()
@@ -159,6 +168,6 @@ class ObjectDetection(NetworkTask):
         highest = max((int(target["labels"].max()) for target in targets if len(target["labels"])), default=0)
         if outputs is not None and highest >= outputs:
             raise ValueError(
-                f"the network tells {outputs} classes apart, with the background, but there is a label {highest}: "
+                f"the network has outputs for {outputs} classes, with the background, but there is a label {highest}: "
                 f"set its num_classes to at least {highest + 1}"
             )

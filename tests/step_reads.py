@@ -41,9 +41,11 @@ class StepReads(Callback):
 def reads_of_fit(task: LightningModule, data: LightningDataModule, folder: Path) -> set[tuple[str, str]]:
     """Return the reads of three training steps, on the GPU if there is one."""
     reads = StepReads()
-    Trainer(
-        accelerator="auto", devices=1, max_steps=3, max_epochs=-1, limit_val_batches=0, callbacks=[reads], default_root_dir=folder,
-        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-    ).fit(task, data)  # fmt: skip
+    trainer = Trainer(
+        accelerator="auto", devices=1, max_steps=3, max_epochs=-1, limit_val_batches=0, callbacks=[reads],
+        default_root_dir=folder, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(task, data)
     assert reads.steps == 3
     return reads.found

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from lightning_coordconv.core.task import BaseTask, Batch, Outputs
-from lightning_coordconv.generative.latents import Distribution, LatentSampler
+from lightning_coordconv.generative.latents import FIXED_LATENTS, Distribution, LatentSampler
 from lightning_coordconv.generative.metrics.features import (
     FrechetDistance,
     FrozenFeatures,
@@ -27,8 +27,6 @@ from lightning_coordconv.generative.metrics.object_positions import (
 from lightning_coordconv.generative.metrics.objects import find_objects
 from lightning_coordconv.generative.metrics.variation import SampleVariation
 
-FIXED_LATENTS = 64
-"""Number of latent vectors that stay the same during a run, for figures."""
 PATHS, FRAMES = 16, 16
 """Number of interpolations that smoothness is measured on, and images in each."""
 CHUNK = 64

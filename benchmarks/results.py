@@ -197,7 +197,7 @@ def against_deconv(task: str) -> list[tuple[str, str]]:
             for experiment in coordinates(task, "deconv", "deconv_l2")]  # fmt: skip
 
 
-CONTROLS = ("constants", "deconv_coordinates", "upsample", "upsample_coordinates")
+CONTROLS = ("coordconv_constants", "deconv_coordinates", "deconv_upsample", "deconv_upsample_coordinates")
 ENTROPIES = {f"entropy_{name}": f"entropy, {name}" for name in ("red", "blue", "difference")}
 GAN_ARMS = (
     "conv",
@@ -212,12 +212,12 @@ GAN_ARMS = (
     "conv_coordinates_in_d",
 )
 DIGITS = (
-    "content_conv",
-    "content_coordconv",
-    "position_conv",
-    "position_coordconv",
-    "mixed_conv",
-    "mixed_coordconv",
+    "conv_content",
+    "coordconv_content",
+    "conv",
+    "coordconv",
+    "conv_mixed",
+    "coordconv_mixed",
 )
 ATARI = (*(f"rl/a2c_{game.lower()}_{arm}" for game in atari.GAMES for arm in atari.ARMS), "rl/ppo_pong_coordconv")
 HELD = [f"frozen/a2c_mspacman_{arm}_{rate}" for arm in atari.ARMS for rate in ("0", "7e-4")]
@@ -232,7 +232,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "paper regressor": paper_regressor,
     "rendering": lambda: table(coordinates("rendering", "coordconv", "deconv"), "iou", 3, 0.01),
     "digits": lambda: table([f"classification/digits_{name}" for name in DIGITS], "top1", 3, 0.01),
-    "border": lambda: table([f"classification/digits_border_{name}" for name in ("conv", "circular")], "top1", 3, 0.01),
+    "border": lambda: table(
+        [f"classification/digits_conv_{name}" for name in ("border", "border_circular")], "top1", 3, 0.01
+    ),
     "proposals": lambda: proposals(""),
     "proposal ablations": lambda: proposals("_long", "_unseen", "_same", "_heads", "_zero_to_one", "_paper"),
     "faster rcnn": lambda: measures(
@@ -265,7 +267,7 @@ TABLES: dict[str, Callable[[], str]] = {
             "rate": "rate",
         },
     ),
-    "position": lambda: curves.table({name: runs_of(name) for name in POSITION}),
+    "find and touch": lambda: curves.table({name: runs_of(name) for name in POSITION}),
     "atari": lambda: curves.table({name: runs_of(name) for name in ATARI}, curves.TRAINING),
     "held weights": lambda: curves.table({name: runs_of(name) for name in HELD}, curves.TRAINING),
     "rendering cost": lambda: ratios(against_deconv("rendering"), "iou", 0.01),

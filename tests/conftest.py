@@ -45,3 +45,10 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of three photographs with ``boxes.json``, in COCO's format."""
     return write_photographs(tmp_path_factory.mktemp("photographs"))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, image_folder: Path, photographs: Path) -> None:
+    """Put ``images/`` and ``photographs/`` into the test's folder."""
+    (tmp_path / "images").symlink_to(image_folder)
+    (tmp_path / "photographs").symlink_to(photographs)

@@ -3,12 +3,14 @@
 from typing import Any, ClassVar, Literal
 
 import torch
+from pytorch_lightning import Callback
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import Metric
 
 from lightning_coordconv.classification.metrics import TopKAccuracy
+from lightning_coordconv.core.predictions import PredictionTable
 from lightning_coordconv.core.task import Batch, NetworkTask, Outputs
 
 
@@ -43,6 +45,10 @@ class ImageClassification(NetworkTask):
     ) -> None:
         metrics: dict[str, Metric] = {"top1": TopKAccuracy(1), "top5": TopKAccuracy(5)}
         super().__init__(net, metrics, optimizer, lr_scheduler, lr_scheduler_interval)
+
+    def figures(self) -> list[Callback]:
+        """Return the table of predictions."""
+        return [PredictionTable()]
 
     def evaluate(self, batch: Batch) -> Outputs:
         """Return ``loss``, logits ``preds`` (B, K) and true classes ``target`` (B,)."""

@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
+from pytorch_lightning import Callback
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import Metric
 
+from lightning_coordconv.coordinates.figures import CoordinateFigures
 from lightning_coordconv.coordinates.metrics import PaintedIoU, PixelDistance, PositionAccuracy, painted_iou
+from lightning_coordconv.core.predictions import PredictionTable
 from lightning_coordconv.core.task import Batch, NetworkTask, Outputs
 
 
@@ -31,6 +34,10 @@ class CoordinateTask(NetworkTask):
     ) -> None:
         super().__init__(net, metrics, optimizer, lr_scheduler, lr_scheduler_interval)
         self.test_train_metrics = self.val_metrics.clone(prefix="test_train/")
+
+    def figures(self) -> list[Callback]:
+        """Return the figures of a test, and the table of predictions."""
+        return [CoordinateFigures(), PredictionTable()]
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Outputs:
         """Update the metrics of held-out positions (loader 0) or training positions (loader 1)."""

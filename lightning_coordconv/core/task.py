@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal, cast
 
 import torch
-from pytorch_lightning import LightningModule
+from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.core.mixins.hparams_mixin import _given_hyperparameters
 from torch import Tensor, nn
@@ -29,6 +29,8 @@ class BaseTask(LightningModule):
     """A value of ``monitor`` that needs no further training; ``None`` where there is none."""
     unsaved_hparams: ClassVar[frozenset[str]] = frozenset()
     """Arguments that are networks, callables and the like."""
+    draws_figures: bool = False
+    """Whether a run has the callbacks of :meth:`figures`. The command line sets it: ``--figures``."""
     updated: str | None = None
     """Which of several networks the loss that is minimised just now belongs to."""
 
@@ -38,6 +40,17 @@ class BaseTask(LightningModule):
         # would be the objects themselves, which a checkpoint loaded with weights_only=True must not hold.
         from_cli = _given_hyperparameters.get() is not None
         self.save_hyperparameters(ignore=["metrics", "train_metrics", *([] if from_cli else self.unsaved_hparams)])
+
+    def figures(self) -> list[Callback]:
+        """Return the callbacks that draw figures of the results and write them to tables; none by default."""
+        return []
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Return the callbacks of :meth:`figures` if ``draws_figures``, except those that the trainer already has."""
+        if not self.draws_figures:
+            return []
+        configured = {type(callback) for callback in self.trainer.callbacks}
+        return [callback for callback in self.figures() if type(callback) not in configured]
 
     def mean_over_ranks(self, tensor: Tensor) -> Tensor:
         """Turn a tensor of each rank into the mean of all of them, in place, and return it.

@@ -3,6 +3,7 @@
 from typing import ClassVar, Literal
 
 import torch
+from pytorch_lightning import Callback
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,6 +12,7 @@ from torchvision.models.detection._utils import BalancedPositiveNegativeSampler,
 from torchvision.ops import box_iou, nms
 
 from lightning_coordconv.core.task import Batch, NetworkTask, Outputs
+from lightning_coordconv.detection.figures import DetectionFigures
 from lightning_coordconv.detection.metrics import AllPairsIoU, BestBoxIoU, ClosestIoU, MatchedIoU
 from lightning_coordconv.detection.task import Detections
 
@@ -85,6 +87,10 @@ class RegionProposal(NetworkTask):
         self.coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
         self.matcher = Matcher(high_threshold=0.5, low_threshold=0.1)
         self.sampler = BalancedPositiveNegativeSampler(batch_size_per_image=12, positive_fraction=0.5)
+
+    def figures(self) -> list[Callback]:
+        """Return the figures of proposals beside true boxes."""
+        return [DetectionFigures()]
 
     def evaluate(self, batch: Batch) -> Outputs:
         """Return ``loss``, its terms ``box`` and ``score``, and what is measured.

@@ -3,12 +3,14 @@
 from typing import Any, ClassVar, Literal
 
 import torch
+from pytorch_lightning import Callback
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from lightning_coordconv.core.metrics import MeanTerms
 from lightning_coordconv.core.task import Batch, NetworkTask, Outputs
+from lightning_coordconv.detection.figures import DetectionFigures
 from lightning_coordconv.detection.metrics import CocoAveragePrecision
 
 Detections = list[dict[str, Tensor]]
@@ -55,6 +57,10 @@ class ObjectDetection(NetworkTask):
         self.coordinate_lr = coordinate_lr
         self.train_terms = MeanTerms()
         self.train_losses: tuple[str, ...] = ()
+
+    def figures(self) -> list[Callback]:
+        """Return the figures of detections beside true boxes."""
+        return [DetectionFigures()]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Outputs:
         """Return the sum of the net's losses."""

@@ -6,10 +6,14 @@ from functools import partial
 from typing import Any, ClassVar
 
 import torch
+from pytorch_lightning import Callback
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from lightning_coordconv.core.task import BaseTask, Batch, Outputs
+from lightning_coordconv.generative.figures.interpolation import Interpolation
+from lightning_coordconv.generative.figures.object_positions import ObjectPositionFigures
+from lightning_coordconv.generative.figures.samples import GeneratedImages, SampleGrid
 from lightning_coordconv.generative.latents import FIXED_LATENTS, Distribution, LatentSampler
 from lightning_coordconv.generative.metrics.features import (
     FrechetDistance,
@@ -115,6 +119,11 @@ class GenerativeTask(BaseTask):
         self.monitor = "val/fid" if object_radius is None else "val/kl"
         self.val_metrics = MetricCollection(metrics, prefix="val/", compute_groups=False)
         self.test_metrics = self.val_metrics.clone(prefix="test/")
+
+    def figures(self) -> list[Callback]:
+        """Return the figures of samples, of interpolations and, with ``object_radius``, of positions."""
+        positions = [ObjectPositionFigures()] if self.object_radius is not None else []
+        return [SampleGrid(), *positions, Interpolation(), GeneratedImages()]
 
     @property
     def sampled_generator(self) -> nn.Module:

@@ -1,5 +1,6 @@
 """The command line: ``lightning-coordconv {fit,validate,test,predict} -c configs/...``."""
 
+import sys
 from typing import Any, NoReturn
 
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
@@ -11,6 +12,7 @@ from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning_coordconv import __version__
 from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.task import BaseTask
+from lightning_coordconv.runtime import configs
 from lightning_coordconv.runtime.callbacks.defaults import default_callbacks
 from lightning_coordconv.runtime.checkpoints import DamagedCheckpointError, DurableCheckpointIO, load_checkpoint
 from lightning_coordconv.runtime.distributed import destroy_process_group_at_exit, rendezvous_on_localhost
@@ -19,6 +21,14 @@ from lightning_coordconv.runtime.malloc import keep_freed_memory
 
 class CoordConvParser(LightningArgumentParser):
     """LightningArgumentParser that says in one line which extra is missing."""
+
+    def parse_args(self, args: Any = None, *more: Any, **options: Any) -> Any:
+        """Parse arguments in which a config may be given by its name."""
+        try:
+            args = configs.with_paths(sys.argv[1:] if args is None else args)
+        except ValueError as error:
+            self.error(str(error))
+        return super().parse_args(args, *more, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """End with a message; of one that is about a missing extra, the line that matters."""
@@ -31,8 +41,13 @@ class CoordConvCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Let one seed rule everything, and load checkpoints without running what is in them."""
+        parser.add_argument("--figures", type=bool, default=True, help="whether to draw the task's figures and tables")
         parser.link_arguments("seed_everything", "data.init_args.seed")
         parser.set_defaults({"trainer.logger": {"class_path": "TensorBoardLogger", "init_args": {"save_dir": "logs"}}})
+
+    def before_instantiate_classes(self) -> None:
+        """Name the folder of logs after the configs."""
+        configs.name_loggers(self.config[self.subcommand])
 
     def _parse_ckpt_path(self) -> None:
         """Keep the configuration as it is given: a checkpoint must fit it, and never replaces it."""
@@ -55,6 +70,7 @@ class CoordConvCLI(LightningCLI):
         """Add the callbacks that every run has, and the way it writes checkpoints."""
         seed, trainer = self._get(self.config_init, "seed_everything"), self._get(self.config_init, "trainer")
         task, ckpt_path = self.model, self.config[self.subcommand].get("ckpt_path")
+        task.draws_figures = self._get(self.config_init, "figures")
         trainer["callbacks"] = default_callbacks(
             task.monitor, task.mode, task.stopping_threshold, seed, ckpt_path, trainer
         )
@@ -95,6 +111,8 @@ def main(args: ArgsType = None) -> None:
     Args:
         args: arguments as a list; those of the process by default.
     """
+    if (sys.argv[1:] if args is None else args)[:1] == ["configs"]:
+        return configs.main((sys.argv[1:] if args is None else args)[1:])
     keep_freed_memory()
     CoordConvCLI(
         BaseTask,

@@ -35,7 +35,7 @@ PATHS, FRAMES = 16, 16
 """Number of interpolations that smoothness is measured on, and images in each."""
 CHUNK = 64
 """Number of images generated at a time."""
-COLLAPSED = 0.02
+COLLAPSED = 0.005
 """Variation of generated images, relative to real ones, below which a warning says that the generator collapsed."""
 
 log = logging.getLogger(__name__)

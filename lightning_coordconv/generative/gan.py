@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -134,7 +134,7 @@ class GAN(GenerativeTask):
         """Train both networks with one batch."""
         real = self.real_images(batch)
         latent = self.draw(self.latents, len(real))
-        optimizer_d, optimizer_g = self.optimizers()  # type: ignore[attr-defined]
+        optimizer_d, optimizer_g = cast(list[LightningOptimizer], self.optimizers())
         fake = self.visible(self.generator(latent))
         for _ in range(self.discriminator_steps):
             loss_d, penalty = self.discriminator_loss(real, fake.detach())

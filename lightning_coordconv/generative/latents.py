@@ -7,6 +7,8 @@ from torch import Generator, Tensor
 
 Distribution = Literal["uniform", "normal"]
 DISTRIBUTIONS: tuple[Distribution, ...] = ("uniform", "normal")
+FIXED_LATENTS = 64
+"""Number of latent vectors that stay the same during a run, for figures."""
 
 
 class LatentSampler:

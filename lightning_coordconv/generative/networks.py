@@ -1,8 +1,10 @@
 """Generators, discriminators, encoders and decoders of GANs and VAEs, of any width and for any canvas."""
 
+import math
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -66,12 +68,23 @@ class CoordConvGenerator(nn.Sequential):
         width: channels w of the last hidden map, at least 1.
         coordinates: False replaces the coordinates by constants, a control: away from the border, whose zeros the 3x3
             convolutions see, every pixel of an image is the same.
+        balanced: draw the first layer such that the coordinates together contribute as much variance to it as the whole
+            latent vector. In the paper's he-normal initialisation every element counts alike, so 256 latent numbers
+            contribute 128 times as much as two coordinates: all pixels of the first images are nearly equal, move into
+            the saturation of tanh together, and training can end in empty images (docs/gan_collapse.png).
 
     Raises:
         ValueError: for numbers out of range.
     """
 
-    def __init__(self, latent_size: int = 256, canvas: int = 64, width: int = 64, coordinates: bool = True) -> None:
+    def __init__(
+        self,
+        latent_size: int = 256,
+        canvas: int = 64,
+        width: int = 64,
+        coordinates: bool = True,
+        balanced: bool = False,
+    ) -> None:
         check_sizes(latent_size=latent_size, canvas=canvas, width=width)
         encoding = None if coordinates else ConstantCoordinates()
         super().__init__(
@@ -92,6 +105,13 @@ class CoordConvGenerator(nn.Sequential):
             nn.Conv2d(width, 3, 1),
         )
         he_normal_(self)
+        if balanced:
+            first = cast(TiledCoordConv2d, self[0])
+            kernels = (first.weight, first.coord_weight)
+            inputs = sum(kernel.shape[1] for kernel in kernels)
+            with torch.no_grad():
+                for kernel in kernels:
+                    kernel.mul_(math.sqrt(inputs / (2 * kernel.shape[1])))
 
 
 class SpatialBroadcastDecoder(nn.Module):

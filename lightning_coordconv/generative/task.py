@@ -14,7 +14,7 @@ from lightning_coordconv.core.task import BaseTask, Batch, Outputs
 from lightning_coordconv.generative.figures.interpolation import Interpolation
 from lightning_coordconv.generative.figures.object_positions import ObjectPositionFigures
 from lightning_coordconv.generative.figures.samples import GeneratedImages, SampleGrid
-from lightning_coordconv.generative.latents import Distribution, LatentSampler
+from lightning_coordconv.generative.latents import FIXED_LATENTS, Distribution, LatentSampler
 from lightning_coordconv.generative.metrics.features import (
     FrechetDistance,
     FrozenFeatures,
@@ -31,13 +31,11 @@ from lightning_coordconv.generative.metrics.object_positions import (
 from lightning_coordconv.generative.metrics.objects import find_objects
 from lightning_coordconv.generative.metrics.variation import SampleVariation
 
-FIXED_LATENTS = 64
-"""Number of latent vectors that stay the same during a run, for figures."""
 PATHS, FRAMES = 16, 16
 """Number of interpolations that smoothness is measured on, and images in each."""
 CHUNK = 64
 """Number of images generated at a time."""
-COLLAPSED = 0.02
+COLLAPSED = 0.005
 """Variation of generated images, relative to real ones, below which a warning says that the generator collapsed."""
 
 log = logging.getLogger(__name__)

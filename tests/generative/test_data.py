@@ -167,6 +167,33 @@ def test_sort_of_clevr_out_of_range_is_named(arguments, message):
         SortOfClevrDataModule(**{"count": 8, "eval_count": 4, "canvas": 16, "radius": 3, "batch_size": 4} | arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data.count=8"], "count must be at least batch_size = 16, got 8: there would be no step"),
+        (["--data.eval_count=0"], "eval_count must be at least 1, got 0"),
+        (["--data.radius=-3"], "radius must be at least 1, got -3"),
+        (["--data.canvas=17"], "canvas must be at least 26 for two objects of radius 5, got 17"),
+        (["--model.discriminator.init_args.canvas=17"], "canvas must be a power of two from 8 on, got 17"),
+        (["--model.generator.init_args.width=-2"], "width must be at least 1, got -2"),
+        (["--model.object_radius=0"], "object_radius must be at least 1 or null, got 0"),
+        (["--model.r1=-1"], "r1 must be finite and not negative, got -1.0"),
+        (["--model.r1=.nan"], "r1 must be finite and not negative, got nan"),
+        (["--model.feature_matching=.inf"], "feature_matching must be finite and not negative, got inf"),
+        (["--model.generator_steps=0"], "generator_steps must be at least 1, got 0"),
+        (["--model.ema_decay=1"], "ema_decay must be in [0, 1), got 1.0"),
+        (["--model.binary_latents=9"], "binary_latents must be from 0 to latent_size, 8, got 9"),
+    ],
+)
+def test_parameters_out_of_range_are_named_on_the_command_line(cli, capsys, arguments, message):
+    with pytest.raises(SystemExit) as exit_info:
+        cli("fit", "-c", "generative/small_coordconv", *arguments)
+    assert exit_info.value.code != 0
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
 def test_missing_lsun_says_how_to_get_it(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"kitchen_train_lmdb: get download.py .* -c kitchen -o"):
         LSUNDataModule(str(tmp_path), "kitchen")

@@ -1,6 +1,7 @@
 """GANs: what an iteration does, that a stop leaves no trace, that ranks do what one process does, what is refused."""
 
 import copy
+import json
 import math
 from functools import partial
 from pathlib import Path
@@ -153,7 +154,7 @@ def test_two_ranks_do_what_one_process_does(tmp_path):
         torch.testing.assert_close(first["weights"][key], weight, rtol=0, atol=1e-7, msg=key)
     for key, value in alone["logged"].items():
         if key.startswith("val/"):
-            assert first["logged"][key] == pytest.approx(value, rel=1e-5, abs=1e-6), key
+            assert first["logged"][key] == pytest.approx(value, rel=1e-5, abs=1e-6, nan_ok=True), key
     (figure,) = (tmp_path / "logs2").rglob("positions.png")
     assert figure.stat().st_size > 10_000
 
@@ -363,6 +364,22 @@ def test_data_of_another_size_is_refused(tmp_path):
     message = r"the data has images \(3, 32, 32\), but the generator makes \(3, 16, 16\): give both the same size"
     with pytest.raises(ValueError, match=message):
         trainer(tmp_path, max_epochs=1).fit(task(), data(canvas=32))
+
+
+@pytest.mark.usefixtures("pictures")
+def test_pictures_have_a_recipe_and_the_recipe_for_objects_refuses_them(cli, capsys):
+    quick = ["--data.root=images", "--data.num_workers=0", "--data.eval_count=2", "--data.batch_size=2",
+             "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false"]  # fmt: skip
+    objects = ["--data=UnlabelledImagesDataModule", "--data.image_size=32", *quick]
+    with pytest.raises(ValueError, match="no real image has a blue and a red object of radius 5"):
+        cli("fit", "-c", "generative/small_coordconv", *objects)
+    narrow = [f"--model.{name}.init_args.width=2" for name in ("generator", "discriminator")]
+    folder = cli("fit", "-c", "generative/bedrooms_coordconv_pictures", *quick, *narrow)
+    assert "test/fid" in capsys.readouterr().out
+    (summary,) = folder.rglob("summary.json")
+    (validation,) = json.loads(summary.read_text())["curve"]
+    assert validation["val/fid"] > 0
+    assert not any(name.startswith(("val/kl", "val/entropy")) for name in validation)
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,14 @@ def test_initialisation_is_tensorflows():
     assert not he.bias.any()
 
 
+@pytest.mark.parametrize("balanced", [False, True])
+def test_balanced_coordinates_contribute_as_much_variance_as_the_latent_vector(balanced):
+    first = CoordConvGenerator(latent_size=256, canvas=32, width=16, balanced=balanced)[0]
+    variances = [weight.square().sum(1).mean().item() for weight in (first.weight, first.coord_weight)]
+    assert sum(variances) == pytest.approx(2, rel=0.1)  # as he-normal
+    assert variances[0] / variances[1] == pytest.approx(1 if balanced else 128, rel=0.2)
+
+
 def test_encoder_describes_normal_distributions():
     mean, log_variance = ConvEncoder(latent_size=6, canvas=16, width=4, coordinates=True)(noise(2, 3, 16, 16))
     assert mean.shape == log_variance.shape == (2, 6)

@@ -5,7 +5,7 @@ from typing import Any
 from pytorch_lightning import Callback, Trainer
 
 from lightning_coordconv.core.figures import grid, log_folder, save_gif, save_pictures
-from lightning_coordconv.generative.task import FIXED_LATENTS
+from lightning_coordconv.generative.latents import FIXED_LATENTS
 
 
 class Interpolation(Callback):

@@ -26,7 +26,7 @@ class PooledPixels(nn.Module):
         return nn.functional.adaptive_avg_pool2d(image, self.size).flatten(1)
 
 
-class RandomFeatures(nn.Sequential):
+class RandomFeatures(nn.Module):
     """Features of an untrained convolutional network, for FID, precision and recall without a download.
 
     Naeem et al. (2020) propose features of a random VGG16 for images unlike ImageNet's; this is a small network of that
@@ -44,14 +44,15 @@ class RandomFeatures(nn.Sequential):
         for inputs, outputs in pairwise([3, width, 2 * width, 4 * width, 8 * width]):
             conv = skip_init(nn.Conv2d, inputs, outputs, 3, stride=2, padding=1, bias=False)
             layers += [conv, nn.LeakyReLU(0.2)]
-        super().__init__(*layers)
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
         generator = Generator().manual_seed(seed)
         for layer in layers[::2]:
             nn.init.kaiming_normal_(cast(nn.Conv2d, layer).weight, 0.2, generator=generator)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map images (B, 3, H, W) to features (B, 16 * width)."""
-        maps = super().forward(image).flatten(2)  # type: ignore[no-untyped-call]
+        maps: Tensor = self.layers(image).flatten(2)
         return torch.cat([maps.mean(2), maps.std(2, correction=0)], dim=1)
 
 

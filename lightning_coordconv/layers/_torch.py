@@ -85,7 +85,7 @@ class TorchConvolution(ConvNd):
 
     def convolve(self, input: Tensor, bias: Tensor | None, output_padding: Sequence[int] | None) -> Tensor:
         """Return what the torch class computes, with ``bias`` in place of the layer's bias."""
-        return cast(Tensor, self._conv_forward(input, self.weight, bias))
+        return self._conv_forward(input, self.weight, bias)
 
     def complete_state_dict(self, state_dict: dict[str, Any], prefix: str) -> dict[str, Any]:
         """Return the state dict to load in place of the given one."""

@@ -176,5 +176,6 @@ class CoordConvTransposeNd(CoordConvNd, ConvTransposeNd):
     def convolve(self, input: Tensor, bias: Tensor | None, output_padding: Sequence[int] | None) -> Tensor:
         """Return what the torch class computes, with ``bias`` in place of the layer's bias."""
         args = (self.stride, self.padding, output_padding, self.groups, self.dilation)
-        out: Tensor = _CONV_TRANSPOSE[len(self.kernel_size)](input, self.weight, bias, *args)
+        conv: Any = _CONV_TRANSPOSE[len(self.kernel_size)]
+        out: Tensor = conv(input, self.weight, bias, *args)
         return out

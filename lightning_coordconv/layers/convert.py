@@ -102,8 +102,9 @@ def from_coordconv(model: ModuleT, *, discard: bool = False) -> ModuleT:
     for name, layer in layers.items():
         if plain_class(type(layer)) is None:
             raise ValueError(
-                f"{_quote(name)} is a {type(layer).__qualname__}, which cannot be converted back: only the six CoordConv "
-                "classes and converted layers can; remove parametrizations first (parametrize.remove_parametrizations)"
+                f"{_quote(name)} is a {type(layer).__qualname__}, which cannot be converted back: only the six "
+                "CoordConv classes and converted layers can. Remove parametrizations first, with "
+                "torch.nn.utils.parametrize.remove_parametrizations"
             )
         check_forward(layer, _quote(name))
         if not discard and (layer.coord_weight.is_meta or torch.count_nonzero(layer.coord_weight)):

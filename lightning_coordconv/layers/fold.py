@@ -1,7 +1,6 @@
 """Deploy at a fixed size: a plain convolution plus one constant coordinate bias for each CoordConv layer."""
 
 import copy
-import functools
 from typing import Any, TypeVar, cast
 
 import torch
@@ -107,10 +106,11 @@ FOLDED: dict[type[ConvNd], type[FoldedConvNd]] = {
 }
 
 
-@functools.cache
 def folded_class(plain: type[ConvNd]) -> type[FoldedConvNd]:
     """Return the folded class that belongs to a class of convolution."""
-    return FOLDED.get(plain) or derive(plain, (FoldedConvNd, plain), f"Folded{plain.__name__}", _new)
+    if plain not in FOLDED:
+        FOLDED[plain] = derive(plain, (FoldedConvNd, plain), f"Folded{plain.__name__}", _new)
+    return FOLDED[plain]
 
 
 def _new(plain: type[ConvNd]) -> FoldedConvNd:
@@ -190,7 +190,7 @@ def make_weights_permanent(layer: ConvNd) -> None:
         elif f"{name}_u" in tensors:
             remove_spectral_norm(layer, name)
         elif f"{name}_mask" in tensors:
-            prune.remove(layer, name)  # type: ignore[no-untyped-call]
+            prune.remove(layer, name)
 
 
 def _record(layer: CoordConvNd, x: Tensor, out: Tensor, biases: dict[tuple[Sizes, Sizes], Tensor]) -> None:

@@ -152,9 +152,9 @@ def _active(frame: Frame | Field) -> Iterator[None]:
             _ACTIVE.set(outer if left_in_order else None)
             if not left_in_order:
                 raise RuntimeError(
-                    "a coordinate_frame or coordinate_field block was left while another one was active: blocks must be "
-                    "left in reverse order, in the task and thread that entered them. All of them have been left now. "
-                    "Do not suspend a generator inside of a block while others are entered"
+                    "a coordinate_frame or coordinate_field block was left while another one was active: blocks must "
+                    "be left in reverse order, in the task and thread that entered them, and a generator must not be "
+                    "suspended inside a block while other blocks are entered. All blocks have been left now"
                 )
 
 
@@ -189,10 +189,12 @@ def coordinate_frame(
     multiples of s. Origins in between are legal and fall between cells; where a size is no multiple of the stride, the
     full map is taken to round up, as convolutions that pad by half their kernel do.
 
-    What is no map of the whole input, as the features that a detector pools for each region, must run outside of the
-    block. Frames nest, and the innermost holds. They belong to the thread or asyncio task that enters them, and hold while
-    the network *runs*: with activation checkpointing, which runs it again during the backward pass, pass the same block
-    as ``context_fn`` to ``torch.utils.checkpoint.checkpoint``.
+    What is not a map of the whole input, such as the features that a detector pools for each region, must run outside
+    of the block. Frames nest, and the innermost holds. They belong to the thread or asyncio task that enters them, and
+    hold while the network *runs*: with activation checkpointing, which runs it again during the backward pass, pass the
+    same block as ``context_fn`` to ``torch.utils.checkpoint.checkpoint``. A generator that yields inside a block leaves
+    it active for its consumer. A compiled network sees the block of the thread, not of the task, on versions of torch
+    older than 2.15.
 
     Args:
         origin: Position of the crop's first cell in the full image: n numbers for the whole batch, or ``(B, n)``.
@@ -203,7 +205,8 @@ def coordinate_frame(
         zero_outside: Let coordinates (or what an encoding makes of them) be zero in cells outside of the full image.
 
     Raises:
-        ValueError: If the numbers of axes or of samples don't agree, a size or stride is not positive, or the crop is
+        RuntimeError: On leaving, if another block that was entered later is still active.
+        ValueError: If the numbers of axes or of samples do not agree, a size or stride is not positive, or the crop is
             not inside the image and ``padded`` does not allow it.
     """
     with _active(_make_frame(origin, size, tuple(crop), padded, strides, zero_outside)):

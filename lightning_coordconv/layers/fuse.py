@@ -70,7 +70,7 @@ def _scaled(weight: Tensor, scale: Tensor, groups: int, transposed: bool) -> Ten
 
 def _check(conv: Any, bn: BatchNorm) -> None:
     torch_class = next((plain for plain in FOLDED if isinstance(conv, plain)), None)
-    kind = type(conv)
+    kind: Any = type(conv)
     if isinstance(conv, CoordConvNd):
         kind = plain_class(kind)
     elif isinstance(conv, FoldedConvNd):

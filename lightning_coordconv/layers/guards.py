@@ -62,8 +62,9 @@ def check_forward(module: nn.Module, name: str) -> None:
     """
     if "forward" in vars(module):
         raise ValueError(
-            f"the forward method of {name} was replaced on the instance, as the hooks of accelerate do; convert, fold or "
-            "fuse the model before, or remove the hooks (accelerate.hooks.remove_hook_from_module(model, recurse=True))"
+            f"the forward method of {name} was replaced on the instance, as the hooks of accelerate do; convert, fold "
+            "or fuse the model before that, or remove the hooks with "
+            "accelerate.hooks.remove_hook_from_module(model, recurse=True)"
         )
 
 

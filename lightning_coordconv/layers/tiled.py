@@ -13,12 +13,12 @@ from lightning_coordconv.layers.guards import is_traced_symbolically, trace_as_l
 
 
 class TiledCoordConv2d(CoordConv2d):
-    """What a 1x1 :class:`CoordConv2d` computes from a vector tiled over a canvas: the first layer of the paper's decoder.
+    """A 1x1 :class:`CoordConv2d` over a vector tiled over a canvas: the first layer of the paper's decoder.
 
     The convolution of a tiled vector is one value a sample and channel, and the coordinate bias one map for the whole
     batch. This layer computes these and adds them: the same function of the same parameters, for one addition per
-    output in place of ``in_channels + 2`` multiplications. It exists because a training step of the paper's GAN took 1.7
-    times as long with a convolution of the tiled vector, and one of its decoder 1.07 to 1.7 times (one thread).
+    output in place of ``in_channels + 2`` multiplications. With a convolution of the tiled vector, a training step of
+    the paper's GAN took 1.7 times as long, and one of its decoder 1.07 to 1.7 times (one thread).
 
     Args:
         in_channels: Length C of the vectors.

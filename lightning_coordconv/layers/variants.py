@@ -4,7 +4,6 @@ For torch's six classes they are written out, so that they can be imported, subc
 subclass of those they are made when a layer is converted, by putting :class:`CoordConvNd` in front of it.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -55,21 +54,22 @@ def why_not_convertible(module: nn.Module) -> str | None:
     if not own or (own == ["forward"] and kind.forward.__module__ in KNOWN_FORWARDS):
         return None
     return (
-        f"its class overrides {' and '.join(own)}; leave it out by name or predicate, or concatenate coordinates to its "
-        "input with AddCoords"
+        f"its class overrides {' and '.join(own)}; leave it out by name or predicate, or concatenate coordinates to "
+        "its input with AddCoords"
     )
 
 
 def coordconv_class(plain: type[ConvNd]) -> type[CoordConvNd]:
     """Return the CoordConv class that belongs to a class of convolution."""
-    kind = _COORDCONV.get(plain) or _make_coordconv(plain)
-    _PLAIN[kind] = plain
-    return kind
+    if plain not in _COORDCONV:
+        _COORDCONV[plain] = _make_coordconv(plain)
+        _PLAIN[_COORDCONV[plain]] = plain
+    return _COORDCONV[plain]
 
 
-def plain_class(coordconv: type[nn.Module]) -> type[ConvNd] | None:
+def plain_class(coordconv: type[CoordConvNd]) -> type[ConvNd] | None:
     """Return the class of convolution that a CoordConv class was made of; None for a user's subclass."""
-    return _PLAIN.get(coordconv)  # type: ignore[call-overload]  # any class may be asked for
+    return _PLAIN.get(coordconv)
 
 
 def derive(
@@ -83,11 +83,10 @@ def derive(
     return type(name, bases, {"__module__": __name__, "__reduce_ex__": reduce} | members)
 
 
-@functools.cache
 def _make_coordconv(plain: type[ConvNd]) -> type[CoordConvNd]:
     torch_class = next(kind for kind in _COORDCONV if issubclass(plain, kind))
     members: dict[str, Any] = {}
-    if plain.forward is not torch_class.forward:  # type: ignore[comparison-overlap]
+    if plain.forward is not torch_class.forward:
         forward: Any = plain.forward
         members = {"separates_bias": False, "convolve": lambda self, input, bias, output_padding: forward(self, input)}
         if forward.__module__ == CONV2D_SAME:

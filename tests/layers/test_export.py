@@ -1,4 +1,4 @@
-"""What happens to layers after they are written: compiled, exported, copied, distributed, differentiated, quantised."""
+"""Layers are compiled, exported, copied, distributed, differentiated, quantised and pruned like torch's own."""
 
 import copy
 import io
@@ -396,7 +396,7 @@ class TestSurgery:
         prepared(torch.randn(2, 3, 8, 8)).sum().backward()
 
     def test_feature_extraction(self):
-        """torchvision's tracer takes the layers as leaves if told so."""
+        """The layers may be named as leaves, though they are leaves without that."""
         model = to_coordconv(torchvision.models.resnet18(), "all").eval()
         leaves = [*{type(layer) for layer in coordconv_layers(model).values()}]
         extract = create_feature_extractor(model, ["layer2"], tracer_kwargs={"leaf_modules": leaves})

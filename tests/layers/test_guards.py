@@ -1,4 +1,4 @@
-"""Transformations of torch and of other libraries: they work, or are refused with the way out. None drops coordinates."""
+"""Transformations of torch and other libraries work, or are refused with the way out. None drops coordinates."""
 
 import copy
 
@@ -183,6 +183,8 @@ class TestReparametrisedWeights:
             wanted = layer(x)
         folded = fold_coordconv(nn.Sequential(layer), x)
         torch.testing.assert_close(folded(x), wanted)
+        with torch.no_grad():
+            torch.testing.assert_close(layer(x), wanted)
         assert [name for name, _ in folded.named_parameters()] == ["0.weight"]
         assert parametrize.is_parametrized(layer) == (wrap in NEW)
 
@@ -219,7 +221,7 @@ class TestMetaDevice:
         assert model[0].coord_weight.requires_grad
 
     def test_a_loader_that_materialises_missing_parameters(self):
-        """As transformers' ``from_pretrained``: load by name, then ``empty_like`` for each parameter that is missing."""
+        """As transformers' ``from_pretrained``: by name, and ``empty_like`` for each parameter that is missing."""
         plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 2, 2))
         with torch.device("meta"):
             model = to_coordconv(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 2, 2)), "all")

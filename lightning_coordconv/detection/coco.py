@@ -44,8 +44,8 @@ class CocoDetection(Dataset[dict[str, Any]]):
     path      str                 of the image
     ========  =======  =========  ==========================================================================
 
-    An image may have no box. COCO's boxes are drawn on images whose EXIF orientation is not applied. An image that has
-    the annotated size only after it has been turned as EXIF says is turned.
+    An image may have no box. COCO's boxes are drawn on images whose EXIF orientation is not applied; an image is turned
+    only if it does not have the annotated size, and has it when it is turned as EXIF says.
 
     Args:
         folder: where the ``file_name`` of an image begins.

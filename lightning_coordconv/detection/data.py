@@ -1,4 +1,4 @@
-"""Images with boxes: the paper's field of digits, and data in COCO's format."""
+"""Data modules of images with boxes: the paper's scattered digits, and data in COCO's format."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,14 +17,14 @@ from lightning_coordconv.detection.field_of_mnist import CATEGORIES, FieldOfMnis
 
 
 class FieldOfMnistDataModule(BaseDataModule):
-    """Digits scattered over a canvas (paper, detection): images made once, before training.
+    """Digits scattered over a canvas (paper, detection), in images that are made once, before training.
 
-    The paper has 9,000 images for training and 1,000 for validation; the default is these and 1,000 for a test with
-    digits of their own. Predictions are made for the test images.
+    The paper has 9,000 images for training and 1,000 for validation; the default adds 1,000 for a test. No digit is in
+    two of these splits. Predictions are made for the test images.
 
     Args:
-        num_images: for training.
-        num_eval_images: for validation, and for the test.
+        num_images: number of images for training.
+        num_eval_images: number of images for validation, and for the test.
         num_digits: see :class:`~lightning_coordconv.detection.FieldOfMnist` for this and the following.
         canvas: height and width on which digits are scattered, in pixels.
         crop: height and width of the middle part that is seen.
@@ -68,7 +68,7 @@ class FieldOfMnistDataModule(BaseDataModule):
         self.clip = clip
         self.mnist_root = mnist_root
         self.download = download
-        self.dataset("val")  # what is impossible is refused before anything is written
+        self.dataset("val")  # impossible options are refused before anything is written
 
     def make_dataset(self, split: Split) -> FieldOfMnist:
         """Scatter the digits of a split."""
@@ -94,8 +94,8 @@ class FieldOfMnistDataModule(BaseDataModule):
 class CocoDetectionDataModule(BaseDataModule):
     """Images and boxes in COCO's format.
 
-    A batch has the keys of a sample, a list each, because sizes and numbers differ; see
-    :class:`~lightning_coordconv.detection.CocoDetection`. What is dropped or cut is counted and reported.
+    A batch has the keys of a sample, with a list for each, because sizes and numbers differ; see
+    :class:`~lightning_coordconv.detection.CocoDetection`. The number and ids of dropped and cut boxes are reported.
 
     Args:
         root: the folder in which all of the following are.

@@ -30,9 +30,9 @@ def use_image_frames(detector: Any, mask_padding: bool = True, multiple: int = C
         mask_padding: also let each feature map end where the image ends: convolutions and max pooling see zeros in the
             padding, averages and group normalisation leave it out, regions see the last cell repeated, and evaluation
             finds no object there; and round sizes up to ``multiple``. Then boxes are the same, to rounding, whatever
-            the other images. Batch normalisation that is not frozen still is over everything in training. Without it,
-            outputs of a detector without coordinates are torchvision's to the bit, and depend on the other images,
-            mostly near the border.
+            the other images. In training, batch normalisation that is not frozen is over all cells of the batch.
+            Without masks, a detector without coordinates has torchvision's outputs bit for bit, which depend on the
+            other images, mostly near the border.
         multiple: of pixels, a multiple of the stride of the detector's coarsest level: 128 is right for torchvision's.
 
     Raises:

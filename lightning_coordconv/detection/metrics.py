@@ -1,7 +1,7 @@
 """Measure how well boxes cover the true ones: the metrics of the paper's detection experiment, and COCO's.
 
-Boxes are (n, 4) in any unit: x1, y1, x2, y2. Images without a true box, about which an overlap says nothing, are left
-out of the mean over images.
+Boxes are (n, 4) in any unit: x1, y1, x2, y2. Images without a true box, where an overlap means nothing, are left out of
+the mean over images.
 """
 
 from collections.abc import Mapping, Sequence
@@ -73,8 +73,8 @@ class BestBoxIoU(OverlapMetric):
 class AllPairsIoU(OverlapMetric):
     """Mean IoU over all pairs of a proposal and a true box; ``mean_nms_iou`` in the authors' code.
 
-    The number falls with the number of true boxes, as a proposal covers one of them at best. The paper's "test
-    IOU-average", as far as its size tells.
+    It falls with the number of true boxes, as a proposal covers one of them at best. By its size it is the paper's
+    "test IOU-average".
     """
 
     def overlap(self, iou: Tensor, scores: Tensor | None) -> Tensor:
@@ -184,36 +184,43 @@ class MatchedIoU(SampleMean):
 
 
 class CocoAveragePrecision(MeanAveragePrecision):
-    """COCO's twelve numbers, as torchmetrics' metric names them; those of pycocotools, also over ranks.
+    """COCO's twelve numbers, by the names of torchmetrics' metric, with the values of pycocotools, also over ranks.
 
-    It differs in two things. The thresholds are not rounded to single precision, which misses recalls that are reached
-    exactly, and is seen in the third digit on a small data set. And ranks may have seen unequal numbers of images.
+    It differs from torchmetrics' metric in two things. The thresholds are not rounded to single precision, which misses
+    recalls that are reached exactly, and is seen in the third digit on a small data set. And ranks may have seen
+    unequal numbers of images.
 
     Raises:
         ModuleNotFoundError: if pycocotools is not installed.
     """
 
     def __init__(self) -> None:
-        overlaps, recalls = np.linspace(0.5, 0.95, 10), np.linspace(0.0, 1.0, 101)
+        overlaps, recalls = np.linspace(0.5, 0.95, 10).tolist(), np.linspace(0.0, 1.0, 101).tolist()
         try:
-            super().__init__(iou_thresholds=overlaps.tolist(), rec_thresholds=recalls.tolist())
+            super().__init__(iou_thresholds=overlaps, rec_thresholds=recalls, sync_on_compute=False)
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
                 "COCO's metrics need the package pycocotools: pip install 'lightning-coordconv[detection]'"
             ) from error
 
-    def _sync_dist(self, dist_sync_fn: Any = None, process_group: Any = None) -> None:
-        """Gather the images of all ranks in a message each, and put them back in the order they were dealt out in.
-
-        The order decides between detections that score alike.
-        """
-        states = {name: _moved(getattr(self, name), torch.device("cpu")) for name in self._defaults}
-        parts = [states] * torch.distributed.get_world_size(process_group)
-        torch.distributed.all_gather_object(parts, states, group=process_group)
-        for name in states:
-            rounds = range(max(len(part[name]) for part in parts))
-            dealt = [part[name][number] for number in rounds for part in parts if number < len(part[name])]
-            setattr(self, name, _moved(dealt, self.device))
+    def compute(self) -> dict[str, Tensor]:
+        """Return the numbers of all images of all ranks, on every rank."""
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if not distributed or torch.distributed.get_world_size() == 1:
+            return super().compute()
+        own = dict(self.metric_state)
+        states = {name: _moved(values, torch.device("cpu")) for name, values in own.items()}
+        parts = [states] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(parts, states)
+        try:
+            for name in own:  # images in the order that they were dealt out in, which decides between equal scores
+                rounds = range(max(len(part[name]) for part in parts))
+                dealt = [part[name][number] for number in rounds for part in parts if number < len(part[name])]
+                setattr(self, name, _moved(dealt, self.device))
+            return super().compute()
+        finally:
+            for name, values in own.items():
+                setattr(self, name, values)
 
 
 def _moved(values: list[Any], device: torch.device) -> list[Any]:

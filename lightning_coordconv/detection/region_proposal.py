@@ -1,4 +1,4 @@
-"""The paper's detector of digits, a region-proposal network, and a whole Faster R-CNN of the same size."""
+"""Detectors of digits: the paper's region-proposal network, and a Faster R-CNN of the same size."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
@@ -34,7 +34,7 @@ class ZeroToOne(Encoding):
 
 
 class RegionProposals(NamedTuple):
-    """What a region-proposal network says of a batch: A anchors, the same for each image.
+    """Output of a region-proposal network for a batch, with A anchors for each image.
 
     Attributes:
         anchors: boxes (A, 4), x1, y1, x2, y2 in pixels.
@@ -51,9 +51,10 @@ class RegionProposals(NamedTuple):
 class RegionProposalNet(nn.Module):
     """The paper's "Faster R-CNN": a backbone and a region-proposal network, without the second stage.
 
-    Two 5x5 convolutions, each with a pooling, see the image; a 3x3 convolution makes features of 32 channels; a 3x3 and
-    a 1x1 convolution tell how to move and resize each of 9 anchors, another 1x1 whether it is an object. With
-    coordinates at its three places it has 83,838 weights, without 81,590. Source: the authors' ``model_zoo.py``
+    The backbone has two 5x5 convolutions, each with a pooling; a 3x3 convolution makes features of 32 channels; a 3x3
+    and a 1x1 convolution predict how to move and resize each of 9 anchors; another 1x1 convolution predicts whether it
+    is an object. The net has 83,838 weights with coordinates at all three places, and 81,590 without. Source: the
+    authors' ``model_zoo.py``
     (``rpn_sampler``, ``coord_rpn_sampler``). Weights are drawn as there: he_normal, and zeros for the offsets, so that
     the first proposals are the anchors.
 
@@ -110,7 +111,7 @@ class RegionProposalNet(nn.Module):
 
 
 class DigitFasterRCNN(FasterRCNN):
-    """torchvision's whole Faster R-CNN over the paper's backbone and anchors: it also tells which digit it is.
+    """torchvision's Faster R-CNN, with both stages, over the paper's backbone and anchors; it also classifies digits.
 
     The region-proposal network is torchvision's, with a 3x3 convolution of 64 channels; the second stage sees 5x5 cells
     of each proposal and has hidden layers of 128. With coordinates, the convolution on the image and those that make

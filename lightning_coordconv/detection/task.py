@@ -1,4 +1,4 @@
-"""Detection with torchvision's detectors as they are."""
+"""Train and evaluate torchvision's detectors."""
 
 import math
 from typing import Any, ClassVar, Literal
@@ -21,18 +21,18 @@ Detections = list[dict[str, Tensor]]
 class ObjectDetection(NetworkTask):
     """Detect and classify objects with a torchvision detector.
 
-    Its losses are logged by its own names, in training only, and their sum is what is minimised. Metrics are COCO's, as
-    torchmetrics' ``MeanAveragePrecision`` names them: ``map`` (over the IoU thresholds 0.5 to 0.95; higher is better,
-    as are all), ``map_50``, ``map_75``, ``map_small``, ``map_medium``, ``map_large``, ``mar_1``, ``mar_10``,
-    ``mar_100`` and so on; -1 where there is no object of that size.
+    The sum of the detector's losses is minimised. The losses are logged by their names, in training only. Metrics are
+    COCO's, as torchmetrics' ``MeanAveragePrecision`` names them: ``map`` (over the IoU thresholds 0.5 to 0.95; higher
+    is better, also for the others), ``map_50``, ``map_75``, ``map_small``, ``map_medium``, ``map_large``, ``mar_1``,
+    ``mar_10``, ``mar_100`` and so on; NaN where there is no object of that size.
 
     Args:
         net: in training maps lists of images (C, H, W) and of targets to losses by name; in evaluation a list of images
             to a dict of ``boxes``, ``labels`` and ``scores`` for each.
         coordinate_lr: learning rate of coordinate weights, as a multiple of that of all others. They have no weight
             decay; all others do.
-        warmup: share of the run's steps, which the trainer tells, in which learning rates rise linearly to the
-            optimiser's; after it they fall along a cosine to zero. ``None`` leaves the schedule to ``lr_scheduler``.
+        warmup: share of the run's steps in which learning rates rise linearly to the optimiser's; after it they fall
+            along a cosine to zero. The trainer counts the steps. ``None`` leaves the schedule to ``lr_scheduler``.
         optimizer: see :class:`~lightning_coordconv.core.NetworkTask` for this and the following.
         lr_scheduler: builds the learning rate schedule.
         lr_scheduler_interval: ``"epoch"`` or ``"step"``.
@@ -147,7 +147,7 @@ class ObjectDetection(NetworkTask):
         return {"optimizer": configured, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def targets(self, batch: Batch) -> list[dict[str, Tensor]]:
-        """Return what is true of each image, as torchvision's detectors and torchmetrics expect it."""
+        """Return the true boxes and labels of each image, in the form that torchvision and torchmetrics expect."""
         keys = [key for key in ("boxes", "labels", "area", "iscrowd") if key in batch]
         return [dict(zip(keys, values, strict=True)) for values in zip(*(batch[key] for key in keys), strict=True)]
 
@@ -157,9 +157,13 @@ class ObjectDetection(NetworkTask):
         return {"preds": detections}
 
     def _report(self, metrics: MetricCollection) -> None:
-        # The metric makes a dict of its own, which Lightning can't log as a metric. It is of all ranks already.
+        # The metric returns a dict, which Lightning can't log as a metric, of the images of all ranks.
         values = metrics.compute()
-        wanted = {name: value for name, value in values.items() if not name.endswith(("per_class", "classes"))}
+        wanted = {
+            name: torch.where(value < 0, torch.nan, value)  # -1 is the metric of no object
+            for name, value in values.items()
+            if not name.endswith(("per_class", "classes"))
+        }
         self.log_dict(wanted, sync_dist=True)
         metrics.reset()
 

@@ -55,7 +55,7 @@ def images(*sizes: tuple[int, int], dtype: torch.dtype = torch.float64) -> list[
 
 
 FULL = ((64, 64), (64, 128))
-"""The first image fills a canvas of its own: 64 is a multiple of all strides below 128."""
+"""The first image has half of the width of the second one."""
 PAIRS = (FULL, ((64, 96), (70, 64)), ((67, 64), (64, 131)), ((64, 127), (128, 64)))
 
 
@@ -164,7 +164,7 @@ def test_a_copy_has_frames_of_its_own():
 
 
 def export(net: nn.Module, image: torch.Tensor, path: Path) -> None:
-    """With the exporter that traces, and sizes that it is told are dynamic."""
+    """Export with the exporter that traces, and declare the sizes dynamic."""
     dynamic = {"image": {1: "height", 2: "width"}}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter is deprecated, and torchvision's detectors warn when traced

@@ -145,7 +145,7 @@ def test_wrong_loss_is_named():
 
 @pytest.mark.slow
 def test_proposals_learn(tmp_path):
-    """Anchors alone, before training, propose boxes that cover little."""
+    """Before training the proposals are anchors, which cover little."""
     seed_everything(0)
     net = RegionProposal(RegionProposalNet(), optimizer=lambda groups: torch.optim.Adam(groups, lr=0.002))
     data = FieldOfMnistDataModule(num_images=800, num_eval_images=100, num_digits=1, canvas=64, batch_size=8)

@@ -39,7 +39,7 @@ def test_coordinates_go_where_they_are_wanted(name, coordinates, converted):
 
 @torch.no_grad()
 def test_weights_of_a_detector_from_a_file(tmp_path):
-    """As torchvision would load them: the same boxes to the bit, with coordinates that are zero still."""
+    """The boxes are those of torchvision's detector with the same file, as coordinate weights start at zero."""
     torch.manual_seed(0)
     theirs = shaken(get_model(MOBILE, weights=None, weights_backbone=None, num_classes=4, **SMALL))
     for module in theirs.modules():
@@ -77,7 +77,7 @@ def test_weights_of_a_backbone_from_a_file(tmp_path):
             FileNotFoundError,
             "COCO_V7 is neither a file nor one of torchvision's weights of .*V1",
         ),
-        ({"weights": "a", "weights_backbone": "b"}, ValueError, "weights=a are of the backbone too: leave out"),
+        ({"weights": "a", "weights_backbone": "b"}, ValueError, "weights=a include the backbone: leave out"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, error, message):

@@ -129,7 +129,7 @@ class PoolingRegressor(nn.Sequential):
                 f"expected images of {self.canvas} x {self.canvas} pixels, got {height} x {width}: "
                 "give net and data the same canvas"
             )
-        return super().forward(image)
+        return super().forward(image)  # type: ignore[no-untyped-call]
 
 
 class StridedRegressor(nn.Sequential):

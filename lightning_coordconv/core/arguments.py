@@ -22,7 +22,7 @@ def check_at_least(minimum: int, **arguments: object) -> None:
         ValueError: batch_size must be at least 1, got 0
     """
     for name, value in arguments.items():
-        if not isinstance(value, Integral) or isinstance(value, bool):
+        if isinstance(value, bool) or not isinstance(value, Integral):
             raise ValueError(f"{name} must be an integer, at least {minimum}, got {value!r}")
         if value < minimum:
             raise ValueError(f"{name} must be at least {minimum}, got {value}")

@@ -126,12 +126,12 @@ def train(arm: Arm, seed: int, iterations: int) -> dict[str, Any]:
     """Train one arm, and return its record."""
     seed_everything(seed, verbose=False)
     generator = CoordConvGenerator(LATENTS, CANVAS, WIDTH, balanced=arm.balanced)
-    optimizers: list[Callable[..., Any]] = [
+    generator_adam, discriminator_adam = (
         partial(torch.optim.Adam, lr=rate, betas=(arm.beta, 0.99)) for rate in arm.rates
-    ]
+    )
     task = GAN(
-        generator, ConvDiscriminator(CANVAS, WIDTH, True, arm.norm), *optimizers, ema_decay=None,
-        latent_size=LATENTS, object_radius=RADIUS, r1=arm.r1, generator_steps=arm.generator_steps,
+        generator, ConvDiscriminator(CANVAS, WIDTH, True, arm.norm), generator_adam, discriminator_adam,
+        ema_decay=None, latent_size=LATENTS, object_radius=RADIUS, r1=arm.r1, generator_steps=arm.generator_steps,
         squash=arm.squash,
     )  # fmt: skip
     data = SortOfClevrDataModule(BATCH * iterations, BATCH, CANVAS, RADIUS, batch_size=BATCH, seed=seed)

@@ -64,6 +64,7 @@ def test_logs_go_where_the_config_says(path):
     assert path.read_text().startswith("# ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ALL, ids=name)
 def test_config_runs(path, cli, capsys, request):
     more = agents(path) if path.parent.name == "rl" else ["--data.eval_batch_size=4", *extra(path, request)]

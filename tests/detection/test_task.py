@@ -261,6 +261,7 @@ def test_coordinate_weights_have_a_rate_of_their_own():
         ObjectDetection(DigitFasterRCNN(), coordinate_lr=-1.0)
 
 
+@pytest.mark.slow
 def test_the_whole_detector_learns_eight_images(tmp_path: Path):
     seed_everything(0)
     data = FieldOfMnistDataModule(num_images=8, num_eval_images=1, clip=True, batch_size=8)

@@ -62,6 +62,7 @@ def test_what_is_derived_is_not_typed(path):
     assert tables in ([], ["lightning_coordconv.detection.CocoResults"])  # which only COCO's data have
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pictures")
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_config_runs(experiment, cli, capsys):

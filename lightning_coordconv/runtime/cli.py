@@ -4,7 +4,7 @@ import importlib
 import sys
 from typing import Any, NoReturn
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException

@@ -1,11 +1,13 @@
 """The speed benchmark of detection times what it says."""
 
+import pytest
 import torch
 
 from benchmarks import detection
 from lightning_coordconv.detection import DigitFasterRCNN, FieldOfMnistDataModule
 
 
+@pytest.mark.slow
 def test_both_loops_train_the_same_net():
     """Each of a net's weights has moved, by the same steps, after either."""
     data = FieldOfMnistDataModule(num_images=4, num_eval_images=1, clip=True, batch_size=2)

@@ -120,6 +120,7 @@ def test_two_ranks_give_the_accuracy_of_one(tmp_path):
 QUICK = ("--data.image_size=32", "--data.num_workers=0", "--trainer.enable_progress_bar=false")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning")  # a prediction logs to a new version
 def test_imagenet_config_on_a_folder(cli, image_folder):
     config = CONFIGS / "imagenet_coordconv.yaml"

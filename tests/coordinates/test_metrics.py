@@ -89,6 +89,7 @@ def _rank(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_ranks_agree_with_a_single_process(tmp_path: Path):
     generator = torch.Generator().manual_seed(0)
     preds, target = (torch.randint(0, 4, (10, 2), generator=generator) for _ in range(2))

@@ -140,6 +140,7 @@ def fit(layer: type[nn.Conv2d], folder: object, epochs: int = 12) -> tuple[Train
     return trainer, task
 
 
+@pytest.mark.slow
 def test_coordconv_learns_where_convolution_cannot(tmp_path):
     trainer, _ = fit(CoordConv2d, tmp_path)
     assert trainer.callback_metrics["val/accuracy"] > 0.9

@@ -169,6 +169,7 @@ def test_wrong_warm_ups_are_named(tmp_path):
         endless.fit(ObjectDetection(Answers(found), warmup=0.1), *[DataLoader([batch], batch_size=None)] * 2)
 
 
+@pytest.mark.slow
 def test_the_whole_detector_learns_eight_images(tmp_path: Path):
     seed_everything(0)
     data = FieldOfMnistDataModule(num_images=8, num_eval_images=1, clip=True, batch_size=8)

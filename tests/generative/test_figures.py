@@ -40,6 +40,7 @@ def test_animation_runs_to_and_fro(tmp_path):
     assert shades == [0, 100, 200, 100]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", ["small_coordconv", "small_vae_conv"])
 def test_a_run_leaves_pictures_and_predictions(cli, config):
     folder = cli("fit", "-c", CONFIGS / f"{config}.yaml", *SMALL) / "logs" / "generative" / config

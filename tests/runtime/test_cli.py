@@ -48,6 +48,7 @@ def test_bad_input(cli, tmp_path, capsys, arguments, message):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc alone")
 @pytest.mark.parametrize("size", [24, 200])  # of a block in MiB; glibc's largest threshold is 32
 def test_freed_memory_is_kept(size):
@@ -73,6 +74,7 @@ def test_freed_memory_is_kept(size):
     assert reused < given_back / 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [[sys.executable, "-m", "lightning_coordconv"], [str(Path(sys.executable).parent / "lightning-coordconv")]],

@@ -209,7 +209,7 @@ class CocoAveragePrecision(MeanAveragePrecision):
         if not distributed or torch.distributed.get_world_size() == 1:
             return super().compute()
         own = dict(self.metric_state)
-        states = {name: _moved(values, torch.device("cpu")) for name, values in own.items()}
+        states = {name: _moved(list(values), torch.device("cpu")) for name, values in own.items()}
         parts = [states] * torch.distributed.get_world_size()
         torch.distributed.all_gather_object(parts, states)
         try:

@@ -63,7 +63,9 @@ def cases() -> dict[str, dict[str, Any]]:
         "wrong kind": {"optimizer": {"class_path": "torch.nn.Linear"}},
         "network for an optimiser": {"net": {"class_path": adam}},
         "nested": {"net": {"class_path": net, "init_args": {"canvas": specification("os.system")}}},
-        "nested in a sequence": {"net": {"class_path": "torch.nn.Sequential", "init_args": {"arg": [specification("os.system")]}}},
+        "nested in a sequence": {
+            "net": {"class_path": "torch.nn.Sequential", "init_args": {"arg": [specification("os.system")]}}
+        },
         "dict_kwargs": {"net": {"class_path": net, "dict_kwargs": {"canvas": specification("subprocess.getoutput")}}},
         "list of specifications": {"net": [specification("os.system")]},
         "number": {"optimizer": {"class_path": 3}},

@@ -1,4 +1,4 @@
-"""Tell a network where its input lies: a crop of a larger image, padded images of several sizes, or a map of metres.
+"""Set the place of a network's input in a larger image, or coordinates of the user's choice, for all layers at once.
 
 Without a frame a layer takes its own map for the whole image. Inside ``with coordinate_frame(...)`` every CoordConv
 layer, at every depth, computes the coordinates that it would see at the same place of the full image instead, so that
@@ -183,8 +183,8 @@ def coordinate_frame(
     or are zero there with ``zero_outside=True``, which is what a convolution that pads with zeros sees beyond an image.
 
     A layer finds its total stride s, axis by axis, from the size of its map: the largest power of two (or member of
-    ``strides``) with which a crop could leave that many cells. That is right for networks that pad, and for those that
-    don't while they keep more than half of the cells. Then its map of ``h`` cells begins at cell ``origin / s`` of a
+    ``strides``) with which a crop could leave that many cells. That is right for networks that pad, and for networks
+    that do not, as long as they keep more than half of the cells. Then its map of ``h`` cells begins at cell ``origin / s`` of a
     full map of ``h + ceil(size / s) - ceil(crop / s)`` cells. This is exact where the origin, and ``size - crop``, are
     multiples of s. Origins in between are legal and fall between cells; where a size is no multiple of the stride, the
     full map is taken to round up, as convolutions that pad by half their kernel do.
@@ -215,17 +215,17 @@ def coordinate_frame(
 
 @contextlib.contextmanager
 def coordinate_field(values: Tensor) -> Iterator[None]:
-    """Let every layer see coordinates of your own: metres, degrees, anything that varies over the input.
+    """Replace the coordinates of every layer: by metres, degrees, anything that varies over the input.
 
-    Each layer sees them resampled to its own map, linearly, in the convention (``align_corners``) of its encoding.
-    They are not scaled; choose units in which they are about 1. The radius, if a layer has it, is theirs.
+    Each layer sees them resampled to its map, linearly, in the convention (``align_corners``) of its encoding. They are
+    not scaled; choose units in which they are about 1. The radius, if a layer has one, is computed from them.
 
     Args:
         values: Floating-point, one coordinate an axis at input resolution: ``(n, *sizes)`` for the whole batch, or
             ``(B, n, *sizes)``.
 
     Raises:
-        TypeError: If the values are no floating-point tensor.
+        TypeError: If the values are not a floating-point tensor.
     """
     if not (isinstance(values, Tensor) and values.is_floating_point()):
         kind = values.dtype if isinstance(values, Tensor) else type(values).__name__

@@ -1,6 +1,6 @@
 """Refuses transformations that would drop the coordinates without an error, and explains what to do instead.
 
-Torch and other libraries replace convolutions by code of their own that reads ``weight``, ``bias`` and the geometry
+Torch and other libraries replace convolutions by code that reads ``weight``, ``bias`` and the geometry
 and knows of no coordinate bias. Where they call a method of the layer on the way, the layer refuses. Where they do not,
 nothing can; ``docs/compatibility.md`` lists those.
 """

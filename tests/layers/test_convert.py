@@ -1,4 +1,4 @@
-"""Conversion of real models: nothing changes but what was asked for."""
+"""Conversion of models to CoordConv and back changes nothing else in them."""
 
 import copy
 import pickle
@@ -227,7 +227,7 @@ class TestBack:
         with pytest.raises(ValueError, match="Sequential has no CoordConv layer"):
             from_coordconv(small_net())
 
-    def test_a_class_of_its_own(self):
+    def test_a_users_subclass(self):
         class Mine(CoordConv2d):
             pass
 

@@ -1,4 +1,4 @@
-"""The coordinate bias, computed from tables that are kept: right in every order, and cheap by count."""
+"""The coordinate bias is right in every order of calls, keeps little memory, and takes few operators."""
 
 import copy
 import io

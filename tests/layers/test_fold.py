@@ -1,4 +1,4 @@
-"""Folded models: the same outputs at one size, and nothing at another."""
+"""Folded models give the same outputs at the folded sizes, and an error at others."""
 
 import copy
 
@@ -141,7 +141,7 @@ class TestErrors:
             with pytest.raises(ValueError, match="FoldedConv2d cannot follow a coordinate frame"):
                 folded(x)
 
-    def test_a_class_of_its_own(self):
+    def test_a_users_subclass(self):
         class Mine(CoordConv2d):
             pass
 

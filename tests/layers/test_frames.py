@@ -1,4 +1,4 @@
-"""Crops see the coordinates of the whole: tiles, random crops, padded batches, and coordinates of one's own."""
+"""Layers see the coordinates of the full image in tiles, random crops and padded batches, or given coordinates."""
 
 import asyncio
 import contextlib

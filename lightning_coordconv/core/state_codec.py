@@ -26,7 +26,7 @@ def encode_state(value: Any) -> Any:
         return {
             ARRAY: torch.from_numpy(signed),
             DTYPE: value.dtype.str,
-        }  # torch supports wide unsigned types only in part
+        }  # torch lacks wide unsigned ones
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, bytes):

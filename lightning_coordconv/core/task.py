@@ -13,6 +13,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
+from lightning_coordconv.core._lightning import is_attached
 from lightning_coordconv.core.checkpoints import (
     MapLocation,
     UntrustedCheckpointError,
@@ -114,15 +115,20 @@ class BaseTask(LightningModule):
         """Return the callbacks of :meth:`figures` if ``draws_figures``, except those that the trainer already has."""
         if not self.draws_figures:
             return []
-        configured = {type(callback) for callback in self.trainer.callbacks}  # type: ignore[attr-defined]  # it is there, undeclared
+        trainer: Any = self.trainer  # whose type does not declare its callbacks
+        configured = {type(callback) for callback in trainer.callbacks}
         return [callback for callback in self.figures() if type(callback) not in configured]
+
+    def steps_done(self) -> str:
+        """Return how far training is, in the unit in which this kind of training is counted."""
+        return f"{self.global_step} optimiser steps"
 
     def mean_over_ranks(self, tensor: Tensor) -> Tensor:
         """Turn a tensor of each rank into the mean of all of them, in place, and return it.
 
         The strategy's ``reduce`` would do as well, but has the ranks wait for each other first.
         """
-        if self._trainer is None or self.trainer.world_size == 1:
+        if not is_attached(self) or self.trainer.world_size == 1:
             return tensor
         torch.distributed.all_reduce(tensor)
         return tensor.div_(self.trainer.world_size)

@@ -12,9 +12,6 @@ from pytorch_lightning.utilities import rank_zero_info
 
 from lightning_coordconv.core.checkpoints import CheckpointError, MapLocation, read_checkpoint
 
-KEYWORDS = ("best", "last", "hpc", "registry")
-"""Names that Lightning resolves to a path."""
-
 
 class DurableCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoint files, protected against faults of local disks and against files from strangers.

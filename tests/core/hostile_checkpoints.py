@@ -11,6 +11,9 @@ from typing import Any
 import torch
 
 COMMAND = {"cmd": "touch executed"}
+OURS = ("torch", "lightning_coordconv")
+RUNNING = ("exec", "compile", "os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "pty.spawn",
+           "shutil.rmtree", "webbrowser.open")  # fmt: skip
 CALLABLES = (
     "subprocess.getoutput", "subprocess.Popen", "os.system", "os.popen", "os.abort", "os._exit", "timeit.timeit",
     "runpy.run_path", "builtins.exec", "builtins.eval", "builtins.__import__", "importlib.import_module",
@@ -102,23 +105,9 @@ def main(trained: str) -> None:
         return False
 
     def audit(event: str, arguments: tuple[Any, ...]) -> None:
-        if (
-            event == "import"
-            and arguments[0] not in known
-            and arguments[0].split(".")[0] not in ("torch", "lightning_coordconv")
-        ):
+        if event == "import" and arguments[0] not in known and arguments[0].split(".")[0] not in OURS:
             events.append(f"import {arguments[0]}")
-        elif event in (
-            "exec",
-            "compile",
-            "os.system",
-            "subprocess.Popen",
-            "os.exec",
-            "os.posix_spawn",
-            "pty.spawn",
-            "shutil.rmtree",
-            "webbrowser.open",
-        ) and not reads_annotations(sys._getframe(1)):
+        elif event in RUNNING and not reads_annotations(sys._getframe(1)):
             events.append(f"{event} {arguments}"[:200])
 
     sys.addaudithook(audit)

@@ -182,9 +182,7 @@ def test_a_decompression_bomb_is_refused_and_the_limit_can_be_raised(tmp_path, m
         for record in whole.infolist():
             packed.writestr(record.filename, whole.read(record))
     assert path.stat().st_size < 4_000_000
-    with pytest.raises(
-        CheckpointError, match=r"inflates to \d+, more than 268435456: set COORDCONV_MAX_CHECKPOINT_BYTES"
-    ):
+    with pytest.raises(CheckpointError, match=r"inflates to \d+, more than 268435456: set COORDCONV_MAX_CHECKP"):
         read_checkpoint(path)
     monkeypatch.setenv("COORDCONV_MAX_CHECKPOINT_BYTES", str(2**30))
     assert read_checkpoint(path)["state_dict"]["weight"].shape == (80_000_000,)

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from lightning_coordconv.core.checkpoints import DamagedCheckpointError, verify
-from lightning_coordconv.runtime.callbacks.preemption import REQUEUE
 from lightning_coordconv.runtime.checkpoints import DurableCheckpointIO
+from lightning_coordconv.runtime.signals import REQUEUE
 from tests.runtime.distributed import ranks
 
 NAME = "coordinates/classification_quadrant_coordconv"
@@ -228,7 +228,7 @@ def test_a_folder_belongs_to_one_run(tmp_path, undisturbed, cli):
     run = tmp_path / "logs" / NAME / "run"
     shutil.copytree(undisturbed / "logs" / NAME / "run", run)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    with pytest.raises(SystemExit, match="holds the checkpoints of another run: go on from them with"):
+    with pytest.raises(SystemExit, match="holds the checkpoints of another run: resume it with"):
         cli(*ANEW)
     busy = ranks.Ranks(1, ["-c", "import fcntl, os, sys, time\n"
                            "fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX)\n"

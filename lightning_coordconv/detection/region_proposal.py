@@ -154,6 +154,7 @@ class DigitFasterRCNN(FasterRCNN):
             box_predictor=FastRCNNPredictor(128, num_classes),
             box_batch_size_per_image=32,
         )
+        self.num_classes = num_classes
         for name in ("backbone", "rpn.head.conv", "roi_heads.box_head"):
             he_normal_(self.get_submodule(name))
         if coordinates:

@@ -40,7 +40,7 @@ class ObjectDetection(NetworkTask):
     Raises:
         ModuleNotFoundError: if pycocotools is not installed.
         ValueError: for a negative ``coordinate_lr``, a ``warmup`` of 1 or more, beside ``lr_scheduler`` or in a run
-            without an end, and for a label for which the net has no output.
+            without an end, and for a category for which the net has no output.
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "boxes", "labels", "image_id"})
@@ -73,15 +73,22 @@ class ObjectDetection(NetworkTask):
         """Return the figures of detections beside true boxes."""
         return [DetectionFigures()]
 
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Check the labels of a training batch while it is on the host, where a look at them waits for nothing.
+    def on_fit_start(self) -> None:
+        """Compare the categories of the data with the outputs of the net.
+
+        On a device, a label without an output would be an assertion without a name; and a look at the labels in each
+        step would wait for the device.
 
         Raises:
-            ValueError: for a label for which the net has no output; on a device it would be an unnamed assertion.
+            ValueError: if the data module has a category for which the net has no output.
         """
-        if self.trainer.training:
-            self._check_labels(self.targets(batch))
-        return batch
+        outputs = getattr(self.net, "num_classes", None)
+        highest = max(getattr(self.trainer.datamodule, "categories", ()), default=0)  # type: ignore[attr-defined]
+        if outputs is not None and highest >= outputs:
+            raise ValueError(
+                f"the network has outputs for {outputs} classes, with the background, but the data has {highest} "
+                f"categories: set its num_classes to at least {highest + 1}"
+            )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Outputs:
         """Return the sum of the net's losses."""
@@ -166,12 +173,3 @@ class ObjectDetection(NetworkTask):
         }
         self.log_dict(wanted, sync_dist=True)
         metrics.reset()
-
-    def _check_labels(self, targets: Detections) -> None:
-        outputs = getattr(self.net, "num_classes", None)
-        highest = max((int(target["labels"].max()) for target in targets if len(target["labels"])), default=0)
-        if outputs is not None and highest >= outputs:
-            raise ValueError(
-                f"the network has outputs for {outputs} classes, with the background, but there is a label {highest}: "
-                f"set its num_classes to at least {highest + 1}"
-            )

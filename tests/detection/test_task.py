@@ -113,15 +113,13 @@ def test_losses_are_summed_and_named(tmp_path):
     assert logged == {"train/loss": 3.0, "train/loss_a": 1.0, "train/loss_b": 2.0}
 
 
-def test_a_label_without_output_is_named(tmp_path):
-    batch = {"image": [torch.zeros(3, 8, 8)] * 2, "boxes": [torch.zeros(0, 4), torch.rand(2, 4)],
-             "labels": [torch.zeros(0, dtype=torch.int64), torch.tensor([1, 6])]}  # fmt: skip
-    loader = DataLoader([batch], batch_size=None)
+def test_a_category_without_output_is_named_before_training(tmp_path):
+    data = FieldOfMnistDataModule(num_images=4, num_eval_images=2)
     message = (
-        "has outputs for 4 classes, with the background, but there is a label 6: set its num_classes to at least 7"
+        "outputs for 4 classes, with the background, but the data has 10 categories: set its num_classes to at least 11"
     )
     with pytest.raises(ValueError, match=message):
-        quiet(tmp_path, max_epochs=1, num_sanity_val_steps=0).fit(ObjectDetection(Answers([])), loader, loader)
+        quiet(tmp_path, max_epochs=1, num_sanity_val_steps=0).fit(ObjectDetection(Answers([])), data)
 
 
 def test_coordinate_weights_have_a_rate_of_their_own():

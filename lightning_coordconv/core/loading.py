@@ -56,7 +56,7 @@ class ResumableDataLoader(DataLoader[Any]):
     """Continues an epoch after the batch at which its state was saved. Lightning saves the state in checkpoints.
 
     Needs a :class:`TrainingSampler` and a generator. Batches that were delivered before are skipped without being
-    loaded. The batches that follow hold the same samples, whatever the number of loading processes. Random transforms
+    loaded. The batches that follow hold the same samples for any number of loading processes. Random transforms
     are exactly those of an uninterrupted run if there are no loading processes; the processes themselves draw from
     streams that start again.
     """

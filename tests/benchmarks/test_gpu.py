@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from benchmarks.gpu import run
-from benchmarks.gpu.parts import PARTS, SMOKE, Part
+from benchmarks.gpu.layer import KeptGridConv2d
+from benchmarks.gpu.parts import PARTS, SMOKE, NotPossibleError, Part, Setting
 from benchmarks.gpu.tables import table
+from benchmarks.layer import ConcatConv2d
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the benchmark would measure the GPU for minutes")
 
@@ -17,24 +19,52 @@ def test_the_time_limits_add_up_to_eight_minutes():
     assert sum(part.limit for part in PARTS.values()) <= 480
 
 
+CPU = Setting(torch.device("cpu"), small=True)
+RAN = [pytest.param(name, marks=pytest.mark.slow) if name in ("agents", "ranks") else name for name in PARTS]
+
+
+@pytest.mark.filterwarnings("ignore")  # a run of the benchmark is no test of warnings
+@pytest.mark.parametrize("name", [part for part in RAN if part != "layer_graph"])
+def test_a_part_runs_on_a_cpu(name):
+    rows = list(PARTS[name].rows(CPU))
+    assert rows == json.loads(json.dumps(rows))
+    numbers = [value for row in rows for value in row.values() if isinstance(value, float)]
+    assert numbers
+    assert all(math.isfinite(number) and number > 0 for number in numbers)
+    if name == "layer_eager":
+        assert {row["layer"] for row in rows} == {"plain", "plain again", "coordconv", "kept grid", "concat", "folded"}
+    if name == "ranks":
+        assert [(row["ranks"], row["steps"]) for row in rows] == [(1, 4), (2, 4)]
+
+
+def test_cuda_graphs_are_skipped_on_a_cpu():
+    with pytest.raises(NotPossibleError, match="a CPU has no CUDA graphs"):
+        list(PARTS["layer_graph"].rows(CPU))
+
+
+def test_the_kept_grid_computes_what_the_concatenation_does():
+    conv, x = torch.nn.Conv2d(3, 4, 3, stride=2, padding=1), torch.randn(2, 3, 9, 7)
+    layer, concat = KeptGridConv2d(conv, x), ConcatConv2d(3, 4, 3, 2, 1)
+    with torch.no_grad():
+        concat.conv.weight.copy_(torch.cat([conv.weight, layer.coord_weight], 1))
+        concat.conv.bias.copy_(conv.bias)
+    torch.testing.assert_close(layer(x), concat(x))
+
+
 @pytest.mark.slow
-def test_every_part_runs_on_a_cpu(tmp_path, capsys):
+def test_a_run_in_processes_of_their_parts(tmp_path, capsys):
     out = tmp_path / "gpu.json"
-    assert run.main(["--out", str(out)]) == 0
+    arguments = ["--out", str(out), "--parts", "layer_compiled"]
+    assert run.main([*arguments, "layer_graph"]) == 0
     results = json.loads(out.read_text())
     assert results["environment"]["device"] == "cpu"
-    statuses = {name: part["status"] for name, part in results["parts"].items()}
-    assert statuses == dict.fromkeys(PARTS, "done") | {"layer_graph": "skipped"}
-    for name, part in results["parts"].items():
-        assert part["rows"] or name == "layer_graph"
-        for number in (value for row in part["rows"] for value in row.values() if isinstance(value, float)):
-            assert math.isfinite(number)
-    layers = [row["layer"] for row in results["parts"]["layer_eager"]["rows"]]
-    assert {"plain", "coordconv", "kept grid", "concat", "folded"} <= set(layers)
-    assert [row["ranks"] for row in results["parts"]["ranks"]["rows"]] == [1, 2]
+    assert {name: part["status"] for name, part in results["parts"].items()} == {
+        "layer_compiled": "done",
+        "layer_graph": "skipped",
+    }
     assert "coordconv" in capsys.readouterr().out
     before = out.stat().st_mtime_ns
-    assert run.main(["--out", str(out), "--parts", *(name for name in PARTS if name != "layer_graph")]) == 0
+    assert run.main(arguments) == 0
     assert out.stat().st_mtime_ns == before  # nothing was left to do
 
 
@@ -73,12 +103,11 @@ def test_a_part_that_hangs_is_stopped_and_one_that_fails_says_why(monkeypatch):
     assert run.run("gan", ())["status"] == "failed"
 
 
-@pytest.mark.slow
-def test_the_smoke_run_tells_configs_that_run_from_those_without_data(tmp_path):
-    out = tmp_path / "gpu.json"
-    experiments = ["coordinates/classification_uniform_coordconv", "detection/coco_conv"]
-    assert run.main(["--out", str(out), "--smoke", *experiments]) == 0
-    rows = json.loads(out.read_text())["parts"]["smoke"]["rows"]
+@pytest.mark.filterwarnings("ignore")
+def test_the_smoke_run_separates_configs_that_run_from_those_without_data():
+    experiments = ("coordinates/classification_uniform_coordconv", "detection/coco_conv")
+    (part,) = SMOKE.values()
+    rows = list(part.rows(CPU._replace(names=experiments)))
     assert [(row["experiment"], row["status"]) for row in rows] == list(
         zip(experiments, ("ok", "refused"), strict=True)
     )

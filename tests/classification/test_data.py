@@ -1,4 +1,4 @@
-"""Data for classification: splits, transforms, what is refused."""
+"""Data modules of classification: splits, transforms, and what is refused."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""Classification: what is computed and written, and that CoordConv learns positions where a convolution cannot."""
+"""Image classification: loss, predictions and tables; CoordConv learns positions where a convolution cannot."""
 
 import csv
 import math
@@ -71,7 +71,7 @@ def test_weight_decay_applies_to_everything():
 
 
 @pytest.mark.parametrize(("coordinates", "low", "high"), [(False, 0.0, 0.33), (True, 0.97, 1.0)])
-def test_position_is_learned_with_coordinates_alone(tmp_path, coordinates, low, high):
+def test_position_is_learned_only_with_coordinates(tmp_path, coordinates, low, high):
     seed_everything(0)
     task = ImageClassification(PooledClassifier(4, coordinates), lambda groups: torch.optim.Adam(groups, lr=0.01))
     data = PlacedDigitsDataModule("position", copies=1, batch_size=64, eval_batch_size=500)

@@ -46,7 +46,7 @@ def test_authors_partition_is_drawn_as_their_generator_draws_it():
     assert {tuple(p) for p in NotSoClevr("test", "authors").xy.tolist()} == held_out
 
 
-def test_uniform_partition_depends_on_its_seed_alone():
+def test_uniform_partition_depends_only_on_its_seed():
     first, again, other = (NotSoClevr("test", seed=seed).xy for seed in (3, 3, 4))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

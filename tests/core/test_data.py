@@ -46,7 +46,7 @@ def test_evaluation_sees_each_sample_once_over_three_ranks(split):
     assert len(set(shared)) == len(shared)
 
 
-def test_loading_leaves_the_global_random_state_alone():
+def test_loading_does_not_use_the_global_random_state():
     torch.manual_seed(0)
     before = torch.get_rng_state()
     batches("train")

@@ -79,3 +79,8 @@ def test_a_logger_without_files_leaves_the_trainers_folder(tmp_path):
         save_dir = None
 
     assert log_folder(Trainer(accelerator="cpu", logger=Remote(), default_root_dir=tmp_path)) == tmp_path
+
+
+def test_only_the_first_rank_has_a_folder():
+    trainer = SimpleNamespace(log_dir="logs", default_root_dir=".", is_global_zero=False)
+    assert log_folder(trainer) is None

@@ -1,11 +1,12 @@
 """Do agents need coordinates where their features are pooled? ``python -m benchmarks.pooling {list,run,table}``.
 
-The hypothesis: NatureCNN flattens its last map into a linear layer, which has a weight for each position, so coordinates
-add nothing to it. A network that pools over all positions cannot know where things are, so there they must matter.
+The hypothesis: NatureCNN flattens its last map into a linear layer, which has a weight for each position, so
+coordinates add nothing to it. A network that pools over all positions cannot know where things are, so there they must
+matter.
 
-Four networks (flatten, global mean pool, global max pool, and an Impoola-like residual network with a global mean pool),
-each plain, with coordinates in its first convolution, and with coordinates in the convolution before the pool; on
-find-and-touch and on the five games of MinAtar (extra ``minatar``). All train A2C with the settings of
+Four networks (flatten, global mean pool, global max pool, and an Impoola-like residual network with a global mean
+pool), each plain, with coordinates in its first convolution, and with coordinates in the convolution before the pool;
+on find-and-touch and on the five games of MinAtar (extra ``minatar``). All train A2C with the settings of
 ``configs/rl/find_and_touch_coordconv.yaml``.
 
 ``list`` names the runs and estimates their cost by training each network briefly. ``run`` runs those that have no
@@ -164,7 +165,8 @@ def main() -> int:
     arms = ((environment, *rest, seed) for seed, environment, *rest in
             itertools.product(arguments.seeds, arguments.environments, NETWORKS, COORDINATES))  # fmt: skip
     runs = [run for run in itertools.starmap(Run, arms) if not run.done()]
-    return int(any([train(run, arguments.steps, arguments.logs) for run in runs]))
+    codes = [train(run, arguments.steps, arguments.logs) for run in runs]
+    return int(any(codes))
 
 
 if __name__ == "__main__":

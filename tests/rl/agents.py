@@ -89,12 +89,15 @@ def cut(folder: Path, step: int) -> Path:
     return kept
 
 
+CLOCK = ("t", "t_start", "episode_times")
+
+
 def same(first: object, second: object) -> bool:
-    """Compare nested states; seconds of the clock, as monitors note them, are left out."""
+    """Compare nested states, without the seconds of the clock that monitors write, also as pairs of a dict's items."""
     if isinstance(first, dict):
-        return first.keys() == second.keys() and all(
-            same(first[key], second[key]) for key in first if key not in ("t", "t_start", "episode_times")
-        )
+        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first if key not in CLOCK)
     if isinstance(first, list | tuple):
+        if len(first) == 2 and isinstance(first[0], str) and first[0] in CLOCK:
+            return first[0] == second[0]
         return len(first) == len(second) and all(map(same, first, second))
     return torch.equal(first, second) if isinstance(first, torch.Tensor) else first == second

@@ -237,8 +237,8 @@ class AgentTask(BaseTask):
             rollout = self.arguments["n_steps"] * env.num_envs if env is not None else batch_size
             if batch_size > rollout:
                 raise AgentConfigurationError(
-                    f"batch_size must be at most the steps of a rollout, n_steps * n_envs = {rollout}, got {batch_size} "
-                    f"(of each rank)"
+                    f"batch_size must be at most the steps of a rollout, n_steps * n_envs = {rollout}, got {batch_size}"
+                    " (on each rank)"
                 )
         self.algorithm = make_algorithm(self.algorithm_class, self.policy_name, env, (observations, actions), arguments)
         self.policy = self.algorithm.policy

@@ -37,8 +37,8 @@ can be read without coordinates), or the mean or the maximum over all cells, whi
 def _check_images(extractor: str, space: spaces.Space[object], normalized_image: bool) -> None:
     if not is_image_space(space, check_channels=False, normalized_image=normalized_image):
         raise ValueError(
-            f"{extractor} needs images, uint8 in [0, 255] of shape (C, H, W), but the observation space is {space}; "
-            "for images in [0, 1] set normalized_image=True and, in the policy's arguments, normalize_images=False"
+            f"{extractor} needs images, uint8 in [0, 255] of shape (C, H, W), but the observations are {space}; for "
+            "images in [0, 1] set normalized_image=True and, in the policy's arguments, normalize_images=False"
         )
 
 
@@ -69,7 +69,7 @@ class CoordConvNatureCNN(NatureCNN):
         observation_space: images (C, H, W).
         features_dim: number of features.
         normalized_image: whether the images are already in [0, 1].
-        where: ``"first"`` (``cnn.0``), ``"last"`` (``cnn.4``), ``"all"``, or names: ``cnn.0``, ``cnn.2``, ``cnn.4``.
+        where: ``"first"`` (``cnn.0``), ``"last"`` (``cnn.4``), ``"all"``, or names among these and ``cnn.2``.
         with_r: also give these layers the radius.
 
     Raises:

@@ -142,9 +142,7 @@ def is_public(name: str) -> bool:
     """Tell whether a name below the package is exported by an ``__init__`` file, or is an attribute of what is."""
     if name in PUBLIC:
         return True
-    package = next(
-        package for package in (*reversed(PUBLIC), "") if name.startswith(f"{package}." if package else "")
-    )
+    package = next(package for package in (*reversed(PUBLIC), "") if name.startswith(f"{package}." if package else ""))
     exported = name.removeprefix(package).removeprefix(".").partition(".")[0]
     return exported in importlib.import_module(f"lightning_coordconv.{package}".rstrip(".")).__all__
 

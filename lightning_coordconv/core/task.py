@@ -49,7 +49,7 @@ class BaseTask(LightningModule):
         """Return the callbacks of :meth:`figures` if ``draws_figures``, except those that the trainer already has."""
         if not self.draws_figures:
             return []
-        configured = {type(callback) for callback in self.trainer.callbacks}
+        configured = {type(callback) for callback in self.trainer.callbacks}  # type: ignore[attr-defined]
         return [callback for callback in self.figures() if type(callback) not in configured]
 
     def mean_over_ranks(self, tensor: Tensor) -> Tensor:

@@ -111,8 +111,10 @@ def main(args: ArgsType = None) -> None:
     Args:
         args: arguments as a list; those of the process by default.
     """
-    if (sys.argv[1:] if args is None else args)[:1] == ["configs"]:
-        return configs.main((sys.argv[1:] if args is None else args)[1:])
+    words = sys.argv[1:] if args is None else args
+    if isinstance(words, list) and words[:1] == ["configs"]:
+        configs.main(words[1:])
+        return
     keep_freed_memory()
     CoordConvCLI(
         BaseTask,

@@ -115,12 +115,8 @@ class BaseTask(LightningModule):
         """Return the callbacks of :meth:`figures` if ``draws_figures``, except those that the trainer already has."""
         if not self.draws_figures:
             return []
-<<<<<<< HEAD
         trainer: Any = self.trainer  # whose type does not declare its callbacks
         configured = {type(callback) for callback in trainer.callbacks}
-=======
-        configured = {type(callback) for callback in self.trainer.callbacks}  # type: ignore[attr-defined]
->>>>>>> configs
         return [callback for callback in self.figures() if type(callback) not in configured]
 
     def steps_done(self) -> str:

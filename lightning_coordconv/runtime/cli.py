@@ -166,7 +166,6 @@ def main(args: ArgsType = None) -> None:
     Args:
         args: arguments as a list; those of the process by default.
     """
-<<<<<<< HEAD
     arguments = sys.argv if args is None else args
     CoordConvParser.debug = isinstance(arguments, list) and DEBUG in arguments
     if CoordConvParser.debug:
@@ -184,11 +183,6 @@ def _run(args: ArgsType) -> None:
     words = sys.argv[1:] if args is None else args
     if isinstance(words, list) and words and words[0] in COMMANDS:
         importlib.import_module(COMMANDS[words[0]]).main(words[1:])
-=======
-    words = sys.argv[1:] if args is None else args
-    if isinstance(words, list) and words[:1] == ["configs"]:
-        configs.main(words[1:])
->>>>>>> configs
         return
     keep_freed_memory()
     silence_libraries()

@@ -30,6 +30,7 @@ from lightning_coordconv.generative import (
     find_flaws,
     find_objects,
 )
+from lightning_coordconv.layers import CoordConv2d
 
 RUNS = Path(__file__).parent / "results" / "gan_collapse"
 FIGURE = Path(__file__).parents[1] / "docs" / "gan_collapse.png"
@@ -47,7 +48,8 @@ class Arm(NamedTuple):
     squash: bool = True
     balanced: bool = False
     """Coordinates and latent vector contribute equal variances to the first layer, rather than 1 to 128."""
-    norm: Any = "batch"
+    generator_norm: Any = "none"
+    discriminator_norm: Any = "batch"
     r1: float = 0.0
     generator_steps: int = 2
     rates: tuple[float, float] = (5e-4, 1e-4)
@@ -55,13 +57,14 @@ class Arm(NamedTuple):
     beta: float = 0.9
 
 
-OURS = Arm("tanh, R1", norm="none", r1=1.0, generator_steps=1, rates=(2e-3, 2e-3), beta=0.0)
+R1 = Arm("tanh, R1", discriminator_norm="none", r1=1.0, generator_steps=1, rates=(2e-3, 2e-3), beta=0.0)
 ARMS = {
     "tanh": Arm("the paper's recipe, tanh before the discriminator"),
     "before_tanh": Arm("the authors': the discriminator sees the output before tanh", squash=False),
-    "balanced": Arm("tanh, balanced initialisation", balanced=True),
-    "r1": OURS,
-    "r1_balanced": OURS._replace(label="ours: tanh, R1, balanced initialisation", balanced=True),
+    "norm": Arm("tanh, batch norm in the generator", generator_norm="batch"),
+    "r1": R1,
+    "r1_balanced": R1._replace(label="tanh, R1, balanced initialisation", balanced=True),
+    "r1_norm": R1._replace(label="ours: tanh, R1, batch norm in the generator", generator_norm="batch"),
 }
 
 
@@ -95,7 +98,7 @@ class Recorder(Callback):
             output = pl_module.generator(pl_module.fixed_latents)
         images = torch.tanh(output)
         flaws = find_flaws(find_objects(images, RADIUS), RADIUS)
-        weighted = [layer for layer in pl_module.generator if hasattr(layer, "weight")]
+        weighted = [layer for layer in pl_module.generator if isinstance(layer, nn.Conv2d)]
         self.history.append(
             {
                 "iteration": batch_idx,
@@ -125,12 +128,14 @@ def _norm(layer: nn.Module) -> float:
 def train(arm: Arm, seed: int, iterations: int) -> dict[str, Any]:
     """Train one arm, and return its record."""
     seed_everything(seed, verbose=False)
-    generator = CoordConvGenerator(LATENTS, CANVAS, WIDTH, balanced=arm.balanced)
+    generator = CoordConvGenerator(LATENTS, CANVAS, WIDTH, norm=arm.generator_norm)
+    if arm.balanced:
+        _balance(generator[0])  # type: ignore[arg-type]
     generator_adam, discriminator_adam = (
         partial(torch.optim.Adam, lr=rate, betas=(arm.beta, 0.99)) for rate in arm.rates
     )
     task = GAN(
-        generator, ConvDiscriminator(CANVAS, WIDTH, True, arm.norm), generator_adam, discriminator_adam,
+        generator, ConvDiscriminator(CANVAS, WIDTH, True, arm.discriminator_norm), generator_adam, discriminator_adam,
         ema_decay=None, latent_size=LATENTS, object_radius=RADIUS, r1=arm.r1, generator_steps=arm.generator_steps,
         squash=arm.squash,
     )  # fmt: skip
@@ -143,6 +148,15 @@ def train(arm: Arm, seed: int, iterations: int) -> dict[str, Any]:
     ).fit(task, data)  # fmt: skip
     seconds = time.process_time() - start
     return {"iterations": iterations, "cpu_seconds": seconds, "start": recorder.start, "history": recorder.history}
+
+
+def _balance(first: CoordConv2d) -> None:
+    """Scale the first layer so that coordinates and latents contribute equal variances, and the same one in all."""
+    kernels = (first.weight, first.coord_weight)
+    inputs = sum(kernel.shape[1] for kernel in kernels)
+    with torch.no_grad():
+        for kernel in kernels:
+            kernel.mul_((inputs / (2 * kernel.shape[1])) ** 0.5)
 
 
 def table(records: dict[str, list[dict[str, Any]]]) -> str:
@@ -176,7 +190,7 @@ def draw(records: dict[str, list[dict[str, Any]]]) -> Figure:
                 axes.plot(steps, [value(r) for r in run["history"]], color=f"C{colour}", linewidth=0.8, label=label)
         axes.set(title=title, yscale=scale, xlabel="iteration")
     _draw_layers(panels.flat[4], records["tanh"][0]["history"])
-    names = [name for name in ("tanh", "balanced") if name in records]
+    names = [name for name in ("tanh", "r1_balanced") if name in records]
     for offset, kind in ((-0.2, "latents"), (0.2, "coordinates")):
         heights = [statistics.mean(run["start"][kind] for run in records[name]) for name in names]
         panels.flat[5].bar([i + offset for i in range(len(names))], heights, 0.4, label=kind)

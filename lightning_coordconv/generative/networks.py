@@ -1,10 +1,8 @@
 """Generators, discriminators, encoders and decoders of GANs and VAEs, of any width and for any canvas."""
 
-import math
 from itertools import pairwise
-from typing import Literal, cast
+from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -59,7 +57,7 @@ class ConvGenerator(nn.Module):
 class CoordConvGenerator(nn.Sequential):
     """The paper's CoordConv generator: 1x1, then 3x3 convolutions of the vector and the coordinates at every pixel.
 
-    Layers of 8w, 4w, 4w, 2w and w channels (1x1), w and w (3x3), 3 (1x1); ReLU after all but the last, no batch norm.
+    Layers of 8w, 4w, 4w, 2w and w channels (1x1), w and w (3x3), 3 (1x1); ReLU after all but the last.
     444,931 weights for ``latent_size=256, width=64``, the paper's. The first layer takes the vector without tiling it.
 
     Args:
@@ -68,13 +66,12 @@ class CoordConvGenerator(nn.Sequential):
         width: channels w of the last hidden map, at least 1.
         coordinates: False replaces the coordinates by constants, a control: away from the border, whose zeros the 3x3
             convolutions see, every pixel of an image is the same.
-        balanced: draw the first layer such that the coordinates together contribute as much variance to it as the whole
-            latent vector. In the paper's he-normal initialisation every element counts alike, so 256 latent numbers
-            contribute 128 times as much as two coordinates: all pixels of the first images are nearly equal, move into
-            the saturation of tanh together, and training can end in empty images (docs/gan_collapse.png).
+        norm: ``"none"``, the paper's, or ``"batch"``: batch norm after all layers but the last, as in
+            :class:`ConvGenerator`. Without it the output before tanh grows from layer to layer, and where it saturates
+            in every pixel, training ends in empty images (docs/gan_collapse.png).
 
     Raises:
-        ValueError: for numbers out of range.
+        ValueError: for numbers out of range, or an unknown norm.
     """
 
     def __init__(
@@ -83,35 +80,21 @@ class CoordConvGenerator(nn.Sequential):
         canvas: int = 64,
         width: int = 64,
         coordinates: bool = True,
-        balanced: bool = False,
+        norm: Literal["batch", "none"] = "none",
     ) -> None:
         check_sizes(latent_size=latent_size, canvas=canvas, width=width)
+        if norm not in ("batch", "none"):
+            raise ValueError(f"norm must be one of batch, none, got {norm!r}")
         encoding = None if coordinates else ConstantCoordinates()
-        super().__init__(
-            TiledCoordConv2d(latent_size, 8 * width, canvas, encoding=encoding),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(8 * width, 4 * width, 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(4 * width, 4 * width, 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(4 * width, 2 * width, 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(2 * width, width, 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(width, width, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(width, width, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(width, 3, 1),
-        )
+        layers: list[nn.Conv2d] = [TiledCoordConv2d(latent_size, 8 * width, canvas, encoding=encoding)]
+        layers += [nn.Conv2d(a * width, b * width, 1) for a, b in pairwise((8, 4, 4, 2, 1))]
+        layers += [nn.Conv2d(width, width, 3, padding=1) for _ in range(2)]
+        super().__init__()
+        for layer in layers:
+            normalised = [nn.BatchNorm2d(layer.out_channels)] if norm == "batch" else []
+            self.extend([layer, *normalised, nn.ReLU(inplace=True)])
+        self.append(nn.Conv2d(width, 3, 1))
         he_normal_(self)
-        if balanced:
-            first = cast(TiledCoordConv2d, self[0])
-            kernels = (first.weight, first.coord_weight)
-            inputs = sum(kernel.shape[1] for kernel in kernels)
-            with torch.no_grad():
-                for kernel in kernels:
-                    kernel.mul_(math.sqrt(inputs / (2 * kernel.shape[1])))
 
 
 class SpatialBroadcastDecoder(nn.Module):

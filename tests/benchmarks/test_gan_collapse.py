@@ -14,7 +14,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(gan_collapse, "FIGURE", tmp_path / "figure.png")
     monkeypatch.setattr(gan_collapse, "WIDTH", 2)
     monkeypatch.setattr(gan_collapse, "INTERVAL", 2)
-    arguments = ["gan_collapse", "--seeds", "0", "--iterations", "3", "--arms", "tanh", "balanced"]
+    arguments = ["gan_collapse", "--seeds", "0", "--iterations", "3", "--arms", "tanh", "r1_balanced"]
     monkeypatch.setattr(sys, "argv", arguments)
     return tmp_path
 
@@ -37,6 +37,6 @@ def test_runs_are_recorded_drawn_and_not_repeated(folder, monkeypatch, capsys):
 
 
 def test_the_balanced_first_layer_hears_the_coordinates(folder):
-    starts = {name: gan_collapse.train(gan_collapse.ARMS[name], 0, 1)["start"] for name in ("tanh", "balanced")}
+    starts = {name: gan_collapse.train(gan_collapse.ARMS[name], 0, 1)["start"] for name in ("tanh", "r1_balanced")}
     assert starts["tanh"]["coordinates"] < 0.3 * starts["tanh"]["latents"]
-    assert 0.5 < starts["balanced"]["coordinates"] / starts["balanced"]["latents"] < 2
+    assert 0.5 < starts["r1_balanced"]["coordinates"] / starts["r1_balanced"]["latents"] < 2

@@ -191,12 +191,21 @@ def test_initialisation_is_tensorflows():
     assert not he.bias.any()
 
 
-@pytest.mark.parametrize("balanced", [False, True])
-def test_balanced_coordinates_contribute_as_much_variance_as_the_latent_vector(balanced):
-    first = CoordConvGenerator(latent_size=256, canvas=32, width=16, balanced=balanced)[0]
-    variances = [weight.square().sum(1).mean().item() for weight in (first.weight, first.coord_weight)]
-    assert sum(variances) == pytest.approx(2, rel=0.1)  # as he-normal
-    assert variances[0] / variances[1] == pytest.approx(1 if balanced else 128, rel=0.2)
+def test_coordconv_generator_with_batch_norm():
+    """After all layers but the last; otherwise it is the same network."""
+    net = CoordConvGenerator(latent_size=5, canvas=12, width=4, norm="batch")
+    kinds = [type(layer).__name__ for layer in net]
+    assert kinds == ["TiledCoordConv2d", "BatchNorm2d", "ReLU", *["Conv2d", "BatchNorm2d", "ReLU"] * 6, "Conv2d"]
+    plain = CoordConvGenerator(latent_size=5, canvas=12, width=4)
+    plain.load_state_dict(
+        dict(
+            zip(plain.state_dict(), (weight for layer in list(net)[::3] for weight in layer.parameters()), strict=True)
+        )
+    )
+    for layer in list(net)[1::3]:  # scaled as if there were no norm
+        layer.weight.data.fill_((1 + layer.eps) ** 0.5)
+    latent = noise(3, 5)
+    torch.testing.assert_close(net.eval()(latent), plain(latent), rtol=1e-4, atol=1e-5)
 
 
 def test_encoder_describes_normal_distributions():
@@ -211,6 +220,7 @@ def test_encoder_describes_normal_distributions():
         (lambda: ConvDiscriminator(canvas=4), "canvas must be a power of two from 8 on, got 4"),
         (lambda: ConvEncoder(canvas=0), "canvas must be a power of two from 8 on, got 0"),
         (lambda: ConvDiscriminator(norm="layer"), "norm must be one of .* got 'layer'"),
+        (lambda: CoordConvGenerator(norm="spectral"), "norm must be one of batch, none, got 'spectral'"),
         *((lambda kind=kind: kind(canvas=17), "canvas must be a power of two from 8 on, got 17")
           for kind in (ConvGenerator, ConvDiscriminator, ConvEncoder)),
         *((lambda kind=kind: kind(width=0), "width must be at least 1, got 0")

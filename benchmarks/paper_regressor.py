@@ -24,12 +24,12 @@ REACH = 2  # two 3x3 convolutions see two pixels away
 SOLVED = 0.5  # pixels
 
 
-def shortcut(net: CoordConvRegressor, location: Tensor, canvas: int = 64) -> Tensor:
+def shortcut(net: CoordConvRegressor, xy: Tensor, canvas: int = 64) -> Tensor:
     """Return what the network makes of images with a single 1.
 
     Args:
         net: the network.
-        location: (x, y) of each 1, int64 (B, 2), at least ``REACH`` pixels from the border.
+        xy: (x, y) of each 1, int64 (B, 2), at least ``REACH`` pixels from the border.
         canvas: height and width of the images.
 
     Returns:
@@ -45,13 +45,13 @@ def shortcut(net: CoordConvRegressor, location: Tensor, canvas: int = 64) -> Ten
 
     # the largest values of the background: one of 26 lies outside any 5x5
     value, place = background.topk(response.shape[1] + 1)
-    x, y = location[:, 0, None, None], location[:, 1, None, None]
+    x, y = xy[:, 0, None, None], xy[:, 1, None, None]
     touched = ((place % canvas - x).abs() <= REACH) & ((place // canvas - y).abs() <= REACH)
     outside = value.masked_fill(touched, -torch.inf).amax(2)  # (B, 2)
 
     steps = torch.arange(-REACH, REACH + 1)
     window = canvas * steps[:, None] + steps
-    places = (canvas * location[:, 1] + location[:, 0])[:, None] + window.flatten()
+    places = (canvas * xy[:, 1] + xy[:, 0])[:, None] + window.flatten()
     inside = (background[:, places] + response[:, None]).amax(2).T
     return torch.maximum(outside, inside)
 
@@ -60,7 +60,7 @@ def train(partition: str, seed: int, epochs: int = 100) -> dict[str, float | int
     """Train one seed with the authors' recipe; return its errors in pixels."""
     torch.manual_seed(seed)
     net = CoordConvRegressor()
-    data = {split: NotSoClevr(split, partition).locations for split in ("train", "test")}  # type: ignore[arg-type]
+    data = {split: NotSoClevr(split, partition).xy for split in ("train", "test")}  # type: ignore[arg-type]
     task = CoordinateRegression(net, partial(torch.optim.Adam, lr=0.01, betas=(0.9, 0.99), weight_decay=2e-5))
     optimizer = task.configure_optimizers()
 

@@ -1,18 +1,30 @@
 """What the command line asks of every task, and what tasks around one network share."""
 
+import inspect
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal, cast
+from pathlib import Path
+from typing import IO, Any, ClassVar, Literal, Self, TypeVar, cast
 
 import torch
-from pytorch_lightning import LightningModule
+from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
-from pytorch_lightning.core.mixins.hparams_mixin import _given_hyperparameters
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
+from lightning_coordconv.core.checkpoints import (
+    MapLocation,
+    UntrustedCheckpointError,
+    build_arguments,
+    check_plain,
+    read_checkpoint,
+    resolve_class,
+)
+
 Batch = Mapping[str, Any]
 Outputs = dict[str, Any]
+TaskType = TypeVar("TaskType", bound="BaseTask")
 
 
 class BaseTask(LightningModule):
@@ -29,15 +41,81 @@ class BaseTask(LightningModule):
     """A value of ``monitor`` that needs no further training; ``None`` where there is none."""
     unsaved_hparams: ClassVar[frozenset[str]] = frozenset()
     """Arguments that are networks, callables and the like."""
+    draws_figures: bool = False
+    """Whether a run has the callbacks of :meth:`figures`. The command line sets it: ``--figures``."""
     updated: str | None = None
     """Which of several networks the loss that is minimised just now belongs to."""
 
     def __init__(self) -> None:
         super().__init__()
-        # Under LightningCLI the hyperparameters are plain dicts that load_from_checkpoint can rebuild; in Python they
-        # would be the objects themselves, which a checkpoint loaded with weights_only=True must not hold.
-        from_cli = _given_hyperparameters.get() is not None
-        self.save_hyperparameters(ignore=["metrics", "train_metrics", *([] if from_cli else self.unsaved_hparams)])
+        # Objects are no plain data. The command line adds what it built them from.
+        self.save_hyperparameters(ignore=["metrics", "train_metrics", *self.unsaved_hparams])
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]  # Lightning's refuses to be called on an instance
+        cls,
+        checkpoint_path: str | Path | IO[bytes],
+        map_location: MapLocation = "cpu",
+        hparams_file: str | Path | None = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        trust: bool = False,
+        **kwargs: Any,
+    ) -> Self:
+        """Verify a checkpoint, build the task that it describes and load its weights.
+
+        A checkpoint is data: the classes it names must be subclasses of what the parameters of the task are annotated
+        with, and their modules part of this package or of its dependencies, or imported before.
+
+        Args:
+            checkpoint_path: a file, or one that is open for reading.
+            map_location: where to put the weights, and with them the task.
+            hparams_file: hyperparameters in place of those in the checkpoint; needs ``trust``.
+            strict: whether the names of the weights must be those of the task.
+            weights_only: ``False`` accepts pickled objects of any class; needs ``trust``.
+            trust: build whatever the checkpoint names, which can run code.
+            **kwargs: arguments of the task in place of those in the checkpoint.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            CheckpointError: if the file is damaged or not a checkpoint.
+            UntrustedCheckpointError: naming the hyperparameter, if a checkpoint that is not trusted names anything
+                else than such classes.
+            ValueError: if ``hparams_file`` or ``weights_only=False`` is given without ``trust``.
+        """
+        if trust:
+            rank_zero_info(f"trusting {checkpoint_path}: it can run code as it is loaded")
+            read_checkpoint(checkpoint_path, trust=weights_only is False)
+            return super().load_from_checkpoint(
+                checkpoint_path, map_location, hparams_file, strict, weights_only is not False, **kwargs
+            )
+        if weights_only is False or hparams_file is not None:
+            raise ValueError(
+                "weights_only=False and hparams_file can run code as a checkpoint is loaded: add trust=True"
+            )
+        checkpoint = read_checkpoint(checkpoint_path, map_location)
+        hyperparameters = checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {})
+        try:
+            check_plain(hyperparameters, cls.CHECKPOINT_HYPER_PARAMS_KEY)
+            task = _build(cls, hyperparameters, kwargs)
+        except UntrustedCheckpointError as error:
+            raise UntrustedCheckpointError(f"{checkpoint_path}: {error}; trust=True loads it all the same") from error
+        task.configure_model()
+        task.on_load_checkpoint(checkpoint)
+        weights = checkpoint["state_dict"]
+        task.load_state_dict(weights, strict=task.strict_loading if strict is None else strict)
+        return task.to(next(iter(weights.values())).device) if weights else task
+
+    def figures(self) -> list[Callback]:
+        """Return the callbacks that draw figures of the results and write them to tables; none by default."""
+        return []
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Return the callbacks of :meth:`figures` if ``draws_figures``, except those that the trainer already has."""
+        if not self.draws_figures:
+            return []
+        configured = {type(callback) for callback in self.trainer.callbacks}  # type: ignore[attr-defined]  # it is there, undeclared
+        return [callback for callback in self.figures() if type(callback) not in configured]
 
     def mean_over_ranks(self, tensor: Tensor) -> Tensor:
         """Turn a tensor of each rank into the mean of all of them, in place, and return it.
@@ -48,6 +126,18 @@ class BaseTask(LightningModule):
             return tensor
         torch.distributed.all_reduce(tensor)
         return tensor.div_(self.trainer.world_size)
+
+
+def _build(cls: type[TaskType], hyperparameters: Mapping[str, Any], given: Mapping[str, Any]) -> TaskType:
+    """Return the task that hyperparameters describe, with some arguments in place of theirs."""
+    if not isinstance(hyperparameters, Mapping):
+        raise UntrustedCheckpointError(f"the hyperparameters are a {type(hyperparameters).__name__}, not a dict")
+    target = resolve_class(hyperparameters.get("_class_path", cls), cls, "_class_path")
+    accepted = inspect.signature(target).parameters
+    saved = {name: value for name, value in hyperparameters.items() if name in accepted and name not in given}
+    task: TaskType = target(**build_arguments(target, saved), **given)
+    task.hparams.update({name: value for name, value in hyperparameters.items() if name not in given})
+    return task
 
 
 class NetworkTask(BaseTask):

@@ -13,6 +13,9 @@ from torchvision.ops import box_convert
 
 from lightning_coordconv.core.figures import gathered, log_folder, save_pictures
 
+NAME = 50
+"""Letters of an image's name in the name of its overlay: file systems allow 255 bytes."""
+
 
 class DetectionFigures(Callback):
     """Draw truth and detections on the same few images after each validation and test.
@@ -141,7 +144,7 @@ def _results(sample: Mapping[str, Any], categories: Mapping[int, tuple[int, str]
 def _name(sample: Mapping[str, Any]) -> str:
     """Return a name of an image that no other has: two folders can hold files of the same name."""
     identity = str(int(sample["image_id"]))
-    return f"{identity}_{Path(sample['path']).stem}" if "path" in sample else identity
+    return f"{identity}_{Path(sample['path']).stem[:NAME]}" if "path" in sample else identity
 
 
 def _on_cpu(value: Any) -> Any:

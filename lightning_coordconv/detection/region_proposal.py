@@ -38,7 +38,8 @@ class RegionProposals(NamedTuple):
 
     Attributes:
         anchors: boxes (A, 4), x1, y1, x2, y2 in pixels.
-        offsets: of the proposals from the anchors (B, A, 4), in the code of torchvision's BoxCoder with unit weights.
+        offsets: of the proposals from the anchors (B, A, 4), in the code of
+            :func:`~lightning_coordconv.detection.matching.encode_boxes`.
         logits: (B, A, 2): object, background.
     """
 
@@ -65,6 +66,8 @@ class RegionProposalNet(nn.Module):
     Raises:
         ValueError: for a place of another name, or one that is named twice.
     """
+
+    cell_anchors: Tensor
 
     def __init__(
         self, coordinates: Sequence[Place] = PLACES, same_padding: bool = False, encoding: Encoding | None = None
@@ -93,15 +96,16 @@ class RegionProposalNet(nn.Module):
         he_normal_(self)
         for parameter in self.offsets[-1].parameters():
             nn.init.zeros_(parameter)
-        self.anchors = _anchors(first=2 if same_padding else 8)
+        first = 2 if same_padding else 8
+        self.register_buffer("cell_anchors", _cell_anchors(first), persistent=False)
         self.to(memory_format=torch.channels_last)  # a sixth faster on a CPU
 
     def forward(self, image: Tensor) -> RegionProposals:
         """Propose boxes for images (B, 1, H, W)."""
         features = self.features(self.backbone(image))
-        stride = torch.tensor(STRIDE, device=image.device)
-        self.anchors.set_cell_anchors(torch.float32, image.device)
-        (anchors,) = self.anchors.grid_anchors([features.shape[-2:]], [[stride, stride]])
+        rows, columns = (torch.arange(cells, device=image.device) * STRIDE for cells in features.shape[-2:])
+        shifts = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1).repeat(1, 1, 2)  # (h, w, 4): x, y
+        anchors = (shifts[:, :, None] + self.cell_anchors).flatten(0, 2)
         return RegionProposals(anchors, _rows(self.offsets(features), 4), _rows(self.scores(features), 2))
 
 
@@ -157,11 +161,16 @@ class DigitFasterRCNN(FasterRCNN):
         self.to(memory_format=torch.channels_last)
 
 
+def _cell_anchors(first: int) -> Tensor:
+    """Return the nine anchors (9, 4) of the first cell, centred at pixel ``first``."""
+    half = torch.tensor(SIDES).flip(1) / 2  # x, y
+    return torch.cat([first - half, first + half], dim=1)
+
+
 def _anchors(first: int) -> AnchorGenerator:
     """Return the generator of the nine anchors of each cell, the first cell's centred at pixel ``first``."""
     generator = AnchorGenerator(sizes=((1.0,) * len(SIDES),), aspect_ratios=((1.0,),))  # as many as there are sides
-    half = torch.tensor(SIDES).flip(1) / 2  # x, y; torchvision's own anchors have ratios, and whole numbers here
-    generator.cell_anchors = [torch.cat([first - half, first + half], dim=1)]
+    generator.cell_anchors = [_cell_anchors(first)]  # torchvision's own anchors have ratios, and whole numbers here
     return generator
 
 

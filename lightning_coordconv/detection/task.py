@@ -1,14 +1,18 @@
 """Detection with torchvision's detectors as they are."""
 
+import math
 from typing import Any, ClassVar, Literal
 
 import torch
+from pytorch_lightning import Callback
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from lightning_coordconv.core.metrics import MeanTerms
+from lightning_coordconv.core.schedules import warmup_cosine
 from lightning_coordconv.core.task import Batch, NetworkTask, Outputs
+from lightning_coordconv.detection.figures import DetectionFigures
 from lightning_coordconv.detection.metrics import CocoAveragePrecision
 
 Detections = list[dict[str, Tensor]]
@@ -27,13 +31,16 @@ class ObjectDetection(NetworkTask):
             to a dict of ``boxes``, ``labels`` and ``scores`` for each.
         coordinate_lr: learning rate of coordinate weights, as a multiple of that of all others. They have no weight
             decay; all others do.
+        warmup: share of the run's steps, which the trainer tells, in which learning rates rise linearly to the
+            optimiser's; after it they fall along a cosine to zero. ``None`` leaves the schedule to ``lr_scheduler``.
         optimizer: see :class:`~lightning_coordconv.core.NetworkTask` for this and the following.
         lr_scheduler: builds the learning rate schedule.
         lr_scheduler_interval: ``"epoch"`` or ``"step"``.
 
     Raises:
         ModuleNotFoundError: if pycocotools is not installed.
-        ValueError: for a negative ``coordinate_lr``, and for a label for which the net has no output.
+        ValueError: for a negative ``coordinate_lr``, a ``warmup`` of 1 or more, beside ``lr_scheduler`` or in a run
+            without an end, and for a label for which the net has no output.
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "boxes", "labels", "image_id"})
@@ -44,6 +51,7 @@ class ObjectDetection(NetworkTask):
         self,
         net: nn.Module,
         coordinate_lr: float = 1.0,
+        warmup: float | None = None,
         optimizer: OptimizerCallable = torch.optim.SGD,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
@@ -52,14 +60,32 @@ class ObjectDetection(NetworkTask):
         super().__init__(net, metrics, optimizer, lr_scheduler, lr_scheduler_interval, {})
         if coordinate_lr < 0:
             raise ValueError(f"coordinate_lr must not be negative, got {coordinate_lr}")
+        if warmup is not None and not 0 <= warmup < 1:
+            raise ValueError(f"warmup must be from 0 to less than 1, got {warmup}")
+        if warmup is not None and lr_scheduler is not None:
+            raise ValueError(f"warmup={warmup} and lr_scheduler exclude each other: leave out one of them")
         self.coordinate_lr = coordinate_lr
+        self.warmup = warmup
         self.train_terms = MeanTerms()
         self.train_losses: tuple[str, ...] = ()
+
+    def figures(self) -> list[Callback]:
+        """Return the figures of detections beside true boxes."""
+        return [DetectionFigures()]
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Check the labels of a training batch while it is on the host, where a look at them waits for nothing.
+
+        Raises:
+            ValueError: for a label for which the net has no output; on a device it would be an unnamed assertion.
+        """
+        if self.trainer.training:
+            self._check_labels(self.targets(batch))
+        return batch
 
     def training_step(self, batch: Batch, batch_idx: int) -> Outputs:
         """Return the sum of the net's losses."""
         targets = self.targets(batch)
-        self._check_labels(targets)
         losses: dict[str, Tensor] = self.net(list(batch["image"]), targets)
         terms = torch.stack(list(losses.values()))
         loss = terms.sum()
@@ -109,6 +135,17 @@ class ObjectDetection(NetworkTask):
             groups.append({"params": coordinates, "weight_decay": 0.0, "lr_scale": self.coordinate_lr})
         return groups
 
+    def configure_optimizers(self) -> Any:
+        """Build the optimiser, and the schedule over all steps of the run if there is a ``warmup``."""
+        configured = super().configure_optimizers()
+        if self.warmup is None:
+            return configured
+        steps = self.trainer.estimated_stepping_batches
+        if math.isinf(steps):
+            raise ValueError("warmup needs a run with an end: set trainer.max_epochs or trainer.max_steps")
+        schedule = warmup_cosine(configured, int(steps), int(self.warmup * steps))
+        return {"optimizer": configured, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
     def targets(self, batch: Batch) -> list[dict[str, Tensor]]:
         """Return what is true of each image, as torchvision's detectors and torchmetrics expect it."""
         keys = [key for key in ("boxes", "labels", "area", "iscrowd") if key in batch]
@@ -131,6 +168,6 @@ class ObjectDetection(NetworkTask):
         highest = max((int(target["labels"].max()) for target in targets if len(target["labels"])), default=0)
         if outputs is not None and highest >= outputs:
             raise ValueError(
-                f"the network tells {outputs} classes apart, with the background, but there is a label {highest}: "
+                f"the network has outputs for {outputs} classes, with the background, but there is a label {highest}: "
                 f"set its num_classes to at least {highest + 1}"
             )

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_coordconv.layers.encodings import Encoding, append_radius
-from lightning_coordconv.layers.frames import Field, active_frame
+from lightning_coordconv.layers.frames import Field, Frame, active_frame
+from lightning_coordconv.layers.guards import check_not_quantised, is_traced_symbolically, trace_as_leaf
 
 
 def coordinate_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -156,10 +157,10 @@ def encoded_coordinates(
             dtype=dtype,
         )
         grid = coordinate_grid(axes)
-    if encoding is not None:
-        channels: Tensor = encoding(grid)
-        return channels
-    return append_radius(grid) if with_r else grid
+    channels: Tensor = (append_radius(grid) if with_r else grid) if encoding is None else encoding(grid)
+    if isinstance(frame, Frame) and frame.zero_outside:
+        return channels.masked_fill(~frame.inside(sizes, device, dtype), 0.0)
+    return channels
 
 
 class AddCoords(nn.Module):
@@ -201,6 +202,8 @@ class AddCoords(nn.Module):
             TypeError: If x is not floating-point.
             ValueError: If x has the wrong number of dimensions.
         """
+        if type(x) is not Tensor and is_traced_symbolically(x):
+            return trace_as_leaf(self, x)
         check_input(x, self.num_axes, type(self).__name__)
         sizes = x.shape[-self.num_axes :]
         coords = encoded_coordinates(sizes, self.with_r, self.encoding, x.device, coordinate_dtype(x.dtype)).to(x.dtype)
@@ -225,6 +228,7 @@ def check_input(x: Tensor, num_axes: int, name: str) -> None:
         ValueError: If x is neither ``(B, C, *sizes)`` nor ``(C, *sizes)``.
     """
     if not (x.is_floating_point() or x.is_complex()):
+        check_not_quantised(x, name)
         raise TypeError(f"{name} expects a floating-point input, but got {x.dtype}; convert it, e.g. with x.float()")
     if x.dim() not in (num_axes + 1, num_axes + 2):
         raise ValueError(

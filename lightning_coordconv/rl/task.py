@@ -5,15 +5,18 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
+from pytorch_lightning import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 
 from lightning_coordconv.core.extras import extra
+from lightning_coordconv.core.predictions import PredictionTable
 from lightning_coordconv.core.task import BaseTask
 from lightning_coordconv.rl.precision import heads_in_full, mix_precision
 from lightning_coordconv.rl.scores import human_normalised_score
 from lightning_coordconv.rl.spaces import Space, decode_space, encode_space
+from lightning_coordconv.rl.video import AgentVideo
 
 with extra("rl", "agents"):
     from stable_baselines3.common.evaluation import evaluate_policy
@@ -74,6 +77,10 @@ class AgentTask(BaseTask):
     def data(self) -> Any:
         """The data module, which has the environments."""
         return self.trainer.datamodule  # type: ignore[attr-defined]  # it is there, undeclared
+
+    def figures(self) -> list[Callback]:
+        """Return the table of episodes, and the videos."""
+        return [PredictionTable(), AgentVideo()]
 
     def configure_model(self) -> None:
         """Make the algorithm, with the environments if there are any; weights that it had are kept."""

@@ -94,9 +94,9 @@ def test_copies_have_places_of_their_own():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"split": "predict"}, r"split must be one of \('train', 'val', 'test'\), got 'predict'"),
-        ({"labels": "colour"}, r"labels must be one of \('content', 'position', 'mixed'\), got 'colour'"),
-        ({"cell": 13}, "a cell of 13 pixels is smaller than a digit of 14 pixels"),
+        ({"split": "predict"}, "split must be one of 'train', 'val', 'test', got 'predict'"),
+        ({"labels": "colour"}, "labels must be one of 'content', 'position', 'mixed', got 'colour'"),
+        ({"cell": 13}, "cell must be at least 14, got 13"),
         ({"grid": 1}, "grid must be at least 2, got 1"),
         ({"margin": -1}, "margin must be at least 0, got -1"),
         ({"copies": 0}, "copies must be at least 1, got 0"),

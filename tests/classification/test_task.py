@@ -53,12 +53,12 @@ def test_by_hand():
     assert row["correct"][0]
 
 
-def test_label_without_output():
-    batch = {"image": torch.zeros(2, 1, 4, 4), "label": torch.tensor([0, 5])}
+def test_a_network_with_too_few_outputs_is_refused(tmp_path):
+    task, data = ImageClassification(PooledClassifier(3)), PlacedDigitsDataModule("position", copies=1)
     with pytest.raises(
-        ValueError, match="tells 3 classes apart, but there is a label 5: set its num_classes to at least 6"
+        ValueError, match="has 3 outputs, but the data have 4 classes: set the network's num_classes to 4"
     ):
-        ImageClassification(Oracle(torch.zeros(2, 3))).evaluate(batch)
+        quiet(tmp_path, max_steps=1).fit(task, data)
 
 
 def test_weight_decay_applies_to_everything():

@@ -82,7 +82,7 @@ def test_impala():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "knows"), [({"where": []}, False), ({}, True), ({"where": [], "pool": False}, True)]
+    ("arguments", "knows"), [({"where": []}, False), ({}, True), ({"where": [], "pool": "flatten"}, True)]
 )
 def test_what_knows_positions(arguments, knows):
     extractor = SmallCNN(spaces.Box(0, 255, (3, 24, 24), np.uint8), **arguments)

@@ -30,8 +30,8 @@ class NothingDataModule(BaseDataModule):
         (["--data", f"{__name__}.NothingDataModule"], "CoordinateClassification reads"),
         (["--ckpt_path", "nowhere.ckpt"], "no checkpoint at nowhere.ckpt"),
         (["--ckpt_path", "foreign.ckpt"], "foreign.ckpt holds weights of another architecture: size mismatch"),
-        (["--ckpt_path", "damaged.ckpt"], "damaged.ckpt is damaged, or no checkpoint"),
-        (["--ckpt_path", "stranger.ckpt"], "stranger.ckpt is no checkpoint of weights and plain numbers alone"),
+        (["--ckpt_path", "damaged.ckpt"], "damaged.ckpt is damaged, or not a checkpoint"),
+        (["--ckpt_path", "stranger.ckpt"], "stranger.ckpt is not a checkpoint of tensors and plain data only"),
     ],
 )
 def test_bad_input(cli, tmp_path, capsys, arguments, message):

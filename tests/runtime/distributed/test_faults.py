@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from lightning_coordconv.core.checkpoints import DamagedCheckpointError, verify
 from lightning_coordconv.runtime.callbacks.preemption import REQUEUE
-from lightning_coordconv.runtime.checkpoints import DamagedCheckpointError, DurableCheckpointIO, verify
+from lightning_coordconv.runtime.checkpoints import DurableCheckpointIO
 from tests.runtime.distributed import ranks
 
 NAME = "coordinates/classification_quadrant_coordconv"
@@ -191,7 +192,7 @@ def test_a_full_disk_costs_no_checkpoint(tmp_path):
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-        with pytest.raises(OSError, match=f"could not write {path}, earlier checkpoints are untouched"):
+        with pytest.raises(OSError, match=f"could not write {path}, earlier checkpoints are not changed"):
             files.save_checkpoint({"state_dict": {"weight": torch.zeros(1_000_000)}}, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

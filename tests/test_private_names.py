@@ -29,8 +29,7 @@ def own_names() -> set[str]:
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 found.add(node.name)
             elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-                if isinstance(node.value, ast.Name) and node.value.id == "self":
-                    found.add(node.attr)
+                found |= {node.attr} if ast.unparse(node.value) == "self" else set()
     return found
 
 

@@ -27,7 +27,7 @@ import torch
 from pytorch_lightning import Trainer
 
 from benchmarks import curves, results, sweep
-from lightning_coordconv.rl import A2C, EnvironmentDataModule
+from lightning_coordconv.rl import A2C, EnvironmentDataModule, PolicyArguments
 
 CONFIG = Path(__file__).parents[1] / "configs" / "rl" / "find_and_touch_coordconv.yaml"
 TABLE = results.RUNS.parent / "pooling.md"
@@ -61,7 +61,7 @@ class Run(NamedTuple):
         return f"rl/pooling_{self.environment}_{self.network}_{self.coordinates}"
 
     @property
-    def policy_kwargs(self) -> dict[str, Any]:
+    def policy_kwargs(self) -> PolicyArguments:
         """Arguments of SB3's policy."""
         name, options = NETWORKS[self.network]
         if name == "SmallCNN":  # squares of find-and-touch are 3x3 pixels, objects of MinAtar one

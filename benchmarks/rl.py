@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 
-from lightning_coordconv.rl import CoordConvNatureCNN
+from lightning_coordconv.rl import CoordConvNatureCNN, PolicyArguments
 from lightning_coordconv.rl.environments.vector import Backend, find, make
 from lightning_coordconv.runtime.malloc import keep_freed_memory
 
@@ -29,7 +29,7 @@ BACKENDS: tuple[Backend, ...] = ("sb3", "lean", "ale")
 GAME = "PongNoFrameskip-v4"
 SKIPPED = 10  # updates before the clock starts
 ARGUMENTS: dict[str, Any] = {"ent_coef": 0.01, "vf_coef": 0.25}
-POLICY: dict[str, Any] = {
+POLICY: PolicyArguments = {
     "features_extractor_class": CoordConvNatureCNN,
     "net_arch": [],
     "optimizer_class": RMSpropTFLike,

@@ -88,7 +88,12 @@ class BaseTask(LightningModule):
             rank_zero_info(f"trusting {checkpoint_path}: it can run code as it is loaded")
             read_checkpoint(checkpoint_path, trust=weights_only is False)
             return super().load_from_checkpoint(
-                checkpoint_path, map_location, hparams_file, strict, weights_only is not False, **kwargs
+                checkpoint_path,
+                map_location,
+                hparams_file,
+                strict,
+                weights_only is not False,
+                **kwargs,  # type: ignore[arg-type]  # its annotation is narrower than what torch.load takes
             )
         if weights_only is False or hparams_file is not None:
             raise ValueError(

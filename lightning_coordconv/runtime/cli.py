@@ -116,7 +116,7 @@ class CoordConvCLI(ConfiguredCLI):
             options["weights_only"] = True
         if self.subcommand == "test":
             options["verbose"] = False  # RunSummary prints the metrics
-        path = options["ckpt_path"] = choose_weights(self.subcommand, self.options.get("ckpt_path"))
+        path = options["ckpt_path"] = choose_weights(str(self.subcommand), self.options.get("ckpt_path"))
         if path is not None and path not in KEYWORDS:
             load_checkpoint(path, self.model, options["weights_only"])
         built = super().instantiate_trainer(**kwargs)
@@ -166,7 +166,7 @@ def main(args: ArgsType = None) -> None:
     Args:
         args: arguments as a list; those of the process by default.
     """
-    arguments = sys.argv if args is None else args
+    arguments: Any = sys.argv if args is None else args
     CoordConvParser.debug = isinstance(arguments, list) and DEBUG in arguments
     if CoordConvParser.debug:
         arguments.remove(DEBUG)

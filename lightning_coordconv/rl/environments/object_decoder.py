@@ -87,7 +87,7 @@ class Decoder:
 
     def _object(self, index: int, node: dict[str, Any], counterpart: Any, path: str) -> Any:
         kind = self.class_of(node["class"], counterpart, path)
-        base = BASES[node["base"]] if node["base"] else object
+        base: Any = BASES[node["base"]] if node["base"] else object
         if not issubclass(kind, base) or (base is object and kind in CONTAINERS):
             raise NoSnapshotError(f"{path}: a {node['class']} is not a {base.__name__}")
         if base in (tuple, frozenset):

@@ -48,7 +48,7 @@ def _shifted(space: Space) -> Space:
     if isinstance(space, spaces.Dict):
         inner = {name: _shifted(entry) for name, entry in space.items()}
         same = all(inner[name] is entry for name, entry in space.items())
-        return space if same else spaces.Dict(list(inner.items()))  # type: ignore[arg-type]
+        return space if same else spaces.Dict(list(inner.items()))
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete) and np.any(space.start):
         return spaces.Discrete(space.n) if isinstance(space, spaces.Discrete) else spaces.MultiDiscrete(space.nvec)
     return space

@@ -1,4 +1,4 @@
-"""What the command line asks of every task, and what tasks around one network share."""
+"""The base classes of tasks: what the command line requires, and what tasks with one network share."""
 
 import inspect
 from collections.abc import Mapping
@@ -29,23 +29,23 @@ TaskType = TypeVar("TaskType", bound="BaseTask")
 
 
 class BaseTask(LightningModule):
-    """What the command line asks of a LightningModule.
+    """Base class of all tasks: a LightningModule that the command line can run.
 
-    A subclass declares what it reads (``sample_keys``), what it is judged by (``monitor``, ``mode``,
-    ``stopping_threshold``) and which of its arguments are no plain values (``unsaved_hparams``).
+    A subclass declares the keys of the samples that it reads (``sample_keys``), the metric that it is judged by
+    (``monitor``, ``mode``, ``stopping_threshold``) and the arguments that are not plain data (``unsaved_hparams``).
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset()
     monitor: str = "val/loss"
     mode: ClassVar[Literal["min", "max"]] = "min"
     stopping_threshold: ClassVar[float | None] = None
-    """A value of ``monitor`` that needs no further training; ``None`` where there is none."""
+    """The value of ``monitor`` at which training stops; ``None`` if there is none."""
     unsaved_hparams: ClassVar[frozenset[str]] = frozenset()
-    """Arguments that are networks, callables and the like."""
+    """Names of arguments that are networks, functions or other objects."""
     draws_figures: bool = False
     """Whether a run has the callbacks of :meth:`figures`. The command line sets it: ``--figures``."""
     updated: str | None = None
-    """Which of several networks the loss that is minimised just now belongs to."""
+    """Name of the network that the current optimiser step updates, if there are several."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,9 +129,9 @@ class BaseTask(LightningModule):
         return f"{self.global_step} optimiser steps"
 
     def mean_over_ranks(self, tensor: Tensor) -> Tensor:
-        """Turn a tensor of each rank into the mean of all of them, in place, and return it.
+        """Replace each rank's tensor by the mean over ranks, in place, and return it.
 
-        The strategy's ``reduce`` would do as well, but has the ranks wait for each other first.
+        The strategy's ``reduce`` computes the same, but synchronises the ranks first.
         """
         if not is_attached(self) or self.trainer.world_size == 1:
             return tensor
@@ -152,27 +152,31 @@ def _build(cls: type[TaskType], hyperparameters: Mapping[str, Any], given: Mappi
 
 
 class NetworkTask(BaseTask):
-    """A task around one injected network.
+    """Base class of tasks that train one network.
 
-    A subclass hands its metrics to ``super().__init__`` and implements :meth:`evaluate`.
+    A subclass passes its metrics to ``super().__init__`` and implements :meth:`evaluate`.
 
-    Logged names are ``{stage}/loss``, ``{stage}/{term}`` where the loss has terms with names, and ``{stage}/{metric}``,
-    for the stages ``train``, ``val`` and ``test``.
+    Logged names are ``{stage}/loss``, ``{stage}/{term}`` for the named terms of the loss, and ``{stage}/{metric}``, for
+    the stages ``train``, ``val`` and ``test``.
 
     Args:
         net: the network that is trained.
-        metrics: by name; updated with (predictions, targets) by every step, and cloned once per stage.
-        train_metrics: those of the training stage, where they differ.
-        optimizer: builds the optimiser from parameter groups. Its ``weight_decay`` applies to convolution kernels
-            alone (parameters of more than two dimensions), as in the paper's reference implementation.
+        metrics: by name; updated with (predictions, targets) in every step, and cloned once per stage.
+        optimizer: builds the optimiser from parameter groups. Its ``weight_decay`` applies only to convolution kernels
+            (parameters of more than two dimensions), as in the paper's reference implementation.
         lr_scheduler: builds the learning rate schedule; none by default.
-        lr_scheduler_interval: whether the schedule moves once an ``"epoch"`` or once a ``"step"``.
+        lr_scheduler_interval: whether the schedule advances once per ``"epoch"`` or once per ``"step"``.
+        train_metrics: the metrics of the training stage, if they differ.
+        compile: compile the network with ``torch.compile``, at its first call. The names of its weights do not change,
+            nor do checkpoints.
+        channels_last: keep weights of four dimensions in the memory format ``torch.channels_last``, which tensor cores
+            and some CPUs convolve faster.
     """
 
     unsaved_hparams: ClassVar[frozenset[str]] = frozenset({"net", "optimizer", "lr_scheduler"})
     stages: ClassVar[tuple[str, ...]] = ("train", "val", "test")
     terms: ClassVar[tuple[str, ...]] = ()
-    """Names of the terms that the loss is the sum of."""
+    """Names of the terms whose sum is the loss."""
 
     def __init__(
         self,
@@ -182,29 +186,33 @@ class NetworkTask(BaseTask):
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
         train_metrics: Mapping[str, Metric] | None = None,
+        compile: bool = False,
+        channels_last: bool = False,
     ) -> None:
         super().__init__()
-        self.net = net
+        self.net = net.to(memory_format=torch.channels_last) if channels_last else net
+        if compile:
+            net.compile()
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.lr_scheduler_interval = lr_scheduler_interval
-        # Metrics, since Lightning's own mean over ranks is wrong where they have seen unequal numbers of samples
+        # Metrics, because Lightning's mean over ranks is wrong if they have unequal numbers of samples
         names = [f"{stage}/{name}" for stage in self.stages for name in ("loss", *self.terms)]
         self.losses = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in names})
-        # Compute groups would share what is equal after the first batch: top1 and top5 of one that is all right
+        # Compute groups share states that are equal after the first batch, as of top1 and top5 if all is right
         collected = partial(MetricCollection, compute_groups=False)
         self.train_metrics = collected(dict(metrics if train_metrics is None else train_metrics)).clone(prefix="train/")
         self.val_metrics = collected(dict(metrics)).clone(prefix="val/")
         self.test_metrics = self.val_metrics.clone(prefix="test/")
 
     def forward(self, *args: Any) -> Any:
-        """Run the network alone."""
+        """Run the network."""
         return self.net(*args)
 
     def evaluate(self, batch: Batch) -> Outputs:
-        """Return the ``loss`` (a scalar), the ``preds`` and ``target`` of the metrics, and what else is made.
+        """Return the ``loss`` (a scalar), the ``preds`` and ``target`` of the metrics, and further outputs.
 
-        Where the loss is a sum of ``terms``, each of them too is returned by its name.
+        If the loss is a sum of ``terms``, each term is returned by its name.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement evaluate(batch)")
 
@@ -222,12 +230,12 @@ class NetworkTask(BaseTask):
         return self._step(batch, self.test_metrics, "test")
 
     def share(self, samples: int) -> Tensor | float:
-        """Return what to weight a rank's loss by, so that the mean over ranks is the mean over samples.
+        """Return the weight of a rank's loss with which the mean over ranks is the mean over samples.
 
-        It is 1 but for the last batch of an epoch, of which ranks can have unequal shares.
+        It is 1 except in the last batch of an epoch, of which ranks can have unequal shares.
 
         Args:
-            samples: the rank's samples in the batch.
+            samples: number of this rank's samples in the batch.
         """
         if self.trainer.world_size == 1 or not self.trainer.is_last_batch:
             return 1.0
@@ -235,9 +243,9 @@ class NetworkTask(BaseTask):
         return share / self.mean_over_ranks(share.clone())
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return what the optimiser is built from: kernels, and the rest without weight decay.
+        """Return the optimiser's parameter groups: kernels, and all other parameters without weight decay.
 
-        A group's ``lr_scale``, if it has one, multiplies the optimiser's learning rate.
+        ``lr_scale``, if a group has it, multiplies the optimiser's learning rate.
         """
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
         kernels = [parameter for parameter in parameters if parameter.ndim > 2]
@@ -247,7 +255,7 @@ class NetworkTask(BaseTask):
         return groups
 
     def configure_optimizers(self) -> Any:
-        """Build the injected optimiser over the parameter groups, and the injected schedule."""
+        """Build the optimiser of the parameter groups, and the schedule."""
         optimizer = self.optimizer(self.parameter_groups())
         for group in optimizer.param_groups:
             group["lr"] *= group.pop("lr_scale", 1.0)
@@ -267,7 +275,7 @@ class NetworkTask(BaseTask):
         log = partial(self.log_dict, on_step=False, on_epoch=True, add_dataloader_idx=False, batch_size=samples)
         for name in ("loss", *self.terms):
             mean = cast(MeanMetric, self.losses[f"{stage}/{name}"])
-            mean.update(outputs[name].detach().expand(samples))  # torchmetrics 1.9 forgets weights if it lets NaN be
+            mean.update(outputs[name].detach().expand(samples))  # torchmetrics 1.9 drops weights if NaN is allowed
             log({f"{stage}/{name}": mean}, prog_bar=name == "loss")
         log(metrics, prog_bar=stage == "val")
         return outputs

@@ -81,7 +81,7 @@ class _ImageFrames:
 
     def refuse_tracing(self, detector: nn.Module, inputs: Any) -> None:
         """Refuse a trace that would be wrong for images of any other size, without any sign of it."""
-        if torch.jit.is_tracing() and (self.mask_padding or coordconv_layers(detector)):  # type: ignore[no-untyped-call]
+        if torch.jit.is_tracing() and (self.mask_padding or coordconv_layers(detector)):  # type: ignore[attr-defined, no-untyped-call]
             raise NotImplementedError(
                 "torch.jit.trace and torch.onnx.export(dynamo=False) would keep the coordinates and the padding of the "
                 "traced image size: build the detector with mask_padding=False and trace fold_coordconv(detector, "

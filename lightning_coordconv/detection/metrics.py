@@ -208,8 +208,8 @@ class CocoAveragePrecision(MeanAveragePrecision):
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         if not distributed or torch.distributed.get_world_size() == 1:
             return super().compute()
-        own = dict(self.metric_state)
-        states = {name: _moved(list(values), torch.device("cpu")) for name, values in own.items()}
+        own: dict[str, Any] = dict(self.metric_state)  # lists
+        states = {name: _moved(values, torch.device("cpu")) for name, values in own.items()}
         parts = [states] * torch.distributed.get_world_size()
         torch.distributed.all_gather_object(parts, states)
         try:

@@ -5,11 +5,12 @@ records the generator's output and gradients. A run of 400 iterations takes abou
 run is not repeated, so the command can be stopped and started again. From the records it prints a table and draws
 ``docs/gan_collapse.png``.
 
-The cause that the records show: the discriminator first asks for white, every layer of a generator without norm grows
-in that direction, and with 256 latent numbers against two coordinates all pixels move alike. Soon tanh is saturated in
-the whole canvas, its slope is lost in rounding, and no gradient is left that could paint an object; Adam, which ignores
-the scale of gradients, keeps pushing. A discriminator that sees the output before tanh answers to the overshoot, and
-batch norm prevents it. A balanced initialisation alone makes it rarer.
+What the records show: without norm in the generator, the output before tanh runs away within 100 iterations. Where tanh
+is saturated in every pixel, its slope and the gradients of all layers fall by four orders of magnitude and more, and
+nothing is left that could paint an object. It does not run away if the discriminator sees the output before tanh, so
+that it answers to the overshoot, or with batch norm in the generator. At the start the 256 latent numbers weigh 12
+times as much as the coordinates, so all pixels move alike; a balanced initialisation with R1 is not enough: a seed of
+five still dies.
 """
 
 import argparse

@@ -7,8 +7,8 @@ DEMO := configs/coordinates/classification_quadrant_coordconv.yaml
 PIP := bin/pip --quiet --disable-pip-version-check install
 
 # Tests that run with the lowest admitted versions: the layers with export and compile, and fits of every domain
-OLDEST_FITS := coordinates/classification_quadrant_coordconv classification/digits_position_coordconv \
-  detection/coco_coordconv generative/small_coordconv rl/find_and_touch_coordconv rl/ppo_pong_coordconv
+OLDEST_FITS := coordinates/classification_quadrant_coordconv classification/digits_coordconv detection/coco_coordconv \
+  generative/small_coordconv rl/ppo_pong_coordconv segmentation/masks_coordconv
 OLDEST_TESTS := tests/layers $(foreach fit,$(OLDEST_FITS),'tests/test_configs.py::test_config_runs[$(fit)]')
 
 .PHONY: help demo check test test-oldest lint type fast unit format bench clean

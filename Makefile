@@ -1,4 +1,5 @@
-# `make help` lists the targets. The times are those of two cores; the first use of an environment adds its download.
+# `make help` lists the targets. Times are for two idle cores; the first use of an environment adds 3 minutes or more,
+# for a download of some GB.
 PYTHON ?= python3
 VENV ?= .venv
 VENV_OLDEST ?= .venv-oldest
@@ -7,47 +8,47 @@ DEMO := configs/coordinates/classification_quadrant_coordconv.yaml
 PIP := bin/pip --quiet --disable-pip-version-check install
 
 # Tests that run with the lowest admitted versions: the layers with export and compile, and fits of every domain
-OLDEST_FITS := coordinates/classification_quadrant_coordconv classification/digits_position_coordconv \
-  detection/coco_coordconv generative/small_coordconv rl/find_and_touch_coordconv rl/ppo_pong_coordconv
+OLDEST_FITS := coordinates/classification_quadrant_coordconv classification/digits_coordconv detection/coco_coordconv \
+  generative/small_coordconv rl/ppo_pong_coordconv segmentation/masks_coordconv
 OLDEST_TESTS := tests/layers $(foreach fit,$(OLDEST_FITS),'tests/test_configs.py::test_config_runs[$(fit)]')
 
 .PHONY: help demo check test test-oldest lint type fast unit format bench clean
 
-help:  ## print this list
+help:  ## print this list (at once)
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "make %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.installed  ## train CoordConv on the paper's headline experiment and print its result
+demo: $(VENV)/.installed  ## train CoordConv on the paper's headline experiment and print its result (1 minute)
 	$(BIN)/lightning-coordconv fit -c $(DEMO)
 
-check: lint type fast  ## lint, types and the fast tests, for use while editing
+check: lint type fast  ## lint, types and the fast tests, for use while editing (2 minutes)
 
-test: lint type unit  ## lint, types and all tests
+test: lint type unit  ## lint, types and all tests (25 minutes)
 
-test-oldest: $(VENV_OLDEST)/.installed  ## layers, export, compile and a fit of each domain with the lowest admitted versions
+test-oldest: $(VENV_OLDEST)/.installed  ## layers, export, compile and a fit of each domain, lowest admitted versions (5 minutes)
 # Old releases use names that the newest releases of their dependencies deprecate
 	OMP_NUM_THREADS=1 $(VENV_OLDEST)/bin/pytest --numprocesses auto -W default::DeprecationWarning $(OLDEST_TESTS)
 
-lint: $(VENV)/.installed-dev  ## ruff: rules and format
+lint: $(VENV)/.installed-dev  ## ruff: rules and format (seconds)
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --no-cache --check .
 
-type: $(VENV)/.installed-dev  ## mypy, strict
+type: $(VENV)/.installed-dev  ## mypy, strict (half a minute; seconds with its cache)
 	$(BIN)/mypy
 
-fast: $(VENV)/.installed-dev  ## the tests that are not marked slow
+fast: $(VENV)/.installed-dev  ## the tests that are not marked slow (90 seconds)
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto -m 'not slow'
 
-unit: $(VENV)/.installed-dev  ## all tests, a process for each core
+unit: $(VENV)/.installed-dev  ## all tests, a process for each core (25 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto
 
-format: $(VENV)/.installed-dev  ## apply ruff's fixes and format
+format: $(VENV)/.installed-dev  ## apply ruff's fixes and format (seconds)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed-dev  ## speed and memory of the layers
+bench: $(VENV)/.installed-dev  ## speed and memory of the layers (minutes)
 	$(BIN)/python -m benchmarks.layer
 
-clean:  ## remove the environments, builds and logs
+clean:  ## remove the environments, builds and logs (seconds)
 	rm -rf $(VENV) $(VENV_OLDEST) build dist logs
 
 # Each environment has a stamp for what is installed in it; development tools include what the demo needs.

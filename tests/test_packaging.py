@@ -79,6 +79,13 @@ def test_lowest_python_is_the_same_everywhere():
     assert "python_version" not in PYPROJECT["tool"]["mypy"]  # mypy checks for the Python that runs it
 
 
+def test_make_help_says_how_long_each_target_takes():
+    shown = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {line.split()[1] for line in shown} == set(phony.split())
+    assert [line for line in shown if not re.search(r"\((at once|.*(second|minute)s?.*)\)$", line)] == []
+
+
 def test_wheel_contains_the_package_and_the_configurations(wheel):
     contents = set(zipfile.ZipFile(wheel).namelist())
     tracked = subprocess.run(

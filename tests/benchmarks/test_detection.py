@@ -25,6 +25,7 @@ def test_both_loops_train_the_same_net():
         torch.testing.assert_close(mine, theirs, msg=name)
 
 
+@pytest.mark.slow
 def test_steps_of_either_detector(monkeypatch):
     monkeypatch.setattr(detection, "compare", lambda steps, *_: {name: step() for name, step in steps.items()})
     assert {name: list(found) for name, found in detection.arms(0.0).items()} == {

@@ -19,6 +19,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_runs_are_recorded_drawn_and_not_repeated(folder, monkeypatch, capsys):
     gan_collapse.main()

@@ -121,6 +121,7 @@ def is_valid(part: str, key: str, value: Any) -> bool:
     return kind is int and value in (0, 1)
 
 
+@pytest.mark.slow
 @QUICK
 @given(content=files(), value=VALUES, data=st.data())
 def test_a_value_of_any_type_loads_or_is_refused_by_entry_and_key(folder, content, value, data):

@@ -22,6 +22,7 @@ def edit(folder: Path, name: str = "boxes.json", **changes: object) -> None:
     (folder / name).write_text(json.dumps(content | changes))
 
 
+@pytest.mark.slow
 def test_field_of_mnist_has_the_paper_s_sizes():
     data = FieldOfMnistDataModule(num_eval_images=20)
     assert data.num_images == 9_000

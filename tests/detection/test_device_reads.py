@@ -86,6 +86,7 @@ def test_region_proposals_never_wait_for_a_card(tmp_path, options):
         torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "build",
     [

@@ -117,6 +117,7 @@ def test_lsun_reads_its_own_keys_and_writes_nothing(lsun, tmp_path_factory, monk
     assert {path: path.stat().st_mtime_ns for path in [*folder.iterdir(), *lsun.rglob("*")]} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_lsun_is_opened_once_a_process(lsun, context):
     data = LSUNDataModule(str(lsun), image_size=16, flip=False, batch_size=2, num_workers=0).dataset("train")

@@ -366,6 +366,7 @@ def test_data_of_another_size_is_refused(tmp_path):
         trainer(tmp_path, max_epochs=1).fit(task(), data(canvas=32))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pictures")
 def test_pictures_have_a_recipe_and_the_recipe_for_objects_refuses_them(cli, capsys):
     quick = ["--data.root=images", "--data.num_workers=0", "--data.eval_count=2", "--data.batch_size=2",

@@ -85,7 +85,7 @@ def sb3(n_envs: int, updates: int) -> float:
 
     clock = Clock()
     env = make(find(GAME, "sb3", {}, {}), n_envs, "sb3", 4)
-    agent = A2C("CnnPolicy", env, policy_kwargs=POLICY, device="cpu", **ARGUMENTS)
+    agent = A2C("CnnPolicy", env, policy_kwargs={**POLICY}, device="cpu", **ARGUMENTS)
     agent.learn((SKIPPED + updates + 1) * n_envs * 5, callback=clock)
     return updates * n_envs * 5 / (clock.ended - clock.started)
 

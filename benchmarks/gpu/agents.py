@@ -49,7 +49,7 @@ def stable_baselines3_rate(setting: Setting, n_envs: int, updates: int) -> float
 
     clock = Clock()
     env = make(find(GAME, "sb3", {}, {}), n_envs, "sb3", 4)
-    agent = A2C("CnnPolicy", env, policy_kwargs=POLICY, device=setting.device, **ARGUMENTS)
+    agent = A2C("CnnPolicy", env, policy_kwargs={**POLICY}, device=setting.device, **ARGUMENTS)
     agent.learn((SKIPPED + updates + 1) * n_envs * ROLLOUT, callback=clock)
     env.close()
     return updates * n_envs * ROLLOUT / (clock.ended - clock.started)

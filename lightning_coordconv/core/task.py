@@ -89,11 +89,11 @@ class BaseTask(LightningModule):
             read_checkpoint(checkpoint_path, trust=weights_only is False)
             return super().load_from_checkpoint(
                 checkpoint_path,
-                map_location,
+                map_location,  # type: ignore[arg-type]  # its annotation is narrower than what torch.load takes
                 hparams_file,
                 strict,
                 weights_only is not False,
-                **kwargs,  # type: ignore[arg-type]  # its annotation is narrower than what torch.load takes
+                **kwargs,
             )
         if weights_only is False or hparams_file is not None:
             raise ValueError(

@@ -34,7 +34,7 @@ class ZeroBased(gym.Wrapper[Any, Any, Any, Any]):
         if isinstance(self.env.action_space, spaces.Discrete | spaces.MultiDiscrete):
             action = self.env.action_space.start + action
         observation, *rest = self.env.step(action)
-        return _to_zero(observation, self.env.observation_space), *rest  # type: ignore[return-value]
+        return _to_zero(observation, self.env.observation_space), *rest
 
 
 def zero_based(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:

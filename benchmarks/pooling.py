@@ -27,7 +27,6 @@ import torch
 from pytorch_lightning import Trainer
 
 from benchmarks import curves, results, sweep
-from lightning_coordconv import rl
 from lightning_coordconv.rl import A2C, EnvironmentDataModule, PolicyArguments
 
 CONFIG = Path(__file__).parents[1] / "configs" / "rl" / "find_and_touch_coordconv.yaml"
@@ -68,7 +67,7 @@ class Run(NamedTuple):
         if name == "SmallCNN":  # squares of find-and-touch are 3x3 pixels, objects of MinAtar one
             options = {**options, "stride": 3 if self.environment == "find_and_touch" else 1}
         return {
-            "features_extractor_class": getattr(rl, name),
+            "features_extractor_class": f"lightning_coordconv.rl.{name}",  # type: ignore[typeddict-item]  # for the config
             "features_extractor_kwargs": {**options, "where": COORDINATES[self.coordinates]},
             "net_arch": [64],
         }

@@ -30,7 +30,7 @@ def fields(config: Any, path: str = "") -> list[tuple[str, Any]]:
 def overrides(count: int) -> list[tuple[Path, str]]:
     """Return configurations, each with an option that cannot work: a number below its range, or another type.
 
-    Negative numbers are drawn for options of the trainer; what a class accepts is up to the class, except for its types.
+    Negative numbers are drawn for options of the trainer; a class decides what it accepts, except for its types.
     """
     draw, found = random.Random(0), []
     paths = sorted(path for path in CONFIGS.rglob("*.yaml") if path.parent.name != "presets")
@@ -86,7 +86,7 @@ def test_values_that_lightning_would_accept_or_refuse_late(name, value):
 
 @pytest.mark.parametrize("name", ["../../x", "/etc", "a/../../b"])
 def test_a_run_stays_below_the_loggers_folder(name):
-    with pytest.raises(ValueError, match="trainer.logger.name must be a relative path without"):
+    with pytest.raises(ValueError, match=r"trainer\.logger\.name must be a relative path without"):
         check_ranges({"logger": {"class_path": "TensorBoardLogger", "init_args": {"name": name}}})
 
 

@@ -112,6 +112,7 @@ class BaseTask(LightningModule):
         task.load_state_dict(weights, strict=task.strict_loading if strict is None else strict)
         return task.to(next(iter(weights.values())).device) if weights else task
 
+<<<<<<< HEAD
     def figures(self) -> list[Callback]:
         """Return the callbacks that draw figures of the results and write them to tables; none by default."""
         return []
@@ -123,6 +124,10 @@ class BaseTask(LightningModule):
         trainer: Any = self.trainer  # whose type does not declare its callbacks
         configured = {type(callback) for callback in trainer.callbacks}
         return [callback for callback in self.figures() if type(callback) not in configured]
+=======
+    def check(self) -> None:
+        """Raise a ``ValueError`` for arguments that cannot work. Called before a run writes anything."""
+>>>>>>> runtime
 
     def steps_done(self) -> str:
         """Return how far training is, in the unit in which this kind of training is counted."""
@@ -267,6 +272,10 @@ class NetworkTask(BaseTask):
             "monitor": self.monitor,
         }
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def check(self) -> None:
+        """Build the optimiser and the schedule once, to see that their arguments are valid."""
+        self.configure_optimizers()
 
     def _step(self, batch: Batch, metrics: MetricCollection, stage: str) -> Outputs:
         outputs = self.evaluate(batch)

@@ -112,7 +112,6 @@ class BaseTask(LightningModule):
         task.load_state_dict(weights, strict=task.strict_loading if strict is None else strict)
         return task.to(next(iter(weights.values())).device) if weights else task
 
-<<<<<<< HEAD
     def figures(self) -> list[Callback]:
         """Return the callbacks that draw figures of the results and write them to tables; none by default."""
         return []
@@ -124,10 +123,9 @@ class BaseTask(LightningModule):
         trainer: Any = self.trainer  # whose type does not declare its callbacks
         configured = {type(callback) for callback in trainer.callbacks}
         return [callback for callback in self.figures() if type(callback) not in configured]
-=======
+
     def check(self) -> None:
         """Raise a ``ValueError`` for arguments that cannot work. Called before a run writes anything."""
->>>>>>> runtime
 
     def steps_done(self) -> str:
         """Return how far training is, in the unit in which this kind of training is counted."""

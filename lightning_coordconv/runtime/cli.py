@@ -1,19 +1,12 @@
 """The command line: ``lightning-coordconv {fit,validate,test,predict} -c configs/...``."""
 
-<<<<<<< HEAD
 import importlib
-=======
 import json
->>>>>>> runtime
 import os
 import sys
 from typing import Any, NoReturn
 
 import torch
-<<<<<<< HEAD
-import yaml  # type: ignore[import-untyped]
-=======
->>>>>>> runtime
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -174,15 +167,9 @@ def main(args: ArgsType = None) -> None:
     Args:
         args: arguments as a list; those of the process by default.
     """
-<<<<<<< HEAD
     arguments: Any = sys.argv if args is None else args
-    CoordConvParser.debug = isinstance(arguments, list) and DEBUG in arguments
-    if CoordConvParser.debug:
-=======
-    arguments = sys.argv if args is None else args
     CoordConvParser.debug = DEBUG in arguments
     if isinstance(arguments, list) and CoordConvParser.debug:
->>>>>>> runtime
         arguments.remove(DEBUG)
     stop_signals.install()
     try:

@@ -28,14 +28,7 @@ def fields(config: Any, path: str = "") -> list[tuple[str, Any]]:
 
 
 def overrides(count: int) -> list[tuple[Path, str]]:
-<<<<<<< HEAD
-    """Return configurations, each with an option that cannot work: a number below its range, or another type.
-
-    Negative numbers are drawn for options of the trainer; a class decides what it accepts, except for its types.
-    """
-=======
     """Return configurations, each with an option that cannot work: a negative number, or no number at all."""
->>>>>>> runtime
     draw, found = random.Random(0), []
     paths = sorted(path for path in CONFIGS.rglob("*.yaml") if path.parent.name != "presets")
     while len(found) < count:
@@ -94,11 +87,7 @@ def test_values_that_lightning_would_accept_or_refuse_late(name, value):
 @pytest.mark.parametrize("name", ["../../x", "/etc", "a/../../b"])
 def test_a_run_stays_below_the_loggers_folder(name):
     with pytest.raises(ValueError, match=r"trainer\.logger\.name must be a relative path without"):
-<<<<<<< HEAD
-        check_ranges({"logger": {"class_path": "TensorBoardLogger", "init_args": {"name": name}}})
-=======
         check_ranges({"trainer": {"logger": {"class_path": "TensorBoardLogger", "init_args": {"name": name}}}})
->>>>>>> runtime
 
 
 def test_intervals_of_time_are_left_to_lightning():

@@ -27,7 +27,8 @@ import torch
 from pytorch_lightning import Trainer
 
 from benchmarks import curves, results, sweep
-from lightning_coordconv.rl import A2C, EnvironmentDataModule
+from lightning_coordconv.rl import A2C, EnvironmentDataModule, ImpalaCNN, SmallCNN
+from lightning_coordconv.rl.classes import PolicyArguments, class_names
 
 CONFIG = Path(__file__).parents[1] / "configs" / "rl" / "find_and_touch_coordconv.yaml"
 TABLE = results.RUNS.parent / "pooling.md"
@@ -37,11 +38,11 @@ ENVIRONMENTS: dict[str, tuple[str, dict[str, Any], int]] = {
     **{f"minatar_{game.lower()}": (f"lightning_coordconv/MinAtar{game}-v0", {}, 1_000_000) for game in MINATAR},
 }
 """By name: Gymnasium's id, arguments, and environment steps of a run."""
-NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
-    "flatten": ("SmallCNN", {"pool": "flatten"}),
-    "mean": ("SmallCNN", {"pool": "mean"}),
-    "max": ("SmallCNN", {"pool": "max"}),
-    "impoola": ("ImpalaCNN", {"pool": "mean", "channels": [8, 16], "features_dim": 64}),
+NETWORKS: dict[str, tuple[type[SmallCNN | ImpalaCNN], dict[str, Any]]] = {
+    "flatten": (SmallCNN, {"pool": "flatten"}),
+    "mean": (SmallCNN, {"pool": "mean"}),
+    "max": (SmallCNN, {"pool": "max"}),
+    "impoola": (ImpalaCNN, {"pool": "mean", "channels": [8, 16], "features_dim": 64}),
 }
 COORDINATES: dict[str, str | list[str]] = {"plain": [], "first": "first", "before_pool": "last"}
 PROBE_UPDATES, N_ENVS, N_STEPS = 30, 16, 5
@@ -61,13 +62,13 @@ class Run(NamedTuple):
         return f"rl/pooling_{self.environment}_{self.network}_{self.coordinates}"
 
     @property
-    def policy_kwargs(self) -> dict[str, Any]:
+    def policy_kwargs(self) -> PolicyArguments:
         """Arguments of SB3's policy."""
-        name, options = NETWORKS[self.network]
-        if name == "SmallCNN":  # squares of find-and-touch are 3x3 pixels, objects of MinAtar one
+        kind, options = NETWORKS[self.network]
+        if kind is SmallCNN:  # squares of find-and-touch are 3x3 pixels, objects of MinAtar one
             options = {**options, "stride": 3 if self.environment == "find_and_touch" else 1}
         return {
-            "features_extractor_class": f"lightning_coordconv.rl.{name}",
+            "features_extractor_class": kind,
             "features_extractor_kwargs": {**options, "where": COORDINATES[self.coordinates]},
             "net_arch": [64],
         }
@@ -86,7 +87,7 @@ def train(run: Run, steps: int | None, logs: Path) -> int:
         f"--data.env_id={env_id}",
         f"--data.env_kwargs={json.dumps(env_kwargs)}",
         f"--model.total_timesteps={steps or default_steps}",
-        f"--model.policy_kwargs={json.dumps(run.policy_kwargs)}",
+        f"--model.policy_kwargs={json.dumps(class_names(run.policy_kwargs))}",
         "--trainer.callbacks=[]",
         f"--trainer.logger.init_args.save_dir={logs}",
         f"--trainer.logger.init_args.name={run.experiment}",
@@ -162,9 +163,12 @@ def main() -> int:
         arms = itertools.product(arguments.environments, NETWORKS, COORDINATES, arguments.seeds)
         print(listing([Run(*arm) for arm in arms]))
         return 0
-    arms = ((environment, *rest, seed) for seed, environment, *rest in
-            itertools.product(arguments.seeds, arguments.environments, NETWORKS, COORDINATES))  # fmt: skip
-    runs = [run for run in itertools.starmap(Run, arms) if not run.done()]
+    runs = [
+        Run(environment, network, coordinates, seed)
+        for seed in arguments.seeds  # the outer loop: all arms have the same number of seeds, or one more
+        for environment, network, coordinates in itertools.product(arguments.environments, NETWORKS, COORDINATES)
+    ]
+    runs = [run for run in runs if not run.done()]
     codes = [train(run, arguments.steps, arguments.logs) for run in runs]
     return int(any(codes))
 

@@ -28,7 +28,7 @@ def encode_space(space: Space) -> dict[str, Any]:
         return {"kind": "Dict", "spaces": [[name, encode_space(inner)] for name, inner in space.spaces.items()]}
     kind = next((kind for kind in ARGUMENTS if isinstance(space, kind)), None)
     if kind is None:
-        known = ", ".join(known.__name__ for known in (*ARGUMENTS, spaces.Dict))
+        known = ", ".join([*(known.__name__ for known in ARGUMENTS), "Dict"])
         raise ValueError(f"agents support spaces of the kinds {known}, got {space}")
     values = {name: getattr(space, name) for name in ARGUMENTS[kind]}
     if kind is spaces.Box:
@@ -39,7 +39,7 @@ def encode_space(space: Space) -> dict[str, Any]:
 def decode_space(plain: dict[str, Any]) -> Space:
     """Undo :func:`encode_space`."""
     if plain["kind"] == "Dict":
-        return spaces.Dict([(name, decode_space(inner)) for name, inner in plain["spaces"]])  # type: ignore[arg-type]
+        return spaces.Dict([(name, decode_space(inner)) for name, inner in plain["spaces"]])
     arguments = decode_state(plain)
     kinds = {kind.__name__: kind for kind in ARGUMENTS}
     return kinds[arguments.pop("kind")](**arguments)

@@ -87,7 +87,7 @@ class Decoder:
 
     def _object(self, index: int, node: dict[str, Any], counterpart: Any, path: str) -> Any:
         kind = self.class_of(node["class"], counterpart, path)
-        base = BASES[node["base"]] if node["base"] else object
+        base: Any = BASES[node["base"]] if node["base"] else object
         if not issubclass(kind, base) or (base is object and kind in CONTAINERS):
             raise NoSnapshotError(f"{path}: a {node['class']} is not a {base.__name__}")
         if base in (tuple, frozenset):
@@ -105,7 +105,7 @@ class Decoder:
         self._set_attributes(result, node["attributes"], counterpart)
         return result
 
-    def _fill(self, result: Any, base: type, node: dict[str, Any], counterpart: Any, path: str) -> None:
+    def _fill(self, result: Any, base: Any, node: dict[str, Any], counterpart: Any, path: str) -> None:
         if issubclass(base, dict):
             if base is collections.defaultdict:
                 default = getattr(counterpart, "default_factory", MISSING)

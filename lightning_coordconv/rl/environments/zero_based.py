@@ -34,7 +34,7 @@ class ZeroBased(gym.Wrapper[Any, Any, Any, Any]):
         if isinstance(self.env.action_space, spaces.Discrete | spaces.MultiDiscrete):
             action = self.env.action_space.start + action
         observation, *rest = self.env.step(action)
-        return _to_zero(observation, self.env.observation_space), *rest  # type: ignore[return-value]
+        return _to_zero(observation, self.env.observation_space), *rest
 
 
 def zero_based(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
@@ -48,7 +48,7 @@ def _shifted(space: Space) -> Space:
     if isinstance(space, spaces.Dict):
         inner = {name: _shifted(entry) for name, entry in space.items()}
         same = all(inner[name] is entry for name, entry in space.items())
-        return space if same else spaces.Dict(list(inner.items()))  # type: ignore[arg-type]
+        return space if same else spaces.Dict(list(inner.items()))
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete) and np.any(space.start):
         return spaces.Discrete(space.n) if isinstance(space, spaces.Discrete) else spaces.MultiDiscrete(space.nvec)
     return space

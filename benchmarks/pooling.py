@@ -34,7 +34,7 @@ CONFIG = Path(__file__).parents[1] / "configs" / "rl" / "find_and_touch_coordcon
 TABLE = results.RUNS.parent / "pooling.md"
 MINATAR = ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")
 ENVIRONMENTS: dict[str, tuple[str, dict[str, Any], int]] = {
-    "find_and_touch": ("lightning_coordconv/FindAndTouch-v0", {"size": 24}, 120_000),
+    "find_and_touch": ("lightning_coordconv/FindAndTouch-v0", {"size": 24}, 300_000),
     **{f"minatar_{game.lower()}": (f"lightning_coordconv/MinAtar{game}-v0", {}, 1_000_000) for game in MINATAR},
 }
 """By name: Gymnasium's id, arguments, and environment steps of a run."""

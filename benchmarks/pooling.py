@@ -1,12 +1,12 @@
-"""Do agents need coordinates where their features are pooled? ``python -m benchmarks.pooling {list,run,table}``.
+"""Do agents whose features are pooled need coordinates? ``python -m benchmarks.pooling {list,run,table}``.
 
 The hypothesis: NatureCNN flattens its last map into a linear layer, which has a weight for each position, so
-coordinates add nothing to it. A network that pools over all positions cannot know where things are, so there they must
-matter.
+coordinates add nothing to it. A network that pools over all positions cannot know where things are, so there they
+must matter.
 
-Four networks (flatten, global mean pool, global max pool, and an Impoola-like residual network with a global mean
-pool), each plain, with coordinates in its first convolution, and with coordinates in the convolution before the pool;
-on find-and-touch and on the five games of MinAtar (extra ``minatar``). All train A2C with the settings of
+Four networks: flatten, global mean pool, global max pool, and an Impoola-like residual network with a global mean pool.
+Each is trained plain, with coordinates in its first convolution, and with coordinates in the convolution before the
+pool, on find-and-touch and on the five games of MinAtar (extra ``minatar``). All train A2C with the settings of
 ``configs/rl/find_and_touch_coordconv.yaml``.
 
 ``list`` names the runs and estimates their cost by training each network briefly. ``run`` runs those that have no
@@ -27,8 +27,8 @@ import torch
 from pytorch_lightning import Trainer
 
 from benchmarks import curves, results, sweep
-from lightning_coordconv.rl import A2C, EnvironmentDataModule, ImpalaCNN, SmallCNN
-from lightning_coordconv.rl.classes import PolicyArguments, class_names
+from lightning_coordconv.rl import A2C, EnvironmentDataModule, ImpalaCNN, PolicyArguments, SmallCNN
+from lightning_coordconv.rl.classes import class_names
 
 CONFIG = Path(__file__).parents[1] / "configs" / "rl" / "find_and_touch_coordconv.yaml"
 TABLE = results.RUNS.parent / "pooling.md"

@@ -24,8 +24,7 @@ import torch
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from torch.overrides import TorchFunctionMode
 
-from lightning_coordconv.rl import CoordConvNatureCNN
-from lightning_coordconv.rl.classes import PolicyArguments
+from lightning_coordconv.rl import CoordConvNatureCNN, PolicyArguments
 from lightning_coordconv.rl.environments.vector import Backend, find, make
 from lightning_coordconv.runtime.malloc import keep_freed_memory
 
@@ -90,7 +89,7 @@ def sb3(n_envs: int, updates: int) -> float:
 
     clock = Clock()
     env = make(find(GAME, "sb3", {}, {}), n_envs, "sb3", 4)
-    agent = A2C("CnnPolicy", env, policy_kwargs=POLICY, device="cpu", **ARGUMENTS)
+    agent = A2C("CnnPolicy", env, policy_kwargs={**POLICY}, device="cpu", **ARGUMENTS)
     agent.learn((SKIPPED + updates + 1) * n_envs * 5, callback=clock)
     return updates * n_envs * 5 / (clock.ended - clock.started)
 

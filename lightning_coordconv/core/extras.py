@@ -1,4 +1,4 @@
-"""Optional packages, and what to say where they are missing."""
+"""Names the extra to install when an optional package is missing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,14 +6,14 @@ from contextlib import contextmanager
 
 @contextmanager
 def extra(name: str, purpose: str) -> Iterator[None]:
-    """Import packages of an extra within this context.
+    """Return a context for imports of packages that belong to an extra.
 
     Args:
         name: the extra, as in ``pip install 'lightning-coordconv[name]'``.
-        purpose: what it is needed for, a plural.
+        purpose: what needs the packages, in the plural.
 
     Raises:
-        ModuleNotFoundError: if one is missing, saying how to get it.
+        ModuleNotFoundError: if a package is missing, with the command that installs it.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""State as tensors, numbers and strings alone, which ``torch.load(weights_only=True)`` accepts."""
+"""Converts state to and from tensors, numbers and strings, which ``torch.load(weights_only=True)`` accepts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,9 +9,11 @@ from torch import Tensor
 
 ARRAY, DTYPE, BYTES, GENERATOR = "numpy.ndarray", "numpy.dtype", "bytes", "numpy.random.Generator"
 
+BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
+
 
 def encode_state(value: Any) -> Any:
-    """Return a copy of a value in which NumPy arrays, NumPy generators and bytes have become plain data.
+    """Return a copy of a value whose NumPy arrays, NumPy generators and bytes are converted to plain data.
 
     Args:
         value: ``None``, a number, a string, a tensor, bytes, an array, a generator, or lists, tuples and dicts of them.
@@ -21,7 +23,10 @@ def encode_state(value: Any) -> Any:
     """
     if isinstance(value, np.ndarray | np.generic):
         signed = np.array(value).view(value.dtype.str.replace("u", "i") if value.itemsize > 1 else value.dtype)
-        return {ARRAY: torch.from_numpy(signed), DTYPE: value.dtype.str}  # not all of torch knows wide unsigned types
+        return {
+            ARRAY: torch.from_numpy(signed),
+            DTYPE: value.dtype.str,
+        }  # torch lacks wide unsigned ones
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, bytes):
@@ -34,20 +39,30 @@ def encode_state(value: Any) -> Any:
         return {key: encode_state(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(encode_state(item) for item in value)
-    raise TypeError(f"a {type(value).__module__}.{type(value).__qualname__} can't be kept as plain data")
+    raise TypeError(f"a {type(value).__module__}.{type(value).__qualname__} cannot be converted to plain data")
 
 
 def decode_state(value: Any) -> Any:
-    """Undo :func:`encode_state`."""
+    """Undo :func:`encode_state`.
+
+    Raises:
+        TypeError: if the data describes an array of Python objects, or an unknown generator.
+    """
     if isinstance(value, dict):
         if ARRAY in value:
-            array = value[ARRAY].numpy().copy().view(value[DTYPE])
+            dtype = np.dtype(value[DTYPE])
+            if dtype.hasobject:  # its numbers would be taken for addresses
+                raise TypeError(f"an array of {dtype} is not plain data")
+            array = value[ARRAY].numpy().copy().view(dtype)
             return array if array.ndim else array[()]
         if BYTES in value:
             return value[BYTES].numpy().tobytes()
         if GENERATOR in value:
             state = decode_state(value[GENERATOR])
-            bit_generator = getattr(np.random, state["bit_generator"])()
+            name = state["bit_generator"]
+            if name not in BIT_GENERATORS:
+                raise TypeError(f"bit_generator must be one of {', '.join(BIT_GENERATORS)}, got {name!r}")
+            bit_generator = getattr(np.random, name)()
             bit_generator.state = state
             return np.random.Generator(bit_generator)
         return {key: decode_state(item) for key, item in value.items()}

@@ -1,77 +1,182 @@
-"""What the command line asks of every task, and what tasks around one network share."""
+"""The base classes of tasks: what the command line requires, and what tasks with one network share."""
 
+import inspect
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal, cast
+from pathlib import Path
+from typing import IO, Any, ClassVar, Literal, Self, TypeVar, cast
 
 import torch
-from pytorch_lightning import LightningModule
+from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
-from pytorch_lightning.core.mixins.hparams_mixin import _given_hyperparameters
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
+from lightning_coordconv.core._lightning import is_attached
+from lightning_coordconv.core.checkpoints import (
+    MapLocation,
+    UntrustedCheckpointError,
+    build_arguments,
+    check_plain,
+    read_checkpoint,
+    resolve_class,
+)
+
 Batch = Mapping[str, Any]
 Outputs = dict[str, Any]
+TaskType = TypeVar("TaskType", bound="BaseTask")
 
 
 class BaseTask(LightningModule):
-    """What the command line asks of a LightningModule.
+    """Base class of all tasks: a LightningModule that the command line can run.
 
-    A subclass declares what it reads (``sample_keys``), what it is judged by (``monitor``, ``mode``,
-    ``stopping_threshold``) and which of its arguments are no plain values (``unsaved_hparams``).
+    A subclass declares the keys of the samples that it reads (``sample_keys``), the metric that it is judged by
+    (``monitor``, ``mode``, ``stopping_threshold``) and the arguments that are not plain data (``unsaved_hparams``).
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset()
     monitor: str = "val/loss"
     mode: ClassVar[Literal["min", "max"]] = "min"
     stopping_threshold: ClassVar[float | None] = None
-    """A value of ``monitor`` that needs no further training; ``None`` where there is none."""
+    """The value of ``monitor`` at which training stops; ``None`` if there is none."""
     unsaved_hparams: ClassVar[frozenset[str]] = frozenset()
-    """Arguments that are networks, callables and the like."""
+    """Names of arguments that are networks, functions or other objects."""
+    draws_figures: bool = False
+    """Whether a run has the callbacks of :meth:`figures`. The command line sets it: ``--figures``."""
     updated: str | None = None
-    """Which of several networks the loss that is minimised just now belongs to."""
+    """Name of the network that the current optimiser step updates, if there are several."""
 
     def __init__(self) -> None:
         super().__init__()
-        # Under LightningCLI the hyperparameters are plain dicts that load_from_checkpoint can rebuild; in Python they
-        # would be the objects themselves, which a checkpoint loaded with weights_only=True must not hold.
-        from_cli = _given_hyperparameters.get() is not None
-        self.save_hyperparameters(ignore=["metrics", "train_metrics", *([] if from_cli else self.unsaved_hparams)])
+        # Objects are no plain data. The command line adds what it built them from.
+        self.save_hyperparameters(ignore=["metrics", "train_metrics", *self.unsaved_hparams])
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]  # Lightning's refuses to be called on an instance
+        cls,
+        checkpoint_path: str | Path | IO[bytes],
+        map_location: MapLocation = "cpu",
+        hparams_file: str | Path | None = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        trust: bool = False,
+        **kwargs: Any,
+    ) -> Self:
+        """Verify a checkpoint, build the task that it describes and load its weights.
+
+        A checkpoint is data: the classes it names must be subclasses of what the parameters of the task are annotated
+        with, and their modules part of this package or of its dependencies, or imported before.
+
+        Args:
+            checkpoint_path: a file, or one that is open for reading.
+            map_location: where to put the weights, and with them the task.
+            hparams_file: hyperparameters in place of those in the checkpoint; needs ``trust``.
+            strict: whether the names of the weights must be those of the task.
+            weights_only: ``False`` accepts pickled objects of any class; needs ``trust``.
+            trust: build whatever the checkpoint names, which can run code.
+            **kwargs: arguments of the task in place of those in the checkpoint.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            CheckpointError: if the file is damaged or not a checkpoint.
+            UntrustedCheckpointError: naming the hyperparameter, if a checkpoint that is not trusted names anything
+                else than such classes.
+            ValueError: if ``hparams_file`` or ``weights_only=False`` is given without ``trust``.
+        """
+        if trust:
+            rank_zero_info(f"trusting {checkpoint_path}: it can run code as it is loaded")
+            read_checkpoint(checkpoint_path, trust=weights_only is False)
+            return super().load_from_checkpoint(
+                checkpoint_path,
+                map_location,  # type: ignore[arg-type]  # its annotation is narrower than what torch.load takes
+                hparams_file,
+                strict,
+                weights_only is not False,
+                **kwargs,
+            )
+        if weights_only is False or hparams_file is not None:
+            raise ValueError(
+                "weights_only=False and hparams_file can run code as a checkpoint is loaded: add trust=True"
+            )
+        checkpoint = read_checkpoint(checkpoint_path, map_location)
+        hyperparameters = checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {})
+        try:
+            check_plain(hyperparameters, cls.CHECKPOINT_HYPER_PARAMS_KEY)
+            task = _build(cls, hyperparameters, kwargs)
+        except UntrustedCheckpointError as error:
+            raise UntrustedCheckpointError(f"{checkpoint_path}: {error}; trust=True loads it all the same") from error
+        task.configure_model()
+        task.on_load_checkpoint(checkpoint)
+        weights = checkpoint["state_dict"]
+        task.load_state_dict(weights, strict=task.strict_loading if strict is None else strict)
+        return task.to(next(iter(weights.values())).device) if weights else task
+
+    def figures(self) -> list[Callback]:
+        """Return the callbacks that draw figures of the results and write them to tables; none by default."""
+        return []
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Return the callbacks of :meth:`figures` if ``draws_figures``, except those that the trainer already has."""
+        if not self.draws_figures:
+            return []
+        trainer: Any = self.trainer  # whose type does not declare its callbacks
+        configured = {type(callback) for callback in trainer.callbacks}
+        return [callback for callback in self.figures() if type(callback) not in configured]
+
+    def steps_done(self) -> str:
+        """Return how far training is, in the unit in which this kind of training is counted."""
+        return f"{self.global_step} optimiser steps"
 
     def mean_over_ranks(self, tensor: Tensor) -> Tensor:
-        """Turn a tensor of each rank into the mean of all of them, in place, and return it.
+        """Replace each rank's tensor by the mean over ranks, in place, and return it.
 
-        The strategy's ``reduce`` would do as well, but has the ranks wait for each other first.
+        The strategy's ``reduce`` computes the same, but synchronises the ranks first.
         """
-        if self._trainer is None or self.trainer.world_size == 1:
+        if not is_attached(self) or self.trainer.world_size == 1:
             return tensor
         torch.distributed.all_reduce(tensor)
         return tensor.div_(self.trainer.world_size)
 
 
+def _build(cls: type[TaskType], hyperparameters: Mapping[str, Any], given: Mapping[str, Any]) -> TaskType:
+    """Return the task that hyperparameters describe, with some arguments in place of theirs."""
+    if not isinstance(hyperparameters, Mapping):
+        raise UntrustedCheckpointError(f"the hyperparameters are a {type(hyperparameters).__name__}, not a dict")
+    target = resolve_class(hyperparameters.get("_class_path", cls), cls, "_class_path")
+    accepted = inspect.signature(target).parameters
+    saved = {name: value for name, value in hyperparameters.items() if name in accepted and name not in given}
+    task: TaskType = target(**build_arguments(target, saved), **given)
+    task.hparams.update({name: value for name, value in hyperparameters.items() if name not in given})
+    return task
+
+
 class NetworkTask(BaseTask):
-    """A task around one injected network.
+    """Base class of tasks that train one network.
 
-    A subclass hands its metrics to ``super().__init__`` and implements :meth:`evaluate`.
+    A subclass passes its metrics to ``super().__init__`` and implements :meth:`evaluate`.
 
-    Logged names are ``{stage}/loss``, ``{stage}/{term}`` where the loss has terms with names, and ``{stage}/{metric}``,
-    for the stages ``train``, ``val`` and ``test``.
+    Logged names are ``{stage}/loss``, ``{stage}/{term}`` for the named terms of the loss, and ``{stage}/{metric}``, for
+    the stages ``train``, ``val`` and ``test``.
 
     Args:
         net: the network that is trained.
-        metrics: by name; updated with (predictions, targets) by every step, and cloned once per stage.
-        train_metrics: those of the training stage, where they differ.
-        optimizer: builds the optimiser from parameter groups. Its ``weight_decay`` applies to convolution kernels
-            alone (parameters of more than two dimensions), as in the paper's reference implementation.
+        metrics: by name; updated with (predictions, targets) in every step, and cloned once per stage.
+        optimizer: builds the optimiser from parameter groups. Its ``weight_decay`` applies only to convolution kernels
+            (parameters of more than two dimensions), as in the paper's reference implementation.
         lr_scheduler: builds the learning rate schedule; none by default.
-        lr_scheduler_interval: whether the schedule moves once an ``"epoch"`` or once a ``"step"``.
+        lr_scheduler_interval: whether the schedule advances once per ``"epoch"`` or once per ``"step"``.
+        train_metrics: the metrics of the training stage, if they differ.
+        compile: compile the network with ``torch.compile``, at its first call. The names of its weights do not change,
+            nor do checkpoints.
+        channels_last: keep weights of four dimensions in the memory format ``torch.channels_last``, which tensor cores
+            and some CPUs convolve faster.
     """
 
     unsaved_hparams: ClassVar[frozenset[str]] = frozenset({"net", "optimizer", "lr_scheduler"})
     stages: ClassVar[tuple[str, ...]] = ("train", "val", "test")
     terms: ClassVar[tuple[str, ...]] = ()
-    """Names of the terms that the loss is the sum of."""
+    """Names of the terms whose sum is the loss."""
 
     def __init__(
         self,
@@ -81,29 +186,33 @@ class NetworkTask(BaseTask):
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
         train_metrics: Mapping[str, Metric] | None = None,
+        compile: bool = False,
+        channels_last: bool = False,
     ) -> None:
         super().__init__()
-        self.net = net
+        self.net = net.to(memory_format=torch.channels_last) if channels_last else net
+        if compile:
+            net.compile()
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.lr_scheduler_interval = lr_scheduler_interval
-        # Metrics, since Lightning's own mean over ranks is wrong where they have seen unequal numbers of samples
+        # Metrics, because Lightning's mean over ranks is wrong if they have unequal numbers of samples
         names = [f"{stage}/{name}" for stage in self.stages for name in ("loss", *self.terms)]
         self.losses = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in names})
-        # Compute groups would share what is equal after the first batch: top1 and top5 of one that is all right
+        # Compute groups share states that are equal after the first batch, as of top1 and top5 if all is right
         collected = partial(MetricCollection, compute_groups=False)
         self.train_metrics = collected(dict(metrics if train_metrics is None else train_metrics)).clone(prefix="train/")
         self.val_metrics = collected(dict(metrics)).clone(prefix="val/")
         self.test_metrics = self.val_metrics.clone(prefix="test/")
 
     def forward(self, *args: Any) -> Any:
-        """Run the network alone."""
+        """Run the network."""
         return self.net(*args)
 
     def evaluate(self, batch: Batch) -> Outputs:
-        """Return the ``loss`` (a scalar), the ``preds`` and ``target`` of the metrics, and what else is made.
+        """Return the ``loss`` (a scalar), the ``preds`` and ``target`` of the metrics, and further outputs.
 
-        Where the loss is a sum of ``terms``, each of them too is returned by its name.
+        If the loss is a sum of ``terms``, each term is returned by its name.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement evaluate(batch)")
 
@@ -121,12 +230,12 @@ class NetworkTask(BaseTask):
         return self._step(batch, self.test_metrics, "test")
 
     def share(self, samples: int) -> Tensor | float:
-        """Return what to weight a rank's loss by, so that the mean over ranks is the mean over samples.
+        """Return the weight of a rank's loss with which the mean over ranks is the mean over samples.
 
-        It is 1 but for the last batch of an epoch, of which ranks can have unequal shares.
+        It is 1 except in the last batch of an epoch, of which ranks can have unequal shares.
 
         Args:
-            samples: the rank's samples in the batch.
+            samples: number of this rank's samples in the batch.
         """
         if self.trainer.world_size == 1 or not self.trainer.is_last_batch:
             return 1.0
@@ -134,9 +243,9 @@ class NetworkTask(BaseTask):
         return share / self.mean_over_ranks(share.clone())
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return what the optimiser is built from: kernels, and the rest without weight decay.
+        """Return the optimiser's parameter groups: kernels, and all other parameters without weight decay.
 
-        A group's ``lr_scale``, if it has one, multiplies the optimiser's learning rate.
+        ``lr_scale``, if a group has it, multiplies the optimiser's learning rate.
         """
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
         kernels = [parameter for parameter in parameters if parameter.ndim > 2]
@@ -146,7 +255,7 @@ class NetworkTask(BaseTask):
         return groups
 
     def configure_optimizers(self) -> Any:
-        """Build the injected optimiser over the parameter groups, and the injected schedule."""
+        """Build the optimiser of the parameter groups, and the schedule."""
         optimizer = self.optimizer(self.parameter_groups())
         for group in optimizer.param_groups:
             group["lr"] *= group.pop("lr_scale", 1.0)
@@ -166,7 +275,7 @@ class NetworkTask(BaseTask):
         log = partial(self.log_dict, on_step=False, on_epoch=True, add_dataloader_idx=False, batch_size=samples)
         for name in ("loss", *self.terms):
             mean = cast(MeanMetric, self.losses[f"{stage}/{name}"])
-            mean.update(outputs[name].detach().expand(samples))  # torchmetrics 1.9 forgets weights if it lets NaN be
+            mean.update(outputs[name].detach().expand(samples))  # torchmetrics 1.9 drops weights if NaN is allowed
             log({f"{stage}/{name}": mean}, prog_bar=name == "loss")
         log(metrics, prog_bar=stage == "val")
         return outputs

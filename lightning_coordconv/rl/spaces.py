@@ -28,8 +28,9 @@ def encode_space(space: Space) -> dict[str, Any]:
         return {"kind": "Dict", "spaces": [[name, encode_space(inner)] for name, inner in space.spaces.items()]}
     kind = next((kind for kind in ARGUMENTS if isinstance(space, kind)), None)
     if kind is None:
-        known = ", ".join([*(known.__name__ for known in ARGUMENTS), "Dict"])
-        raise ValueError(f"agents support spaces of the kinds {known}, got {space}")
+        known: list[type[Space]] = [*ARGUMENTS, spaces.Dict]
+        names = ", ".join(each.__name__ for each in known)
+        raise ValueError(f"agents support spaces of the kinds {names}, got {space}")
     values = {name: getattr(space, name) for name in ARGUMENTS[kind]}
     if kind is spaces.Box:
         values["dtype"] = str(space.dtype)

@@ -6,12 +6,14 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 
 from lightning_coordconv.core.extras import extra
+from lightning_coordconv.core.predictions import PredictionTable
 from lightning_coordconv.core.task import BaseTask
 from lightning_coordconv.rl._sb3 import make_algorithm
 from lightning_coordconv.rl.classes import PolicyArguments, class_names, resolve_classes
@@ -19,6 +21,7 @@ from lightning_coordconv.rl.evaluation import Episodes, play_episodes
 from lightning_coordconv.rl.precision import mix_precision, policy_calls
 from lightning_coordconv.rl.scores import human_normalised_score
 from lightning_coordconv.rl.spaces import Space, decode_space, encode_space
+from lightning_coordconv.rl.video import AgentVideo
 
 with extra("rl", "agents"):
     from gymnasium import spaces
@@ -99,6 +102,10 @@ class AgentTask(BaseTask):
             return self.trainer is not None
         except RuntimeError:
             return False
+
+    def figures(self) -> list[Callback]:
+        """Return the table of episodes, and the videos."""
+        return [PredictionTable(), AgentVideo()]
 
     def configure_model(self) -> None:
         """Build the algorithm, with environments where it is trained; existing weights are kept."""

@@ -1,33 +1,28 @@
-"""Checkpoints are whole or absent, and are looked at before a run is started from them."""
+"""Writes checkpoints that are complete or absent, and verifies them before a run starts from them."""
 
 import os
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning_fabric.utilities.cloud_io import get_filesystem
 from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities import rank_zero_info
 
-KEYWORDS = ("best", "last", "hpc", "registry")
-"""What Lightning resolves by itself in place of a path."""
-
-
-class DamagedCheckpointError(ValueError):
-    """A checkpoint is not what was written."""
+from lightning_coordconv.core.checkpoints import CheckpointError, MapLocation, read_checkpoint
 
 
 class DurableCheckpointIO(TorchCheckpointIO):
-    """Lightning's way with checkpoints, made proof against faults on local disks.
+    """Lightning's checkpoint files, protected against faults of local disks and against files from strangers.
 
-    A checkpoint is written beside its place, flushed to the disk and then moved: whatever ends the process, a file with
-    a checkpoint's name is a whole checkpoint, and an earlier one of that name stays until then. What is loaded is
-    checked first. Paths with a protocol (``s3://...``) are left to Lightning.
+    A checkpoint is written to ``<name>.part``, flushed to the disk and renamed: whatever ends the process, a file with
+    a checkpoint's name is a complete checkpoint, and the previous one of that name stays until then. A checkpoint is
+    verified before it is loaded.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Write a checkpoint.
+        """Write a checkpoint. Paths with a protocol (``s3://...``) are written by Lightning.
 
         Args:
             checkpoint: what to save.
@@ -35,7 +30,8 @@ class DurableCheckpointIO(TorchCheckpointIO):
             storage_options: not supported, as in Lightning.
 
         Raises:
-            OSError: if it could not be written, for want of space, say; nothing is left of it, all else is as it was.
+            OSError: if it could not be written, for example because the disk is full. The partial file is removed,
+                and earlier checkpoints are not changed.
         """
         if "://" in str(path) or storage_options is not None:
             super().save_checkpoint(checkpoint, path, storage_options)
@@ -44,71 +40,64 @@ class DurableCheckpointIO(TorchCheckpointIO):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.part")
         try:
-            with part.open("wb") as file:
+            part.unlink(missing_ok=True)  # what a killed run left, or a link that somebody placed there
+            with part.open("xb") as file:  # does not follow links
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, path)
         except (OSError, RuntimeError) as error:  # torch's writer hides the system's error behind one of its own
             part.unlink(missing_ok=True)
-            raise OSError(f"could not write {path}, earlier checkpoints are untouched: {error}") from error
+            raise OSError(f"could not write {path}, earlier checkpoints are not changed: {error}") from error
 
-    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Check a local checkpoint and load it as Lightning does.
+    def load_checkpoint(
+        self, path: str | Path, map_location: MapLocation = "cpu", weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Verify and read a checkpoint, wherever it is.
+
+        Args:
+            path: a file, or a URL that fsspec can open.
+            map_location: where to put tensors.
+            weights_only: only ``False`` accepts pickled objects, which can run code.
 
         Raises:
-            DamagedCheckpointError: if the file is damaged.
+            FileNotFoundError: if there is no such file.
+            CheckpointError: if the file is damaged or not a checkpoint.
         """
+        trust = weights_only is False
+        if trust:
+            rank_zero_info(f"trusting {path}: it can run code as it is loaded")
         if "://" not in str(path):
-            verify(path)
-        return super().load_checkpoint(path, *args, **kwargs)
+            return read_checkpoint(path, map_location, trust)
+        with get_filesystem(path).open(str(path), "rb") as file:
+            return read_checkpoint(file, map_location, trust)
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove a checkpoint file. Other files and folders are not removed, whoever names them."""
+        if "://" in str(path):
+            super().remove_checkpoint(path)
+        elif Path(path).suffix == ".ckpt" and not Path(path).is_dir():
+            Path(path).unlink(missing_ok=True)
 
 
-def verify(path: str | Path) -> None:
-    """See that every byte of a checkpoint is as it was written; ``torch.load`` does not look at its check sums.
+def load_checkpoint(path: str | Path, module: LightningModule, weights_only: bool | None = None) -> None:
+    """Verify that a checkpoint can be loaded and that its weights fit a module.
 
     Args:
-        path: a local file.
+        path: the file.
+        module: its weights become those of the checkpoint.
+        weights_only: only ``False`` accepts pickled objects, which can run code.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        DamagedCheckpointError: if it is truncated or changed, or nothing that ``torch.save`` wrote.
+        ValueError: if the file is damaged or not a checkpoint, or its weights belong to another architecture.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}: give a file, or one of {KEYWORDS}")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except zipfile.BadZipFile as error:
-        raise DamagedCheckpointError(f"{path} is damaged, or no checkpoint: {error}") from error
-    if damaged is not None:
-        raise DamagedCheckpointError(f"{path} is damaged: its record {damaged} is not what was written")
-
-
-def load_checkpoint(path: str | Path | None, module: LightningModule) -> None:
-    """See that a checkpoint can be loaded safely and that its weights fit a module.
-
-    Args:
-        path: the file, one of Lightning's :data:`KEYWORDS`, or None; only a file is looked at.
-        module: what is going to be restored; its weights become those of the checkpoint.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged, no checkpoint that ``torch.load(weights_only=True)`` accepts, or its weights
-            belong to another architecture.
-    """
-    if path is None or str(path).startswith(KEYWORDS):
-        return
-    verify(path)
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        state_dict = checkpoint["state_dict"]
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        reason = str(error).splitlines()[0].partition(". ")[0]
-        raise ValueError(f"{path} is no checkpoint of weights and plain numbers alone: {reason}") from error
+    checkpoint = read_checkpoint(path, trust=weights_only is False)
     try:
         module.on_load_checkpoint(checkpoint)
-        module.load_state_dict(state_dict)
+        module.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
         differences = [line.strip() for line in str(error).splitlines()[1:]]
-        raise ValueError(f"{path} holds weights of another architecture: {differences[0]}") from error
+        raise CheckpointError(f"{path} holds weights of another architecture: {differences[0]}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} is not a checkpoint of {type(module).__name__}: {error!r}") from error

@@ -1,92 +1,163 @@
 """The command line: ``lightning-coordconv {fit,validate,test,predict} -c configs/...``."""
 
+import importlib
+import os
+import sys
 from typing import Any, NoReturn
 
+import torch
+import yaml  # type: ignore[import-untyped]
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
-from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
+from pytorch_lightning.accelerators import CUDAAccelerator
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser
+from pytorch_lightning.utilities import rank_zero_info
 
 from lightning_coordconv import __version__
+from lightning_coordconv.core._lightning import ConfiguredCLI
 from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.task import BaseTask
+from lightning_coordconv.runtime import configs
 from lightning_coordconv.runtime.callbacks.defaults import default_callbacks
-from lightning_coordconv.runtime.checkpoints import DamagedCheckpointError, DurableCheckpointIO, load_checkpoint
+from lightning_coordconv.runtime.checkpoints import DurableCheckpointIO, load_checkpoint
 from lightning_coordconv.runtime.distributed import destroy_process_group_at_exit, rendezvous_on_localhost
+from lightning_coordconv.runtime.errors import explain, from_user_code, one_line
 from lightning_coordconv.runtime.malloc import keep_freed_memory
+from lightning_coordconv.runtime.quiet import silence_libraries
+from lightning_coordconv.runtime.ranges import check_ranges
+from lightning_coordconv.runtime.signals import stop_signals
+from lightning_coordconv.runtime.weights import KEYWORDS, choose_weights, find_newest
+
+DEBUG = "--debug"
+DESCRIPTION = f"""Train and use convolutions that know where they are.
+Add {DEBUG} to any command to see an error's full message and traceback."""
+REFUSED = (ValueError, TypeError, ImportError, OSError, MisconfigurationException)
+"""Errors of options that cannot work together."""
+
+
+EXPLAINED = (ValueError, OSError, EOFError, FloatingPointError)
+"""Errors of a run that one line explains. Any other is a fault of the program, and keeps its traceback."""
+
+COMMANDS = {"configs": "lightning_coordconv.runtime.configs", "advise": "lightning_coordconv.position.command"}
+"""Commands that train nothing: the modules whose ``main`` runs them."""
 
 
 class CoordConvParser(LightningArgumentParser):
-    """LightningArgumentParser that says in one line which extra is missing."""
+    """LightningArgumentParser that reports an error in one line."""
+
+    debug = False
+
+    def parse_args(self, args: Any = None, *more: Any, **options: Any) -> Any:
+        """Parse arguments in which a config may be given by its name."""
+        try:
+            args = configs.with_paths(sys.argv[1:] if args is None else args)
+        except ValueError as error:
+            self.error(str(error))
+        return super().parse_args(args, *more, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """End with a message; of one that is about a missing extra, the line that matters."""
-        extras = [line.strip() for line in message.splitlines() if "pip install 'lightning-coordconv[" in line]
-        super().error(extras[0] if extras else message, ex)
+        """Exit with the line of the message that matters; an error in a user's module keeps its traceback."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        if self.debug or (ex is not None and from_user_code(ex)):
+            raise ex or ValueError(message)
+        print(f"error: {one_line(message)}", file=sys.stderr)
+        raise SystemExit(2)
 
 
-class CoordConvCLI(LightningCLI):
-    """LightningCLI over our tasks and data; what can't work is refused in one line before anything is written."""
+class CoordConvCLI(ConfiguredCLI):
+    """LightningCLI over the package's tasks and data, which refuses what cannot work before anything is written."""
+
+    log_dir: str | None = None
+    """The folder of the logger, once there is one."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Let one seed rule everything, and load checkpoints without running what is in them."""
+        """Use one seed for everything, and TensorBoard by default."""
+        parser.add_argument("--figures", type=bool, default=True, help="whether to draw the task's figures and tables")
         parser.link_arguments("seed_everything", "data.init_args.seed")
         parser.set_defaults({"trainer.logger": {"class_path": "TensorBoardLogger", "init_args": {"save_dir": "logs"}}})
 
-    def _parse_ckpt_path(self) -> None:
-        """Keep the configuration as it is given: a checkpoint must fit it, and never replaces it."""
+    def before_instantiate_classes(self) -> None:
+        """Name the folder of logs after the configs."""
+        configs.name_loggers(self.options)
+
+    @property
+    def options(self) -> Any:
+        """The configuration of the subcommand."""
+        return self.config[self.subcommand]
 
     def instantiate_classes(self) -> None:
-        """Build task, data and trainer, and see that they go together."""
+        """Build task, data and trainer, and check that they fit together."""
         try:
+            check_ranges(self.options.trainer.as_dict())
             super().instantiate_classes()
-            missing = self.model.sample_keys - self.datamodule.sample_keys
-            if missing:
-                raise ValueError(
-                    f"{type(self.model).__name__} reads {sorted(missing)}, which the samples of "
-                    f"{type(self.datamodule).__name__} do not have: they have {sorted(self.datamodule.sample_keys)}"
-                )
-            load_checkpoint(self.config[self.subcommand].get("ckpt_path"), self.model)
-        except (ValueError, TypeError, ImportError, OSError, MisconfigurationException) as error:
-            self._parser(self.subcommand).error(str(error))
+        except REFUSED as error:
+            self.parser.error(str(error), error)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Add the callbacks that every run has, and the way it writes checkpoints."""
-        seed, trainer = self._get(self.config_init, "seed_everything"), self._get(self.config_init, "trainer")
-        task, ckpt_path = self.model, self.config[self.subcommand].get("ckpt_path")
+        """Check that task, data and weights fit; add the callbacks that every run has, and its way to checkpoints."""
+        self._check()
+        self.model.draws_figures = self.options.figures
+        options = self.config_init[self.subcommand]
+        seed, trainer, task = options.seed_everything, options.trainer, self.model
         trainer["callbacks"] = default_callbacks(
-            task.monitor, task.mode, task.stopping_threshold, seed, ckpt_path, trainer
+            task.monitor, task.mode, task.stopping_threshold, seed, self.options.get("ckpt_path"), trainer
         )
         plugins = trainer.get("plugins") or []
         plugins = [DurableCheckpointIO(), *(plugins if isinstance(plugins, list) else [plugins])]
         if SLURMEnvironment.detect() and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
-            plugins.append(SLURMEnvironment(auto_requeue=False))  # what is done on a signal is up to Preemption
+            plugins.append(SLURMEnvironment(auto_requeue=False))  # Preemption handles its signals
         trainer["plugins"] = plugins
+        if trainer.get("enable_model_summary") is None:
+            trainer["enable_model_summary"] = False  # RunSummary prints the number of weights
+        if self.options.get("weights_only") is None:
+            options["weights_only"] = True
+        if self.subcommand == "test":
+            options["verbose"] = False  # RunSummary prints the metrics
+        path = options["ckpt_path"] = choose_weights(str(self.subcommand), self.options.get("ckpt_path"))
+        if path is not None and path not in KEYWORDS:
+            load_checkpoint(path, self.model, options["weights_only"])
         built = super().instantiate_trainer(**kwargs)
+        if isinstance(built.accelerator, CUDAAccelerator):
+            torch.set_float32_matmul_precision("high")
+            rank_zero_info("float32_matmul_precision is 'high': float32 products may use TF32 on this device")
+        type(self).log_dir = built.log_dir
+        if path in KEYWORDS and self.subcommand != "fit":
+            options["ckpt_path"] = find_newest(path, built)
+            load_checkpoint(options["ckpt_path"], self.model, options.get("weights_only"))
         self.store = rendezvous_on_localhost(built)
         return built
 
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Run it; what the user can mend ends it in one line and the exit code 1."""
-        try:
-            super()._run_subcommand(subcommand)
-        except (ConnectionError, EOFError, RuntimeError) as error:  # as torch reports that a loading process is gone
-            if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader "):
-                raise
-            reason = str(error).strip().rstrip(".") or type(error).__name__
-            raise SystemExit(
-                f"error: {reason}: loading processes (data.num_workers) die where memory runs "
-                "out, and hang where a file system is gone; --ckpt_path last goes on from the last checkpoint"
-            ) from error
-        except (OSError, FloatingPointError, DamagedCheckpointError) as error:
-            raise SystemExit(f"error: {error}") from error
-
     def after_fit(self) -> None:
         """Test the best weights, so that one command ends with its result."""
-        if not self.trainer.interrupted:
-            best = getattr(self.trainer.checkpoint_callback, "best_model_path", None)
-            self.trainer.test(self.model, self.datamodule, ckpt_path=best or None, verbose=False, weights_only=True)
+        if self.trainer.interrupted:
+            return
+        if self.trainer.global_step == 0:
+            raise ValueError("training made no optimiser step, so there is nothing to test")
+        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
+        if not best:
+            self.trainer.print("no checkpoint was chosen as the best: the test uses the last weights")
+        self.trainer.test(self.model, self.datamodule, ckpt_path=best or None, verbose=False, weights_only=True)
+
+    def _check(self) -> None:
+        """Record what the task was built from, and check that the data has the keys that it reads."""
+        self.model.save_hyperparameters(self._specification("model"))
+        missing = self.model.sample_keys - self.datamodule.sample_keys
+        if missing:
+            raise ValueError(
+                f"{type(self.model).__name__} reads {sorted(missing)}, which the samples of "
+                f"{type(self.datamodule).__name__} do not have: they have {sorted(self.datamodule.sample_keys)}"
+            )
+
+    def _specification(self, key: str) -> dict[str, Any]:
+        """Return the arguments that an object was built from, as plain data, in the form that Lightning saves."""
+        dumped = yaml.safe_load(self.parser.dump(self.config, skip_link_targets=False, skip_none=False, format="yaml"))
+        given = dumped[self.subcommand][key]
+        arguments = {**(given.get("init_args") or {}), **(given.get("dict_kwargs") or {})}
+        instantiator = "pytorch_lightning.cli.instantiate_module"
+        return {"_class_path": given["class_path"], "_instantiator": instantiator, **arguments}
 
 
 def main(args: ArgsType = None) -> None:
@@ -95,17 +166,46 @@ def main(args: ArgsType = None) -> None:
     Args:
         args: arguments as a list; those of the process by default.
     """
+    arguments: Any = sys.argv if args is None else args
+    CoordConvParser.debug = isinstance(arguments, list) and DEBUG in arguments
+    if CoordConvParser.debug:
+        arguments.remove(DEBUG)
+    stop_signals.install()
+    try:
+        _run(args)
+    finally:
+        stop_signals.uninstall()
+
+
+def _run(args: ArgsType) -> None:
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.insert(0, os.getcwd())  # as `python -m` does, so that a config can name the user's modules
+    words = sys.argv[1:] if args is None else args
+    if isinstance(words, list) and words and words[0] in COMMANDS:
+        importlib.import_module(COMMANDS[words[0]]).main(words[1:])
+        return
     keep_freed_memory()
-    CoordConvCLI(
-        BaseTask,
-        BaseDataModule,
-        args=args,
-        parser_class=CoordConvParser,
-        seed_everything_default=0,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        auto_configure_optimizers=False,
-        save_config_kwargs={"overwrite": True},
-        parser_kwargs={"version": __version__, "description": "Train and use convolutions that know where they are."},
-    )
+    silence_libraries()
+    try:
+        CoordConvCLI(
+            BaseTask,
+            BaseDataModule,
+            args=args,
+            parser_class=CoordConvParser,
+            seed_everything_default=0,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={"version": __version__, "description": DESCRIPTION},
+        )
+    except Exception as error:
+        if (
+            CoordConvParser.debug
+            or from_user_code(error)
+            or not (isinstance(error, EXPLAINED) or str(error).startswith("DataLoader "))
+        ):
+            raise
+        raise SystemExit(f"error: {explain(error, CoordConvCLI.log_dir)}") from error
     destroy_process_group_at_exit()

@@ -1,4 +1,4 @@
-"""Ranks that Lightning starts on one machine meet on its loopback interface, where no other machine can reach them."""
+"""Connects the ranks of one machine over its loopback interface, and shuts down their process group."""
 
 import atexit
 import os
@@ -12,16 +12,16 @@ ADDRESS = "127.0.0.1"
 
 
 def rendezvous_on_localhost(trainer: Trainer) -> object | None:
-    """Open the store at which a trainer's ranks are to meet, and point gloo and NCCL to the loopback interface.
+    """Open the rendezvous store of a trainer's ranks on localhost, and make gloo and NCCL use the loopback interface.
 
-    The store that torch opens by itself listens on all interfaces; it takes this one in its place, as long as this one
-    is kept. Nothing is done where the user, torchrun or SLURM has said where ranks meet, or there are several nodes.
+    The store that torch opens listens on all interfaces. torch uses this one instead, for as long as it exists. Nothing
+    is done if the user, torchrun or SLURM has chosen a rendezvous, or if there are several nodes.
 
     Args:
         trainer: has not started its ranks yet.
 
     Returns:
-        The store, to be kept; ``None`` where nothing is done.
+        The store, which the caller must keep; ``None`` if nothing was done.
     """
     environment = getattr(trainer.strategy, "cluster_environment", None)
     started = isinstance(environment, LightningEnvironment) and environment.creates_processes_externally
@@ -29,7 +29,7 @@ def rendezvous_on_localhost(trainer: Trainer) -> object | None:
         return None
     if trainer.num_nodes > 1 or "MASTER_ADDR" in os.environ:
         return None
-    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # not listed, and not in every build of torch
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # untyped, and missing in some builds of torch
 
     loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), None)
     if loopback is not None:
@@ -43,18 +43,18 @@ def rendezvous_on_localhost(trainer: Trainer) -> object | None:
         port,
         is_master=True,
         wait_for_workers=False,
-        multi_tenant=True,  # so that torch takes it for its own port
+        multi_tenant=True,  # lets torch use it for its own port
         master_listen_fd=listening.detach(),
     )
 
 
 def destroy_process_group_at_exit() -> None:
-    """Have the process group end before the interpreter does, which Lightning sees to for NCCL alone.
+    """Destroy the process group before the interpreter exits. Lightning does so for NCCL only.
 
-    To be called when nothing is left to exchange: the end of gloo's threads waits for what is under way. Left to
-    themselves they can outlive the interpreter. One that still holds tensors of the last exchange then needs it to free
-    them, which aborts the process, though all its work is done. They end if nobody else holds the group: a first import
-    of ``torch.distributed.nn`` after the group was made would, in default arguments; Lightning imports it before.
+    Call it when no communication is pending: gloo's threads finish theirs before they end. A thread of gloo that
+    outlives the interpreter, and still holds tensors of the last collective call, aborts the process as it frees them,
+    although all work is done. The threads end only if nothing else refers to the group; a first import of
+    ``torch.distributed.nn`` after the group was made would, through default arguments. Lightning imports it before.
     """
     atexit.register(_destroy)
 

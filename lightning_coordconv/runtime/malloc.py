@@ -1,4 +1,4 @@
-"""Memory that a training step frees is what its next step needs."""
+"""Makes glibc keep freed memory for the next training step."""
 
 import ctypes
 import sys
@@ -8,12 +8,11 @@ M_MMAP_MAX = -4
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what is freed for what is allocated next, rather than give it back to the system.
+    """Make glibc keep freed memory for later allocations, rather than return it to the system.
 
-    By default every large activation is mapped anew in every step, page by page: on a CPU that was a third of the time
-    of training a painter, and half of it with batches whose activations are larger than 32 MiB, up to which a threshold
-    (``M_MMAP_THRESHOLD``) would do. A process keeps the most that it ever had. Does nothing where the C library is
-    another.
+    By default every large activation is mapped again in every step, page by page. On a CPU that took a third of the
+    time of training a decoder, and half of it with activations larger than 32 MiB, the largest value that glibc accepts
+    for ``M_MMAP_THRESHOLD``. The process then never shrinks. Does nothing with another C library.
     """
     if not sys.platform.startswith("linux"):
         return

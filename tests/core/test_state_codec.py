@@ -56,5 +56,17 @@ def test_generators_go_on(generator):
 
 
 def test_other_things_are_refused():
-    with pytest.raises(TypeError, match=r"a builtins\.object can't be kept as plain data"):
+    with pytest.raises(TypeError, match=r"a builtins\.object cannot be converted to plain data"):
         encode_state([object()])
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"numpy.ndarray": torch.zeros(2, dtype=torch.int64), "numpy.dtype": "|O"}, "an array of object is not plain"),
+        ({"numpy.random.Generator": {"bit_generator": "seed"}}, "bit_generator must be one of .*, got 'seed'"),
+    ],
+)
+def test_made_up_state_is_refused(state, message):
+    with pytest.raises(TypeError, match=message):
+        decode_state(state)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from lightning_coordconv.coordinates import (
     NotSoClevrDataModule,
     StridedRegressor,
 )
-from lightning_coordconv.runtime.callbacks.ceiling import StopAtCeiling
+from lightning_coordconv.runtime.callbacks.defaults import stop_at
 from lightning_coordconv.runtime.callbacks.summary import RunSummary
 
 CONFIG = Path(__file__).parents[2] / "configs" / "coordinates" / "classification_quadrant_deconv.yaml"
@@ -27,6 +28,7 @@ SMALL = ("--data.canvas=16", "--data.size=3", "--model.net.init_args.canvas=16",
          "--trainer.enable_progress_bar=false")  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_leaves_summary_figures_events_and_checkpoints(cli, capsys):
     folder = cli("fit", "-c", CONFIG, *SMALL, "--seed_everything=3")
     logs = folder / "logs" / "coordinates" / "classification_quadrant_deconv" / "version_0"
@@ -83,19 +85,25 @@ class Solved(CoordinateClassification):
 
 
 @pytest.mark.parametrize(("task", "steps"), [(Solved, 1), (CoordinateClassification, 3)])
-def test_training_stops_at_the_ceiling(task, steps, tmp_path):
+def test_training_stops_at_the_threshold(task, steps, tmp_path):
     trainer = Trainer(
         accelerator="cpu", max_epochs=3, limit_train_batches=1, logger=False, default_root_dir=tmp_path,
-        callbacks=[StopAtCeiling("val/accuracy", 1.0)], enable_progress_bar=False, enable_model_summary=False,
+        callbacks=[stop_at("val/accuracy", "max", 1.0)], enable_progress_bar=False, enable_model_summary=False,
         enable_checkpointing=False,
     )  # fmt: skip
     trainer.fit(task(DeconvDecoder(2, 1, 16)), NotSoClevrDataModule("quadrant", canvas=16, size=3))
     assert trainer.global_step == steps
 
 
-def test_mode_is_checked():
-    with pytest.raises(ValueError, match="mode must be 'min' or 'max', got 'best'"):
-        StopAtCeiling("val/accuracy", 1.0, "best")
+@pytest.mark.parametrize(
+    ("mode", "threshold", "value", "stops"),
+    [("max", 1.0, 1.0, True), ("max", 0.999, 0.9989, False), ("min", 0.01, 0.01, True), ("min", 0.01, 0.0101, False),
+     ("max", 1.0, math.nan, False)],
+)  # fmt: skip
+def test_a_threshold_is_reached_by_its_own_value(mode, threshold, value, stops):
+    callback = stop_at("val/metric", mode, threshold)
+    stopped = callback.monitor_op(torch.tensor(value), callback.stopping_threshold)
+    assert bool(stopped) == stops
 
 
 def test_a_test_without_training_has_a_summary_too(tmp_path):

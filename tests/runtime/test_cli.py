@@ -30,8 +30,8 @@ class NothingDataModule(BaseDataModule):
         (["--data", f"{__name__}.NothingDataModule"], "CoordinateClassification reads"),
         (["--ckpt_path", "nowhere.ckpt"], "no checkpoint at nowhere.ckpt"),
         (["--ckpt_path", "foreign.ckpt"], "foreign.ckpt holds weights of another architecture: size mismatch"),
-        (["--ckpt_path", "damaged.ckpt"], "damaged.ckpt is damaged, or no checkpoint"),
-        (["--ckpt_path", "stranger.ckpt"], "stranger.ckpt is no checkpoint of weights and plain numbers alone"),
+        (["--ckpt_path", "damaged.ckpt"], "damaged.ckpt is damaged, or not a checkpoint"),
+        (["--ckpt_path", "stranger.ckpt"], "stranger.ckpt is not a checkpoint of tensors and plain data only"),
     ],
 )
 def test_bad_input(cli, tmp_path, capsys, arguments, message):
@@ -48,6 +48,7 @@ def test_bad_input(cli, tmp_path, capsys, arguments, message):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc alone")
 @pytest.mark.parametrize("size", [24, 200])  # of a block in MiB; glibc's largest threshold is 32
 def test_freed_memory_is_kept(size):
@@ -73,6 +74,7 @@ def test_freed_memory_is_kept(size):
     assert reused < given_back / 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [[sys.executable, "-m", "lightning_coordconv"], [str(Path(sys.executable).parent / "lightning-coordconv")]],

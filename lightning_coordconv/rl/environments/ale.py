@@ -21,8 +21,8 @@ class AleVecEnv(VecEnv):
     As with SB3's wrappers, rewards are clipped to their sign, a lost life ends the episode while the game continues,
     the stack of frames starts from zeros, and the end of a game reports its score. Differences: an episode starts with
     0 to 29 steps without action, not 1 to 30; FIRE is pressed once, before them, and never after a lost life, so an
-    agent must learn it; the last two screens are converted to grey before their maximum is taken, not after, so some pixels
-    differ. Its state cannot be saved. Learning curves of the two are not comparable.
+    agent must learn it; the last two screens are converted to grey before their maximum is taken, not after, so some
+    pixels differ. Its state cannot be saved. Learning curves of the two are not comparable.
 
     The emulators run in threads, without Python's lock, while the host waits in :meth:`step_wait` only. All games are
     processed together: the host's share of a step is one copy of the frames. Frames stay bytes until they are on the

@@ -1,6 +1,6 @@
-"""Figures, tables and summaries of runs."""
+"""Callbacks that make a run safe to interrupt and report its results, whatever its domain."""
 
-from lightning_coordconv.runtime.callbacks.ceiling import StopAtCeiling
+from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint
 from lightning_coordconv.runtime.callbacks.defaults import default_callbacks
 from lightning_coordconv.runtime.callbacks.finetuning import FreezeUntil, MovingAverage
 from lightning_coordconv.runtime.callbacks.finite import StopAtNonFinite
@@ -12,6 +12,7 @@ from lightning_coordconv.runtime.callbacks.summary import RunSummary
 from lightning_coordconv.runtime.callbacks.training_metrics import TrainingMetrics
 
 __all__ = [
+    "BestCheckpoint",
     "FreezeUntil",
     "MovingAverage",
     "Preemption",
@@ -19,7 +20,6 @@ __all__ = [
     "RunFolder",
     "RunSummary",
     "RunningStatistics",
-    "StopAtCeiling",
     "StopAtNonFinite",
     "TrainingMetrics",
     "default_callbacks",

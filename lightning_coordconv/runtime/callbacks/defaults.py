@@ -1,15 +1,18 @@
-"""What the command line adds to every run."""
+"""The callbacks that the command line adds to every run."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pytorch_lightning import Callback
-from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, ProgressBar
 
-from lightning_coordconv.runtime.callbacks.ceiling import StopAtCeiling
+from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint
 from lightning_coordconv.runtime.callbacks.finite import StopAtNonFinite
-from lightning_coordconv.runtime.callbacks.preemption import Preemption
+from lightning_coordconv.runtime.callbacks.preemption import CheckpointingPreemption, Preemption
+from lightning_coordconv.runtime.callbacks.progress import ProgressLines, TerminalProgressBar
 from lightning_coordconv.runtime.callbacks.randomness import RandomState
 from lightning_coordconv.runtime.callbacks.run_folder import RunFolder
 from lightning_coordconv.runtime.callbacks.running_statistics import RunningStatistics
@@ -20,52 +23,76 @@ from lightning_coordconv.runtime.callbacks.training_metrics import TrainingMetri
 def default_callbacks(
     monitor: str,
     mode: str,
-    ceiling: float | None,
+    threshold: float | None,
     seed: int | None,
     ckpt_path: str | Path | None,
     trainer: Mapping[str, Any],
 ) -> list[Callback]:
-    """Return the callbacks of a run: those that every run has unless it configures its own, and those configured.
+    """Return the callbacks of a run: the defaults that it does not configure itself, and those that it configures.
 
-    These are the best and the last checkpoint by the task's metric, a stop at that metric's ceiling, another at a
-    loss that is not finite, a progress bar, the run's summary, what spares ranks an exchange in every step, and what
-    makes a run safe to interrupt: a folder of its own, the state of the random generators and of the training metrics
-    in its checkpoints, and a checkpoint when it is told to go. A configured checkpoint that monitors nothing, every so
-    many steps, say, comes beside them.
+    The defaults save the best and the last checkpoint by the task's metric, stop at the metric's threshold or at a loss
+    that is not finite, show progress, write the run's summary, and make the run safe to interrupt: a folder that no
+    other run writes to, random-number state and training metrics in its checkpoints, and a checkpoint when the process
+    is asked to stop. A configured checkpoint without a metric, such as one every 100 steps, is added to them.
 
     Args:
         monitor: the metric that the task is judged by.
         mode: whether ``"min"`` or ``"max"`` of it is best.
-        ceiling: the value at which to stop, if there is one.
+        threshold: the value of the metric at which to stop, if there is one.
         seed: the seed of the run.
-        ckpt_path: what a fit goes on from.
+        ckpt_path: the checkpoint that a fit resumes from.
         trainer: the trainer's arguments.
     """
     callbacks: list[Callback] = list(trainer.get("callbacks") or [])
     defaults: list[Callback] = [
-        RunningStatistics(),  # before any rank reads a metric, for which it would wait for the others
+        RunningStatistics(),  # first: reading a metric makes a rank wait for the others
         RunFolder(ckpt_path),
         RunSummary(seed),
         StopAtNonFinite(),
         RandomState(),
         TrainingMetrics(),
     ]
-    if ceiling is not None:
-        defaults.append(StopAtCeiling(monitor, ceiling, mode))
+    if threshold is not None:
+        defaults.append(stop_at(monitor, mode, threshold))
     if trainer.get("enable_progress_bar") is not False:
-        defaults.append(RichProgressBar())
-    if trainer.get("enable_checkpointing") is not False:
-        # Both at the end of a validation, before a preempted run leaves; save_last of the first would write the last
-        # state only where it is the best as well
+        defaults.append(TerminalProgressBar() if sys.stdout.isatty() else ProgressLines())
+    if trainer.get("enable_checkpointing") is False:
+        defaults.append(Preemption())
+    else:
+        # Both are saved at the end of a validation, before a preempted run stops. save_last of the first one would save
+        # the last state only where it is also the best.
         last = ModelCheckpoint.CHECKPOINT_NAME_LAST
         defaults += [
-            ModelCheckpoint(monitor=monitor, mode=mode, save_on_train_epoch_end=False),
+            BestCheckpoint(monitor=monitor, mode=mode, save_on_train_epoch_end=False),
             ModelCheckpoint(filename=last, enable_version_counter=False, save_on_train_epoch_end=False),
+            CheckpointingPreemption(),
         ]
-    defaults.append(Preemption())
-    configured = tuple(
-        type(callback)
-        for callback in callbacks
-        if not (isinstance(callback, ModelCheckpoint) and callback.monitor is None)
-    )
-    return [default for default in defaults if not isinstance(default, configured)] + callbacks
+    return [
+        default for default in defaults if not any(_replaces(callback, default) for callback in callbacks)
+    ] + callbacks
+
+
+def stop_at(monitor: str, mode: str, threshold: float) -> EarlyStopping:
+    """Return a callback that stops training once a metric has reached a value, and for no other reason.
+
+    Args:
+        monitor: name of the metric.
+        mode: whether ``"min"`` or ``"max"`` of it is best.
+        threshold: Lightning stops beyond its threshold, so it gets the next number in single precision.
+    """
+    beyond = np.nextafter(np.float32(threshold), np.float32(-np.inf if mode == "max" else np.inf))
+    return EarlyStopping(
+        monitor, mode=mode, stopping_threshold=float(beyond), patience=sys.maxsize,
+        check_finite=False, strict=False, check_on_train_epoch_end=False,
+    )  # fmt: skip
+
+
+def _replaces(callback: Callback, default: Callback) -> bool:
+    """Tell whether a configured callback takes the place of a default."""
+    if isinstance(callback, ModelCheckpoint) and callback.monitor is None:
+        return False
+    if isinstance(callback, EarlyStopping) and isinstance(default, EarlyStopping):
+        return callback.monitor == default.monitor
+    if isinstance(callback, ProgressBar) and isinstance(default, ProgressBar):
+        return True
+    return isinstance(default, type(callback))

@@ -1,31 +1,81 @@
-"""A loss that is no number ends the run at once, by name."""
+"""Stops a run whose loss is infinite or not a number, and names the step."""
+
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from lightning_coordconv.runtime.late_read import LateRead
+
+
+@dataclass
+class Checked:
+    """A loss that is being checked, and where it comes from."""
+
+    loss: LateRead
+    step: int
+    epoch: int
+    network: str | None
+
 
 class StopAtNonFinite(Callback):
-    """Raise as soon as a loss is infinite or not a number, before its gradients reach any weight.
+    """Raises as soon as a loss is known to be infinite or NaN.
 
-    The weights, the optimiser and the checkpoints written so far are those of the last good step, so the run can go on
-    from them with, say, a lower learning rate.
+    On the CPU that is before its gradients are computed: the weights and the optimiser are those of the last good step.
+    On CUDA the host does not wait for the loss but reads it one step later, so the weights in memory have been
+    updated once or twice with its gradients. No checkpoint, validation or test sees those weights: every loss is read
+    before. In both cases the checkpoints written so far are good, and the run can be resumed from them with, for
+    example, a lower learning rate.
 
     Raises:
-        FloatingPointError: naming the step, the loss, of several networks the one that it belongs to and, if there are
-            any, the parameters and buffers that hold infinite values or NaN themselves.
+        FloatingPointError: naming the step, the loss, the network that it belongs to if there are several, and the
+            parameters and buffers that hold infinite values or NaN.
     """
 
+    def __init__(self) -> None:
+        self.pending: list[Checked] = []
+        self.earlier: list[Checked] = []
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Read the losses of the step before the last one."""
+        self._read(pl_module, self.earlier)
+        self.earlier, self.pending = self.pending, []
+
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """Look at the loss."""
-        if torch.isfinite(loss).all():
-            return
-        state = [*pl_module.named_parameters(), *pl_module.named_buffers()]
-        broken = [name for name, tensor in state if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
-        where = f"; not finite themselves: {', '.join(broken)}" if broken else "; all weights are finite still"
+        """Start to read the loss."""
         network = getattr(pl_module, "updated", None)
-        whose = f"the {network} of {type(pl_module).__name__}" if network else type(pl_module).__name__
-        raise FloatingPointError(
-            f"the loss of {whose} is {loss.detach().float().mean().item()} at step "
-            f"{trainer.global_step} (epoch {trainer.current_epoch}){where}"
-        )
+        self.pending.append(Checked(LateRead(loss), trainer.global_step, trainer.current_epoch, network))
+        if not loss.is_cuda:
+            self._read_all(pl_module)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Read all losses before the weights are used."""
+        self._read_all(pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Read all losses before the weights are used."""
+        self._read_all(pl_module)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Read all losses before the weights are saved."""
+        self._read_all(pl_module)
+
+    def _read_all(self, pl_module: LightningModule) -> None:
+        checked, self.earlier, self.pending = [*self.earlier, *self.pending], [], []
+        self._read(pl_module, checked)
+
+    def _read(self, pl_module: LightningModule, checked: list[Checked]) -> None:
+        for entry in checked:
+            loss = entry.loss.value()
+            if not torch.isfinite(loss).all():
+                state = [*pl_module.named_parameters(), *pl_module.named_buffers()]
+                broken = [name for name, value in state if value.is_floating_point() and not value.isfinite().all()]
+                where = f"; not finite themselves: {', '.join(broken)}" if broken else "; all weights are still finite"
+                owner = type(pl_module).__name__
+                whose = f"the {entry.network} of {owner}" if entry.network else owner
+                raise FloatingPointError(
+                    f"the loss of {whose} is {loss.float().mean().item()} at step {entry.step} "
+                    f"(epoch {entry.epoch}){where}"
+                )

@@ -1,93 +1,113 @@
-"""A run that is told to go leaves a checkpoint behind, and asks to be started again."""
+"""Saves a checkpoint and exits with code 75 when the process is asked to stop."""
 
-import signal
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.distributed import Work
 
+from lightning_coordconv.core import _lightning
 from lightning_coordconv.runtime.distributed import destroy_process_group_at_exit
-
-REQUEUE = 75
-"""The exit code of a run that was preempted: EX_TEMPFAIL of sysexits.h, "try again later"."""
+from lightning_coordconv.runtime.signals import REQUEUE, stop_signals
 
 
-class Preemption(Checkpoint):
-    """On SIGTERM or SIGUSR1, finish the step, write ``last.ckpt`` and exit with the code :data:`REQUEUE`.
+class Preemption(Callback):
+    """On SIGTERM or SIGUSR1, finish the training step, write ``last.ckpt`` and exit with code 75.
 
-    A validation that follows the step is finished too: Lightning would not catch up on it. The same command with
-    ``--ckpt_path last`` and the same logger version goes on from there, within the epoch. The ranks of a distributed
-    run leave together, a step after one of them was told to: they ask each other after every step, and look at the
-    answer after the next, so that none waits for it. Takes the place of Lightning's handlers, which act in the middle
-    of a step, and of the question that its ranks ask the first before every step, and do wait for.
+    A validation that follows the step is finished too, because Lightning does not repeat it on resumption. The same
+    command with ``--ckpt_path last`` and the same logger version resumes the run, within the epoch. The ranks of a
+    distributed run leave together, one step after any of them received the signal: after every step they start an
+    asynchronous reduction of a flag, and read its result after the next step, so that no rank waits. This callback
+    replaces Lightning's handlers, which act in the middle of a step, and Lightning's broadcast before every step, which
+    blocks. The sanity check, a validation, a test or a prediction outside of training has nothing to save, and ends at
+    once with the same exit code.
     """
 
-    signals = (signal.SIGTERM, signal.SIGUSR1)
-
     def __init__(self) -> None:
-        self.received: signal.Signals | None = None
-        self.handlers: dict[signal.Signals, Any] = {}
-        self.asked: tuple[Work, Tensor] | None = None
+        self.pending: tuple[Work, Tensor] | None = None
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals back from Lightning."""
+        stop_signals.install()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals back from Lightning."""
+        stop_signals.install()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals back from Lightning."""
+        stop_signals.install()
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals back from Lightning."""
+        stop_signals.install()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen."""
-        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
-        self.handlers = {number: signal.signal(number, self._receive) for number in self.signals}
+        """From now on there is work to save before the process ends."""
+        _lightning.skip_sigterm_broadcast(trainer)
+        stop_signals.install()
+        stop_signals.deferred = True
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Leave, unless a validation may follow."""
+        """Stop after the step, unless a validation may follow."""
         steps = batch_idx + 1 if trainer.check_val_every_n_epoch else trainer.fit_loop.total_batch_idx + 1
         if not trainer.is_last_batch and steps % (trainer.val_check_batch or 1):
-            self._leave_if_told(trainer)
+            self._stop_if_asked(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave after it."""
+        """Stop after a validation within training."""
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
-            self._leave_if_told(trainer)
+            self._stop_if_asked(trainer)
 
-    def _leave_if_told(self, trainer: Trainer) -> None:
-        told = self.received is not None
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop before the test that follows training."""
+        self._stop_if_asked(trainer, last=True)
+        stop_signals.deferred = False
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget a reduction whose result nobody needs."""
+        self.pending = None
+        stop_signals.deferred = False
+
+    def _stop_if_asked(self, trainer: Trainer, last: bool = False) -> None:
+        asked = stop_signals.received is not None
         if trainer.world_size > 1:
-            told = self._ask(told, trainer.strategy.root_device)
-        if not told:
+            asked = self._any_rank(asked, trainer.strategy.root_device, last)
+        if not asked:
             return
         checkpoints = trainer.checkpoint_callback
         if isinstance(checkpoints, ModelCheckpoint) and checkpoints.dirpath is not None:
             path = Path(checkpoints.dirpath, f"{checkpoints.CHECKPOINT_NAME_LAST}{checkpoints.FILE_EXTENSION}")
             trainer.save_checkpoint(path)
-            rank_zero_info(f"preempted after step {trainer.global_step}: to go on, --ckpt_path last finds {path}")
+            rank_zero_info(f"preempted after step {trainer.global_step}: to resume, --ckpt_path last finds {path}")
+        else:
+            rank_zero_info(f"preempted after step {trainer.global_step}: no checkpoint is configured, nothing is saved")
         destroy_process_group_at_exit()
         raise SystemExit(REQUEUE)
 
-    def _ask(self, told: bool, device: torch.device) -> bool:
-        """Ask whether any rank was told to go, and return the answer to the question before."""
-        before = self.asked
-        flag = torch.tensor(told, dtype=torch.uint8, device=device)
+    def _any_rank(self, asked: bool, device: torch.device, last: bool) -> bool:
+        """Start to ask whether any rank should stop; return the answer to the previous question, or the ``last``."""
+        previous = self.pending
+        flag = torch.tensor(asked, dtype=torch.uint8, device=device)
         work = dist.all_reduce(flag, op=dist.ReduceOp.MAX, async_op=True)
         assert work is not None
-        self.asked = work, flag
-        if before is None:
+        self.pending = work, flag
+        if last:
+            previous = self.pending
+        if previous is None:
             return False
-        work, flag = before
+        work, flag = previous
         work.wait()
         return bool(flag)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the signals back to whom they belonged."""
-        self.asked = None
-        for number, handler in self.handlers.items():
-            signal.signal(number, handler)
-        self.handlers = {}
 
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.received = signal.Signals(number)
+class CheckpointingPreemption(Preemption, Checkpoint):
+    """:class:`Preemption` of a run that saves checkpoints: as a ``Checkpoint`` it acts after the other ones."""

@@ -1,4 +1,4 @@
-"""Chance goes on where it stood."""
+"""Saves and restores random-number state in checkpoints."""
 
 import random
 from typing import Any
@@ -10,16 +10,16 @@ from torch import Tensor
 
 
 class RandomState(Callback):
-    """Keep the global random generators in the checkpoint: those of torch, of its device, of NumPy and of Python.
+    """Saves the state of the global random generators in the checkpoint: torch's, its device's, NumPy's and Python's.
 
-    Every rank gets its own back. Where the number of ranks has changed, each goes on with what it has.
+    Every rank restores its own state. If the number of ranks has changed, no state is restored.
     """
 
     def __init__(self) -> None:
         self.restored: list[dict[str, Tensor]] = []
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add ``random_state`` to the checkpoint: for each generator, a row a rank."""
+        """Add ``random_state`` to the checkpoint: for each generator, one row per rank."""
         gathered = {}
         for name, state in _state(pl_module.device).items():
             ranks = trainer.strategy.all_gather(state.to(pl_module.device))
@@ -27,14 +27,14 @@ class RandomState(Callback):
         checkpoint["random_state"] = gathered
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take this rank's states."""
+        """Keep this rank's states until training starts."""
         states = checkpoint.get("random_state", {})
         if all(len(ranks) == trainer.world_size for ranks in states.values()):
             # copies: torch crashes on a view
             self.restored = [{name: ranks[trainer.global_rank].clone() for name, ranks in states.items()}]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restore them, now that everything is built that could have drawn a number."""
+        """Restore them, after everything is built that could draw a number."""
         if self.restored:
             _restore(self.restored.pop(), pl_module.device)
 

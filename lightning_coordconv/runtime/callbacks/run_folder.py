@@ -1,21 +1,24 @@
-"""One run, one folder."""
+"""Reserves a folder for each run."""
 
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from lightning_coordconv.runtime.callbacks.best_checkpoint import forget_other_folders
+
 
 class RunFolder(Callback):
-    """See that a fit has its log folder to itself, so that no run overwrites another.
+    """Ensures that a fit has its log folder to itself, so that no run overwrites another.
 
     Args:
-        ckpt_path: what the fit goes on from: a file, one of Lightning's keywords, or None.
+        ckpt_path: the checkpoint that the fit resumes from: a file, one of Lightning's keywords, or None.
 
     Raises:
         FileExistsError: if another process is fitting into the folder, or the folder holds checkpoints and the fit does
-            not go on from one of them. Raised on every rank.
+            not resume from one of them. Raised on every rank.
     """
 
     def __init__(self, ckpt_path: str | Path | None = None) -> None:
@@ -23,7 +26,7 @@ class RunFolder(Callback):
         self.folder: int | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Take the folder of a fit."""
+        """Lock the folder of a fit."""
         log_dir = trainer.log_dir
         if stage != "fit" or log_dir is None:
             return
@@ -33,12 +36,16 @@ class RunFolder(Callback):
             self._unlock()
             raise FileExistsError(problem)
 
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Forget checkpoint files of other folders."""
+        forget_other_folders(trainer, checkpoint)
+
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give it back; the end of the process does so too."""
+        """Unlock it; so does the end of the process."""
         self._unlock()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Give it back after a failure: Lightning does not tear down then."""
+        """Unlock it after a failure: Lightning calls no teardown then."""
         self._unlock()
 
     def _unlock(self) -> None:
@@ -54,7 +61,7 @@ class RunFolder(Callback):
         resuming = self.ckpt_path == "last" or (self.ckpt_path and Path(self.ckpt_path).resolve() in checkpoints)
         if checkpoints and not resuming:
             return (
-                f"{folder} holds the checkpoints of another run: go on from them with --ckpt_path last, "
+                f"{folder} holds the checkpoints of another run: resume it with --ckpt_path last, "
                 "or choose another version of the logger"
             )
         return None

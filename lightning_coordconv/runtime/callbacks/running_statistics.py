@@ -1,4 +1,4 @@
-"""Batch norm's running statistics on many ranks: exchanged when they are read, not at every step."""
+"""Exchanges batch norm's running statistics between ranks when they are read, not at every step."""
 
 from collections.abc import Iterable
 
@@ -6,23 +6,26 @@ import torch.distributed as dist
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
+
+NORMS: tuple[type[nn.Module], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+NORMS += (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
 
 class RunningStatistics(Callback):
-    """Hand the first rank's running means and variances to the others before validations and at the end of an epoch.
+    """Broadcasts the first rank's running means and variances before validations and at the end of an epoch.
 
-    ``DistributedDataParallel`` does so before every forward pass, and all ranks wait for it, though training does not
-    read them. What is validated and saved is the same. Left to it are networks that have other buffers too, which they
-    may read, and runs that average weights, which read the statistics in every step.
+    ``DistributedDataParallel`` does so before every forward pass, and all ranks wait for it, although training does not
+    read the statistics. The statistics that are validated and saved are the same. Two kinds of run are left to it:
+    networks that have other buffers too, which their forward pass may read, and runs that average weights, which read
+    the statistics in every step.
     """
 
     def __init__(self) -> None:
         self.statistics: list[Tensor] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the exchange over, if nobody else reads them and the network's buffers are all of this kind."""
+        """Take over the exchange, if nothing else reads the statistics and the network has no other buffers."""
         model = trainer.model
         if not isinstance(model, DistributedDataParallel) or not model.broadcast_buffers:
             return
@@ -34,15 +37,15 @@ class RunningStatistics(Callback):
             model.broadcast_buffers = False
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Evaluate the same network on all ranks."""
+        """Make the network the same on all ranks before it is evaluated."""
         self._exchange()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the same network on all ranks."""
+        """Make the network the same on all ranks at the end of an epoch."""
         self._exchange()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Let go of them."""
+        """Release the statistics."""
         self.statistics = []
 
     def _exchange(self) -> None:
@@ -52,5 +55,5 @@ class RunningStatistics(Callback):
 
 def _statistics(modules: Iterable[nn.Module]) -> Iterable[Tensor]:
     for module in modules:
-        if isinstance(module, _NormBase):
+        if isinstance(module, NORMS):
             yield from module.buffers(recurse=False)

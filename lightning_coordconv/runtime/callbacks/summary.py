@@ -1,4 +1,4 @@
-"""One small file that says what a run was, how long it took and what came of it."""
+"""Writes a small file with a run's description, duration and results."""
 
 import json
 import time
@@ -7,19 +7,22 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks.early_stopping import EarlyStopping, EarlyStoppingReason
 from pytorch_lightning.trainer.states import TrainerFn
-from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
 from torch import Tensor
+
+from lightning_coordconv.runtime.callbacks.progress import steps_done
 
 
 class RunSummary(Callback):
-    """Write ``summary.json`` beside the logs, and say at the end where everything is.
+    """Writes ``summary.json`` beside the logs, and prints at the end where everything is.
 
-    Its fields: ``experiment`` (the logger's name), ``seed``, ``weights`` (trainable numbers of the net), ``device``,
-    ``threads`` and ``ranks``; ``steps``, ``seconds`` and ``cpu_seconds`` of training, with the validations within it
-    and without the interpreter's start, the latter of this process alone, whatever else the machine was doing;
-    ``curve``, a row of step, seconds and metrics for each validation; ``train``, the metrics of the last training
-    epoch; and ``test``, those of a test in the same process. Tables of results are made from these files.
+    Its fields: ``experiment`` (the logger's name), ``seed``, ``weights`` (the number of trainable ones), ``device``,
+    ``threads`` and ``ranks``; ``steps`` of the optimisers; ``seconds`` and ``cpu_seconds`` of training, including
+    validation and excluding the start of the program (``cpu_seconds`` counts only this process); ``curve``, one row of
+    step, seconds and metrics for each validation; ``train``, the metrics of the last training epoch; and ``test``,
+    those of a test in the same process. Tables of results are made from these files.
 
     Args:
         seed: the seed of the run.
@@ -32,7 +35,7 @@ class RunSummary(Callback):
         self.summary: dict[str, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Start the clocks."""
         on_cuda = pl_module.device.type == "cuda"
         self.summary = {
             "experiment": trainer.logger.name if trainer.logger else None,
@@ -45,6 +48,7 @@ class RunSummary(Callback):
             **self.before,
             "curve": [*self.before["curve"]],
         }
+        rank_zero_info(f"trainable weights: {self.summary['weights']:,}")
         self.started = (time.perf_counter(), time.process_time())
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -55,24 +59,37 @@ class RunSummary(Callback):
             self.summary["curve"].append(row | _numbers(trainer.callback_metrics, "val/"))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the clock and write the file."""
+        """Stop the clocks and write the file."""
+        for callback in trainer.early_stopping_callbacks:
+            if (
+                isinstance(callback, EarlyStopping)
+                and callback.stopping_reason == EarlyStoppingReason.STOPPING_THRESHOLD
+            ):
+                value = trainer.callback_metrics[callback.monitor]
+                rank_zero_info(f"{callback.monitor} has reached {value:g} after {steps_done(trainer, pl_module)}")
         self._clock(trainer)
         self.summary["train"] = _numbers(trainer.callback_metrics, "train/")
-        self._write(trainer.log_dir)  # of the first rank, which tells the others: every rank must ask
+        self._write(trainer.log_dir)  # a collective call: the first rank broadcasts it
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the summary of a finished run that was resumed, and so did not train."""
+        log_dir = trainer.log_dir
+        if not self.summary and log_dir is not None and Path(log_dir, "summary.json").is_file():
+            self.summary = json.loads(Path(log_dir, "summary.json").read_text())
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add the metrics of the test, and say where everything is."""
+        """Add the metrics of the test, and print where everything is."""
         self.summary["test"] = _numbers(trainer.callback_metrics, "test")
         log_dir = trainer.log_dir
         self._write(log_dir)
-        self._say(log_dir)
+        self._say(log_dir, steps_done(trainer, pl_module))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the clocks and the curve."""
         return self._elapsed() | {"curve": self.summary["curve"]} if self.summary else self.before
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue the clocks and the curve."""
         self.before = state_dict
 
     def _clock(self, trainer: Trainer) -> None:
@@ -93,11 +110,11 @@ class RunSummary(Callback):
             path.write_text(json.dumps(self.summary, indent=1) + "\n")
 
     @rank_zero_only
-    def _say(self, log_dir: str | None) -> None:
+    def _say(self, log_dir: str | None, steps: str) -> None:
         for name, value in self.summary["test"].items():
             print(f"{name:24} {value:.4f}")
         if "seconds" in self.summary:
-            print(f"{'training':24} {self.summary['seconds']:.1f} s, {self.summary['steps']} steps")
+            print(f"{'training':24} {self.summary['seconds']:.1f} s, {steps}")
         print(f"{'logs and figures':24} {log_dir}")
 
 

@@ -1,4 +1,4 @@
-"""An epoch's training metrics go on where they stood."""
+"""Saves and restores the training metrics of an unfinished epoch in checkpoints."""
 
 from typing import Any
 
@@ -6,13 +6,15 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torchmetrics import Metric
 
+from lightning_coordconv.core._lightning import set_update_count
+
 
 class TrainingMetrics(Callback):
-    """Keep what an epoch's training metrics have seen in the checkpoint, summed up over ranks.
+    """Saves the state of an epoch's training metrics in the checkpoint, summed over ranks.
 
-    A run that goes on within an epoch reports the whole of it, on any number of ranks: the first one goes on from what
-    all had seen. It concerns the metrics among the task's attributes whose name begins with ``train``, also as a key of
-    a ``ModuleDict``.
+    A run that is resumed within an epoch reports the metrics of the whole epoch, on any number of ranks: the first rank
+    restores the sum. The metrics concerned are those among the task's attributes whose name begins with ``train``, also
+    as a key of a ``ModuleDict``.
     """
 
     def __init__(self) -> None:
@@ -24,29 +26,29 @@ class TrainingMetrics(Callback):
         for name, metric in _training_metrics(pl_module):
             if metric.update_called:
                 with metric.sync_context():
-                    states = {state: getattr(metric, state) for state in metric._defaults}
-                    seen[name] = {"updates": metric.update_count, "states": _copied(states)}
+                    seen[name] = {"updates": metric.update_count, "states": _copied(metric.metric_state)}
         checkpoint["training_metrics"] = {"epoch": trainer.current_epoch, "seen": seen}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take the states."""
+        """Keep the states until training starts."""
         self.restored = checkpoint.get("training_metrics", {})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restore them, unless another epoch begins. Other ranks than the first begin with nothing."""
+        """Restore the states on the first rank, if the same epoch continues."""
         restored = self.restored.get("seen", {}) if self.restored.get("epoch") == trainer.current_epoch else {}
         metrics = dict(_training_metrics(pl_module))
         for name in metrics.keys() & restored.keys():
             metric, seen = metrics[name], restored[name]
             if trainer.is_global_zero:
                 for state, value in _copied(seen["states"]).items():
-                    setattr(metric, state, value)
+                    if state in metric.metric_state:  # a made-up checkpoint could name any attribute
+                        setattr(metric, state, value)
                 metric.to(pl_module.device)
-            metric._update_count = seen["updates"]
+            set_update_count(metric, seen["updates"])
         self.restored = {}
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin an epoch with nothing: Lightning calls this where one begins, not where a run goes on within it."""
+        """Reset the metrics. Lightning does not call this for an epoch that is resumed in the middle."""
         for _, metric in _training_metrics(pl_module):
             metric.reset()
 

@@ -52,6 +52,7 @@ def compare(name: str, steps: int, n_envs: int = 2, **wrapper) -> dict[str, int]
     return happened
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steps", "wrapper"), [(250, {}), (900, BARE)], ids=["as SB3", "bare"])
 def test_lean_is_sb3_for_a_while(steps, wrapper):
     happened = compare("Breakout", steps, **wrapper)

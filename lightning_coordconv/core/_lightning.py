@@ -1,0 +1,31 @@
+"""The private names of Lightning and torchmetrics that the package uses, and why no public name serves."""
+
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.cli import LightningCLI
+from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop as TrainingEpochLoop
+from torchmetrics import Metric
+
+NAMES = ((LightningCLI, "_parse_ckpt_path"), (TrainingEpochLoop, "_broadcast_sigterm_tensor"))
+"""What a release of Lightning must have, and where."""
+
+
+def is_attached(module: LightningModule) -> bool:
+    """Tell whether a module belongs to a trainer. The public property ``trainer`` raises where it does not."""
+    return module._trainer is not None
+
+
+def skip_sigterm_broadcast(trainer: Trainer) -> None:
+    """Switch off the broadcast before every training step, for which all ranks wait. It has no public switch."""
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+
+
+def set_update_count(metric: Metric, count: int) -> None:
+    """Set how often a metric was updated. The public property ``update_count`` cannot be set."""
+    metric._update_count = count
+
+
+class ConfiguredCLI(LightningCLI):
+    """A command line whose configuration no checkpoint replaces: Lightning parses that of ``ckpt_path`` into it."""
+
+    def _parse_ckpt_path(self) -> None:
+        """Keep the configuration as it is given."""

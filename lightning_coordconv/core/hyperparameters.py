@@ -1,0 +1,269 @@
+"""Builds objects from the class names in a checkpoint's hyperparameters without running foreign code."""
+
+import enum
+import importlib
+import inspect
+import sys
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import PurePath
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from torch import nn
+
+IMPORTABLE = ("lightning_coordconv.", "torch.nn.", "torch.optim.", "torchvision.", "stable_baselines3.", "gymnasium.")
+"""Packages that a name in a checkpoint may import. Any other module must have been imported by the caller before."""
+MAX_DEPTH = 32
+MAX_VALUES = 10_000
+SPECIFICATION = frozenset({"class_path", "init_args", "dict_kwargs"})
+PLAIN = (bool, int, float, complex, str, bytes, type(None))
+
+
+class UntrustedCheckpointError(ValueError):
+    """A checkpoint names something that loading a checkpoint must not import, call or read."""
+
+
+def resolve_class(name: str | type, base: type | tuple[type, ...], key: str) -> type:
+    """Return the class that a hyperparameter names, if it is a subclass of what is expected there.
+
+    A module that was not imported before is imported only if it belongs to one of the :data:`IMPORTABLE` packages.
+    Nothing is called.
+
+    Args:
+        name: a dotted name such as ``"torch.optim.Adam"``, or the class itself.
+        base: the class, or one of the classes, that the result must be a subclass of.
+        key: the hyperparameter, as error messages name it.
+
+    Raises:
+        UntrustedCheckpointError: if the module may not be imported, there is no such class, or it is no subclass of
+            ``base``.
+    """
+    found = _find(name, key) if isinstance(name, str) else name
+    if isinstance(found, type) and issubclass(found, base):
+        return found
+    raise UntrustedCheckpointError(f"{key} names {_shown(name)}, which is not a subclass of {_names(base)}")
+
+
+def check_plain(value: Any, key: str) -> None:
+    """Check that a hyperparameter is plain data of reasonable size.
+
+    Args:
+        value: numbers, strings and ``None``, or lists, tuples and dicts of them with strings as keys.
+        key: the hyperparameter, as error messages name it.
+
+    Raises:
+        UntrustedCheckpointError: for other types, more than :data:`MAX_DEPTH` levels, more than :data:`MAX_VALUES`
+            values, or a string with ``${...}``, which some configuration libraries evaluate.
+    """
+    pending, seen = [(value, key, 0)], 0
+    while pending:
+        item, where, depth = pending.pop()
+        seen += 1
+        if depth > MAX_DEPTH or seen > MAX_VALUES:
+            raise UntrustedCheckpointError(
+                f"{key} is nested more than {MAX_DEPTH} levels deep or holds more than {MAX_VALUES} values"
+            )
+        if isinstance(item, Mapping):
+            unnamed = [name for name in item if not isinstance(name, str)]
+            if unnamed:
+                raise UntrustedCheckpointError(f"{where} has a key that is no string: {_shown(unnamed[0])}")
+            pending += [(entry, f"{where}.{name}", depth + 1) for name, entry in item.items()]
+        elif isinstance(item, list | tuple):
+            pending += [(entry, f"{where}.{index}", depth + 1) for index, entry in enumerate(item)]
+        elif not isinstance(item, PLAIN):
+            raise UntrustedCheckpointError(f"{where} is a {type(item).__name__}, and plain data is expected")
+        elif isinstance(item, str) and "${" in item:
+            raise UntrustedCheckpointError(f"{where} holds an interpolation: {_shown(item)}")
+
+
+def build_arguments(function: Callable[..., Any], arguments: Mapping[str, Any], key: str = "") -> dict[str, Any]:
+    """Return arguments in which every class specification has become what it describes.
+
+    A specification is a dict with ``class_path`` and, if need be, ``init_args`` and ``dict_kwargs``. It becomes an
+    instance where the parameter is annotated with a class, and a function that returns instances where it is annotated
+    with a ``Callable`` whose result is a class. Lists become tuples, and names members of enumerations, where the
+    annotation says so.
+
+    Args:
+        function: what the arguments are for: a class, or a function.
+        arguments: plain data, by parameter name.
+        key: where the arguments stand, as error messages name it.
+
+    Raises:
+        UntrustedCheckpointError: if a class is not a subclass of what its parameter is annotated with.
+    """
+    built = {}
+    for name, value in arguments.items():
+        where = f"{key}.{name}" if key else name
+        built[name] = _build(value, _annotation(function, name), where)
+    return built
+
+
+def _build(value: Any, annotation: Any, key: str) -> Any:
+    """Return a value with its specifications built, as far as the annotation allows."""
+    alternatives = list(_alternatives(annotation))
+    if isinstance(value, Mapping) and "class_path" in value:
+        return _instantiate(value, alternatives, key)
+    if isinstance(value, str):
+        return _from_name(value, alternatives, key)
+    if isinstance(value, Mapping):
+        inner = next((get_args(kind)[1] for kind in alternatives if _is_generic(kind, Mapping, 2)), Any)
+        return {name: _build(entry, inner, f"{key}.{name}") for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        inner = next((get_args(kind)[0] for kind in alternatives if _is_generic(kind, Iterable, 1)), Any)
+        entries = [_build(entry, inner, f"{key}.{index}") for index, entry in enumerate(value)]
+        origins = {get_origin(kind) or kind for kind in alternatives}
+        return tuple(entries) if isinstance(value, tuple) or (tuple in origins and list not in origins) else entries
+    return value
+
+
+def _from_name(value: str, alternatives: list[Any], key: str) -> Any:
+    """Return what a string stands for: itself, unless the annotation excludes strings and expects a class."""
+    if str in alternatives or Any in alternatives:
+        return value
+    for kind in alternatives:
+        if isinstance(kind, type) and issubclass(kind, enum.Enum) and value in kind.__members__:
+            return kind[value]
+        if isinstance(kind, type) and issubclass(kind, PurePath):
+            return kind(value)
+        if get_origin(kind) is type:
+            return resolve_class(value, _classes(get_args(kind)[0]) or (nn.Module,), key)
+    if any(get_origin(kind) is Literal for kind in alternatives):
+        return value
+    if any(_is_callable(kind) or kind in _classes(kind) for kind in alternatives):
+        return _instantiate({"class_path": value}, alternatives, key)
+    return value
+
+
+def _instantiate(specification: Mapping[str, Any], alternatives: list[Any], key: str) -> Any:
+    """Return the instance, or the function that returns instances, that a specification describes."""
+    name, unknown = specification["class_path"], specification.keys() - SPECIFICATION
+    if not isinstance(name, str) or unknown:
+        raise UntrustedCheckpointError(f"{key} is no class specification: {_shown(dict(specification))}")
+    instances = tuple(base for kind in alternatives for base in _classes(kind))
+    results = tuple(base for kind in alternatives if _is_callable(kind) for base in _classes(get_args(kind)[-1]))
+    if Any in alternatives:
+        instances = (nn.Module,)
+    if not instances + results:
+        raise UntrustedCheckpointError(f"{key} names {_shown(name)}, and its parameter is not declared to be a class")
+    found = _find(name, key)
+    produced = found if isinstance(found, type) else _result(found)
+    if not (isinstance(produced, type) and issubclass(produced, instances + results)):
+        raise UntrustedCheckpointError(
+            f"{key} names {_shown(name)}, which is not a subclass of {_names(instances + results)}"
+        )
+    given: dict[str, Any] = {}
+    for part in ("init_args", "dict_kwargs"):
+        arguments = specification.get(part) or {}
+        if not isinstance(arguments, Mapping):
+            raise UntrustedCheckpointError(f"{key}.{part} must be a dict, got {_shown(arguments)}")
+        given |= build_arguments(found, arguments, f"{key}.{part}")
+    if not issubclass(produced, instances):
+        return partial(found, **given)
+    try:
+        return found(**given)
+    except Exception as error:
+        raise ValueError(f"{key}: {name} could not be built: {error}") from error
+
+
+def _find(name: str, key: str) -> Any:
+    """Return what a dotted name stands for, importing nothing but modules of :data:`IMPORTABLE` packages."""
+    parts = name.split(".")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        raise UntrustedCheckpointError(f"{key} names {_shown(name)}, which is not the dotted name of a class")
+    for length in range(len(parts) - 1, 0, -1):
+        found: Any = _module(".".join(parts[:length]))
+        if found is not None:
+            break
+    else:
+        raise UntrustedCheckpointError(
+            f"{key} names {_shown(name)}, whose module was not imported before: import it first if you trust it"
+        )
+    for part in parts[length:]:
+        found = getattr(found, part, None)
+        if found is None or isinstance(found, types.ModuleType):  # torch.os is os
+            raise UntrustedCheckpointError(f"{key} names {_shown(name)}, and there is no such class")
+    return found
+
+
+def _module(name: str) -> types.ModuleType | None:
+    """Return a module that was imported before or may be imported; private ones, as ``__main__``, may not."""
+    private = any(part.startswith("_") for part in name.split("."))
+    if name in sys.modules or private or not f"{name}.".startswith(IMPORTABLE):
+        return sys.modules.get(name)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            return None
+        raise  # an optional package is missing
+
+
+def _result(function: Any) -> Any:
+    """Return the class that a model builder, such as ``torchvision.models.resnet18``, is annotated to return.
+
+    Builders of torch are excluded: they load files.
+    """
+    if not isinstance(function, types.FunctionType) or function.__module__.split(".")[0] == "torch":
+        return None
+    classes = _classes(_annotation(function, "return"))
+    return classes[0] if len(classes) == 1 else None
+
+
+def _annotation(function: Callable[..., Any], name: str) -> Any:
+    """Return what a parameter is annotated with: ``Any`` where nothing is known.
+
+    A parameter that a class hands on to its bases through ``**kwargs`` is looked up there.
+    """
+    owners = [vars(owner).get("__init__") for owner in function.__mro__] if isinstance(function, type) else [function]
+    for owner in owners:
+        if isinstance(owner, types.FunctionType) and (name == "return" or name in inspect.signature(owner).parameters):
+            annotation = owner.__annotations__.get(name, Any)
+            if isinstance(annotation, str):
+                try:
+                    annotation = get_type_hints(owner, include_extras=True)[name]
+                except (NameError, TypeError, AttributeError):  # names that only type checkers import
+                    return Any
+            return annotation
+    return Any
+
+
+def _alternatives(annotation: Any) -> Iterator[Any]:
+    """Yield the members of unions."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        for member in get_args(annotation):
+            yield from _alternatives(member)
+    elif get_origin(annotation) is Annotated:
+        yield from _alternatives(get_args(annotation)[0])
+    elif isinstance(annotation, TypeVar):
+        yield from _alternatives(annotation.__bound__ or Any)
+    else:
+        yield Any if annotation is inspect.Parameter.empty else annotation
+
+
+def _classes(annotation: Any) -> tuple[type, ...]:
+    """Return the classes of an annotation whose instances a specification may describe; builtins are none of them."""
+    kinds = [kind for kind in _alternatives(annotation) if isinstance(kind, type) and get_origin(kind) is None]
+    return tuple(kind for kind in kinds if kind.__module__ != "builtins" and not issubclass(kind, enum.Enum | PurePath))
+
+
+def _is_callable(annotation: Any) -> bool:
+    """Tell whether an annotation is a ``Callable`` with parameters and a result."""
+    return get_origin(annotation) is Callable and bool(get_args(annotation))
+
+
+def _is_generic(annotation: Any, base: type, arguments: int) -> bool:
+    """Tell whether an annotation is a generic such as ``list[int]`` of a kind of collection."""
+    origin = get_origin(annotation)
+    return isinstance(origin, type) and issubclass(origin, base) and len(get_args(annotation)) >= arguments
+
+
+def _names(base: type | tuple[type, ...]) -> str:
+    bases = base if isinstance(base, tuple) else (base,)
+    return " or ".join(dict.fromkeys(f"{kind.__module__}.{kind.__qualname__}" for kind in bases))
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."

@@ -1,0 +1,71 @@
+"""Reports errors: one line for what the user typed, a traceback for what the user programmed."""
+
+import re
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import lightning_coordconv
+
+LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+PACKAGE = str(Path(lightning_coordconv.__file__).parent)
+BOILERPLATE = re.compile(
+    r"Does not validate against any of the Union subtypes|Subtypes: |Errors:$|Expected a <class 'NoneType'>|"
+    r"Given value|Type typing\.|Problem with given class_path|Parser key |Expected a path but|$"
+)
+
+
+def one_line(message: str) -> str:
+    """Return the line that matters of a message by jsonargparse: the option, what is wrong with it, and its value."""
+    lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
+    installing = [line for line in lines if "pip install 'lightning-coordconv[" in line]
+    if installing:
+        return installing[0]
+    reasons = [line for line in lines if not BOILERPLATE.match(line)]
+    reason = (reasons or lines or [""])[0].partition(". Got value: Namespace(")[0]
+    reason = re.sub(r"Expected an? <class '([^']+)'>", r"expected \1", reason)
+    keys = re.findall(r'Parser key "([^"]+)"', message)
+    typed = re.search(r"NestedArg\(key='([^']+)', val=(.*)\)", message)
+    if typed and keys:
+        keys = [keys[0], typed[1].replace("init_args.", "")]
+        if typed[2].strip("'\"") not in reason and "is not accepted" not in reason:
+            reason += f", got {typed[2]}"
+    return f"{'.'.join(keys)}: {reason}" if keys else reason
+
+
+def from_user_code(error: BaseException) -> bool:
+    """Tell whether an error, or one that it was raised from, passed through a file of the user."""
+    return any(
+        not frame.filename.startswith((PACKAGE, *LIBRARIES, "<"))
+        for link in _chain(error)
+        for frame in traceback.extract_tb(link.__traceback__)
+    )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def explain(error: BaseException, log_dir: str | None) -> str:
+    """Return an error in one line, with what is known about its cause.
+
+    Args:
+        error: ended the run.
+        log_dir: the folder that the run writes to.
+    """
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    files = {frame.filename.replace("\\", "/") for frame in traceback.extract_tb(error.__traceback__)}
+    if isinstance(error, EOFError | ConnectionError | RuntimeError):
+        if any("torch/utils/data/" in file for file in files):
+            return (
+                f"{reason}: loading processes (data.num_workers) die where memory runs out, and hang where a file "
+                "system is gone; --ckpt_path last resumes from the last checkpoint"
+            )
+        if any("/vec_env/" in file or "gymnasium/vector/" in file for file in files):
+            return f"{reason}: the process of an environment ended; --ckpt_path last resumes from the last checkpoint"
+    if isinstance(error, OSError) and error.errno is not None and error.filename is None and log_dir is not None:
+        return f"{reason}, while the run wrote to {log_dir}"
+    return reason

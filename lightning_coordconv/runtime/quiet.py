@@ -1,0 +1,22 @@
+"""Keeps messages out of a run's output that the user cannot act on."""
+
+import logging
+import warnings
+
+HIDDEN = ("litlogger", "litmodels", "TPU available", "HPU available", "Seed set to")
+"""Parts of messages: advertisements, devices that nobody asked for, and the seed, which the summary has."""
+
+
+def silence_libraries() -> None:
+    """Hide Lightning's advertisements and advice, and deprecations that only a new release of a library can remove."""
+    for library in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(f"{library}.utilities.rank_zero").addFilter(_is_shown)
+        logging.getLogger(f"{library}.utilities.seed").addFilter(_is_shown)
+    warnings.filterwarnings("ignore", ".*is smaller than the logging interval", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", ".*LeafSpec.. is deprecated", FutureWarning, "pytorch_lightning")
+    for module in ("jsonargparse", "pytorch_lightning", "lightning_fabric", "torch", "torchmetrics", "tensorboard"):
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module=module)
+
+
+def _is_shown(record: logging.LogRecord) -> bool:
+    return not any(name in record.getMessage() for name in HIDDEN)

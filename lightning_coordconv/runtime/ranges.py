@@ -1,0 +1,73 @@
+"""The values that options of the trainer can have, checked before anything is written."""
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+from typing import Any
+
+Check = tuple[Callable[[Any], bool], str]
+
+POSITIVE: Check = (lambda value: value > 0, "greater than 0")
+NOT_NEGATIVE: Check = (lambda value: value >= 0, "at least 0")
+AT_LEAST_1: Check = (lambda value: value >= 1, "at least 1")
+UNLIMITED: Check = (lambda value: value >= 1 or value == -1, "at least 1, or -1 for no limit")
+BATCHES: Check = (
+    lambda value: value >= 0 and (isinstance(value, int) or value <= 1),
+    "a number of batches, or a share of them from 0.0 to 1.0",
+)
+INTERVAL: Check = (
+    lambda value: not isinstance(value, int | float) or (value > 0 and (isinstance(value, int) or value <= 1)),
+    "a positive number of batches, or a share of an epoch up to 1.0",
+)
+SANITY: Check = (lambda value: value >= -1, "at least 0, or -1 for all batches")
+RUN_FOLDER: Check = (
+    lambda value: not PurePath(str(value)).is_absolute() and ".." not in PurePath(str(value)).parts,
+    "a relative path without '..'",
+)
+
+TRAINER: dict[str, Check] = {
+    "accumulate_grad_batches": AT_LEAST_1,
+    "check_val_every_n_epoch": AT_LEAST_1,
+    "gradient_clip_val": NOT_NEGATIVE,
+    "limit_predict_batches": BATCHES,
+    "limit_test_batches": BATCHES,
+    "limit_train_batches": (lambda value: value > 0 and BATCHES[0](value), f"greater than 0, {BATCHES[1]}"),
+    "limit_val_batches": BATCHES,
+    "log_every_n_steps": AT_LEAST_1,
+    "max_epochs": UNLIMITED,
+    "max_steps": UNLIMITED,
+    "min_epochs": NOT_NEGATIVE,
+    "min_steps": NOT_NEGATIVE,
+    "num_nodes": AT_LEAST_1,
+    "num_sanity_val_steps": SANITY,
+    "overfit_batches": BATCHES,
+    "reload_dataloaders_every_n_epochs": NOT_NEGATIVE,
+    "val_check_interval": INTERVAL,
+}
+LOGGER: dict[str, Check] = {"name": RUN_FOLDER, "version": RUN_FOLDER, "sub_dir": RUN_FOLDER}
+
+
+def check_ranges(trainer: Mapping[str, Any]) -> None:
+    """Check the trainer's options.
+
+    Args:
+        trainer: the options by name, with the specification of the ``logger``.
+
+    Raises:
+        ValueError: naming an option whose value is out of range, and the values that it can have.
+    """
+    for name, check in TRAINER.items():
+        _check(f"trainer.{name}", trainer.get(name), check)
+    loggers = trainer.get("logger")
+    for logger in loggers if isinstance(loggers, list) else [loggers]:
+        arguments = logger.get("init_args") if isinstance(logger, Mapping) else None
+        for name, check in LOGGER.items():
+            _check(f"trainer.logger.{name}", (arguments or {}).get(name), check)
+
+
+def _check(name: str, value: Any, check: Check) -> None:
+    allowed, description = check
+    if value is None:
+        return
+    if (isinstance(value, float) and not math.isfinite(value)) or not allowed(value):
+        raise ValueError(f"{name} must be {description}, got {value!r}")

@@ -1,0 +1,72 @@
+"""Decides which checkpoint a command loads.
+
+For ``fit``, ``last`` is the last checkpoint in the run's folder, if there is one. For the other commands, ``last`` and
+``best`` are those of the newest run of the experiment, and ``none`` must be typed to evaluate untrained weights.
+"""
+
+from pathlib import Path
+
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities import rank_zero_info
+
+from lightning_coordconv.core.checkpoints import read_checkpoint
+
+KEYWORDS = ("last", "best")
+"""Names of checkpoints in place of a file."""
+LAST = f"{ModelCheckpoint.CHECKPOINT_NAME_LAST}{ModelCheckpoint.FILE_EXTENSION}"
+
+
+def choose_weights(subcommand: str, given: str | Path | None) -> str | None:
+    """Return the file to load, one of the :data:`KEYWORDS`, or ``None`` for the weights that the task is built with.
+
+    Args:
+        subcommand: ``fit``, ``validate``, ``test`` or ``predict``.
+        given: the option ``--ckpt_path``.
+
+    Raises:
+        ValueError: if the command evaluates weights and ``given`` does not say which ones; or if a fit should resume
+            from the best weights.
+    """
+    path = None if given is None else str(given)
+    if path is None and subcommand != "fit":
+        raise ValueError(
+            f"{subcommand} needs trained weights: give --ckpt_path last, best or a file, "
+            "or --ckpt_path none for the weights that the task is built with"
+        )
+    if path == "best" and subcommand == "fit":
+        raise ValueError("fit resumes from --ckpt_path last or a file, not from best")
+    return None if path == "none" else path
+
+
+def find_newest(keyword: str, trainer: Trainer) -> str:
+    """Return the last or the best checkpoint of the logger's version or, if that is new, of the newest run beside it.
+
+    Args:
+        keyword: one of the :data:`KEYWORDS`.
+        trainer: has the logger.
+
+    Raises:
+        FileNotFoundError: if there is no such checkpoint.
+    """
+    root = getattr(trainer.logger, "root_dir", None)
+    runs = [Path(trainer.log_dir or "", "checkpoints", LAST)]
+    if not runs[0].is_file():
+        runs = [] if root is None else list(Path(root).glob(f"*/checkpoints/{LAST}"))
+    if not runs:
+        raise FileNotFoundError(f"no run with a {LAST} in {root or trainer.log_dir}: give a file as --ckpt_path")
+    newest = max(runs, key=lambda path: path.stat().st_mtime)
+    path = newest if keyword == "last" else _best(newest.parent)
+    rank_zero_info(f"--ckpt_path {keyword} is {path}")
+    return str(path)
+
+
+def _best(folder: Path) -> Path:
+    """Return the best checkpoint of a run, as its last checkpoint names it."""
+    callbacks = read_checkpoint(folder / LAST).get("callbacks", {})
+    states = [state for state in callbacks.values() if isinstance(state, dict) and state.get("monitor")]
+    for state in states:
+        path = folder / Path(str(state.get("best_model_path"))).name
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f"no best checkpoint in {folder}: give --ckpt_path last or a file")

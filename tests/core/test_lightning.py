@@ -1,0 +1,23 @@
+"""The private names of Lightning that the package depends on exist."""
+
+import pytest
+from pytorch_lightning import LightningModule
+from torchmetrics import MeanMetric
+
+from lightning_coordconv.core import _lightning
+
+
+def test_a_metric_counts_its_updates():
+    metric = MeanMetric()
+    _lightning.set_update_count(metric, 3)
+    assert metric.update_count == 3, "this release of torchmetrics has no Metric._update_count"
+
+
+@pytest.mark.parametrize(("owner", "name"), _lightning.NAMES, ids=lambda value: getattr(value, "__name__", value))
+def test_names_exist(owner, name):
+    assert hasattr(owner, name), f"this release of Lightning has no {owner.__name__}.{name}: adapt core/_lightning.py"
+
+
+def test_a_module_knows_whether_it_has_a_trainer():
+    assert hasattr(LightningModule(), "_trainer"), "this release of Lightning has no LightningModule._trainer"
+    assert not _lightning.is_attached(LightningModule())

@@ -1,0 +1,111 @@
+"""A process that is asked to stop ends with exit code 75, whatever it is doing."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lightning_coordconv.coordinates import CoordinateClassification
+from lightning_coordconv.runtime.signals import REQUEUE
+from tests.core.test_checkpoints import environment
+from tests.runtime.test_weights import SMALL
+
+
+class Slow(CoordinateClassification):
+    """Says what it does, and takes a minute for it."""
+
+    def __init__(self, slow: str, **arguments: object) -> None:
+        self.slow = slow
+        super().__init__(**arguments)
+
+    def _wait(self, stage: str) -> None:
+        if self.slow == stage:
+            print("started", flush=True)
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline:
+                time.sleep(0.01)
+
+    def setup(self, stage: str) -> None:
+        self._wait("start-up")
+
+    def validation_step(self, *arguments: object) -> object:
+        self._wait("sanity check" if self.trainer.sanity_checking else "validation")
+        return super().validation_step(*arguments)
+
+    def test_step(self, *arguments: object) -> object:
+        self._wait("test")
+        return super().test_step(*arguments)
+
+    def predict_step(self, *arguments: object) -> object:
+        self._wait("prediction")
+        return super().predict_step(*arguments)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "slow"),
+    [("fit", "start-up"), ("fit", "sanity check"), ("fit", "test"), ("validate", "validation"), ("test", "test"),
+     ("predict", "prediction")],
+)  # fmt: skip
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_the_exit_code_is_75_at_all_times(command, slow, number, tmp_path):
+    arguments = [*SMALL, f"--model={__name__}.Slow", f"--model.slow={slow}"]
+    arguments += ["--trainer.max_steps=1"] if command == "fit" else ["--ckpt_path=none"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lightning_coordconv", command, *arguments], cwd=tmp_path, env=environment(),
+        stdout=subprocess.PIPE, stderr=(tmp_path / "errors").open("w"), text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if "started" in line:
+                break
+        for _ in range(5):
+            process.send_signal(number)
+            time.sleep(0.02)
+        assert process.wait(60) == REQUEUE, (tmp_path / "errors").read_text()
+    finally:
+        process.kill()
+
+
+def run(code: str, folder: Path) -> int:
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment(), check=False).returncode
+
+
+def test_a_repeated_signal_does_not_interrupt_the_work_that_is_saved(tmp_path):
+    code = (
+        "import os, signal\n"
+        "from pathlib import Path\n"
+        "from lightning_coordconv.runtime.signals import stop_signals\n"
+        "stop_signals.install()\n"
+        "stop_signals.deferred = True\n"
+        "for number in 2 * (signal.SIGTERM, signal.SIGUSR1): os.kill(os.getpid(), number)\n"
+        "Path('saved').touch()\n"
+        "try: raise SystemExit(75)\n"
+        "finally:\n"
+        "    stop_signals.uninstall()\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    assert run(code, tmp_path) == REQUEUE
+    assert (tmp_path / "saved").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_forked_workers_obey_sigterm_and_ignore_sigusr1(tmp_path):
+    code = (
+        "import os, signal, time\n"
+        "from lightning_coordconv.runtime.signals import stop_signals\n"
+        "stop_signals.install()\n"
+        "child = os.fork()\n"
+        "if not child: time.sleep(60)\n"
+        "os.kill(child, signal.SIGUSR1)\n"
+        "time.sleep(0.3)\n"
+        "assert os.waitpid(child, os.WNOHANG) == (0, 0)\n"
+        "os.kill(child, signal.SIGTERM)\n"
+        "assert os.waitpid(child, 0)[1] == signal.SIGTERM\n"
+    )
+    assert run(code, tmp_path) == 0

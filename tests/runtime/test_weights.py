@@ -1,0 +1,141 @@
+"""Evaluation runs on trained weights, and resuming keeps what a run has found."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from pytorch_lightning import Trainer
+
+from lightning_coordconv.coordinates import CoordinateClassification, DeconvDecoder, NotSoClevrDataModule
+from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint
+from tests.core.test_checkpoints import trained
+
+__all__ = ["trained"]
+CONFIG = Path(__file__).parents[2] / "configs" / "coordinates" / "classification_quadrant_deconv.yaml"
+SMALL = ("-c", str(CONFIG), "--data.canvas=16", "--data.size=3", "--model.net.init_args.canvas=16",
+         "--model.net.init_args.mul=1", "--trainer.limit_val_batches=1", "--trainer.check_val_every_n_epoch=null",
+         "--trainer.val_check_interval=1", "--trainer.enable_progress_bar=false")  # fmt: skip
+RUN = Path("logs", "coordinates", "classification_quadrant_deconv")
+TWO = ("--trainer.max_steps=2", "--trainer.logger.init_args.version=mine")
+
+
+@pytest.fixture
+def copied(trained, tmp_path, monkeypatch) -> Path:
+    """Copy the folder of a run into the working folder, and return it."""
+    monkeypatch.chdir(tmp_path)
+    return shutil.copytree(trained.parents[1], RUN / "version_0")
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_untrained_weights_are_evaluated_only_on_request(cli, capsys, command):
+    with pytest.raises(SystemExit) as exit_info:
+        cli(command, *SMALL)
+    assert exit_info.value.code == 2
+    assert (
+        capsys.readouterr().err.splitlines()[-1].startswith(f"error: {command} needs trained weights: give --ckpt_path")
+    )
+    folder = cli(command, *SMALL, "--ckpt_path=none")
+    assert len(list((folder / RUN).iterdir())) == 1
+
+
+@pytest.mark.parametrize("keyword", ["last", "best"])
+def test_keywords_mean_the_newest_run_of_the_experiment(cli, copied, caplog, keyword):
+    older = shutil.copytree(copied, copied.with_name("older"))
+    torch.save({"state_dict": {}}, older / "checkpoints" / "last.ckpt")
+    (copied / "checkpoints" / "last.ckpt").touch()
+    with caplog.at_level("INFO"):
+        cli("test", *SMALL, "--ckpt_path", keyword)
+    (path,) = (path for path in (copied / "checkpoints").iterdir() if (path.name == "last.ckpt") == (keyword == "last"))
+    assert f"--ckpt_path {keyword} is {path}" in caplog.text
+    assert f"Loaded model weights from the checkpoint at {path}" in caplog.text
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_without_a_run_there_is_no_last_checkpoint(cli, capsys, command):
+    with pytest.raises(SystemExit):
+        cli(command, *SMALL, "--ckpt_path=last")
+    assert "error: no run with a last.ckpt in logs/coordinates" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_file_called_like_a_keyword_is_still_checked(cli, tmp_path, capsys):
+    torch.save({"state_dict": CoordinateClassification(DeconvDecoder(2, 3)).state_dict()}, tmp_path / "last.ckpt")
+    with pytest.raises(SystemExit):
+        cli("fit", *SMALL, *TWO, "--ckpt_path=last.ckpt")
+    assert "last.ckpt holds weights of another architecture" in capsys.readouterr().err
+
+
+def test_a_finished_run_that_is_resumed_keeps_its_summary(cli):
+    folder = cli("fit", *SMALL, *TWO)
+    path = folder / RUN / "mine" / "summary.json"
+    before = json.loads(path.read_text())
+    assert len(before["curve"]) == before["steps"] == 2
+    cli("fit", *SMALL, *TWO, "--ckpt_path=last")
+    assert json.loads(path.read_text()) == before
+
+
+def test_a_copied_checkpoint_that_is_continued_elsewhere_is_tested(cli, copied, tmp_path, caplog):
+    """The best checkpoint that it names is in another folder."""
+    last = shutil.copy(copied / "checkpoints" / "last.ckpt", tmp_path / "copied.ckpt")
+    shutil.rmtree(copied)
+    with caplog.at_level("INFO"):
+        cli("fit", *SMALL, "--trainer.max_steps=3", "--ckpt_path", last, "--trainer.logger.init_args.version=new")
+    (best,) = (path for path in (tmp_path / RUN / "new" / "checkpoints").iterdir() if path.name != "last.ckpt")
+    assert f"Loaded model weights from the checkpoint at {best.relative_to(tmp_path)}" in caplog.text
+    assert "test/accuracy" in json.loads((tmp_path / RUN / "new" / "summary.json").read_text())["test"]
+
+
+def test_a_checkpoint_cannot_have_other_files_removed(cli, copied, tmp_path):
+    """Lightning removes the checkpoint that is no longer the best, wherever a resumed checkpoint says that it is."""
+    victim = tmp_path / "victim.ckpt"
+    victim.write_text("valuable")
+    path = copied / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    for state in checkpoint["callbacks"].values():
+        if "best_model_path" in state:
+            named = f"{copied.resolve()}/checkpoints/../../../../../victim.ckpt"
+            state |= {"best_model_path": named, "kth_best_model_path": named, "best_model_score": torch.tensor(-1.0),
+                      "kth_value": torch.tensor(-1.0), "best_k_models": {named: torch.tensor(-1.0)}}  # fmt: skip
+            del state["dirpath"]
+    torch.save(checkpoint, path)
+    cli("fit", *SMALL, "--trainer.max_steps=4", "--ckpt_path=last", "--trainer.logger.init_args.version=version_0")
+    assert victim.read_text() == "valuable"
+
+
+class WholeBatches(NotSoClevrDataModule):
+    """Leaves out training samples that do not fill a batch."""
+
+    drop_last = True
+
+
+@pytest.mark.filterwarnings("ignore:Total length of .* across ranks is zero")
+def test_a_fit_without_an_optimiser_step_is_refused(cli):
+    """Fewer samples than a batch has."""
+    with pytest.raises(SystemExit, match="error: training made no optimiser step, so there is nothing to test"):
+        cli("fit", *SMALL, *TWO, f"--data={__name__}.WholeBatches", "--data.batch_size=1000")
+
+
+def test_a_run_without_checkpoints_tests_its_last_weights(cli, capsys):
+    folder = cli("fit", *SMALL, *TWO, "--trainer.enable_checkpointing=false")
+    assert not list(folder.rglob("*.ckpt"))
+    assert "the test uses the last weights" in capsys.readouterr().out
+
+
+class Undefined(CoordinateClassification):
+    """Reports an accuracy that is NaN until the third validation."""
+
+    def on_validation_epoch_end(self):
+        self.log("val/score", torch.tensor(math.nan if self.current_epoch < 2 else 0.5))
+
+
+def test_nan_is_never_the_best(tmp_path):
+    best = BestCheckpoint(tmp_path, monitor="val/score", mode="max", filename="{epoch}")
+    trainer = Trainer(
+        accelerator="cpu", max_epochs=3, limit_train_batches=1, logger=False, callbacks=[best],
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+    )  # fmt: skip
+    trainer.fit(Undefined(DeconvDecoder(2, 1, 16)), NotSoClevrDataModule("quadrant", canvas=16, size=3))
+    assert Path(best.best_model_path).name == "epoch=2.ckpt"
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch=2.ckpt"]

@@ -27,21 +27,22 @@ import torch
 from pytorch_lightning import Trainer
 
 from benchmarks import curves, results, sweep
-from lightning_coordconv.rl import A2C, EnvironmentDataModule, PolicyArguments
+from lightning_coordconv.rl import A2C, EnvironmentDataModule, ImpalaCNN, PolicyArguments, SmallCNN
+from lightning_coordconv.rl.classes import class_names
 
 CONFIG = Path(__file__).parents[1] / "configs" / "rl" / "find_and_touch_coordconv.yaml"
 TABLE = results.RUNS.parent / "pooling.md"
 MINATAR = ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")
 ENVIRONMENTS: dict[str, tuple[str, dict[str, Any], int]] = {
-    "find_and_touch": ("lightning_coordconv/FindAndTouch-v0", {"size": 24}, 120_000),
+    "find_and_touch": ("lightning_coordconv/FindAndTouch-v0", {"size": 24}, 300_000),
     **{f"minatar_{game.lower()}": (f"lightning_coordconv/MinAtar{game}-v0", {}, 1_000_000) for game in MINATAR},
 }
 """By name: Gymnasium's id, arguments, and environment steps of a run."""
-NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
-    "flatten": ("SmallCNN", {"pool": "flatten"}),
-    "mean": ("SmallCNN", {"pool": "mean"}),
-    "max": ("SmallCNN", {"pool": "max"}),
-    "impoola": ("ImpalaCNN", {"pool": "mean", "channels": [8, 16], "features_dim": 64}),
+NETWORKS: dict[str, tuple[type[SmallCNN | ImpalaCNN], dict[str, Any]]] = {
+    "flatten": (SmallCNN, {"pool": "flatten"}),
+    "mean": (SmallCNN, {"pool": "mean"}),
+    "max": (SmallCNN, {"pool": "max"}),
+    "impoola": (ImpalaCNN, {"pool": "mean", "channels": [8, 16], "features_dim": 64}),
 }
 COORDINATES: dict[str, str | list[str]] = {"plain": [], "first": "first", "before_pool": "last"}
 PROBE_UPDATES, N_ENVS, N_STEPS = 30, 16, 5
@@ -63,11 +64,11 @@ class Run(NamedTuple):
     @property
     def policy_kwargs(self) -> PolicyArguments:
         """Arguments of SB3's policy."""
-        name, options = NETWORKS[self.network]
-        if name == "SmallCNN":  # squares of find-and-touch are 3x3 pixels, objects of MinAtar one
+        kind, options = NETWORKS[self.network]
+        if kind is SmallCNN:  # squares of find-and-touch are 3x3 pixels, objects of MinAtar one
             options = {**options, "stride": 3 if self.environment == "find_and_touch" else 1}
         return {
-            "features_extractor_class": f"lightning_coordconv.rl.{name}",  # type: ignore[typeddict-item]  # for the config
+            "features_extractor_class": kind,
             "features_extractor_kwargs": {**options, "where": COORDINATES[self.coordinates]},
             "net_arch": [64],
         }
@@ -86,7 +87,7 @@ def train(run: Run, steps: int | None, logs: Path) -> int:
         f"--data.env_id={env_id}",
         f"--data.env_kwargs={json.dumps(env_kwargs)}",
         f"--model.total_timesteps={steps or default_steps}",
-        f"--model.policy_kwargs={json.dumps(run.policy_kwargs)}",
+        f"--model.policy_kwargs={json.dumps(class_names(run.policy_kwargs))}",
         "--trainer.callbacks=[]",
         f"--trainer.logger.init_args.save_dir={logs}",
         f"--trainer.logger.init_args.name={run.experiment}",
@@ -162,10 +163,14 @@ def main() -> int:
         arms = itertools.product(arguments.environments, NETWORKS, COORDINATES, arguments.seeds)
         print(listing([Run(*arm) for arm in arms]))
         return 0
-    by_seed = itertools.product(arguments.seeds, arguments.environments, NETWORKS, COORDINATES)
-    runs = [Run(environment, network, where, seed) for seed, environment, network, where in by_seed]
-    failed = [train(run, arguments.steps, arguments.logs) for run in runs if not run.done()]
-    return int(any(failed))
+    runs = [
+        Run(environment, network, coordinates, seed)
+        for seed in arguments.seeds  # the outer loop: all arms have the same number of seeds, or one more
+        for environment, network, coordinates in itertools.product(arguments.environments, NETWORKS, COORDINATES)
+    ]
+    runs = [run for run in runs if not run.done()]
+    codes = [train(run, arguments.steps, arguments.logs) for run in runs]
+    return int(any(codes))
 
 
 if __name__ == "__main__":

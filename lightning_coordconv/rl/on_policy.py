@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.rl import _sb3
 from lightning_coordconv.rl.environments.snapshots import NoSnapshotError
-from lightning_coordconv.rl.precision import heads_in_full
+from lightning_coordconv.rl.precision import policy_calls
 from lightning_coordconv.rl.ranges import check_ranges
 from lightning_coordconv.rl.rollouts import Rollouts, minibatches_per_pass
 from lightning_coordconv.rl.task import AgentTask
@@ -96,7 +96,7 @@ class OnPolicyTask(AgentTask):
     def next_minibatch(self) -> RolloutBufferSamples:
         """Return the next minibatch of this rank, from a new rollout if the last is used up."""
         assert self.rollouts is not None
-        with heads_in_full(self.device):
+        with policy_calls(self.device):
             return self.rollouts.next()
 
     def on_train_start(self) -> None:
@@ -122,7 +122,7 @@ class OnPolicyTask(AgentTask):
         actions = batch.actions
         if isinstance(self.policy.action_space, spaces.Discrete):
             actions = actions.long().flatten()
-        with heads_in_full(self.device):
+        with policy_calls(self.device):
             values, log_prob, entropy = self.policy.evaluate_actions(batch.observations, actions)
             terms = self.losses(batch, values.flatten(), log_prob)
         terms["entropy_loss"] = -torch.mean(-log_prob if entropy is None else entropy)

@@ -18,7 +18,7 @@ from lightning_coordconv.core.task import BaseTask
 from lightning_coordconv.rl._sb3 import make_algorithm
 from lightning_coordconv.rl.classes import PolicyArguments, class_names, resolve_classes
 from lightning_coordconv.rl.evaluation import Episodes, play_episodes
-from lightning_coordconv.rl.precision import heads_in_full, mix_precision
+from lightning_coordconv.rl.precision import mix_precision, policy_calls
 from lightning_coordconv.rl.scores import human_normalised_score
 from lightning_coordconv.rl.spaces import Space, decode_space, encode_space
 from lightning_coordconv.rl.video import AgentVideo
@@ -159,7 +159,7 @@ class AgentTask(BaseTask):
         assert self.policy is not None
         data = self.data
         seed = data.seed + EVALUATION_SEEDS[stage] + self.global_rank * data.n_eval_envs
-        with isolate_rng(), heads_in_full(self.device):
+        with isolate_rng(), policy_calls(self.device):
             torch.manual_seed(seed)
             data.eval_env.seed(seed)
             played = play_episodes(

@@ -1,7 +1,7 @@
-"""Atari games by the vector, bit for bit what SB3 makes of them, and faster.
+"""Vectors of Atari games that equal SB3's bit for bit, and are faster.
 
 :class:`LeanAtariVecEnv` is ``VecTransposeImage(VecFrameStack(make_atari_env(...)))`` in one class. It asks the emulator
-for the two screens of a step that are looked at, not for all four, and neither copies nor rolls what it need not.
+only for the two screens of a step that are used, and avoids copies.
 """
 
 from collections.abc import Callable, Sequence
@@ -164,7 +164,7 @@ class LeanAtariVecEnv(VecEnv):
     """Atari games in this process, equal bit for bit to SB3's wrappers, with a state that can be saved.
 
     Observations, rewards, ends, terminal observations, lives and scores are those of ``VecTransposeImage`` over
-    ``VecFrameStack`` over ``make_atari_env``; only the wall-clock time ``t`` of an episode is not told.
+    ``VecFrameStack`` over ``make_atari_env``; only the wall-clock time ``t`` of an episode is missing.
 
     Args:
         n_envs: number of games.

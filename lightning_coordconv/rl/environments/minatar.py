@@ -38,7 +38,7 @@ class MinAtarEnv(gym.Env[NDArray[np.uint8], np.int64]):
         if game not in GAMES:
             raise ValueError(f"game must be one of {GAMES}, got {game!r}")
         with extra("minatar", "MinAtar's games"):
-            from minatar import Environment
+            from minatar import Environment  # type: ignore[import-not-found,unused-ignore]  # it has no types
         self.max_steps = max_steps
         self.render_mode = render_mode
         self.game = Environment(game, **options)

@@ -105,7 +105,7 @@ class Decoder:
         self._set_attributes(result, node["attributes"], counterpart)
         return result
 
-    def _fill(self, result: Any, base: type, node: dict[str, Any], counterpart: Any, path: str) -> None:
+    def _fill(self, result: Any, base: Any, node: dict[str, Any], counterpart: Any, path: str) -> None:
         if issubclass(base, dict):
             if base is collections.defaultdict:
                 default = getattr(counterpart, "default_factory", MISSING)

@@ -89,7 +89,7 @@ class BaseTask(LightningModule):
             read_checkpoint(checkpoint_path, trust=weights_only is False)
             return super().load_from_checkpoint(
                 checkpoint_path,
-                map_location,  # type: ignore[arg-type]  # its annotation is narrower than what torch.load takes
+                map_location,
                 hparams_file,
                 strict,
                 weights_only is not False,

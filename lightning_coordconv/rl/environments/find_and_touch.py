@@ -38,9 +38,9 @@ class FindAndTouchEnv(gym.Env[NDArray[np.uint8], np.int64]):
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  # as gymnasium declares it
 
     def __init__(self, size: int = 36, max_steps: int = 50, render_mode: str | None = None) -> None:
-        check_at_least(2 * CELL, size=size)
+        check_at_least(1, size=size)
         check_at_least(1, max_steps=max_steps)
-        if size % CELL:
+        if size % CELL or size < 2 * CELL:
             raise ValueError(f"size must be a multiple of {CELL} and at least {2 * CELL}, got {size}")
         self.cells = size // CELL
         self.max_steps = max_steps

@@ -272,8 +272,8 @@ class NetworkTask(BaseTask):
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def check(self) -> None:
-        """Build the optimiser and the schedule once, to see that their arguments are valid."""
-        self.configure_optimizers()
+        """Build the injected optimiser and schedule once, to see that their arguments are valid."""
+        NetworkTask.configure_optimizers(self)  # a subclass's may need the trainer, which there is not yet
 
     def _step(self, batch: Batch, metrics: MetricCollection, stage: str) -> Outputs:
         outputs = self.evaluate(batch)

@@ -1,38 +1,68 @@
-# The interface: `make demo` shows the main result, `make test` is what CI runs.
+# `make help` lists the targets. Times are for two idle cores; the first use of an environment adds 3 minutes or more,
+# for a download of some GB.
 PYTHON ?= python3
 VENV ?= .venv
+VENV_OLDEST ?= .venv-oldest
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
 DEMO := configs/coordinates/classification_quadrant_coordconv.yaml
+PIP := bin/pip --quiet --disable-pip-version-check install
 
-.PHONY: demo test lint type format unit bench clean
+# Tests that run with the lowest admitted versions: the layers with export and compile, and fits of every domain
+OLDEST_FITS := coordinates/classification_quadrant_coordconv classification/digits_coordconv detection/coco_coordconv \
+  generative/small_coordconv rl/ppo_pong_coordconv segmentation/masks_coordconv
+OLDEST_TESTS := tests/layers $(foreach fit,$(OLDEST_FITS),'tests/test_configs.py::test_config_runs[$(fit)]')
 
-demo: $(INSTALLED)  ## train CoordConv on the paper's headline experiment and print its result
+.PHONY: help demo check test test-oldest lint type fast unit format bench clean
+
+help:  ## print this list (at once)
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "make %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed  ## train CoordConv on the paper's headline experiment and print its result (1 minute)
 	$(BIN)/lightning-coordconv fit -c $(DEMO)
 
-test: lint type unit  ## everything that CI checks
+check: lint type fast  ## lint, types and the fast tests, for use while editing (2 minutes)
 
-lint: $(INSTALLED)
+test: lint type unit  ## lint, types and all tests (25 minutes)
+
+test-oldest: $(VENV_OLDEST)/.installed  ## layers, export, compile and a fit of each domain, lowest admitted versions (5 minutes)
+# Old releases use names that the newest releases of their dependencies deprecate
+	OMP_NUM_THREADS=1 $(VENV_OLDEST)/bin/pytest --numprocesses auto -W default::DeprecationWarning $(OLDEST_TESTS)
+
+lint: $(VENV)/.installed-dev  ## ruff: rules and format (seconds)
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --no-cache --check .
 
-type: $(INSTALLED)
+type: $(VENV)/.installed-dev  ## mypy, strict (half a minute; seconds with its cache)
 	$(BIN)/mypy
 
-format: $(INSTALLED)
+fast: $(VENV)/.installed-dev  ## the tests that are not marked slow (90 seconds)
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto -m 'not slow'
+
+unit: $(VENV)/.installed-dev  ## all tests, a process for each core (25 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto
+
+format: $(VENV)/.installed-dev  ## apply ruff's fixes and format (seconds)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-unit: $(INSTALLED)  ## the whole suite, slow tests included, a process and a thread per core
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto
-
-bench: $(INSTALLED)  ## speed and memory of the layers
+bench: $(VENV)/.installed-dev  ## speed and memory of the layers (minutes)
 	$(BIN)/python -m benchmarks.layer
 
-clean:
-	rm -rf $(VENV) build dist logs
+clean:  ## remove the environments, builds and logs (seconds)
+	rm -rf $(VENV) $(VENV_OLDEST) build dist logs
 
-$(INSTALLED): pyproject.toml constraints.txt
+# Each environment has a stamp for what is installed in it; development tools include what the demo needs.
+$(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(VENV)/$(PIP) --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/$(PIP) --constraint constraints.txt --editable '.[dev]'
+	touch $@ $(VENV)/.installed
+
+$(VENV_OLDEST)/.installed: pyproject.toml constraints-oldest.txt
+	test -x $(VENV_OLDEST)/bin/python || $(PYTHON) -m venv $(VENV_OLDEST)
+	$(VENV_OLDEST)/$(PIP) --constraint constraints-oldest.txt --editable '.[dev]'
 	touch $@

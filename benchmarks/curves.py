@@ -3,10 +3,12 @@
 From the summaries of runs that ``benchmarks.results`` collects. The mean over seeds is the interquartile mean, which
 neither a lucky nor an unlucky seed moves much, with 95 % intervals from a bootstrap over seeds (Agarwal et al., 2021,
 "Deep reinforcement learning at the edge of the statistical precipice"). With few seeds the intervals are wide, and
-rightly so.
+rightly so. The package ``rliable`` of that paper computes the same: its version 1.2 installs beside NumPy 2, with eight
+more packages, but its import fails beside pandas 3 (``arch`` 7.2 calls a function of pandas that has changed).
 """
 
 import argparse
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,7 @@ def interval(values: Curve, resamples: int = 2000, confidence: float = 0.95) -> 
 def curves(runs: list[Run], metric: str) -> tuple[Curve, Curve]:
     """Return the environment steps (points,) at which all runs were evaluated, and their rewards (seeds, points)."""
     rewards = [{row["val/timesteps"]: row[metric] for row in run["curve"] if metric in row} for run in runs]
+    rewards = [{step: reward for step, reward in run.items() if not math.isnan(reward)} for run in rewards]
     steps = sorted(set.intersection(*map(set, rewards)))
     return np.array(steps), np.array([[run[step] for step in steps] for run in rewards])
 

@@ -39,7 +39,7 @@ class Case(NamedTuple):
 CASES = {
     "coordinates/classification_uniform_deconv": Case("data.batch_size", {32: 60, 128: 20, 256: 20}),
     "coordinates/rendering_uniform_deconv": Case("data.batch_size", {16: 60, 256: 20, 512: 20}),
-    "classification/digits_mixed_coordconv": Case("data.batch_size", {128: 60, 1024: 20}),
+    "classification/digits_coordconv_mixed": Case("data.batch_size", {128: 60, 1024: 20}),
     "detection/proposals_coordconv": Case("data.batch_size", {8: 60, 128: 20}),
     "detection/faster_rcnn_coordconv": Case("data.batch_size", {8: 60, 32: 20}),
     "generative/small_coordconv": Case("data.batch_size", {16: 60, 256: 20}),
@@ -96,11 +96,12 @@ def rate(config: str, batch: int, ranks: int, runs: int) -> float:
     steps = batches[batch]
     with tempfile.TemporaryDirectory() as folder:
         command = [
-            *(sys.executable, "-m", "lightning_coordconv", "fit", "-c", f"{ROOT / 'configs' / config}.yaml"),
+            *(sys.executable, "-m", "lightning_coordconv", "fit", "-c", config),
             *("--trainer.accelerator=cpu", f"--trainer.devices={ranks}", "--trainer.max_epochs=1000"),
             *strategy * (ranks > 1),
             *("--trainer.limit_val_batches=0", "--trainer.limit_test_batches=0"),
-            *("--trainer.num_sanity_val_steps=0", "--trainer.enable_progress_bar=false", "--trainer.callbacks=[]"),
+            *("--trainer.num_sanity_val_steps=0", "--trainer.enable_progress_bar=false"),
+            *("--figures=false", "--trainer.callbacks=[]"),
             *("--trainer.callbacks+=benchmarks.ddp.Clock", f"--trainer.callbacks.folder={folder}"),
             *(f"--trainer.callbacks.runs={runs}", f"--trainer.callbacks.steps={steps}"),
             f"--{argument}={batch * ranks}",

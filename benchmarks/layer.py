@@ -1,4 +1,4 @@
-"""Speed and memory of CoordConv2d beside the plain and the ordinary concat layer: ``python -m benchmarks.layer``.
+"""Speed, memory and operators of CoordConv2d beside plain and concatenating layers: ``python -m benchmarks.layer``.
 
 All layers of one case run in the same process, in rounds, in an order shuffled each round, and are compared to the
 ``nn.Conv2d`` of the same round. The row ``plain again`` is that very layer once more: its spread is the noise.
@@ -8,6 +8,8 @@ All layers of one case run in the same process, in rounds, in an order shuffled 
 - Inference is the forward pass in ``eval()`` under ``torch.no_grad()``. ``folded`` is what ``fold_coordconv`` makes.
 - Peak memory is that of a training step: input, output gradient and parameters, and the most that was allocated on top
   of them during the first two steps of a new layer.
+- The tiny map, 2 x 8 x 8 x 8 to 8 channels, shows what no large map does: operators dispatched, and the time of Python
+  and dispatch. It is a proxy for a device that waits for launches, and is timed on one thread.
 
 Kernels of 3 and 7 are padded by half, those of 1 and 8 (Atari's first layer) not at all. In bf16 the parameters are
 bf16 too. Compiled layers are timed in fp32 and NCHW only, unless options say otherwise: compiling takes longest.
@@ -16,16 +18,17 @@ bf16 too. Compiled layers are timed in fp32 and NCHW only, unless options say ot
 import argparse
 import itertools
 import json
-import math
 import platform
 import random
+import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.measure import Step, compare, peak_bytes
 from lightning_coordconv.layers import CoordConv2d, fold_coordconv
@@ -57,6 +60,9 @@ SHAPES = [
     Shape(1, 4, 84, 84, 32, 8, 4),
     Shape(32, 1, 64, 64, 8, 1, 1),
 ]
+ONE_CHANNEL = SHAPES[8]
+"""A toy shape whose convolution is so cheap that its ratios say little; the means are given with and without it."""
+TINY = Shape(2, 8, 8, 8, 8, 3, 1)
 QUICK = [SHAPES[0], SHAPES[7], SHAPES[8]]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 LAYOUTS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
@@ -85,6 +91,18 @@ LAYERS: dict[str, Callable[..., nn.Module]] = {
     "coordconv": CoordConv2d,
     "concat": ConcatConv2d,
 }
+
+
+class CountOperators(TorchDispatchMode):
+    """Counts the operators that reach the dispatcher."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
 
 
 class Case(NamedTuple):
@@ -161,9 +179,33 @@ def measure(case: Case, task: str, seconds: float, generator: random.Random) -> 
     for kind, timing in compare(steps, case.device, seconds, generator).items():
         row: Row = {"mode": "compiled" if case.compiled else "eager", "task": task, "dtype": case.dtype}
         row |= {"layout": case.layout, "shape": str(case.shape), "layer": kind} | timing._asdict()
+        if counts_operators(case, task):
+            with CountOperators() as operators:
+                steps[kind]()
+            row["operators"] = operators.count
         if kind in memory:
             row |= {"peak_bytes": memory[kind], "peak_ratio": memory[kind] / memory["plain"]}
         rows.append(row)
+    return rows
+
+
+def counts_operators(case: Case, task: str) -> bool:
+    """Return whether the operators of a case are counted: eager training of the tiny map."""
+    return case.shape == TINY and task == "train" and not case.compiled
+
+
+def measure_tiny(device: torch.device, seconds: float, generator: random.Random) -> list[Row]:
+    """Measure training and inference of the tiny map on one thread, and print them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    case = Case(TINY, "fp32", "nchw", False, device)
+    rows = [row | {"threads": 1} for task in ("train", "infer") for row in measure(case, task, seconds, generator)]
+    torch.set_num_threads(threads)
+    print(f"tiny map {TINY}, one thread: microseconds, times plain (quartiles), operators")
+    for row in rows:
+        line = f"  {row['task']:6}{row['layer']:12}{row['milliseconds'] * 1e3:8.1f}{row['ratio']:8.3f}"
+        print(f"{line} ({row['low']:.2f}-{row['high']:.2f}){row.get('operators', ''):>5}")
+    print(flush=True)
     return rows
 
 
@@ -197,10 +239,19 @@ def table(rows: list[Row]) -> str:
             row = by_key[shape, kind]
             line += f"{row['ratio']:>8.3f} ({row['low']:.2f}-{row['high']:.2f})"
         lines.append(line + "".join(f"{by_key[shape, kind]['peak_ratio']:>18.3f}" for kind in memory))
-    means = [math.prod(by_key[shape, kind]["ratio"] for shape in shapes) ** (1 / len(shapes)) for kind in kinds]
-    line = f"{'geometric mean':34}" + "".join(f"{mean:>8.3f}            " for mean in means)
-    peaks = [math.prod(by_key[shape, kind]["peak_ratio"] for shape in shapes) ** (1 / len(shapes)) for kind in memory]
-    return "\n".join([*lines, line + "".join(f"{peak:>18.3f}" for peak in peaks)])
+    groups = {"geometric mean": shapes, "without one channel": [shape for shape in shapes if shape != str(ONE_CHANNEL)]}
+    for name, group in groups.items():
+        if not group:
+            continue
+        means = [_mean(by_key[shape, kind]["ratio"] for shape in group) for kind in kinds]
+        peaks = [_mean(by_key[shape, kind]["peak_ratio"] for shape in group) for kind in memory]
+        line = f"{name:34}" + "".join(f"{mean:>8.3f}            " for mean in means)
+        lines.append(line + "".join(f"{peak:>18.3f}" for peak in peaks))
+    return "\n".join(lines)
+
+
+def _mean(ratios: Iterable[float]) -> float:
+    return statistics.geometric_mean(ratios)
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -234,7 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     device, generator = torch.device(options.device), random.Random(0)
     shapes = [SHAPES[index] for index in options.shapes] if options.shapes else QUICK if options.quick else SHAPES
     seconds = options.seconds or (0.5 if options.quick else 2)
-    rows: list[Row] = []
+    rows = measure_tiny(device, seconds, generator)
     for mode in ["eager"] if options.quick else options.modes:
         narrow = options.quick or mode == "compiled"
         dtypes = options.dtypes or (["fp32"] if narrow else list(DTYPES))

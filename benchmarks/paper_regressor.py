@@ -1,11 +1,11 @@
 """How often the paper's regressor succeeds: ``python -m benchmarks.paper_regressor``.
 
-It trains :class:`~lightning_coordconv.coordinates.regressors.CoordConvRegressor` as its config
-``configs/coordinates/regression_*_coordconv_paper.yaml`` does, over many seeds. Trained directly, a seed takes minutes
-of a core. But the network has no activation: before its max pool it is affine in the image, and an image with a single
-1 is the blank image's output plus the network's response to that 1, moved to where it is. The response covers 5x5
-pixels, so the maximum is that of the untouched background and of 25 values. :func:`shortcut` computes just these;
-``tests/benchmarks`` holds it, and its gradients, against the network.
+It trains :class:`~lightning_coordconv.coordinates.CoordConvRegressor` with the recipe of the experiments
+``coordinates/regression_*_coordconv_paper``, over many seeds. Training the network directly takes minutes a seed on one
+core. But the network has no activation, so before its max pool it is affine in the image: its output for an image with
+a single 1 is that for the blank image, plus a response of 5x5 pixels around the 1. The maximum is therefore that of the
+unchanged background and of 25 values. :func:`shortcut` computes only these; ``tests/benchmarks`` compares it, and its
+gradients, with the network.
 """
 
 import argparse
@@ -20,20 +20,20 @@ from torch.nn import functional as F
 from lightning_coordconv.coordinates import CoordConvRegressor, CoordinateRegression, NotSoClevr
 
 RESULTS = Path(__file__).parent / "results" / "paper_regressor.json"
-REACH = 2  # two 3x3 convolutions see two pixels away
+REACH = 2  # pixels that two 3x3 convolutions see in each direction
 SOLVED = 0.5  # pixels
 
 
-def shortcut(net: CoordConvRegressor, location: Tensor, canvas: int = 64) -> Tensor:
-    """Return what the network makes of images with a single 1.
+def shortcut(net: CoordConvRegressor, xy: Tensor, canvas: int = 64) -> Tensor:
+    """Return the network's outputs for images with a single 1.
 
     Args:
         net: the network.
-        location: (x, y) of each 1, int64 (B, 2), at least ``REACH`` pixels from the border.
+        xy: (x, y) of each 1, int64 (B, 2), at least ``REACH`` pixels from the border.
         canvas: height and width of the images.
 
     Returns:
-        Positions (B, 2), as the network itself would.
+        Positions (B, 2), equal to the network's.
     """
     maps = nn.Sequential(*(layer for layer in net if isinstance(layer, nn.Conv2d)))
     images = torch.zeros(2, 1, canvas, canvas)  # a blank one, and one with a dot in the middle
@@ -45,13 +45,13 @@ def shortcut(net: CoordConvRegressor, location: Tensor, canvas: int = 64) -> Ten
 
     # the largest values of the background: one of 26 lies outside any 5x5
     value, place = background.topk(response.shape[1] + 1)
-    x, y = location[:, 0, None, None], location[:, 1, None, None]
+    x, y = xy[:, 0, None, None], xy[:, 1, None, None]
     touched = ((place % canvas - x).abs() <= REACH) & ((place // canvas - y).abs() <= REACH)
     outside = value.masked_fill(touched, -torch.inf).amax(2)  # (B, 2)
 
     steps = torch.arange(-REACH, REACH + 1)
     window = canvas * steps[:, None] + steps
-    places = (canvas * location[:, 1] + location[:, 0])[:, None] + window.flatten()
+    places = (canvas * xy[:, 1] + xy[:, 0])[:, None] + window.flatten()
     inside = (background[:, places] + response[:, None]).amax(2).T
     return torch.maximum(outside, inside)
 
@@ -60,7 +60,7 @@ def train(partition: str, seed: int, epochs: int = 100) -> dict[str, float | int
     """Train one seed with the authors' recipe; return its errors in pixels."""
     torch.manual_seed(seed)
     net = CoordConvRegressor()
-    data = {split: NotSoClevr(split, partition).locations for split in ("train", "test")}  # type: ignore[arg-type]
+    data = {split: NotSoClevr(split, partition).xy for split in ("train", "test")}  # type: ignore[arg-type]
     task = CoordinateRegression(net, partial(torch.optim.Adam, lr=0.01, betas=(0.9, 0.99), weight_decay=2e-5))
     optimizer = task.configure_optimizers()
 

@@ -1,7 +1,7 @@
 """Write the results tables of ``configs/README.md`` from the summaries of runs: ``python -m benchmarks.results``.
 
-``python -m benchmarks.results --collect LOGS`` first copies each run's ``summary.json`` below a folder of logs to
-``benchmarks/results/runs/``, one file an experiment and seed; a later run replaces an earlier one.
+``python -m benchmarks.results --collect LOGS`` first copies the ``summary.json`` of each run below a folder of logs to
+``benchmarks/results/runs/<experiment>/seed<seed>.json``; a later run replaces an earlier one.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import atari, curves
+from benchmarks.pages import fill
 
 RUNS = Path(__file__).parent / "results" / "runs"
 PAGE = Path(__file__).parents[1] / "configs" / "README.md"
@@ -37,7 +38,7 @@ def runs_of(experiment: str) -> list[Run]:
 
 
 def spread(values: Iterable[float], digits: int) -> str:
-    """Return the mean with its standard deviation, then the least and the greatest value."""
+    """Return the mean, the standard deviation, and the least and the greatest value, as text."""
     values = [round(value, 6) + 0.0 for value in values]  # a share of 0 can be -1e-8
     mean = f"{statistics.fmean(values):.{digits}f}"
     if len(values) == 1:
@@ -47,14 +48,14 @@ def spread(values: Iterable[float], digits: int) -> str:
 
 
 def plateau(run: Run, metric: str, best: Callable[[Iterable[float]], float], slack: float) -> Run:
-    """Return the first row of a run's curve whose metric is as good as its best, to within a slack."""
+    """Return the first row of a run's curve whose metric is within ``slack`` of the run's best."""
     curve = [row for row in run["curve"] if metric in row]
     top = best(row[metric] for row in curve)
     return next(row for row in curve if abs(row[metric] - top) <= slack)
 
 
 def table(experiments: list[str], metric: str, digits: int, slack: float, lower: bool = False) -> str:
-    """Return a table, a row for each experiment that has runs."""
+    """Return a table with a row for each experiment that has runs."""
     lines = [
         f"| experiment | weights | seeds | held-out {metric} | training {metric} | steps to plateau | "
         "seconds to plateau | CPU seconds | device |",
@@ -83,7 +84,7 @@ def table(experiments: list[str], metric: str, digits: int, slack: float, lower:
 
 
 def ratios(pairs: list[tuple[str, str]], metric: str, slack: float) -> str:
-    """Return a table of how much more the second experiment of each pair takes than the first."""
+    """Return a table of what the second experiment of each pair costs, in multiples of the first."""
     lines = ["| against | weights | steps to plateau | CPU seconds to plateau |", "|---|---:|---:|---:|"]
     for ours, theirs in pairs:
         if runs_of(ours) and runs_of(theirs):
@@ -94,7 +95,7 @@ def ratios(pairs: list[tuple[str, str]], metric: str, slack: float) -> str:
 
 
 def cost(experiment: str, metric: str, slack: float) -> tuple[float, float, float | None]:
-    """Return the weights of an experiment, and the medians of its steps and, if counted, CPU seconds to its plateau."""
+    """Return the number of weights, the median steps and the median CPU seconds to the plateau, if measured."""
     runs = runs_of(experiment)
     rows = [plateau(run, f"val/{metric}", max, slack) for run in runs]
     counted = [row["cpu_seconds"] for row in rows if "cpu_seconds" in row]
@@ -103,7 +104,7 @@ def cost(experiment: str, metric: str, slack: float) -> tuple[float, float, floa
 
 
 def paper_regressor() -> str:
-    """Return how often the paper's regressor succeeds, as ``benchmarks.paper_regressor`` found."""
+    """Return a table of how often the paper's regressor succeeds, measured by ``benchmarks.paper_regressor``."""
     lines = [
         "| partition | seeds | below 0.5 pixels after 100 epochs | ever below | held-out pixels, seed by seed |",
         "|---|---:|---:|---:|---|",
@@ -127,7 +128,7 @@ PROPOSALS = {
 
 
 def proposals(*variants: str) -> str:
-    """Return a table of the region-proposal experiments that have runs, of each variant first conv, then CoordConv."""
+    """Return a table of the region-proposal experiments that have runs; in each variant conv comes before CoordConv."""
     heads = ("experiment", "weights", "seeds", *PROPOSALS, "CPU seconds")
     lines = [f"| {' | '.join(heads)} |", "|---|---:|---|---|---|---|---|---:|"]
     gains = []
@@ -154,7 +155,7 @@ def proposals(*variants: str) -> str:
 
 
 def measures(experiments: list[str], metrics: dict[str, str], digits: int = 2) -> str:
-    """Return a table of several metrics of the test; of generators, below a row of what real images have.
+    """Return a table of several test metrics; for generators, below a row with the metrics of real images.
 
     Args:
         experiments: a row for each of them that has runs.
@@ -187,17 +188,17 @@ def measures(experiments: list[str], metrics: dict[str, str], digits: int = 2) -
 
 
 def coordinates(task: str, *arms: str) -> list[str]:
-    """Return the experiments of a coordinate task, the two partitions side by side."""
+    """Return the experiments of a coordinate task, for each arm one per partition."""
     return [f"coordinates/{task}_{partition}_{arm}" for arm in arms for partition in ("uniform", "quadrant")]
 
 
 def against_deconv(task: str) -> list[tuple[str, str]]:
-    """Return the pairs of a task whose cost is compared."""
+    """Return the pairs of experiments of a task whose costs are compared."""
     return [(experiment.replace("_deconv", "_coordconv").removesuffix("_l2"), experiment)
             for experiment in coordinates(task, "deconv", "deconv_l2")]  # fmt: skip
 
 
-CONTROLS = ("constants", "deconv_coordinates", "upsample", "upsample_coordinates")
+CONTROLS = ("coordconv_constants", "deconv_coordinates", "deconv_upsample", "deconv_upsample_coordinates")
 ENTROPIES = {f"entropy_{name}": f"entropy, {name}" for name in ("red", "blue", "difference")}
 GAN_ARMS = (
     "conv",
@@ -212,12 +213,12 @@ GAN_ARMS = (
     "conv_coordinates_in_d",
 )
 DIGITS = (
-    "content_conv",
-    "content_coordconv",
-    "position_conv",
-    "position_coordconv",
-    "mixed_conv",
-    "mixed_coordconv",
+    "conv_content",
+    "coordconv_content",
+    "conv",
+    "coordconv",
+    "conv_mixed",
+    "coordconv_mixed",
 )
 ATARI = (*(f"rl/a2c_{game.lower()}_{arm}" for game in atari.GAMES for arm in atari.ARMS), "rl/ppo_pong_coordconv")
 HELD = [f"frozen/a2c_mspacman_{arm}_{rate}" for arm in atari.ARMS for rate in ("0", "7e-4")]
@@ -232,7 +233,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "paper regressor": paper_regressor,
     "rendering": lambda: table(coordinates("rendering", "coordconv", "deconv"), "iou", 3, 0.01),
     "digits": lambda: table([f"classification/digits_{name}" for name in DIGITS], "top1", 3, 0.01),
-    "border": lambda: table([f"classification/digits_border_{name}" for name in ("conv", "circular")], "top1", 3, 0.01),
+    "border": lambda: table(
+        [f"classification/digits_conv_{name}" for name in ("border", "border_circular")], "top1", 3, 0.01
+    ),
     "proposals": lambda: proposals(""),
     "proposal ablations": lambda: proposals("_long", "_unseen", "_same", "_heads", "_zero_to_one", "_paper"),
     "faster rcnn": lambda: measures(
@@ -265,7 +268,7 @@ TABLES: dict[str, Callable[[], str]] = {
             "rate": "rate",
         },
     ),
-    "position": lambda: curves.table({name: runs_of(name) for name in POSITION}),
+    "find and touch": lambda: curves.table({name: runs_of(name) for name in POSITION}),
     "atari": lambda: curves.table({name: runs_of(name) for name in ATARI}, curves.TRAINING),
     "held weights": lambda: curves.table({name: runs_of(name) for name in HELD}, curves.TRAINING),
     "rendering cost": lambda: ratios(against_deconv("rendering"), "iou", 0.01),
@@ -273,20 +276,13 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def main() -> None:
-    """Collect what is new, and write every table between its markers."""
+    """Collect new summaries if asked to, and write all tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--collect", type=Path, metavar="LOGS", help="a folder of logs to take summaries from first")
     arguments = parser.parse_args()
     if arguments.collect:
         collect(arguments.collect)
-    page = PAGE.read_text()
-    for name, make in TABLES.items():
-        begin, end = f"<!-- {name}: python -m benchmarks.results -->\n", f"<!-- end of {name} -->"
-        head, found, rest = page.partition(begin)
-        if not found or end not in rest:
-            raise SystemExit(f"{PAGE} lacks the markers {begin.strip()!r} and {end!r}")
-        page = f"{head}{begin}\n{make()}\n\n{end}{rest.partition(end)[2]}"
-    PAGE.write_text(page)
+    fill(PAGE, "python -m benchmarks.results", TABLES)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Run configs over seeds, several at a time, one thread each: ``python -m benchmarks.sweep CONFIG... --seeds 0 1 2``.
+"""Run experiments with several seeds: ``python -m benchmarks.sweep CONFIG... --seeds 0 1 2``.
 
-Each run writes its ``summary.json`` under ``logs/``; what it printed goes to ``logs/sweep/``. ``benchmarks.results``
-makes the tables of them.
+A config is a path, or a name as ``-c`` takes it. Each run writes ``summary.json`` under ``logs/``; its output goes to
+``logs/sweep/``. ``python -m benchmarks.results --collect logs`` writes the tables.
 """
 
 import argparse
@@ -12,9 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 
-def run(config: Path, seed: int, threads: int, extra: list[str], name: str | None = None) -> int:
-    """Fit one config with one seed in a process of its own, and return its exit code; its log bears the name."""
-    name = config.stem if name is None else name
+def run(config: str | Path, seed: int, threads: int, extra: list[str], name: str | None = None) -> int:
+    """Fit one config with one seed in a new process, and return its exit code.
+
+    Args:
+        config: a path or a name.
+        seed: of the run.
+        threads: of torch.
+        extra: further arguments of the command line.
+        name: of the log file; the config's by default.
+    """
+    name = Path(config).stem if name is None else name
     command = [sys.executable, "-m", "lightning_coordconv", "fit", "-c", str(config), "--seed_everything", str(seed)]
     log = Path("logs", "sweep", f"{name}_seed{seed}.log")
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +40,7 @@ def run(config: Path, seed: int, threads: int, extra: list[str], name: str | Non
 def main() -> int:
     """Parse the arguments, run everything, and return 1 if any run failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("configs", nargs="+", type=Path)
+    parser.add_argument("configs", nargs="+", help="paths or names")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--threads", type=int, default=1, help="threads per run")

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Two nodes of four GPUs each, a task per GPU: `sbatch docker/slurm.sh configs/....yaml [more arguments of fit]`.
-# SLURM sends SIGUSR1 to every task 90 s before the time is up. The program then writes a checkpoint and exits with 75;
-# the job goes back into the queue, under the same id, and so goes on from that checkpoint.
+# Two nodes of four GPUs each, one task for each GPU: `sbatch docker/slurm.sh CONFIG [more arguments of fit]`.
+# SLURM sends SIGUSR1 to every task 90 s before the time limit. The program then writes a checkpoint and exits with 75.
+# The job is requeued under the same id and resumes from that checkpoint.
 #SBATCH --job-name=coordconv
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=4

@@ -1,18 +1,26 @@
-"""Convolution that knows where it is: CoordConv layers and the experiments they were made for, on PyTorch Lightning."""
+"""CoordConv layers, and the experiments of the paper that introduced them, on PyTorch Lightning."""
 
 from lightning_coordconv.layers import (
     AddCoords,
+    Cartesian,
     CoordConv1d,
     CoordConv2d,
     CoordConv3d,
     CoordConvTranspose1d,
     CoordConvTranspose2d,
     CoordConvTranspose3d,
+    Encoding,
+    FourierFeatures,
+    Polar,
+    TiledCoordConv2d,
+    clear_coordinate_cache,
     coordconv_layers,
     coordinate_field,
     coordinate_frame,
     fold_coordconv,
     from_coordconv,
+    fuse_conv_bn,
+    limit_coordinate_cache,
     to_coordconv,
 )
 
@@ -20,16 +28,24 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AddCoords",
+    "Cartesian",
     "CoordConv1d",
     "CoordConv2d",
     "CoordConv3d",
     "CoordConvTranspose1d",
     "CoordConvTranspose2d",
     "CoordConvTranspose3d",
+    "Encoding",
+    "FourierFeatures",
+    "Polar",
+    "TiledCoordConv2d",
+    "clear_coordinate_cache",
     "coordconv_layers",
     "coordinate_field",
     "coordinate_frame",
     "fold_coordconv",
     "from_coordconv",
+    "fuse_conv_bn",
+    "limit_coordinate_cache",
     "to_coordconv",
 ]

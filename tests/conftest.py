@@ -9,6 +9,7 @@ from PIL import Image
 
 from lightning_coordconv.runtime.cli import main
 from tests.photographs import write_photographs
+from tests.segmentation.masks import write_masks
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +46,17 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of three photographs with ``boxes.json``, in COCO's format."""
     return write_photographs(tmp_path_factory.mktemp("photographs"))
+
+
+@pytest.fixture(scope="session")
+def masks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of six photographs and their masks, of two sizes, with three classes."""
+    return write_masks(tmp_path_factory.mktemp("masks"))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, image_folder: Path, photographs: Path, masks: Path) -> None:
+    """Put ``images/``, ``photographs/`` and ``masks/`` into the test's folder."""
+    (tmp_path / "images").symlink_to(image_folder)
+    (tmp_path / "photographs").symlink_to(photographs)
+    (tmp_path / "masks").symlink_to(masks)

@@ -1,15 +1,19 @@
-"""Every shipped config: fit a few steps, test, and come back from the checkpoint."""
+"""Every experiment of the shipped configs: fit a few steps, test, and restore the checkpoint."""
 
 import pydoc
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-CONFIGS = Path(__file__).parents[1] / "configs"
-PRESETS = CONFIGS / "presets"
-ALL = sorted(path for path in CONFIGS.rglob("*.yaml") if path.parent != PRESETS)
+from lightning_coordconv.coordinates import CoordinateClassification, CoordinateFigures
+from lightning_coordconv.runtime import configs
+from lightning_coordconv.runtime.configs import CONFIGS
+
+EXPERIMENTS = configs.experiments()
+OVERLAYS = sorted(CONFIGS.glob("*/ablations/**/*.yaml"))
 STEPS = ("--trainer.max_steps=2", "--trainer.limit_val_batches=1", "--trainer.limit_test_batches=1",
          "--trainer.limit_predict_batches=1", "--trainer.check_val_every_n_epoch=null",
          "--trainer.val_check_interval=1", "--trainer.enable_progress_bar=false",
@@ -20,61 +24,78 @@ def name(path: Path) -> str:
     return path.relative_to(CONFIGS).with_suffix("").as_posix()
 
 
-def extra(path: Path, request: pytest.FixtureRequest) -> list[str]:
-    """What a config needs from its user, a folder of images, and what makes these quick."""
-    if path.stem.startswith("coco"):
-        files = [f"--data.{key}={value}" for split in ("train", "val")
-                 for key, value in ((f"{split}_annotations", "boxes.json"), (f"{split}_images", "."))]  # fmt: skip
-        small = {"name": "fasterrcnn_mobilenet_v3_large_320_fpn", "weights": "", "num_classes": 6,
-                 "options": "{min_size: 64, max_size: 96}"}  # fmt: skip
-        net = [f"--model.net.init_args.{key}={value}" for key, value in small.items()]
-        return ["--data.root", request.getfixturevalue("photographs"), "--data.num_workers=0", *files, *net]
-    if path.stem.startswith("imagenet"):
-        quick = ["--data.image_size", "32", "--data.num_workers", "0", "--model.net.init_args.num_classes", "2"]
-        return ["--data.root", request.getfixturevalue("image_folder"), *quick]
-    if path.parent.name == "detection":
-        return ["--data.num_images", "32", "--data.num_eval_images", "4"]
-    if path.parent.name == "generative":
-        return generative(path, request)
-    return []
+def smoke(experiment: str) -> list[str]:
+    """What an experiment needs in tests, as tests/configs says: data, and what makes it quick."""
+    domain, _, stem = experiment.partition("/")
+    file = Path(__file__).parent / "configs" / f"{domain}.yaml"
+    patterns = yaml.safe_load(file.read_text()) if file.is_file() else {}
+    return [argument for pattern, arguments in patterns.items() if fnmatch(stem, pattern) for argument in arguments]
 
 
-def agents(path: Path) -> list[str]:
-    """Few environments, short games and rollouts."""
-    quick = ["--data.n_envs=2", "--data.eval_episodes=1", "--model.total_timesteps=20"]
-    quick += ["--data.env_kwargs={max_num_frames_per_episode: 200}"] if "find_and_touch" not in path.stem else []
-    return quick + (["--model.n_steps=8", "--model.batch_size=8"] if path.stem.startswith("ppo") else [])
+def body(path: Path) -> list[str]:
+    return [line for line in path.read_text().splitlines() if not line.startswith("#")]
 
 
-def generative(path: Path, request: pytest.FixtureRequest) -> list[str]:
-    """Few images and narrow networks; photographs for want of LSUN."""
-    networks = ("encoder", "decoder") if "vae" in path.stem else ("generator", "discriminator")
-    quick = ["--data.batch_size=2", *(f"--model.{network}.init_args.width=2" for network in networks)]
-    if path.stem.startswith("bedrooms"):
-        folder = request.getfixturevalue("image_folder")
-        quick += ["--data.num_workers=0", "--data.eval_count=2"]
-        return ["--data=UnlabelledImagesDataModule", f"--data.root={folder}", *quick]
-    return ["--data.count=8", "--data.eval_count=4", *quick]
+def test_configs_are_short():
+    assert sum(len(body(path)) for path in CONFIGS.rglob("*.yaml")) <= 1000
+    assert {name(path): len(body(path)) for path in OVERLAYS if len(body(path)) > 8} == {}
 
 
-@pytest.mark.parametrize("path", ALL, ids=name)
-def test_logs_go_where_the_config_says(path):
-    config = yaml.safe_load(path.read_text())
-    assert config["trainer"]["logger"]["init_args"] == {"save_dir": "logs", "name": name(path)}
-    assert path.read_text().startswith("# ")
+def test_every_config_begins_with_what_it_is():
+    for path in CONFIGS.rglob("*.yaml"):
+        assert path.read_text().startswith("# "), path
 
 
-@pytest.mark.parametrize("path", ALL, ids=name)
-def test_config_runs(path, cli, capsys, request):
-    more = agents(path) if path.parent.name == "rl" else ["--data.eval_batch_size=4", *extra(path, request)]
-    folder = cli("fit", "-c", path, *STEPS, *more) / "logs" / name(path)
+def test_every_overlay_says_with_which_configs_it_runs():
+    used = {path for paths in EXPERIMENTS.values() for path in paths[1:]}
+    assert used == set(OVERLAYS)
+    assert all(len(paths) == 2 for paths in EXPERIMENTS.values() if paths[-1] in used)
+    assert all(path.is_file() for paths in EXPERIMENTS.values() for path in paths)
+
+
+@pytest.mark.parametrize("path", sorted({paths[0] for paths in EXPERIMENTS.values()}), ids=name)
+def test_what_is_derived_is_not_typed(path):
+    """The logger's name comes from the path, and the figures from the task."""
+    trainer = yaml.safe_load(path.read_text())["trainer"]
+    assert "logger" not in trainer
+    tables = [callback["class_path"] for callback in trainer.get("callbacks", []) if "init_args" not in callback]
+    assert tables in ([], ["lightning_coordconv.detection.CocoResults"])  # which only COCO's data have
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("pictures")
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_config_runs(experiment, cli, capsys):
+    more = smoke(experiment)
+    folder = cli("fit", "-c", experiment, *STEPS, *more) / "logs" / experiment / "version_0"
     assert "test/" in capsys.readouterr().out
-    assert (folder / "version_0" / "summary.json").is_file()
-    checkpoint = folder / "version_0" / "checkpoints" / "last.ckpt"
-    cli("test", "-c", path, *STEPS, *more, "--ckpt_path", checkpoint)
-    class_path = yaml.safe_load(path.read_text())["model"]["class_path"]
-    task = pydoc.locate(class_path)
+    assert (folder / "summary.json").is_file()
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    cli("test", "-c", experiment, *STEPS, *more, "--ckpt_path", checkpoint)
+    task = pydoc.locate(yaml.safe_load(EXPERIMENTS[experiment][0].read_text())["model"]["class_path"])
     restored = task.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
     saved = torch.load(checkpoint, weights_only=True)["state_dict"]
     for key, value in restored.state_dict().items():
         assert torch.equal(value, saved[key]), key
+
+
+@pytest.mark.parametrize("figures", [True, False])
+def test_figures_can_be_switched_off(figures, cli):
+    experiment = "coordinates/classification_quadrant_deconv"
+    folder = cli("fit", "-c", experiment, *STEPS, *smoke(experiment), f"--figures={str(figures).lower()}")
+    assert len(list(folder.rglob("figures/*.png"))) == (4 if figures else 0)
+
+
+def test_a_configured_callback_replaces_the_default_one(cli, monkeypatch):
+    """And tasks that are used in Python draw nothing that they were not asked for."""
+    experiment, built = "coordinates/classification_quadrant_deconv", []
+    monkeypatch.setattr(CoordinateFigures, "on_test_start", lambda figures, *_: built.append(figures.num_samples))
+    monkeypatch.setattr(CoordinateFigures, "on_test_batch_end", lambda *_: None)
+    monkeypatch.setattr(CoordinateFigures, "on_test_end", lambda *_: None)
+    more = (
+        "--trainer.callbacks+=lightning_coordconv.coordinates.CoordinateFigures",
+        "--trainer.callbacks.num_samples=3",
+    )
+    cli("fit", "-c", experiment, *STEPS, *smoke(experiment), *more)
+    assert built == [3]
+    assert CoordinateClassification(net=torch.nn.Identity()).configure_callbacks() == []

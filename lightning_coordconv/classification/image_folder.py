@@ -1,5 +1,6 @@
-"""Images in one folder per class."""
+"""Data set of images in one folder per class."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,22 +8,25 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from lightning_coordconv.core.data import report_dropped
 from lightning_coordconv.core.images import read_rgb
 
 
 class LabelledImages(Dataset[dict[str, Any]]):
-    """The images of a folder that holds one folder per class, as torchvision's ``ImageFolder`` reads them.
+    """The images of a folder that holds one folder per class.
+
+    Files are found, and classes numbered, as by torchvision's ``ImageFolder``. Files that have another suffix than an
+    image, or are hidden, are left out; their number and names are logged.
 
     A sample is a dict with
 
     ========  =======  =========  =======================================================================
-    key       type     shape      what
+    key       type     shape      content
     ========  =======  =========  =======================================================================
     image     float32  (3, H, W)  what the transform makes of the RGB image
-    label     int      ()         the class: the rank of its folder among the sorted names
+    label     int      ()         the class: the position of its folder among the sorted names, from 0
     path      str                 the file
     ========  =======  =========  =======================================================================
 
@@ -32,14 +36,26 @@ class LabelledImages(Dataset[dict[str, Any]]):
 
     Raises:
         FileNotFoundError: if the folder does not exist, has no class folder, or a class has no image.
-        OSError: when a file is read that is no image, or a damaged one.
+        OSError: when a sample is read from a file that is damaged or no image.
     """
 
     def __init__(self, folder: Path, transform: Callable[[Image.Image], Tensor]) -> None:
-        class_names(folder)
-        images = ImageFolder(str(folder))
-        self.classes: list[str] = images.classes
-        self.samples: list[tuple[str, int]] = images.samples
+        self.classes = class_names(folder)
+        self.samples: list[tuple[str, int]] = []
+        others = [entry.name for entry in sorted(folder.iterdir()) if entry.is_file()]
+        empty = []
+        for label, name in enumerate(self.classes):
+            files = _files(folder / name)
+            images = [path for path in files if _is_image(path)]
+            self.samples += [(path, label) for path in images]
+            others += [os.path.relpath(path, folder) for path in files if not _is_image(path)]
+            empty += [] if images else [name]
+        if empty:
+            raise FileNotFoundError(
+                f"{folder} has {len(empty)} classes without an image in {', '.join(IMG_EXTENSIONS)}: "
+                f"{', '.join(empty[:5])}"
+            )
+        report_dropped(f"files in {folder} that are no images of a class", others)
         self.transform = transform
 
     def __len__(self) -> int:
@@ -51,7 +67,7 @@ class LabelledImages(Dataset[dict[str, Any]]):
 
 
 def class_names(folder: Path) -> list[str]:
-    """Return the sorted names of the class folders.
+    """Return the sorted names of the class folders; folders whose name begins with a dot are none.
 
     Raises:
         FileNotFoundError: if the folder does not exist, or has no class folder.
@@ -59,7 +75,17 @@ def class_names(folder: Path) -> list[str]:
     layout = f"expected {folder}/<class>/<image>, with images in {', '.join(IMG_EXTENSIONS)}"
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}: {layout}")
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not names:
         raise FileNotFoundError(f"{folder} has no folder per class: {layout}")
     return names
+
+
+def _files(folder: Path) -> list[str]:
+    """Return all files below a folder, those of each folder sorted."""
+    walked = sorted(os.walk(folder, followlinks=True))
+    return [os.path.join(parent, name) for parent, _, names in walked for name in sorted(names)]
+
+
+def _is_image(path: str) -> bool:
+    return path.lower().endswith(IMG_EXTENSIONS) and not os.path.basename(path).startswith(".")

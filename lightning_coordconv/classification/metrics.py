@@ -1,19 +1,20 @@
-"""Whether the true class is among the most probable ones."""
+"""Top-k accuracy of classifiers."""
 
 from typing import Any
 
 from torch import Tensor
 
+from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.metrics import SampleMean
 
 
 def top_k_correct(logits: Tensor, target: Tensor, k: int = 1) -> Tensor:
-    """Whether the true class is among the k classes of the highest logits.
+    """Return whether the true class is among the k classes with the highest logits.
 
     Args:
         logits: one row per sample, (B, C), floating-point.
         target: true classes (B,), int64, in 0..C-1.
-        k: how many guesses count. With k >= C every guess is right.
+        k: number of classes that count as predicted. With k >= C every sample is right.
 
     Returns:
         Booleans (B,).
@@ -27,8 +28,7 @@ def top_k_correct(logits: Tensor, target: Tensor, k: int = 1) -> Tensor:
         >>> top_k_correct(logits, torch.tensor([2, 2]), k=2)
         tensor([ True, False])
     """
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}")
+    check_at_least(1, k=k)
     if logits.ndim != 2 or target.shape != logits.shape[:1]:
         raise ValueError(
             f"expected logits (B, C) and classes (B,), got {tuple(logits.shape)} and {tuple(target.shape)}"
@@ -40,10 +40,11 @@ def top_k_correct(logits: Tensor, target: Tensor, k: int = 1) -> Tensor:
 class TopKAccuracy(SampleMean):
     """Share of samples whose true class is among the k most probable; higher is better.
 
-    Unlike torchmetrics' it need not be told the number of classes, and it works with fewer than k of them.
+    Unlike torchmetrics' accuracy it needs no number of classes, accepts fewer than k classes, and reads nothing from a
+    device in its update.
 
     Args:
-        k: how many guesses count.
+        k: number of classes that count as predicted.
         kwargs: passed to :class:`torchmetrics.Metric`.
 
     Raises:
@@ -61,10 +62,9 @@ class TopKAccuracy(SampleMean):
 
     def __init__(self, k: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}")
+        check_at_least(1, k=k)
         self.k = k
 
     def values(self, preds: Tensor, target: Tensor) -> Tensor:
-        """Return 1 where right, else 0, (B,)."""
+        """Return 1 for samples that are right, else 0, (B,)."""
         return top_k_correct(preds, target, self.k).float()

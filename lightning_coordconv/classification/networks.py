@@ -6,29 +6,31 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
+from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.layers import CoordConv2d
 
 
 class ResNetClassifier(nn.Module):
-    """A torchvision ResNet; with coordinates, behind one 1x1 CoordConv layer (paper, supplement on ImageNet).
+    """A torchvision ResNet, with coordinates behind one 1x1 CoordConv layer (paper, supplement on ImageNet).
 
-    That layer turns RGB and the coordinates i, j, r into 8 channels, 56 weights, and ``conv1`` then takes these 8
-    instead of 3: 15,680 weights more. ResNet-50 for 1,000 classes has 25,557,032 weights without and 25,572,768 with
-    coordinates. Without, it is torchvision's network as it stands, which is also what the paper compares with: top-5
-    accuracy differed by 0.04 % over five runs each, which was not significant. The paper names no activation between
-    the layer and ``conv1``, and there is none here.
+    That layer maps RGB and the coordinates i, j, r to 8 channels with 56 weights; ``conv1`` then has 8 input channels
+    instead of 3, which adds 15,680 weights. ResNet-50 for 1,000 classes has 25,557,032 weights without and 25,572,768
+    with coordinates. Without coordinates it is torchvision's network, unchanged, which the paper compares with: its
+    top-5 accuracies differed by 0.04 % over five runs each, which was not significant. The paper mentions no activation
+    between the layer and ``conv1``, and there is none here.
 
     Args:
-        name: which of torchvision's ResNets, e.g. ``"resnet18"``, ``"resnet50"`` or ``"resnext50_32x4d"``.
+        name: name of one of torchvision's ResNets, e.g. ``"resnet18"``, ``"resnet50"`` or ``"resnext50_32x4d"``.
         num_classes: number of outputs.
         coordinates: put the CoordConv layer in front.
 
     Raises:
-        ValueError: if torchvision has no ResNet of that name.
+        ValueError: if torchvision has no ResNet of that name, and for ``num_classes`` below 1.
     """
 
     def __init__(self, name: str = "resnet50", num_classes: int = 1000, coordinates: bool = False) -> None:
         super().__init__()
+        check_at_least(1, num_classes=num_classes)
         names = [model for model in models.list_models(models) if model.startswith(("resn", "wide_resn"))]
         if name not in names:
             raise ValueError(f"name must be one of {', '.join(names)}, got {name!r}")
@@ -47,17 +49,20 @@ class ResNetClassifier(nn.Module):
 
 
 class PooledClassifier(nn.Sequential):
-    """Three strided convolutions and a global maximum: it cannot tell where a thing is, except near the border.
+    """Three strided convolutions and a global maximum, which without coordinates know a position only near the border.
 
-    A unit of the last map sees 15 x 15 pixels: what is 14 pixels or more away from the border meets no padding with it.
-    With ``padding_mode="circular"`` there is no border at all, and shifting an image by multiples of 8 pixels around
-    its edges changes nothing: a control. 23,556 weights for 4 classes, 288 more with coordinates in the first layer.
+    A unit of the last map sees 15 x 15 pixels: no unit that sees an object at least 14 pixels away from the border sees
+    padding. With ``padding_mode="circular"`` there is no border, and shifting an image cyclically by multiples of 8
+    pixels changes nothing: a control. 23,556 weights for 4 classes, 288 more with coordinates in the first layer.
 
     Args:
         num_classes: number of outputs.
         coordinates: make the first layer a CoordConv.
-        padding_mode: what stands beyond the border of a map: ``"zeros"`` or, for the control, ``"circular"``.
-        channels: of the image.
+        padding_mode: padding of the maps: ``"zeros"`` or, for the control, ``"circular"``.
+        channels: number of channels of the image.
+
+    Raises:
+        ValueError: for ``num_classes`` or ``channels`` below 1.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class PooledClassifier(nn.Sequential):
         padding_mode: Literal["zeros", "circular"] = "zeros",
         channels: int = 1,
     ) -> None:
+        check_at_least(1, num_classes=num_classes, channels=channels)
         first = CoordConv2d if coordinates else nn.Conv2d
         super().__init__(
             first(channels, 16, 3, stride=2, padding=1, padding_mode=padding_mode),

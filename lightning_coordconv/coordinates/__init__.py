@@ -1,4 +1,4 @@
-"""The paper's coordinate tasks: classify, regress and render positions (Liu et al., 2018, section 4)."""
+"""The paper's coordinate tasks: classification, regression and rendering (Liu et al., 2018, section 4)."""
 
 from lightning_coordconv.coordinates.data import NotSoClevrDataModule
 from lightning_coordconv.coordinates.dataset import NotSoClevr
@@ -10,11 +10,11 @@ from lightning_coordconv.coordinates.decoders import (
 )
 from lightning_coordconv.coordinates.figures import CoordinateFigures
 from lightning_coordconv.coordinates.metrics import (
-    PaintedIoU,
     PixelDistance,
+    PixelIoU,
     PositionAccuracy,
-    painted_iou,
     pixel_distance,
+    pixel_iou,
 )
 from lightning_coordconv.coordinates.regressors import (
     CoordConvMaxRegressor,
@@ -36,12 +36,12 @@ __all__ = [
     "DeconvDecoder",
     "NotSoClevr",
     "NotSoClevrDataModule",
-    "PaintedIoU",
     "PixelDistance",
+    "PixelIoU",
     "PoolingRegressor",
     "PositionAccuracy",
     "StridedRegressor",
     "UpsampleDecoder",
-    "painted_iou",
     "pixel_distance",
+    "pixel_iou",
 ]

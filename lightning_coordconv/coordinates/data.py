@@ -1,4 +1,4 @@
-"""Not-so-Clevr for the three coordinate tasks."""
+"""Data module of the three coordinate tasks: Not-so-Clevr."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
@@ -14,9 +14,9 @@ from lightning_coordconv.core.data import BaseDataModule, Split
 class NotSoClevrDataModule(BaseDataModule):
     """Positions of a square on a canvas, split as in the paper.
 
-    The paper has no third split: what is held out serves validation and test alike. ``test`` has two loaders, the
-    held-out positions and the training positions, so that one run tells both accuracies of the final weights;
-    ``predict`` goes over the whole canvas.
+    The paper has no third split: the held-out positions serve as validation and test split. ``test`` has two loaders,
+    the held-out positions and the training positions, so that one test measures the final weights on both; ``predict``
+    covers the whole canvas.
 
     Args:
         partition: ``"uniform"``, ``"quadrant"`` or ``"authors"``; see
@@ -24,13 +24,17 @@ class NotSoClevrDataModule(BaseDataModule):
         canvas: height and width in pixels.
         size: side of the square in pixels, odd.
         coordinates: ``"scaled"`` to [-1, 1], or raw ``"pixels"``.
-        batch_size: samples in an optimiser step, over all ranks together.
+        batch_size: see :class:`~lightning_coordconv.core.BaseDataModule` for this and the next two.
         eval_batch_size: the same for validation, test and prediction.
         num_workers: loading processes per rank.
         seed: seed of the uniform partition and of the order of the training samples.
+
+    Raises:
+        ValueError: for arguments that :class:`~lightning_coordconv.coordinates.NotSoClevr` or
+            :class:`~lightning_coordconv.core.BaseDataModule` refuses.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset({"position", "location", "pixel", "onehot", "image", "held_out"})
+    sample_keys: ClassVar[frozenset[str]] = frozenset({"xy_scaled", "xy", "pixel_index", "onehot", "image", "held_out"})
     whole_batches = True
 
     def __init__(
@@ -41,7 +45,7 @@ class NotSoClevrDataModule(BaseDataModule):
         coordinates: Literal["scaled", "pixels"] = "scaled",
         batch_size: int = 16,
         eval_batch_size: int | None = None,
-        num_workers: int = 0,
+        num_workers: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers, seed)
@@ -49,7 +53,9 @@ class NotSoClevrDataModule(BaseDataModule):
         self.canvas = canvas
         self.size = size
         self.coordinates = coordinates
-        self.dataset("train")  # an impossible canvas is refused before anything is written
+        splits: tuple[Split, ...] = ("train", "val")
+        for split in splits:
+            self.dataset(split)  # refuses an impossible canvas before anything is written
 
     def make_dataset(self, split: Split) -> NotSoClevr:
         """Build the positions of a split."""

@@ -1,15 +1,18 @@
-"""How far a predicted position is from the true one, and how well a painted object covers it."""
+"""Distance and accuracy of predicted positions, and overlap of predicted and true pixels."""
 
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from lightning_coordconv.core.arguments import check_choice
 from lightning_coordconv.core.metrics import SampleMean
+
+NORMS = (1, 2)
 
 
 def pixel_distance(preds: Tensor, target: Tensor, norm: Literal[1, 2] = 2) -> Tensor:
-    """Distance between positions.
+    """Return the distances between predicted and true positions.
 
     Args:
         preds: predicted positions (B, n), in pixels.
@@ -17,7 +20,7 @@ def pixel_distance(preds: Tensor, target: Tensor, norm: Literal[1, 2] = 2) -> Te
         norm: 1 for the Manhattan distance, 2 for the Euclidean.
 
     Returns:
-        Distances (B,), float, in pixels.
+        Distances (B,), float32, in pixels.
 
     Raises:
         ValueError: if the shapes differ or are not (B, n), or the norm is neither 1 nor 2.
@@ -26,40 +29,33 @@ def pixel_distance(preds: Tensor, target: Tensor, norm: Literal[1, 2] = 2) -> Te
         >>> pixel_distance(torch.tensor([[0.0, 3.0]]), torch.tensor([[4.0, 0.0]]))
         tensor([5.])
     """
-    if norm not in (1, 2):
-        raise ValueError(f"norm must be 1 or 2, got {norm}")
-    if preds.shape != target.shape or preds.ndim != 2:
-        raise ValueError(
-            f"expected two tensors of positions (B, n), got {tuple(preds.shape)} and {tuple(target.shape)}"
-        )
-    difference = preds.float() - target.float()
-    return torch.linalg.vector_norm(difference, ord=norm, dim=1)
+    check_choice("norm", norm, NORMS)
+    _check_positions(preds, target)
+    return torch.linalg.vector_norm(preds.float() - target.float(), ord=norm, dim=1)
 
 
-def painted_iou(preds: Tensor, target: Tensor, threshold: float = 0.5) -> Tensor:
-    """Intersection over union of painted and true pixels, per image (paper, section 4.3).
+def pixel_iou(preds: Tensor, target: Tensor, threshold: float = 0.5) -> Tensor:
+    """Return the intersection over union of the predicted and the true pixels of each image (paper, section 4.3).
 
     Args:
-        preds: probability that a pixel is painted, (B, ...), in [0, 1].
-        target: 1 where it should be, 0 elsewhere, (B, ...).
-        threshold: pixels above it count as painted; the reference implementation rounds, which is 0.5.
+        preds: probability of each pixel (B, ...), in [0, 1].
+        target: 1 at true pixels, 0 elsewhere, (B, ...).
+        threshold: pixels of a higher probability count as predicted; the reference implementation rounds, which is 0.5.
 
     Returns:
-        IoU (B,) in [0, 1]; 1 where both are empty.
+        IoU (B,) in [0, 1]; NaN for an image in which no pixel is predicted and none is true.
 
     Raises:
         ValueError: if the shapes differ.
 
     Example:
-        >>> painted_iou(torch.tensor([[0.9, 0.8, 0.1]]), torch.tensor([[1.0, 0.0, 0.0]]))
+        >>> pixel_iou(torch.tensor([[0.9, 0.8, 0.1]]), torch.tensor([[1.0, 0.0, 0.0]]))
         tensor([0.5000])
     """
     if preds.shape != target.shape:
         raise ValueError(f"expected images of one shape, got {tuple(preds.shape)} and {tuple(target.shape)}")
-    painted, wanted = (preds > threshold).flatten(1), (target > threshold).flatten(1)
-    intersection = (painted & wanted).sum(1).float()
-    union = (painted | wanted).sum(1)
-    return torch.where(union > 0, intersection / union.clamp(min=1), torch.ones_like(intersection))
+    predicted, true = (preds > threshold).flatten(1), (target > threshold).flatten(1)
+    return (predicted & true).sum(1) / (predicted | true).sum(1)
 
 
 class PixelDistance(SampleMean):
@@ -83,8 +79,7 @@ class PixelDistance(SampleMean):
 
     def __init__(self, norm: Literal[1, 2] = 2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if norm not in (1, 2):
-            raise ValueError(f"norm must be 1 or 2, got {norm}")
+        check_choice("norm", norm, NORMS)
         self.norm: Literal[1, 2] = norm
 
     def values(self, preds: Tensor, target: Tensor) -> Tensor:
@@ -96,8 +91,8 @@ class PositionAccuracy(SampleMean):
     """Share of positions that are right to within a tolerance; higher is better.
 
     Args:
-        tolerance: a position is right if each coordinate is off by no more than this many pixels. 0 asks for the very
-            pixel, as for a classifier over pixels.
+        tolerance: a position is right if each coordinate differs by at most this many pixels. With 0 it must be the
+            exact pixel, as for a classifier over pixels.
         kwargs: passed to :class:`torchmetrics.Metric`.
 
     Raises:
@@ -114,31 +109,28 @@ class PositionAccuracy(SampleMean):
 
     def __init__(self, tolerance: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if tolerance < 0:
-            raise ValueError(f"tolerance must not be negative, got {tolerance}")
+        if not tolerance >= 0:
+            raise ValueError(f"tolerance must be at least 0, got {tolerance}")
         self.tolerance = tolerance
 
     def values(self, preds: Tensor, target: Tensor) -> Tensor:
-        """Return 1 where right, else 0, (B,)."""
-        if preds.shape != target.shape or preds.ndim != 2:
-            raise ValueError(
-                f"expected two tensors of positions (B, n), got {tuple(preds.shape)} and {tuple(target.shape)}"
-            )
+        """Return 1 for positions that are right, else 0, (B,)."""
+        _check_positions(preds, target)
         return ((preds - target).abs() <= self.tolerance).all(dim=1).float()
 
 
-class PaintedIoU(SampleMean):
-    """Mean over images of the IoU of painted and true pixels; higher is better.
+class PixelIoU(SampleMean):
+    """Mean over images of the IoU of predicted and true pixels; higher is better.
 
     Args:
-        threshold: pixels of a higher probability count as painted.
+        threshold: pixels of a higher probability count as predicted; in [0, 1).
         kwargs: passed to :class:`torchmetrics.Metric`.
 
     Raises:
-        ValueError: if predictions and targets differ in shape.
+        ValueError: for a threshold out of range, or if predictions and targets differ in shape.
 
     Example:
-        >>> metric = PaintedIoU()
+        >>> metric = PixelIoU()
         >>> metric.update(torch.tensor([[0.9, 0.8, 0.1]]), torch.tensor([[1.0, 0.0, 0.0]]))
         >>> metric.compute()
         tensor(0.5000)
@@ -148,8 +140,17 @@ class PaintedIoU(SampleMean):
 
     def __init__(self, threshold: float = 0.5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if not 0 <= threshold < 1:
+            raise ValueError(f"threshold must be in [0, 1), got {threshold}")
         self.threshold = threshold
 
     def values(self, preds: Tensor, target: Tensor) -> Tensor:
         """Return IoUs (B,)."""
-        return painted_iou(preds, target, self.threshold)
+        return pixel_iou(preds, target, self.threshold)
+
+
+def _check_positions(preds: Tensor, target: Tensor) -> None:
+    if preds.shape != target.shape or preds.ndim != 2:
+        raise ValueError(
+            f"expected two tensors of positions (B, n), got {tuple(preds.shape)} and {tuple(target.shape)}"
+        )

@@ -1,19 +1,22 @@
-"""Regressors, which map a canvas to a position: networks of coordinate regression."""
+"""Regressors, which map a canvas to a position: the networks of coordinate regression."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.initialisation import he_normal_
 from lightning_coordconv.layers import CoordConv2d
 
 
 class SamePad2d(nn.Module):
-    """Zero padding of TensorFlow's "same" convolutions: as little as keeps ceil(size / stride), the less in front.
+    """Zero padding of TensorFlow's "same" convolutions, whose output has ceil(size / stride) rows and columns.
+
+    It is the least padding that gives this size; of an odd number, the smaller half is in front.
 
     Args:
-        kernel_size: of the convolution that follows.
-        stride: of the convolution that follows.
+        kernel_size: kernel size of the convolution that follows.
+        stride: stride of the convolution that follows.
     """
 
     def __init__(self, kernel_size: int, stride: int) -> None:
@@ -33,7 +36,7 @@ class SamePad2d(nn.Module):
 class CoordConvRegressor(nn.Sequential):
     """The paper's regressor (section 4.2): five convolutions, no activation anywhere, a global max pool; 906 weights.
 
-    Fragile: the authors call it "finicky". See configs/README.md for how often it succeeds.
+    Training it often fails: the authors call it "finicky". See configs/README.md for how often it succeeds.
     """
 
     def __init__(self) -> None:
@@ -51,20 +54,24 @@ class CoordConvRegressor(nn.Sequential):
 
 
 class CoordConvMaxRegressor(nn.Module):
-    """The largest value of each of some linear features of (pixel, i, j), and a linear read-out; 194 weights.
+    """A 1x1 CoordConv, a global max pool and a dense layer; 194 weights. The default regressor.
 
-    A 1x1 CoordConv, a global max pool, a dense layer: the maximum is its only nonlinearity, as in the paper's
-    regressor, and there is nothing between it and the coordinates. Ours, and the default: unlike the paper's it learns
-    from every seed.
+    The network takes the maximum over the canvas of several linear functions of (pixel, i, j). This maximum is its only
+    nonlinearity, as in the paper's regressor, but no layer stands between it and the coordinates. It is not in the
+    paper; unlike the paper's regressor it learned from every seed that was tried.
 
     Args:
-        features: number of linear features.
-        gain: factor on the input. An image with one pixel in 64 x 64 has a standard deviation of 1/64: 64 makes it 1,
-            so that the pixel stands out against coordinates in [-1, 1].
+        features: number of linear functions.
+        gain: factor on the input. An image with one pixel in 64 x 64 has a standard deviation of 1/64; a gain of 64
+            makes it 1, comparable to coordinates in [-1, 1].
+
+    Raises:
+        ValueError: for ``features`` below 1.
     """
 
     def __init__(self, features: int = 32, gain: float = 64.0) -> None:
         super().__init__()
+        check_at_least(1, features=features)
         self.gain = gain
         self.features = CoordConv2d(1, features, 1)
         self.position = nn.Linear(features, 2)
@@ -86,10 +93,11 @@ class PoolingRegressor(nn.Sequential):
         canvas: height and width of the input in pixels, divisible by 8.
 
     Raises:
-        ValueError: for a canvas that three poolings do not divide.
+        ValueError: for a canvas that is not divisible by 8, and ``mul`` below 1.
     """
 
     def __init__(self, mul: int = 1, canvas: int = 64) -> None:
+        check_at_least(1, mul=mul, canvas=canvas)
         if canvas % 8:
             raise ValueError(f"canvas must be divisible by 8, got {canvas}")
         width = 16 * mul
@@ -107,18 +115,37 @@ class PoolingRegressor(nn.Sequential):
         )
         he_normal_(self)
         self.to(memory_format=torch.channels_last)  # almost twice as fast on a CPU
+        self.canvas = canvas
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map images (B, 1, H, W) to positions (B, 2).
+
+        Raises:
+            ValueError: for images of another size than ``canvas``.
+        """
+        height, width = image.shape[-2:]
+        if (height, width) != (self.canvas, self.canvas):
+            raise ValueError(
+                f"expected images of {self.canvas} x {self.canvas} pixels, got {height} x {width}: "
+                "give net and data the same canvas"
+            )
+        return super().forward(image)  # type: ignore[no-untyped-call]
 
 
 class StridedRegressor(nn.Sequential):
     """The paper's convolutional regressor for the quadrant split: nine convolutions, five strided, no dense layer.
 
-    12,914 weights for ``mul=1``, 49,890 for ``mul=2``. The last ReLU stands before a global average.
+    12,914 weights for ``mul=1``, 49,890 for ``mul=2``. A global average follows the last ReLU.
 
     Args:
         mul: channel multiplier.
+
+    Raises:
+        ValueError: for ``mul`` below 1.
     """
 
     def __init__(self, mul: int = 1) -> None:
+        check_at_least(1, mul=mul)
         width = 16 * mul
 
         def conv(channels: int, kernel_size: int, stride: int = 1) -> list[nn.Module]:

@@ -1,17 +1,24 @@
-"""The base classes that every domain shares: tasks, data modules, loading, metrics, figures."""
+"""The base classes that all domains share: tasks, data modules, loading, metrics, figures."""
 
-from lightning_coordconv.core.data import BaseDataModule
+from lightning_coordconv.core.arguments import check_at_least, check_choice
+from lightning_coordconv.core.data import BaseDataModule, report_dropped
 from lightning_coordconv.core.loading import ResumableDataLoader, TrainingSampler
+from lightning_coordconv.core.metrics import MeanTerms, SampleMean
 from lightning_coordconv.core.predictions import PredictionTable
-from lightning_coordconv.core.schedules import WarmupCosine
+from lightning_coordconv.core.schedules import warmup_cosine
 from lightning_coordconv.core.task import BaseTask, NetworkTask
 
 __all__ = [
     "BaseDataModule",
     "BaseTask",
+    "MeanTerms",
     "NetworkTask",
     "PredictionTable",
     "ResumableDataLoader",
+    "SampleMean",
     "TrainingSampler",
-    "WarmupCosine",
+    "check_at_least",
+    "check_choice",
+    "report_dropped",
+    "warmup_cosine",
 ]

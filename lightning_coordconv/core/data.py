@@ -1,62 +1,80 @@
-"""The data layer that every domain shares: seeded splits, one batch size for any number of ranks."""
+"""Base class of all data modules: the data set of each split, and the loaders over it."""
 
+import os
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Generator
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.loading import ResumableDataLoader, TrainingSampler
 
 Split = Literal["train", "val", "test", "predict"]
 
+MAX_DEFAULT_WORKERS = 8
+"""Largest number of loading processes per rank that is chosen by default."""
+
 
 class BaseDataModule(LightningDataModule):
-    """Data sets by split, and the loaders over them.
+    """Builds the data set of each split, and its loader.
 
-    A subclass implements :meth:`make_dataset`; samples are dicts whose keys it declares in ``sample_keys``.
-    Shuffling depends on ``seed`` and the epoch alone, so two runs see the same batches, and together the ranks of a
-    distributed run see the batches of a single process; no sample is ever repeated to fill a batch. A run that is
-    resumed within an epoch goes on with the batches that are left of it.
+    A subclass implements :meth:`make_dataset` and declares the keys of its samples, which are dicts, in
+    ``sample_keys``.
+
+    The order of training samples depends on nothing but ``seed`` and the epoch. Together, the ranks of a distributed
+    run see the batches of a single process, and no sample is repeated to fill a batch. A run that resumes within an
+    epoch continues with the batches that are left of it (see :mod:`lightning_coordconv.core.loading`).
+
+    The loaders pin memory if the trainer uses a CUDA device, keep their processes between epochs, and give up on
+    processes that deliver nothing for ``worker_timeout`` seconds. Each process holds torch's default of two batches
+    ready.
 
     Args:
         batch_size: samples in an optimiser step, over all ranks together.
         eval_batch_size: the same for validation, test and prediction; ``batch_size`` by default.
-        num_workers: loading processes per rank.
-        seed: fixes the split and the order of the training samples.
+        num_workers: loading processes per rank. By default there are none, except where samples are decoded from files
+            (``decodes_files``): there it is the number of CPU cores per rank, at most 8.
+        seed: fixes the split and the order of the training samples; not negative.
 
     Raises:
-        ValueError: for sizes that are not positive or cannot be divided among the ranks.
+        ValueError: for an argument that is no integer or too small; when a loader is made, for a batch size that the
+            number of ranks does not divide, a split without samples, and a training split too small for one batch.
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset()
+    """Keys of the samples that the data sets return."""
     whole_batches: ClassVar[bool] = False
-    """Whether the data sets' ``__getitems__`` returns a whole batch, so that there is nothing left to collate."""
+    """Whether the data sets' ``__getitems__`` returns a whole batch, so that the loader need not collate samples."""
+    decodes_files: ClassVar[bool] = False
+    """Whether making a sample takes so long that loading processes pay off, as decoding an image does."""
     worker_timeout: ClassVar[float] = 600.0
-    """Seconds after which loading processes that have delivered nothing count as stuck."""
+    """Seconds after which loading processes that have delivered nothing are taken to be stuck."""
     drop_last: ClassVar[bool] = False
     """Whether training samples that do not fill a batch are left out of the epoch."""
 
     def __init__(
-        self, batch_size: int = 16, eval_batch_size: int | None = None, num_workers: int = 0, seed: int = 0
+        self,
+        batch_size: int = 16,
+        eval_batch_size: int | None = None,
+        num_workers: int | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__()
-        for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
-            if size is not None and size < 1:
-                raise ValueError(f"{name} must be at least 1, got {size}")
-        if num_workers < 0:
-            raise ValueError(f"num_workers must not be negative, got {num_workers}")
         self.batch_size = batch_size
         self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
         self.num_workers = num_workers
         self.seed = seed
+        check_at_least(1, batch_size=self.batch_size, eval_batch_size=self.eval_batch_size)
+        check_at_least(0, num_workers=num_workers or 0, seed=seed)
         self._datasets: dict[Split, Dataset[Any]] = {}
 
     @staticmethod
     def collate(samples: list[Any]) -> Any:
-        """Make a batch of samples: tensors are stacked."""
+        """Make a batch of a list of samples: tensors are stacked."""
         return default_collate(samples)
 
     def make_dataset(self, split: Split) -> Dataset[Any]:
@@ -64,9 +82,16 @@ class BaseDataModule(LightningDataModule):
         raise NotImplementedError(f"{type(self).__name__} must implement make_dataset(split)")
 
     def dataset(self, split: Split) -> Dataset[Any]:
-        """Return the data set of a split, built on first use."""
+        """Return the data set of a split, built on first use.
+
+        Raises:
+            ValueError: if it has no samples.
+        """
         if split not in self._datasets:
-            self._datasets[split] = self.make_dataset(split)
+            dataset = self.make_dataset(split)
+            if not len(dataset):  # type: ignore[arg-type]
+                raise ValueError(f"the {split} split of {type(self).__name__} has no samples")
+            self._datasets[split] = dataset
         return self._datasets[split]
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -82,7 +107,7 @@ class BaseDataModule(LightningDataModule):
         return self._dataloader("test")
 
     def predict_dataloader(self) -> DataLoader[Any] | Sequence[DataLoader[Any]]:
-        """Load what predictions are made for."""
+        """Load the samples that predictions are made for."""
         return self._dataloader("predict")
 
     def _dataloader(self, split: Split, training: bool | None = None) -> DataLoader[Any]:
@@ -95,19 +120,59 @@ class BaseDataModule(LightningDataModule):
         sampler: TrainingSampler | UnrepeatedDistributedSampler
         if training:
             sampler = TrainingSampler(dataset, batch_size, world_size, rank, self.seed, self.drop_last)
+            self._check_epoch(sampler, batch_size)
         else:
             sampler = UnrepeatedDistributedSampler(dataset, world_size, rank, shuffle=False)
+        num_workers = self._workers()
         return (ResumableDataLoader if training else DataLoader)(
             dataset,
             batch_size=batch_size // world_size,
             sampler=sampler,
-            num_workers=self.num_workers,
-            timeout=self.worker_timeout if self.num_workers else 0,
-            persistent_workers=self.num_workers > 0,
-            collate_fn=_as_made if self.whole_batches else self.collate,
+            num_workers=num_workers,
+            timeout=self.worker_timeout if num_workers else 0,
+            persistent_workers=num_workers > 0,
+            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
+            collate_fn=_identity if self.whole_batches else self.collate,
             generator=Generator().manual_seed(self.seed),
         )
 
+    def _check_epoch(self, sampler: TrainingSampler, batch_size: int) -> None:
+        """Refuse an epoch without a batch, and log how many samples it leaves out."""
+        samples = len(sampler.dataset)  # type: ignore[arg-type]
+        if not sampler.total_size:
+            raise ValueError(
+                f"the train split of {type(self).__name__} has {samples} samples, too few for a batch of {batch_size} "
+                f"on {sampler.num_replicas} ranks: lower batch_size"
+            )
+        left_out = samples - sampler.total_size
+        if left_out:
+            rank_zero_info(
+                f"Each epoch leaves out {left_out} of {samples} training samples, which do not fill a batch of "
+                f"{batch_size}."
+            )
 
-def _as_made(batch: Any) -> Any:
+    def _workers(self) -> int:
+        """Return the number of loading processes of a rank."""
+        if self.num_workers is not None:
+            return self.num_workers
+        if not self.decodes_files:
+            return 0
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        ranks = self.trainer.num_devices if self.trainer else 1
+        return max(1, min(MAX_DEFAULT_WORKERS, cores // ranks))
+
+
+def report_dropped(what: str, names: Sequence[object]) -> None:
+    """Log how many things were left out of the data, and the names of the first five.
+
+    Args:
+        what: what they are and why they are dropped, in the plural, e.g. ``"files that are no images"``.
+        names: how to find each of them. Nothing is logged if there are none.
+    """
+    if names:
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        rank_zero_info(f"Dropped {len(names)} {what}: {', '.join(map(str, names[:5]))}{more}.")
+
+
+def _identity(batch: Any) -> Any:
     return batch

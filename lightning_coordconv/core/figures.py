@@ -1,4 +1,4 @@
-"""What callbacks that draw share: results of all ranks, and pictures in files and in TensorBoard."""
+"""Pictures of a run: gathering what ranks have to draw, and saving figures in the run's folder and in its loggers."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,17 +8,17 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 from pytorch_lightning import Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 from torch import Tensor
 from torchvision.utils import make_grid
 
 Part = TypeVar("Part")
 SIDE = 600
-"""Grids and animations are enlarged, pixel by pixel, up to about this many."""
+"""Width in pixels up to which grids and animations are enlarged."""
 
 
 def gathered(trainer: Trainer, part: Part) -> list[Part]:
-    """Return what each rank has, on every rank."""
+    """Return the objects of all ranks, in the order of the ranks, on every rank. All ranks must call it."""
     parts = [part] * trainer.world_size
     if trainer.world_size > 1:
         torch.distributed.all_gather_object(parts, part)
@@ -26,19 +26,27 @@ def gathered(trainer: Trainer, part: Part) -> list[Part]:
 
 
 def log_folder(trainer: Trainer) -> Path | None:
-    """Return where the first rank is to write; None on other ranks, and where there are no logs. All ranks must ask."""
-    log_dir = trainer.log_dir  # of the first rank, which tells the others
-    return Path(log_dir) if trainer.is_global_zero and log_dir is not None else None
+    """Return the run's folder on the first rank; None on other ranks and without a logger. All ranks must call it.
+
+    It is the folder of the first logger, or the trainer's ``default_root_dir`` if that logger writes no files.
+    """
+    log_dir = trainer.log_dir  # broadcasts from the first rank
+    if not trainer.is_global_zero or not trainer.loggers:
+        return None
+    return Path(log_dir or trainer.default_root_dir)
 
 
 def save_pictures(trainer: Trainer, folder: Path, stage: str, pictures: Mapping[str, Figure | Tensor]) -> None:
-    """Write pictures to ``figures/<name>.png`` and, as ``<stage>/<name>``, to TensorBoard.
+    """Write pictures to ``figures/<name>.png``, and log them as ``<stage>/<name>``.
+
+    TensorBoard, Weights & Biases and MLflow receive the pictures; other loggers have no pictures, or keep their files
+    in the same folder, as the CSV logger does.
 
     Args:
-        trainer: whose loggers and step to use.
+        trainer: the trainer whose loggers and step number are used.
         folder: see :func:`log_folder`.
         stage: ``"val"`` or ``"test"``.
-        pictures: figures, or images (3, H, W) of uint8, by name.
+        pictures: figures, or images (3, H, W), uint8, by name.
     """
     for name, picture in pictures.items():
         path = folder / "figures" / f"{name}.png"
@@ -51,27 +59,31 @@ def save_pictures(trainer: Trainer, folder: Path, stage: str, pictures: Mapping[
             if isinstance(logger, TensorBoardLogger):
                 add = logger.experiment.add_figure if isinstance(picture, Figure) else logger.experiment.add_image
                 add(f"{stage}/{name}", picture, trainer.global_step)
+            elif isinstance(logger, WandbLogger):
+                logger.log_image(f"{stage}/{name}", [str(path)], trainer.global_step)
+            elif isinstance(logger, MLFlowLogger):
+                logger.experiment.log_artifact(logger.run_id, str(path), f"figures/{stage}")
 
 
 def save_gif(path: Path, frames: Sequence[Tensor]) -> None:
-    """Write frames (3, H, W) of uint8 as an animation that runs to and fro for ever, ten frames a second."""
-    there = [to_image(frame) for frame in frames]
+    """Write frames (3, H, W), uint8, as an endless animation, forwards and then backwards, ten frames a second."""
+    forwards = [to_image(frame) for frame in frames]
     path.parent.mkdir(parents=True, exist_ok=True)
-    there[0].save(path, save_all=True, append_images=there[1:] + there[-2:0:-1], duration=100, loop=0)
+    forwards[0].save(path, save_all=True, append_images=forwards[1:] + forwards[-2:0:-1], duration=100, loop=0)
 
 
 def grid(images: Tensor, columns: int = 8) -> Tensor:
-    """Lay images (B, C, H, W) in [-1, 1] out as one, (3, H', W'), uint8."""
+    """Lay out images (B, C, H, W) in [-1, 1] as one image (3, H', W'), uint8, enlarged to about 600 pixels."""
     laid_out = make_grid(images.float().cpu(), columns, padding=1, normalize=True, value_range=(-1, 1), pad_value=0.5)
     scale = max(1, SIDE // laid_out.shape[-1])
     return to_bytes(2 * laid_out - 1).repeat_interleave(scale, 1).repeat_interleave(scale, 2)
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """Turn images in [-1, 1] into uint8."""
+    """Convert images in [-1, 1] to uint8."""
     return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def to_image(image: Tensor) -> Image.Image:
-    """Turn an image (C, H, W) of uint8, C = 1 or 3, into Pillow's."""
+    """Convert an image (C, H, W) of uint8, with 1 or 3 channels, to a Pillow image."""
     return Image.fromarray(image.expand(3, -1, -1).permute(1, 2, 0).cpu().numpy())

@@ -1,20 +1,45 @@
-"""Images from files."""
+"""Read image files, and refuse what is no image, too large, damaged or of an unknown scale."""
 
+import math
+import os
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+LIMIT = "COORDCONV_MAX_IMAGE_PIXELS"
+"""Environment variable with the largest number of pixels that an image may have."""
+FORMATS = {"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"}
+"""Formats that are read, by Pillow's names. Pillow would run a program to read some others, such as EPS."""
+SIXTEEN_BIT = {"I;16", "I;16L", "I;16B", "I;16N"}
+"""Pillow's modes of grey images whose values run from 0 to 65,535."""
+WITHOUT_SCALE = {"I": "32-bit integers", "F": "floating-point numbers"}
+"""Pillow's modes of images that do not say which value is white."""
 
-def read_rgb(path: str | Path) -> Image.Image:
-    """Read an image file, whatever its format and mode, as RGB.
+
+def read_rgb(path: str | Path, root: str | Path | None = None) -> Image.Image:
+    """Read an image file as RGB, 8 bits a channel.
+
+    Grey images of 16 bits are scaled from 65,535 to 255; palettes, CMYK and YCbCr are converted; transparency is left
+    out. EXIF orientations are not applied, except to TIFF files, which Pillow turns. Of files with several frames the
+    first is read.
+
+    Args:
+        path: the file.
+        root: a folder that the file must be in, after links have been followed; anywhere by default.
 
     Raises:
-        OSError: if the file is not there, no image, or damaged; the message names it.
+        OSError: naming the file, if it is missing, no regular file, outside of ``root``, no image or a damaged one, if
+            it holds 32-bit integers or floating-point numbers, whose scale is unknown, or has more pixels than allowed:
+            Pillow's ``MAX_IMAGE_PIXELS``, 89 million, or the environment variable ``COORDCONV_MAX_IMAGE_PIXELS``.
     """
     try:
+        _check_path(Path(path), root)
+        limit = _largest_image()
         with Image.open(path) as file:
-            return file.convert("RGB")
+            _check_content(file, limit)
+            return _to_rgb(file)
     except Exception as error:  # of damaged files Pillow also raises SyntaxError, ValueError, DecompressionBombError
         raise OSError(f"{path} cannot be read as an image: {error}; replace or remove it") from error
 
@@ -29,3 +54,50 @@ def find_images(folder: Path) -> list[Path]:
     if not paths:
         raise FileNotFoundError(f"there are no images ({', '.join(IMG_EXTENSIONS)}) in {folder}")
     return paths
+
+
+def _check_path(path: Path, root: str | Path | None) -> None:
+    if root is not None and not path.resolve().is_relative_to(Path(root).resolve()):
+        raise OSError(f"it is outside of the folder {root}, or a link that leads out of it")
+    if not path.is_file():  # Pillow would wait for ever for the other end of a named pipe
+        raise OSError("it is no regular file" if os.path.lexists(path) else "there is no such file")
+
+
+def _check_content(file: Image.Image, limit: int) -> None:
+    """Refuse what must not be decoded, by the header of a file."""
+    pixels = math.prod(file.size)
+    if pixels > limit:
+        raise ValueError(
+            f"it has {file.width} x {file.height} pixels, and the limit is {limit} pixels in all; to raise it, set the "
+            f"environment variable {LIMIT} to {pixels} or more"
+        )
+    if file.format not in FORMATS:
+        raise ValueError(f"it is a file of the format {file.format}, and those that are read are {sorted(FORMATS)}")
+    if file.mode in WITHOUT_SCALE and file.format != "PPM":  # whose mode I runs to 65,535
+        raise ValueError(
+            f"it holds {WITHOUT_SCALE[file.mode]}, of which the value of white is unknown; save it with 8 or 16 bits"
+        )
+
+
+def _largest_image() -> int:
+    """Return how many pixels an image may have, and let Pillow allow as many.
+
+    Raises:
+        ValueError: if the environment variable is no positive whole number.
+    """
+    wanted = os.environ.get(LIMIT)
+    if wanted is None:
+        return Image.MAX_IMAGE_PIXELS or 2**63  # a program can lift Pillow's limit by setting it to None
+    if not wanted.isdecimal() or int(wanted) < 1:
+        raise ValueError(f"{LIMIT} must be a positive whole number, got {wanted!r}")
+    Image.MAX_IMAGE_PIXELS = int(wanted)
+    return int(wanted)
+
+
+def _to_rgb(file: Image.Image) -> Image.Image:
+    if file.mode in SIXTEEN_BIT or file.mode == "I":
+        values = np.asarray(file).astype(np.uint32)
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+    if file.mode in ("P", "PA"):  # Pillow warns where it would drop the transparency of a palette
+        return file.convert("RGBA").convert("RGB")
+    return file.convert("RGB")

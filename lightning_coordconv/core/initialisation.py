@@ -1,24 +1,26 @@
-"""The paper's initialisation."""
+"""Random initialisations of TensorFlow, which the paper's networks use."""
 
 import math
 
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
-TRUNCATED_STD = 0.87962566103423978  # standard deviation of a unit normal cut at two of its own
+TRUNCATED_STD = 0.87962566103423978
+"""Standard deviation of a unit normal distribution that is cut at -2 and 2."""
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
 
 
 def he_normal_(net: nn.Module) -> None:
-    """Draw weights of convolutions and dense layers as TensorFlow's ``he_normal`` does, in place, with zero biases.
+    """Draw the weights of convolutions and dense layers as TensorFlow's ``he_normal`` does, in place; zero the biases.
 
-    A truncated normal of variance 2 / fan_in, cut at two standard deviations; the reference implementation's. The
-    coordinates of a CoordConv count as inputs. Transposed convolutions have fan_in = out_channels x kernel, as there.
+    A normal distribution of variance 2 / fan_in, cut at two standard deviations, as in the reference implementation.
+    The coordinates of a CoordConv count as inputs. Transposed convolutions have fan_in = out_channels x kernel size, as
+    in TensorFlow.
 
     Args:
         net: a network; layers of other kinds stay as they are.
     """
     for layer in net.modules():
-        if isinstance(layer, _ConvNd | nn.Linear):
+        if isinstance(layer, LAYERS):
             kernels = _kernels(layer)
             counted = kernels[:1] if getattr(layer, "transposed", False) else kernels
             std = math.sqrt(2 / sum(kernel[0].numel() for kernel in counted)) / TRUNCATED_STD
@@ -28,16 +30,16 @@ def he_normal_(net: nn.Module) -> None:
 
 
 def glorot_uniform_(net: nn.Module) -> None:
-    """Draw weights of convolutions and dense layers as TensorFlow does by default, in place, with zero biases.
+    """Draw the weights of convolutions and dense layers as TensorFlow does by default, in place; zero the biases.
 
-    U(-b, b) with b = sqrt(6 / (fan_in + fan_out)); the reference implementation's, where it names nothing else. The
-    coordinates of a CoordConv count as inputs.
+    U(-b, b) with b = sqrt(6 / (fan_in + fan_out)), which the reference implementation uses where it names no other.
+    The coordinates of a CoordConv count as inputs.
 
     Args:
         net: a network; layers of other kinds stay as they are.
     """
     for layer in net.modules():
-        if isinstance(layer, _ConvNd | nn.Linear):
+        if isinstance(layer, LAYERS):
             kernels = _kernels(layer)
             axis = 0 if getattr(layer, "transposed", False) else 1
             channels = sum(kernel.shape[axis] for kernel in kernels) + kernels[0].shape[1 - axis]
@@ -48,9 +50,10 @@ def glorot_uniform_(net: nn.Module) -> None:
 
 
 def _kernels(layer: nn.Module) -> list[Tensor]:
+    """Return the weight of a layer and, if it has any, its coordinate weights."""
     return [kernel for name, kernel in layer.named_parameters(recurse=False) if name.endswith("weight")]
 
 
-def _zero_bias(layer: _ConvNd | nn.Linear) -> None:
-    if layer.bias is not None:
+def _zero_bias(layer: nn.Module) -> None:
+    if isinstance(layer.bias, Tensor):
         nn.init.zeros_(layer.bias)

@@ -1,4 +1,8 @@
-"""How training samples are dealt out: each once an epoch, the same for any number of ranks, and again after a stop."""
+"""Order of training samples, the same for any number of ranks, and a loader that resumes within an epoch.
+
+torchdata's ``StatefulDataLoader`` 0.11 resumes within an epoch too, but fails with an assertion when the number of
+loading processes has changed since the state was saved (tried: 0 to 2, 2 to 0, 2 to 1), which the loader here allows.
+"""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -10,18 +14,18 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 
 class TrainingSampler(DistributedSampler[Any]):
-    """A rank's share of an epoch's order: every ``num_replicas``-th sample of it, none repeated to fill a batch.
+    """Samples one rank's share of a shuffled epoch: every ``num_replicas``-th index of the common order.
 
-    Together, the batches of the ranks are those of a single process. Where the samples do not fill the last one, ranks
-    have unequal shares of it; a remainder that would leave a rank without any is left out of the epoch, so that all
-    ranks take the same number of steps.
+    Together, the batches of the ranks are those of a single process, and no sample is repeated to fill a batch. Where
+    samples do not fill the last batch, ranks have unequal shares of it. A remainder that is too small to give each rank
+    a sample is left out of the epoch, so that all ranks take the same number of steps.
 
     Args:
-        dataset: what is sampled.
+        dataset: the data set to sample from.
         batch_size: samples in an optimiser step, over all ranks together.
-        num_replicas: the number of ranks.
-        rank: the rank that this sampler is for.
-        seed: fixes the order, with the epoch.
+        num_replicas: number of ranks.
+        rank: the rank that this sampler serves.
+        seed: fixes the order, together with the epoch.
         drop_last: leave out samples that do not fill a batch.
     """
 
@@ -42,46 +46,51 @@ class TrainingSampler(DistributedSampler[Any]):
         self.start = 0
 
     def __iter__(self) -> Iterator[int]:
-        """Yield the indices of this rank from ``start`` on, which goes back to zero."""
+        """Yield this rank's indices from position ``start`` on, and reset ``start`` to 0."""
         start, self.start = self.start, 0
         order = torch.randperm(len(self.dataset), generator=Generator().manual_seed(self.seed + self.epoch))  # type: ignore[arg-type]
         return islice(order[: self.total_size].tolist(), self.rank + start * self.num_replicas, None, self.num_replicas)
 
 
 class ResumableDataLoader(DataLoader[Any]):
-    """A loader that goes on within an epoch where another one stood; Lightning puts its state into checkpoints.
+    """Continues an epoch after the batch at which its state was saved. Lightning saves the state in checkpoints.
 
-    Needs a :class:`TrainingSampler` and a generator. Batches that were consumed are skipped without being loaded.
+    Needs a :class:`TrainingSampler` and a generator. Batches that were delivered before are skipped without being
+    loaded. The batches that follow hold the same samples for any number of loading processes. Random transforms
+    are exactly those of an uninterrupted run if there are no loading processes; the processes themselves draw from
+    streams that start again.
     """
 
     sampler: TrainingSampler
     generator: Generator
     batch_size: int
 
-    batches = 0
-    """Batches delivered since the epoch began."""
+    delivered = 0
+    """Number of batches delivered since the epoch began."""
     skip = 0
-    seeds: Tensor | None = None
+    """Number of batches that the next epoch skips."""
+    epoch_state: Tensor | None = None
     """State of the generator when the epoch began."""
 
     def __iter__(self) -> Any:
-        """Deliver the batches of an epoch, the first time after a restart those that are left of it."""
+        """Deliver the batches of an epoch; after a resume, those that are left of it."""
         skip, self.skip = self.skip, 0
         return self._deliver(skip)
 
     def _deliver(self, skip: int) -> Iterator[Any]:
-        self.batches, self.seeds = skip, self.generator.get_state()
+        self.delivered, self.epoch_state = skip, self.generator.get_state()
         self.sampler.start = skip * self.batch_size
         for batch in super().__iter__():
-            self.batches += 1
+            self.delivered += 1
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the number of batches delivered, and the random state that seeded the epoch's workers."""
-        return {"batches": self.batches, "seeds": self.generator.get_state() if self.seeds is None else self.seeds}
+        """Return the number of ``batches`` delivered, and the ``generator`` state with which the epoch began."""
+        state = self.generator.get_state() if self.epoch_state is None else self.epoch_state
+        return {"batches": self.delivered, "generator": state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Let the next epoch begin where the state was taken."""
-        self.batches, self.seeds = state["batches"], state["seeds"]
-        self.skip = self.batches % len(self)
-        self.generator.set_state(self.seeds)
+        """Make the next epoch continue where the state was saved."""
+        self.delivered, self.epoch_state = state["batches"], state["generator"]
+        self.skip = self.delivered % len(self)
+        self.generator.set_state(self.epoch_state)

@@ -1,4 +1,4 @@
-"""Metrics that average over samples, exact over ranks."""
+"""Metrics that average over samples, exactly so over any number of ranks."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from torchmetrics import Metric
 
 
 class MeanTerms(Metric):
-    """The mean over samples of several numbers at once, whose number the first update tells.
+    """Means over samples of several numbers at once, such as the terms of a loss.
 
-    One update costs as much as that of a single ``MeanMetric``, however many terms a loss has.
+    One update takes as long as that of a single ``MeanMetric``. The first update sets the number of terms, K.
     """
 
     full_state_update = False
@@ -19,27 +19,33 @@ class MeanTerms(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("sums", torch.zeros(0), dist_reduce_fx="sum")
+        self.add_state("sums", torch.zeros(()), dist_reduce_fx="sum")
         self.add_state("samples", torch.zeros(()), dist_reduce_fx="sum")
 
     def update(self, terms: Tensor, samples: int) -> None:
         """Add the means of a batch.
 
         Args:
-            terms: (K,), means over the batch.
-            samples: the batch's size.
+            terms: means over the batch, (K,).
+            samples: number of samples in the batch.
         """
-        weighted = terms.detach().float() * samples
-        self.sums = weighted if self.sums.numel() == 0 else self.sums + weighted
+        self.sums = self.sums + terms.detach().float() * samples
         self.samples += samples
 
     def compute(self) -> Tensor:
-        """Return the means (K,) over all samples; nothing (0,) before the first update."""
+        """Return the means over all samples, (K,); NaN, of shape (), if there were none."""
         return self.sums / self.samples
 
 
 class SampleMean(Metric):
-    """Mean over samples of a value that a subclass computes per sample: a sum and a count, exact over ranks."""
+    """Base class of metrics that are the mean of one value per sample: a sum and a count, exact over ranks.
+
+    A subclass implements :meth:`values`. The mean of no samples is NaN, and so is that of samples of which one has the
+    value NaN.
+
+    Args:
+        kwargs: passed to :class:`torchmetrics.Metric`.
+    """
 
     full_state_update = False
     is_differentiable = False
@@ -62,5 +68,5 @@ class SampleMean(Metric):
         self.count += values.numel()
 
     def compute(self) -> Tensor:
-        """Return the mean over all samples so far."""
+        """Return the mean over all samples since the last reset, a float32 scalar."""
         return (self.total / self.count).float()

@@ -1,8 +1,7 @@
-"""Predictions as a table."""
+"""Writes predictions as a table, in CSV format."""
 
 import csv
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
@@ -10,15 +9,17 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
-from lightning_coordconv.core.figures import gathered
+from lightning_coordconv.core.figures import gathered, log_folder
+
+Columns = Mapping[str, Tensor | list[str]]
+"""Columns of a table by name: tensors (B,) or lists of B strings."""
 
 
 class PredictionTable(BasePredictionWriter):
-    """Write what ``predict_step`` returns, dicts of columns, to ``predictions.csv`` beside the logs.
+    """Writes what ``predict_step`` returns to ``predictions.csv`` in the run's folder, one row per sample.
 
-    A column is a tensor (B,) or a list of B strings.
-
-    Under DDP the rows of all ranks go to one file, rank after rank.
+    ``predict_step`` must return columns by name, each a tensor (B,) or a list of B strings. Under DDP the rows of all
+    ranks go to one file, those of rank 0 first.
     """
 
     def __init__(self) -> None:
@@ -28,24 +29,25 @@ class PredictionTable(BasePredictionWriter):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        predictions: Sequence[Mapping[str, Tensor | list[str]]],
+        predictions: Sequence[Columns],
         batch_indices: Sequence[Any],
     ) -> None:
-        """Gather the columns and write them."""
-        columns = {key: [value for batch in predictions for value in _column(batch[key])] for key in predictions[0]}
-        parts = gathered(trainer, columns)
-        log_dir = trainer.log_dir  # of the first rank, which tells the others: every rank must ask
-        if not trainer.is_global_zero:
+        """Gather the columns of all ranks and write them."""
+        names = list(predictions[0]) if predictions else []  # a rank can be left without samples
+        columns = {name: [value for batch in predictions for value in _values(batch[name])] for name in names}
+        tables = [table for table in gathered(trainer, columns) if table]
+        folder = log_folder(trainer)
+        if folder is None or not tables:
             return
-        path = Path(log_dir or trainer.default_root_dir, "predictions.csv")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "predictions.csv"
         with path.open("w", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(columns)
-            for part in parts:
-                writer.writerows(zip(*part.values(), strict=True))
-        rank_zero_info(f"{sum(len(next(iter(part.values()))) for part in parts)} predictions in {path}")
+            writer.writerow(tables[0])
+            for table in tables:
+                writer.writerows(zip(*table.values(), strict=True))
+        rank_zero_info(f"Wrote {sum(len(next(iter(table.values()))) for table in tables)} predictions to {path}.")
 
 
-def _column(values: Tensor | list[str]) -> list[Any]:
-    return values.tolist() if isinstance(values, Tensor) else values
+def _values(column: Tensor | list[str]) -> list[Any]:
+    return column.tolist() if isinstance(column, Tensor) else column

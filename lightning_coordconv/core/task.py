@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, Any, ClassVar, Literal, Self, TypeVar, cast
 
 import torch
-from pytorch_lightning import LightningModule
+from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
@@ -42,6 +42,8 @@ class BaseTask(LightningModule):
     """The value of ``monitor`` at which training stops; ``None`` if there is none."""
     unsaved_hparams: ClassVar[frozenset[str]] = frozenset()
     """Names of arguments that are networks, functions or other objects."""
+    draws_figures: bool = False
+    """Whether a run has the callbacks of :meth:`figures`. The command line sets it: ``--figures``."""
     updated: str | None = None
     """Name of the network that the current optimiser step updates, if there are several."""
 
@@ -86,7 +88,12 @@ class BaseTask(LightningModule):
             rank_zero_info(f"trusting {checkpoint_path}: it can run code as it is loaded")
             read_checkpoint(checkpoint_path, trust=weights_only is False)
             return super().load_from_checkpoint(
-                checkpoint_path, map_location, hparams_file, strict, weights_only is not False, **kwargs
+                checkpoint_path,
+                map_location,
+                hparams_file,
+                strict,
+                weights_only is not False,
+                **kwargs,
             )
         if weights_only is False or hparams_file is not None:
             raise ValueError(
@@ -104,6 +111,18 @@ class BaseTask(LightningModule):
         weights = checkpoint["state_dict"]
         task.load_state_dict(weights, strict=task.strict_loading if strict is None else strict)
         return task.to(next(iter(weights.values())).device) if weights else task
+
+    def figures(self) -> list[Callback]:
+        """Return the callbacks that draw figures of the results and write them to tables; none by default."""
+        return []
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Return the callbacks of :meth:`figures` if ``draws_figures``, except those that the trainer already has."""
+        if not self.draws_figures:
+            return []
+        trainer: Any = self.trainer  # whose type does not declare its callbacks
+        configured = {type(callback) for callback in trainer.callbacks}
+        return [callback for callback in self.figures() if type(callback) not in configured]
 
     def check(self) -> None:
         """Raise a ``ValueError`` for arguments that cannot work. Called before a run writes anything."""
@@ -253,8 +272,8 @@ class NetworkTask(BaseTask):
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def check(self) -> None:
-        """Build the optimiser and the schedule once, to see that their arguments are valid."""
-        self.configure_optimizers()
+        """Build the injected optimiser and schedule once, to see that their arguments are valid."""
+        NetworkTask.configure_optimizers(self)  # a subclass's may need the trainer, which there is not yet
 
     def _step(self, batch: Batch, metrics: MetricCollection, stage: str) -> Outputs:
         outputs = self.evaluate(batch)

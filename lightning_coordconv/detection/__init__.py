@@ -5,7 +5,15 @@ from lightning_coordconv.detection.data import CocoDetectionDataModule, FieldOfM
 from lightning_coordconv.detection.field_of_mnist import FieldOfMnist
 from lightning_coordconv.detection.figures import CocoResults, DetectionFigures
 from lightning_coordconv.detection.image_frames import use_image_frames
-from lightning_coordconv.detection.metrics import AllPairsIoU, BestBoxIoU, ClosestIoU, CocoAveragePrecision, MatchedIoU
+from lightning_coordconv.detection.metrics import (
+    AllPairsIoU,
+    BestBoxIoU,
+    ClosestIoU,
+    CocoAveragePrecision,
+    MatchedIoU,
+    TiedBestBoxIoU,
+    TiedBestBoxIoUError,
+)
 from lightning_coordconv.detection.region_proposal import DigitFasterRCNN, RegionProposalNet, ZeroToOne
 from lightning_coordconv.detection.region_proposal_task import RegionProposal
 from lightning_coordconv.detection.task import ObjectDetection
@@ -29,6 +37,8 @@ __all__ = [
     "ObjectDetection",
     "RegionProposal",
     "RegionProposalNet",
+    "TiedBestBoxIoU",
+    "TiedBestBoxIoUError",
     "ZeroToOne",
     "use_image_frames",
 ]

@@ -1,53 +1,81 @@
-"""Pictures of boxes."""
+"""Draw boxes on an image: what is true and what was predicted."""
 
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
 Categories: TypeAlias = Mapping[int, tuple[int, str]]
 """For each label from 1 the id that the annotation file gives the category, and its name."""
 TRUE, PREDICTED = "lime", "orangered"
+LEGEND = (2.6, 0.4)
+"""Smallest width and the height, in inches, of the legend below an image."""
 
 
 def draw_boxes(sample: Mapping[str, Any], categories: Categories, least: float = 0.5, size: float = 5.0) -> Figure:
-    """Draw an image, its true boxes in green, and what was predicted in red.
+    """Draw an image, its true boxes in green with solid lines, and the predicted ones in red with broken lines.
+
+    A legend below the image tells the two apart, and says how many boxes there are of each, and how many predictions
+    are hidden because of their score.
 
     Args:
         sample: ``image`` (C, H, W) in [0, 1]; optionally true ``boxes`` (n, 4) in pixels, x1, y1, x2, y2, with
             ``labels`` (n,); and optionally ``predicted``, a dict of ``boxes``, ``labels`` and ``scores``. Without
             labels boxes have no name.
         categories: of the labels, by their names.
-        least: predictions of a lower score are left out.
-        size: of the longer side, in inches.
+        least: predictions of a lower score are hidden.
+        size: of the longer side of the image, in inches.
     """
     image = torch.as_tensor(sample["image"]).float().clamp(0, 1).cpu()
     height, width = image.shape[-2:]
-    figure = Figure(figsize=(size * width / max(height, width), size * height / max(height, width)))
-    axes = figure.add_axes((0, 0, 1, 1))
+    scale = size / max(height, width)
+    across, down = max(width * scale, LEGEND[0]), height * scale + LEGEND[1]
+    figure = Figure(figsize=(across, down))
+    share = width * scale / across
+    axes = figure.add_axes(((1 - share) / 2, LEGEND[1] / down, share, 1 - LEGEND[1] / down))
     axes.imshow(image.permute(1, 2, 0).numpy(), cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
     axes.set_axis_off()
-    groups = [(sample, TRUE)] if "boxes" in sample else []
+    entries = []
+    if "boxes" in sample:
+        _draw_group(axes, sample, categories, TRUE)
+        entries.append(_entry(TRUE, f"true: {len(sample['boxes'])}"))
     if "predicted" in sample:
         predicted = sample["predicted"]
-        sure = predicted["scores"] >= least
-        groups.append(({key: values[sure] for key, values in predicted.items()}, PREDICTED))
-    for group, colour in groups:
-        captions = _captions(group, categories)
-        for (x1, y1, x2, y2), caption in zip(group["boxes"].tolist(), captions, strict=True):
-            axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.5))
-            below = colour == PREDICTED
-            axes.text(
-                x1 + 1, y2 - 1 if below else y1 + 1, caption, color=colour, fontsize=7, clip_on=True,
-                va="bottom" if below else "top",
-                bbox={"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 1},
-            )  # fmt: skip
+        shown = predicted["scores"] >= least
+        group = {key: values[shown] for key, values in predicted.items()}
+        _draw_group(axes, group, categories, PREDICTED)
+        count, hidden = len(group["boxes"]), len(predicted["boxes"]) - len(group["boxes"])
+        entries.append(_entry(PREDICTED, f"predicted: {count} with a score from {least:g}, {hidden} below"))
+        if not count:
+            axes.set_title("nothing predicted", y=0.5, color=PREDICTED, fontsize=10, backgroundcolor=(0, 0, 0, 0.6))
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
+    if entries:
+        figure.legend(handles=entries, loc="lower center", fontsize=6, frameon=False, borderaxespad=0.1)
     return figure
+
+
+def _draw_group(axes: Axes, group: Mapping[str, Any], categories: Categories, colour: str) -> None:
+    """Draw boxes with their names; the names of true boxes are at their top, those of predicted ones at the bottom."""
+    below = colour == PREDICTED
+    right, bottom = axes.get_images()[0].get_extent()[1:3]
+    for (x1, y1, x2, y2), caption in zip(group["boxes"].tolist(), _captions(group, categories), strict=True):
+        style = "--" if below else "-"
+        axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.5, ls=style))
+        x, y = min(max(x1, 0), right) + 1, min(y2, bottom) - 1 if below else max(y1, 0) + 1  # inside the image
+        axes.text(
+            x, y, caption, color=colour, fontsize=7, clip_on=True, va="bottom" if below else "top", parse_math=False,
+            bbox={"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 1},
+        )  # fmt: skip
+
+
+def _entry(colour: str, label: str) -> Line2D:
+    return Line2D([], [], color=colour, linestyle="--" if colour == PREDICTED else "-", label=label)
 
 
 def _captions(group: Mapping[str, Any], categories: Categories) -> list[str]:

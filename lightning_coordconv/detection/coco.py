@@ -1,12 +1,13 @@
-"""Images and boxes in COCO's format, and folders of images without any."""
+"""Images and boxes in COCO's format, and folders of images without boxes."""
 
-import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from PIL import ExifTags, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
@@ -15,15 +16,15 @@ from torchvision.transforms.v2.functional import pil_to_tensor, to_dtype
 
 from lightning_coordconv.core.images import find_images, read_rgb
 from lightning_coordconv.detection.boxes import Categories
+from lightning_coordconv.detection.coco_format import read_annotations
 
-FIELDS = {
-    "images": ("id", "file_name", "width", "height"),
-    "annotations": ("id", "image_id", "category_id", "bbox"),
-    "categories": ("id", "name"),
-}
-"""What an annotation file must have."""
 PER_BOX = ("labels", "iscrowd", "filled")
 Policy = Literal["error", "drop"]
+Links = Literal["inside", "anywhere"]
+THINNEST = 1e-3
+"""Side of a box, in pixels, that counts as none: torchvision's detectors drop proposals that are as thin."""
+NAMED = 5
+"""Number of annotations that a remark names; the others are counted."""
 
 
 class CocoDetection(Dataset[dict[str, Any]]):
@@ -43,7 +44,8 @@ class CocoDetection(Dataset[dict[str, Any]]):
     path      str                 of the image
     ========  =======  =========  ==========================================================================
 
-    An image may have no box. EXIF orientations are not applied, since COCO's boxes are drawn without.
+    An image may have no box. COCO's boxes are drawn on images whose EXIF orientation is not applied; an image is turned
+    only if it does not have the annotated size, and has it when it is turned as EXIF says.
 
     Args:
         folder: where the ``file_name`` of an image begins.
@@ -51,16 +53,24 @@ class CocoDetection(Dataset[dict[str, Any]]):
         transforms: v2 transforms of image and boxes, applied one after the other. Boxes of which they leave less than a
             pixel are left out.
         crowds: keep boxes around crowds; to a detector in training they are no objects.
-        bad_boxes: what to do with boxes that have no area inside the image, or are no four finite numbers: ``"error"``,
-            or ``"drop"`` and count them in ``dropped``. Boxes that stick out of the image are cut at its border, and
-            counted in ``clipped`` if it is by more than a pixel.
-        bad_images: what to do with image files that are missing or damaged: ``"error"`` as soon as one is read, or
-            ``"drop"``, which reads all of them beforehand and says in ``unreadable`` why each one is left out.
+        bad_boxes: what to do with boxes that have no area inside the image, or hold infinite values or NaN:
+            ``"error"``, or ``"drop"``. Boxes that stick out of the image are cut at its border.
+        bad_images: what to do with image files that are missing or damaged: ``"error"`` when one is read, or
+            ``"drop"``, which reads all of them beforehand.
+        links: whether an image may lie outside of the folder, by its path or behind a symbolic link: ``"inside"`` or
+            ``"anywhere"``.
+
+    Attributes:
+        dropped: ids of annotations whose box was dropped.
+        clipped: ids of annotations whose box was cut by more than a pixel.
+        left_out: ids of annotations of crowds that were left out.
+        unreadable: why each image that was dropped cannot be read.
 
     Raises:
         FileNotFoundError: if there is no annotation file.
-        ValueError: if it is not in COCO's format, or contradicts itself or the size of an image, and for bad boxes.
-        OSError: for bad images.
+        ValueError: if it is not in COCO's format, or contradicts itself or the size of an image, for bad boxes, and if
+            there is no box, or none is left.
+        OSError: for bad images, and if none is left.
     """
 
     def __init__(
@@ -71,21 +81,39 @@ class CocoDetection(Dataset[dict[str, Any]]):
         crowds: bool = True,
         bad_boxes: Policy = "drop",
         bad_images: Policy = "error",
+        links: Links = "inside",
     ) -> None:
-        content = _read(annotations)
+        content = read_annotations(annotations)
         self.folder = folder
+        self.root = _root(folder, links)
         self.annotations = annotations
         categories = sorted((category["id"], category["name"]) for category in content["categories"])
         self.categories: Categories = dict(enumerate(categories, start=1))
         changes = list(transforms)
         tidy = [v2.ClampBoundingBoxes(), v2.SanitizeBoundingBoxes(labels_getter=_per_box)] if changes else []
         self.transform = v2.Compose([v2.Identity(), *changes, *tidy])
-        self.images: list[dict[str, Any]] = sorted(content["images"], key=lambda image: int(image["id"]))
+        self.images: list[dict[str, Any]] = sorted(content["images"], key=lambda image: image["id"])
         self.unreadable: list[str] = []
         if bad_images == "drop":
-            self.images = [image for image in self.images if self._is_readable(image)]
-        self.clipped = self.dropped = 0
+            reasons = _why_unreadable([folder / image["file_name"] for image in self.images], self.root, annotations)
+            self.unreadable = [reason for reason in reasons if reason]
+            self.images = [image for image, reason in zip(self.images, reasons, strict=True) if not reason]
+        self.dropped: list[int] = []
+        self.clipped: list[int] = []
+        self.left_out: list[int] = []
         self.objects = self._collect(content, crowds, bad_boxes)
+        if all(self.objects[image["id"]]["iscrowd"].all() for image in self.images):
+            raise ValueError(f"{annotations} has no box to detect: {'; '.join(self.remarks()) or 'no annotations'}")
+
+    def remarks(self) -> list[str]:
+        """Return a line on each kind of annotation that is not used as it is, and on each image that is left out."""
+        kinds = {
+            "dropped {} boxes without area in their image": self.dropped,
+            "cut {} boxes at the border of their image": self.clipped,
+            "left out {} crowds, which are no objects in training": self.left_out,
+        }
+        lines = [f"{line.format(len(found))}, {_some(found)}" for line, found in kinds.items() if found]
+        return lines + [f"left out an image: {reason}" for reason in self.unreadable]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -93,11 +121,15 @@ class CocoDetection(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         known = self.images[index]
         path = self.folder / known["file_name"]
-        image = read_rgb(path)
-        if image.size != (known["width"], known["height"]):
+        image = read_rgb(path, self.root)
+        size = (known["width"], known["height"])
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        if image.size != size:
+            image = ImageOps.exif_transpose(image)
+        if image.size != size:
             raise ValueError(
-                f"{path} has {image.width} x {image.height} pixels, but {known['width']} x {known['height']} as image "
-                f"{known['id']} of {self.annotations}"
+                f"{path} has {image.width} x {image.height} pixels (EXIF orientation {orientation}), but {size[0]} x "
+                f"{size[1]} as image {known['id']} of {self.annotations}"
             )
         objects = self.objects[known["id"]]
         boxes = tv_tensors.BoundingBoxes(objects["boxes"], format="XYXY", canvas_size=(image.height, image.width))
@@ -113,14 +145,6 @@ class CocoDetection(Dataset[dict[str, Any]]):
             "path": str(path),
         }
 
-    def _is_readable(self, image: Mapping[str, Any]) -> bool:
-        try:
-            read_rgb(self.folder / image["file_name"])
-        except OSError as error:
-            self.unreadable.append(str(error))
-            return False
-        return True
-
     def _collect(self, content: Mapping[str, Any], crowds: bool, bad_boxes: Policy) -> dict[int, dict[str, Tensor]]:
         """Return for each image its ``boxes``, and for each box label, ``iscrowd`` and which part of it is filled."""
         sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
@@ -134,6 +158,7 @@ class CocoDetection(Dataset[dict[str, Any]]):
             if category not in label_of:
                 raise ValueError(f"{name} has category {category}, which is not among its categories {list(label_of)}")
             if crowd and not crowds:
+                self.left_out.append(annotation["id"])
                 continue
             box, cut = _clip(annotation["bbox"], *sizes[image])
             if not box:
@@ -142,9 +167,10 @@ class CocoDetection(Dataset[dict[str, Any]]):
                     raise ValueError(
                         f"{name} has the box {annotation['bbox']}, with no area inside an image of {width} x {height}"
                     )
-                self.dropped += 1
+                self.dropped.append(annotation["id"])
                 continue
-            self.clipped += cut > 1
+            if cut > 1:
+                self.clipped.append(annotation["id"])
             extent = (box[2] - box[0]) * (box[3] - box[1])
             rows[image].append((box, label_of[category], int(crowd), annotation.get("area", extent) / extent))
         return {image: _columns(found) for image, found in rows.items()}
@@ -157,60 +183,81 @@ class ImageFiles(Dataset[dict[str, Any]]):
 
     Args:
         folder: holds images in any format of torchvision's ``IMG_EXTENSIONS``.
+        bad_images: see :class:`CocoDetection` for this and the following.
+        links: whether a symbolic link may lead out of the folder.
+
+    Attributes:
+        unreadable: why each image that was dropped cannot be read.
 
     Raises:
-        FileNotFoundError: if there are none.
-        OSError: when a file is read that is no image, or a damaged one.
+        FileNotFoundError: if there are no images.
+        OSError: when a file is read that is no image, or a damaged one, and if no other is left.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, bad_images: Policy = "error", links: Links = "inside") -> None:
         self.paths = find_images(folder)
+        self.root = _root(folder, links)
+        self.unreadable: list[str] = []
+        if bad_images == "drop":
+            reasons = _why_unreadable(self.paths, self.root, folder)
+            self.unreadable = [reason for reason in reasons if reason]
+            self.paths = [path for path, reason in zip(self.paths, reasons, strict=True) if not reason]
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.paths[index]
-        image = to_dtype(pil_to_tensor(read_rgb(path)), torch.float32, scale=True)
+        image = to_dtype(pil_to_tensor(read_rgb(path, self.root)), torch.float32, scale=True)
         return {"image": image, "image_id": index + 1, "path": str(path)}
 
-
-def _read(path: Path) -> dict[str, Any]:
-    """Read an annotation file and see that it has what it must."""
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no annotation file {path}")
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON file: {error}") from error
-    missing = [part for part in FIELDS if not isinstance(content, dict) or not isinstance(content.get(part), list)]
-    if missing:
-        raise ValueError(f"{path} is not in COCO's format: it has no list of {', '.join(missing)}")
-    for part, fields in FIELDS.items():
-        for number, entry in enumerate(content[part]):
-            lacking = [field for field in fields if not isinstance(entry, dict) or field not in entry]
-            if lacking:
-                raise ValueError(f"{path} is not in COCO's format: {part}[{number}] has no {', '.join(lacking)}")
-        if part != "annotations" and len({entry["id"] for entry in content[part]}) < len(content[part]):
-            raise ValueError(f"{path} is not in COCO's format: two of its {part} have the same id")
-    if not content["images"]:
-        raise ValueError(f"{path} has no images")
-    return content
+    def remarks(self) -> list[str]:
+        """Return a line on each image that is left out."""
+        return [f"left out an image: {reason}" for reason in self.unreadable]
 
 
-def _clip(bbox: Any, width: int, height: int) -> tuple[list[float], float]:
+def _root(folder: Path, links: Links) -> Path | None:
+    if links not in ("inside", "anywhere"):
+        raise ValueError(f"links must be 'inside' or 'anywhere', got {links!r}")
+    return folder if links == "inside" else None
+
+
+def _why_unreadable(paths: Sequence[Path], root: Path | None, source: Path) -> list[str]:
+    """Return why each image cannot be read, or an empty text if it can.
+
+    Raises:
+        OSError: if none can.
+    """
+    reasons = []
+    for path in paths:
+        try:
+            read_rgb(path, root)
+            reasons.append("")
+        except OSError as error:
+            reasons.append(str(error))
+    if all(reasons):
+        raise OSError(f"none of the {len(paths)} images of {source} can be read; the first: {reasons[0]}")
+    return reasons
+
+
+def _some(annotations: Sequence[int]) -> str:
+    more = f" and {len(annotations) - NAMED} more" if len(annotations) > NAMED else ""
+    return f"by id {', '.join(map(str, annotations[:NAMED]))}{more}"
+
+
+def _clip(bbox: Sequence[float], width: int, height: int) -> tuple[list[float], float]:
     """Return what of a box x, y, width, height is inside an image, as x1, y1, x2, y2, and by how much it stuck out.
 
-    The box is empty if it has no area there, or if it is no four finite numbers.
+    The box is empty if it has no area there, or holds infinite values or NaN.
     """
-    numbers = isinstance(bbox, list) and len(bbox) == 4 and all(isinstance(number, int | float) for number in bbox)
-    if not numbers or not all(map(math.isfinite, bbox)):
+    if not all(map(math.isfinite, bbox)):
         return [], 0.0
     x, y, w, h = bbox
-    box = [x, y, x + w, y + h]
-    inside = [min(max(edge, 0.0), float(limit)) for edge, limit in zip(box, (width, height) * 2, strict=True)]
-    cut = max(abs(before - after) for before, after in zip(box, inside, strict=True))
-    return (inside, cut) if inside[2] > inside[0] and inside[3] > inside[1] else ([], cut)
+    box = np.array([x, y, x + w, y + h], dtype=np.float64)
+    inside = box.clip(0, [width, height] * 2)
+    cut = float(np.abs(box - inside).max())
+    x1, y1, x2, y2 = inside.astype(np.float32).tolist()  # as they are stored
+    return ([x1, y1, x2, y2], cut) if min(x2 - x1, y2 - y1) > THINNEST else ([], cut)
 
 
 def _columns(rows: list[tuple[list[float], int, int, float]]) -> dict[str, Tensor]:

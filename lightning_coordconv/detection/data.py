@@ -1,4 +1,4 @@
-"""Images with boxes: the paper's field of digits, and data in COCO's format."""
+"""Data modules of images with boxes: the paper's scattered digits, and data in COCO's format."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,19 +12,19 @@ from torchvision.transforms import v2
 from lightning_coordconv.core.data import BaseDataModule, Split
 from lightning_coordconv.core.digits import DigitSplit
 from lightning_coordconv.detection.boxes import Categories, draw_boxes
-from lightning_coordconv.detection.coco import CocoDetection, ImageFiles, Policy
+from lightning_coordconv.detection.coco import CocoDetection, ImageFiles, Links, Policy
 from lightning_coordconv.detection.field_of_mnist import CATEGORIES, FieldOfMnist
 
 
 class FieldOfMnistDataModule(BaseDataModule):
-    """Digits scattered over a canvas (paper, detection): images made once, before training.
+    """Digits scattered over a canvas (paper, detection), in images that are made once, before training.
 
-    The paper has 9,000 images for training and 1,000 for validation; the default is these and 1,000 for a test with
-    digits of their own. Predictions are made for the test images.
+    The paper has 9,000 images for training and 1,000 for validation; the default adds 1,000 for a test. No digit is in
+    two of these splits. Predictions are made for the test images.
 
     Args:
-        num_images: for training.
-        num_eval_images: for validation, and for the test.
+        num_images: number of images for training.
+        num_eval_images: number of images for validation, and for the test.
         num_digits: see :class:`~lightning_coordconv.detection.FieldOfMnist` for this and the following.
         canvas: height and width on which digits are scattered, in pixels.
         crop: height and width of the middle part that is seen.
@@ -68,7 +68,7 @@ class FieldOfMnistDataModule(BaseDataModule):
         self.clip = clip
         self.mnist_root = mnist_root
         self.download = download
-        self.dataset("val")  # what is impossible is refused before anything is written
+        self.dataset("val")  # impossible options are refused before anything is written
 
     def make_dataset(self, split: Split) -> FieldOfMnist:
         """Scatter the digits of a split."""
@@ -94,8 +94,8 @@ class FieldOfMnistDataModule(BaseDataModule):
 class CocoDetectionDataModule(BaseDataModule):
     """Images and boxes in COCO's format.
 
-    A batch has the keys of a sample, a list each, because sizes and numbers differ; see
-    :class:`~lightning_coordconv.detection.CocoDetection`. What is dropped or cut is counted and reported.
+    A batch has the keys of a sample, with a list for each, because sizes and numbers differ; see
+    :class:`~lightning_coordconv.detection.CocoDetection`. The number and ids of dropped and cut boxes are reported.
 
     Args:
         root: the folder in which all of the following are.
@@ -107,8 +107,10 @@ class CocoDetectionDataModule(BaseDataModule):
         test_images: of the test images; ``val_images`` by default.
         predict_images: a folder of images to make predictions for; those of the test split by default.
         train_transforms: v2 transforms of training images and boxes; by default a horizontal flip of every other one.
-        bad_boxes: ``"drop"`` boxes of no area and count them, or ``"error"``.
-        bad_images: ``"error"`` at missing or damaged files, or ``"drop"`` them.
+        bad_boxes: ``"drop"`` boxes of no area, and report their number and ids, or ``"error"``.
+        bad_images: ``"error"`` at missing or damaged files, or ``"drop"`` them, and report each.
+        links: where images must be, after symbolic links have been followed: ``"inside"`` the folder of their split, or
+            ``"anywhere"``.
         batch_size: samples in an optimiser step, over all ranks together.
         eval_batch_size: the same for validation, test and prediction.
         num_workers: loading processes per rank.
@@ -116,7 +118,8 @@ class CocoDetectionDataModule(BaseDataModule):
 
     Raises:
         FileNotFoundError: if there is no such annotation file or folder.
-        ValueError: if a file is not in COCO's format, or two of them differ in their categories.
+        ValueError: if a file is not in COCO's format or has no box, or two of them differ in their categories.
+        OSError: if no image of a split can be read.
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset(
@@ -136,6 +139,7 @@ class CocoDetectionDataModule(BaseDataModule):
         train_transforms: list[nn.Module] | None = None,
         bad_boxes: Policy = "drop",
         bad_images: Policy = "error",
+        links: Links = "inside",
         batch_size: int = 4,
         eval_batch_size: int | None = None,
         num_workers: int = 4,
@@ -154,7 +158,10 @@ class CocoDetectionDataModule(BaseDataModule):
         self.train_transforms = [v2.RandomHorizontalFlip()] if train_transforms is None else train_transforms
         self.bad_boxes = bad_boxes
         self.bad_images = bad_images
-        self.categories = self._read("val").categories  # files that are wrong are refused before anything is written
+        self.links = links
+        val = self.dataset("val")  # files that are wrong are refused before anything is written
+        assert isinstance(val, CocoDetection)
+        self.categories = val.categories
 
     @staticmethod
     def collate(samples: list[dict[str, Any]]) -> dict[str, list[Any]]:
@@ -163,14 +170,18 @@ class CocoDetectionDataModule(BaseDataModule):
 
     def make_dataset(self, split: Split) -> CocoDetection | ImageFiles:
         """Read the annotations of a split, or find the images to make predictions for."""
+        dataset: CocoDetection | ImageFiles
         if split == "predict" and self.predict_images is not None:
-            return ImageFiles(self.root / self.predict_images)
-        dataset = self._read("test" if split == "predict" else split)
-        if dataset.categories != self.categories:
-            raise ValueError(
-                f"{dataset.annotations} and {self.root / self.files['val'][1]} must have the same categories, got "
-                f"{list(dataset.categories.values())} and {list(self.categories.values())}"
-            )
+            dataset = ImageFiles(self.root / self.predict_images, self.bad_images, self.links)
+        else:
+            dataset = self._read("test" if split == "predict" else split)
+            if split != "val" and dataset.categories != self.categories:
+                raise ValueError(
+                    f"{dataset.annotations} and {self.root / self.files['val'][1]} must have the same categories, got "
+                    f"{list(dataset.categories.values())} and {list(self.categories.values())}"
+                )
+        for remark in dataset.remarks():
+            rank_zero_info(f"data of the {split} split: {remark}")
         return dataset
 
     def plot(self, sample: Mapping[str, Any]) -> Figure:
@@ -178,16 +189,14 @@ class CocoDetectionDataModule(BaseDataModule):
         return draw_boxes(sample, self.categories)
 
     def _read(self, split: Split) -> CocoDetection:
-        """Read the annotations of a split, and say what was wrong with them."""
         training = split == "train"
         folder, annotations = (self.root / name for name in self.files[split])
-        transforms = self.train_transforms if training else ()
-        dataset = CocoDetection(folder, annotations, transforms, not training, self.bad_boxes, self.bad_images)
-        if dataset.dropped or dataset.clipped:
-            rank_zero_info(
-                f"{annotations}: dropped {dataset.dropped} boxes without area, "
-                f"cut {dataset.clipped} at the border of their image"
-            )
-        for reason in dataset.unreadable:
-            rank_zero_info(f"left out: {reason}")
-        return dataset
+        return CocoDetection(
+            folder,
+            annotations,
+            self.train_transforms if training else (),
+            crowds=not training,
+            bad_boxes=self.bad_boxes,
+            bad_images=self.bad_images,
+            links=self.links,
+        )

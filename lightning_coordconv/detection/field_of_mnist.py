@@ -1,4 +1,4 @@
-"""Field of MNIST: digits of several sizes scattered over an empty canvas, and their boxes (paper, detection)."""
+"""Field of MNIST: images of digits of several sizes, scattered over an empty canvas, and their boxes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -43,8 +43,8 @@ class FieldOfMnist(Dataset[dict[str, Tensor]]):
 
     Args:
         split: ``"train"``, ``"val"`` or ``"test"``; no digit is in two of them.
-        num_images: how many.
-        num_digits: on each canvas.
+        num_images: number of images.
+        num_digits: number of digits on each canvas.
         canvas: height and width on which digits are scattered, in pixels.
         crop: height and width of the middle part that is seen.
         keep_outside: keep boxes whose centre is not in the image, partly or wholly outside as they are, as the authors'
@@ -88,7 +88,7 @@ class FieldOfMnist(Dataset[dict[str, Tensor]]):
             glyphs, classes = glyphs[chosen], classes[chosen]
         else:
             glyphs, classes = full_mnist(mnist_root, split, download)
-        # a stream of its own, so that the places of one split do not continue those of another
+        # each split has its random numbers, so that the places of one do not continue those of another
         generator.manual_seed(seed + 1_000_003 * (1 + list(SPLITS).index(split)))
         self.source = _draw(len(glyphs), num_images, num_digits, generator)
         sizes = torch.randint(SMALLEST, LARGEST + 1, (num_images, num_digits, 2), generator=generator)
@@ -133,7 +133,7 @@ class FieldOfMnist(Dataset[dict[str, Tensor]]):
 
 
 def _draw(available: int, num_images: int, num_digits: int, generator: torch.Generator) -> Tensor:
-    """Return which digits are on each image, (num_images, num_digits): each column goes through permutations."""
+    """Return which digits are on each image, (num_images, num_digits); each column is a sequence of permutations."""
     rounds = -(-num_images // available)
     columns = [
         torch.cat([torch.randperm(available, generator=generator) for _ in range(rounds)])[:num_images]

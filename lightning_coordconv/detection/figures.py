@@ -1,4 +1,4 @@
-"""Detections as pictures, and in COCO's results format."""
+"""Draw detections, and write them in COCO's results format."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,18 +13,21 @@ from torchvision.ops import box_convert
 
 from lightning_coordconv.core.figures import gathered, log_folder, save_pictures
 
+NAME = 50
+"""Letters of an image's name in the name of its overlay: file systems allow 255 bytes."""
+
 
 class DetectionFigures(Callback):
     """Draw truth and detections on the same few images after each validation and test.
 
-    As ``figures/detections_<stage>_<k>.png`` beside the logs, of the latest weights, and in TensorBoard at each step.
-    The first rank draws images of its own. The data module's ``plot`` says how.
+    They are written to ``figures/detections_<stage>_<k>.png`` beside the logs, which holds those of the latest weights,
+    and to TensorBoard at each step. The first rank draws its first images. The data module's ``plot`` draws an image.
 
     Args:
-        num_images: how many, from the first on.
+        num_images: number of images, from the first on.
 
     Raises:
-        ValueError: if that is not positive.
+        ValueError: if ``num_images`` is not positive.
     """
 
     def __init__(self, num_images: int = 4) -> None:
@@ -36,22 +39,22 @@ class DetectionFigures(Callback):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: int
     ) -> None:
-        """Keep what was detected on the first images."""
+        """Keep the detections on the first images."""
         wanted = self.num_images - len(self.samples)
         self.samples += [sample for sample, _ in zip(_samples(batch, outputs["preds"]), range(wanted), strict=False)]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw it."""
+        """Draw the detections that were kept."""
         self._draw(trainer, "val")
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: int
     ) -> None:
-        """Keep what was detected on the first images."""
+        """Keep the detections on the first images."""
         self.on_validation_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw it."""
+        """Draw the detections that were kept."""
         self._draw(trainer, "test")
 
     def _draw(self, trainer: Trainer, stage: str) -> None:
@@ -67,11 +70,11 @@ class CocoResults(BasePredictionWriter):
     """Write predictions in COCO's results format to ``detections.json``, and draw them in ``overlays/``.
 
     Both are beside the logs. A result has ``image_id``, ``category_id`` (as in the annotation file), ``bbox`` (x, y,
-    width, height in pixels) and ``score``, and, which COCO's own don't have, the ``file_name``. Under DDP the results
+    width, height in pixels) and ``score``, and, in addition to COCO's format, the ``file_name``. Under DDP the results
     of all ranks go to one file, rank after rank.
 
     Args:
-        num_overlays: how many pictures a rank draws at most.
+        num_overlays: largest number of pictures that a rank draws.
     """
 
     def __init__(self, num_overlays: int = 100) -> None:
@@ -81,7 +84,7 @@ class CocoResults(BasePredictionWriter):
         self.drawn = 0
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget what an earlier prediction found."""
+        """Discard the results of an earlier prediction."""
         self.rows, self.drawn = [], 0
         self.folder = Path(trainer.log_dir or trainer.default_root_dir)
 
@@ -141,7 +144,7 @@ def _results(sample: Mapping[str, Any], categories: Mapping[int, tuple[int, str]
 def _name(sample: Mapping[str, Any]) -> str:
     """Return a name of an image that no other has: two folders can hold files of the same name."""
     identity = str(int(sample["image_id"]))
-    return f"{identity}_{Path(sample['path']).stem}" if "path" in sample else identity
+    return f"{identity}_{Path(sample['path']).stem[:NAME]}" if "path" in sample else identity
 
 
 def _on_cpu(value: Any) -> Any:

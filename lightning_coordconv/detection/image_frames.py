@@ -1,4 +1,4 @@
-"""Images of several sizes in one batch of a torchvision detector: each in a frame of its own."""
+"""Make what a torchvision detector finds in an image independent of the other images of the batch."""
 
 from collections import OrderedDict
 from contextlib import AbstractContextManager
@@ -8,51 +8,58 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
-from lightning_coordconv.layers import coordinate_frame
-from lightning_coordconv.layers.frames import Frame, active_frame
+from lightning_coordconv.layers import coordconv_layers, coordinate_frame
 
 COARSEST_STRIDE = 128
-SILENT = -1e4
-"""A logit that is no object, finite in float16."""
+"""Stride, in pixels, of the coarsest feature map of torchvision's detectors."""
+NO_OBJECT = -1e4
+"""Logit of an anchor in the padding; finite in float16."""
 
 
 def use_image_frames(detector: Any, mask_padding: bool = True, multiple: int = COARSEST_STRIDE) -> None:
-    """Let what a detector finds in an image not depend on the images beside it in the batch, in place.
+    """Make what a detector finds in an image independent of the other images of the batch, in place.
 
     torchvision's detectors pad the images of a batch, below and to the right, to the size of the largest of them,
     rounded up to a multiple of 32. In their backbone and their dense head, every CoordConv layer then sees the
-    coordinates that it would see in the image alone. The second stage, whose maps are regions, is left as it is.
+    coordinates that it would see for each image by itself: -1 to 1 within the image, zero in its padding. The second
+    stage, whose maps are regions, is left as it is.
 
     Args:
         detector: torchvision's ``GeneralizedRCNN``, ``RetinaNet`` or ``FCOS``; it is given hooks, and keeps its
             state-dict keys.
-        mask_padding: also let each map end where the image ends: convolutions and max pooling see zeros beyond,
-            averages and group normalisation leave it out, regions see the last cell repeated, and evaluation finds no
-            object there; and round sizes up to ``multiple``. Then boxes are the same, to rounding, whatever the batch
-            mates. Batch normalisation that is not frozen still is over everything in training. Without it, outputs of a
-            detector without coordinates are torchvision's to the bit, and depend on the batch mates, mostly near the
-            border.
+        mask_padding: also let each feature map end where the image ends: convolutions and max pooling see zeros in the
+            padding, averages and group normalisation leave it out, regions see the last cell repeated, and evaluation
+            finds no object there; and round sizes up to ``multiple``. Then boxes are the same, to rounding, whatever
+            the other images. In training, batch normalisation that is not frozen is over all cells of the batch.
+            Without masks, a detector without coordinates has torchvision's outputs bit for bit, which depend on the
+            other images, mostly near the border.
         multiple: of pixels, a multiple of the stride of the detector's coarsest level: 128 is right for torchvision's.
+
+    Raises:
+        NotImplementedError: by the detector, when ``torch.jit.trace`` or the ONNX exporter with ``dynamo=False`` traces
+            it: a trace would keep the coordinates and the padding of the traced image size. ``fold_coordconv`` makes a
+            detector without masks that can be traced, and refuses other sizes.
     """
-    frames = _ImageFrames()
+    frames = _ImageFrames(mask_padding)
+    detector.register_forward_pre_hook(frames.refuse_tracing)
     detector.transform.register_forward_hook(frames.remember)
     two_stages = isinstance(detector, GeneralizedRCNN)
     parts = (detector.backbone, detector.rpn.head if two_stages else detector.head)
     if mask_padding:
         for name, module in (entry for part in parts for entry in part.named_modules()):
             if isinstance(module, nn.Conv2d | nn.MaxPool2d):
-                module.register_forward_pre_hook(_see_zeros)
+                module.register_forward_pre_hook(frames.see_zeros)
             if isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size == 1:
-                module.register_forward_hook(_average_inside)
+                module.register_forward_hook(frames.average_inside)
             if isinstance(module, nn.GroupNorm):
-                module.register_forward_hook(_normalise_inside)
+                module.register_forward_hook(frames.normalise_inside)
             if name.endswith("cls_logits"):
-                module.register_forward_hook(_find_nothing)
-        detector.backbone.register_forward_hook(_repeat_edges)
+                module.register_forward_hook(frames.find_nothing)
+        detector.backbone.register_forward_hook(frames.repeat_edges)
         # The stride of a level's anchors is the canvas by the number of cells, rounded down: right if the canvas is a
         # multiple of the coarsest level's.
         detector.transform.size_divisible = multiple
-        if two_stages:  # so that what is silent is no proposal
+        if two_stages:  # so that an anchor in the padding is no proposal
             detector.rpn.score_thresh = max(detector.rpn.score_thresh, torch.finfo(torch.float32).tiny)
     for part in parts:
         part.register_forward_pre_hook(frames.enter)
@@ -60,103 +67,115 @@ def use_image_frames(detector: Any, mask_padding: bool = True, multiple: int = C
 
 
 class _ImageFrames:
-    """The hooks that need to know the sizes of the images. An object, so that a copied detector has its own."""
+    """Hooks that know the sizes of the images in the batch. An object, so that a copied detector has its own.
 
-    def __init__(self) -> None:
+    Sizes are kept as Python numbers, so that no hook reads from a device.
+    """
+
+    def __init__(self, mask_padding: bool) -> None:
+        self.mask_padding = mask_padding
         self.sizes: list[tuple[int, int]] = []
         self.canvas: tuple[int, int] = (0, 0)
         self.frame: AbstractContextManager[None] | None = None
+        self.paddings: dict[tuple[int, int], Tensor | None] = {}
+
+    def refuse_tracing(self, detector: nn.Module, inputs: Any) -> None:
+        """Refuse a trace that would be wrong for images of any other size, without any sign of it."""
+        if torch.jit.is_tracing() and (self.mask_padding or coordconv_layers(detector)):  # type: ignore[attr-defined, no-untyped-call]
+            raise NotImplementedError(
+                "torch.jit.trace and torch.onnx.export(dynamo=False) would keep the coordinates and the padding of the "
+                "traced image size: build the detector with mask_padding=False and trace fold_coordconv(detector, "
+                "[image]), which accepts that size only; it must be a multiple of 32"
+            )
 
     def remember(self, transform: nn.Module, inputs: Any, output: Any) -> None:
         """Keep the sizes (height, width) of the images and of the canvas that they are padded to."""
         images, _ = output
-        self.sizes = images.image_sizes
-        self.canvas = tuple(images.tensors.shape[-2:])
+        sizes = [(int(height), int(width)) for height, width in images.image_sizes]
+        self.sizes = sizes if len(set(sizes)) > 1 else sizes[:1]  # one coordinate bias serves images of one size
+        self.canvas = (int(images.tensors.shape[-2]), int(images.tensors.shape[-1]))
+        self.paddings = {}
 
     def enter(self, part: nn.Module, inputs: Any) -> None:
-        """Put each image in its own frame, if it has not the whole canvas."""
-        distinct = set(self.sizes)
-        if distinct == {self.canvas}:
+        """Enter the frames of the images, unless every image fills the canvas."""
+        if self.sizes == [self.canvas]:
             return
-        sizes = self.sizes if len(distinct) > 1 else self.sizes[:1]  # one response of the coordinates for all
-        self.frame = coordinate_frame((0, 0), torch.tensor(sizes), crop=self.canvas, padded=True)
+        sizes = torch.tensor(self.sizes)
+        self.frame = coordinate_frame((0, 0), sizes, crop=self.canvas, padded=True, zero_outside=True)
         self.frame.__enter__()
 
     def leave(self, part: nn.Module, inputs: Any, output: Any) -> None:
-        """Come back from it, also after an error."""
+        """Leave the frames, also after an error."""
         if self.frame is not None:
             self.frame.__exit__(None, None, None)
             self.frame = None
 
+    def see_zeros(self, layer: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
+        """Set the padding of a layer's input to zero."""
+        padding = self._padding(inputs[0])
+        return None if padding is None else (inputs[0].masked_fill(padding, 0.0),)
 
-def _sizes(features: Tensor) -> Tensor | None:
-    """Return the height and width that the images have on a map (B, C, h, w), or None if none has padding.
+    def find_nothing(self, layer: nn.Module, inputs: Any, logits: Tensor) -> Tensor | None:
+        """Let no anchor in the padding be an object; in training one of them may be an object's best anchor."""
+        padding = None if layer.training else self._padding(logits)
+        return None if padding is None else logits.masked_fill(padding, NO_OBJECT)
 
-    Sizes are (B, 2), or (1, 2) where they are the same.
-    """
-    frame = active_frame()
-    if not isinstance(frame, Frame):
-        return None
-    size = features.shape[-2:]
-    _, sizes = frame.place(size, torch.device("cpu"), torch.float32)
-    return None if bool((sizes >= torch.tensor(size)).all()) else sizes.long().to(features.device)
+    def average_inside(self, pool: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor | None:
+        """Average over the cells of the image only."""
+        padding = self._padding(inputs[0])
+        if padding is None:
+            return None
+        total = inputs[0].masked_fill(padding, 0.0).sum((2, 3), keepdim=True)
+        return total / (~padding).sum((2, 3), keepdim=True)
 
+    def normalise_inside(self, norm: Any, inputs: tuple[Tensor], output: Tensor) -> Tensor | None:
+        """Normalise groups by the mean and variance of the cells of the image only."""
+        (features,) = inputs
+        padding = self._padding(features)
+        if padding is None:
+            return None
+        groups = features.unflatten(1, (norm.num_groups, -1)).to(torch.promote_types(features.dtype, torch.float32))
+        inside = ~padding[:, None]  # groups are (B, G, C / G, h, w)
+        count = inside.sum((2, 3, 4), keepdim=True) * groups.shape[2]
+        mean = (groups * inside).sum((2, 3, 4), keepdim=True) / count
+        variance = ((groups - mean) ** 2 * inside).sum((2, 3, 4), keepdim=True) / count
+        normal = ((groups - mean) * (variance + norm.eps).rsqrt()).flatten(1, 2).to(output.dtype)
+        return normal * norm.weight[:, None, None] + norm.bias[:, None, None]
 
-def _padding(features: Tensor) -> Tensor | None:
-    """Return where a map (B, C, h, w) has no image, (B or 1, 1, h, w), or None if it has one everywhere."""
-    sizes = _sizes(features)
-    if sizes is None:
-        return None
-    rows, columns = (torch.arange(n, device=features.device) for n in features.shape[-2:])
-    return ((rows >= sizes[:, :1])[:, :, None] | (columns >= sizes[:, 1:])[:, None, :])[:, None]
+    def repeat_edges(self, backbone: nn.Module, inputs: Any, output: Any) -> Any:
+        """Fill the padding of each map with the last cells of the image, which regions see beyond the end of a map."""
+        if isinstance(output, Tensor):
+            return self._repeated(output)
+        return OrderedDict((name, self._repeated(features)) for name, features in output.items())
 
+    def _cells(self, features: Tensor) -> list[tuple[int, int]]:
+        """Return the height and width that each size has on a map (B, C, h, w): size / stride, rounded up."""
+        (height, width), (rows, columns) = self.canvas, features.shape[-2:]
+        return [(-(-h * rows // height), -(-w * columns // width)) for h, w in self.sizes]
 
-def _see_zeros(layer: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
-    padding = _padding(inputs[0])
-    return None if padding is None else (inputs[0].masked_fill(padding, 0.0),)
+    def _padding(self, features: Tensor) -> Tensor | None:
+        """Return which cells of a map (B, C, h, w) are padding, (B or 1, 1, h, w), or None if none is."""
+        if self.frame is None:
+            return None
+        size = (features.shape[-2], features.shape[-1])
+        if size not in self.paddings:
+            self.paddings[size] = self._make_padding(size, features)
+        return self.paddings[size]
 
+    def _make_padding(self, size: tuple[int, int], features: Tensor) -> Tensor | None:
+        cells = self._cells(features)
+        if all(own == size for own in cells):
+            return None
+        rows, columns = (torch.arange(n, device=features.device) for n in size)
+        ends = torch.tensor(cells).to(features.device, non_blocking=True)
+        return ((rows >= ends[:, :1])[:, :, None] | (columns >= ends[:, 1:])[:, None, :])[:, None]
 
-def _find_nothing(layer: nn.Module, inputs: Any, logits: Tensor) -> Tensor | None:
-    padding = None if layer.training else _padding(logits)  # an anchor out there may be an object's best one
-    return None if padding is None else logits.masked_fill(padding, SILENT)
-
-
-def _average_inside(pool: nn.AdaptiveAvgPool2d, inputs: tuple[Tensor], output: Tensor) -> Tensor | None:
-    padding = _padding(inputs[0])
-    if padding is None:
-        return None
-    total = inputs[0].masked_fill(padding, 0.0).sum((2, 3), keepdim=True)
-    return total / (~padding).sum((2, 3), keepdim=True)
-
-
-def _normalise_inside(norm: nn.GroupNorm, inputs: tuple[Tensor], output: Tensor) -> Tensor | None:
-    """Normalise by mean and variance of the cells that have an image."""
-    (features,) = inputs
-    padding = _padding(features)
-    if padding is None:
-        return None
-    groups = features.unflatten(1, (norm.num_groups, -1)).float()  # (B, G, C / G, h, w)
-    inside = ~padding[:, None]
-    count = inside.sum((2, 3, 4), keepdim=True) * groups.shape[2]
-    mean = (groups * inside).sum((2, 3, 4), keepdim=True) / count
-    variance = ((groups - mean) ** 2 * inside).sum((2, 3, 4), keepdim=True) / count
-    normal = ((groups - mean) * (variance + norm.eps).rsqrt()).flatten(1, 2).to(output.dtype)
-    return normal * norm.weight[:, None, None] + norm.bias[:, None, None]
-
-
-def _repeat_edges(backbone: nn.Module, inputs: Any, output: Any) -> Any:
-    """Fill the padding of each map with the last cells of the image, which is what regions see beyond a map's end."""
-    if isinstance(output, Tensor):
-        return _repeated(output)
-    return OrderedDict((name, _repeated(features)) for name, features in output.items())
-
-
-def _repeated(features: Tensor) -> Tensor:
-    sizes = _sizes(features)
-    if sizes is None:
-        return features
-    height, width = features.shape[-2:]
-    rows = torch.arange(height, device=features.device).minimum(sizes[:, :1] - 1)[:, None, :, None]
-    columns = torch.arange(width, device=features.device).minimum(sizes[:, 1:] - 1)[:, None, None, :]
-    cells = (rows * width + columns).expand(*features.shape[:2], -1, -1)
-    return features.flatten(2).gather(2, cells.flatten(2)).view_as(features)
+    def _repeated(self, features: Tensor) -> Tensor:
+        if self._padding(features) is None:
+            return features
+        height, width = features.shape[-2:]
+        last = torch.tensor(self._cells(features)).to(features.device, non_blocking=True) - 1
+        rows = torch.arange(height, device=features.device).minimum(last[:, :1])[:, None, :, None]
+        columns = torch.arange(width, device=features.device).minimum(last[:, 1:])[:, None, None, :]
+        cells = (rows * width + columns).expand(*features.shape[:2], -1, -1)
+        return features.flatten(2).gather(2, cells.flatten(2)).view_as(features)

@@ -1,7 +1,7 @@
-"""How well boxes cover the true ones: the measures of the paper's detection experiment, and COCO's.
+"""Measure how well boxes cover the true ones: the metrics of the paper's detection experiment, and COCO's.
 
-Boxes are (n, 4) in any unit: x1, y1, x2, y2. Images without a true box, about which an overlap says nothing, are left
-out of the mean over images.
+Boxes are (n, 4) in any unit: x1, y1, x2, y2. Images without a true box, where an overlap means nothing, are left out of
+the mean over images.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,9 +24,14 @@ class OverlapMetric(SampleMean):
 
     higher_is_better = True
 
-    def overlap(self, iou: Tensor) -> Tensor:
-        """Return one number () of the IoUs (P, T) of P > 0 proposals, best first, and T > 0 true boxes."""
-        raise NotImplementedError(f"{type(self).__name__} must implement overlap(iou)")
+    def overlap(self, iou: Tensor, scores: Tensor | None) -> Tensor:
+        """Return one number () of the IoUs (P, T) of P > 0 proposals, best first, and T > 0 true boxes.
+
+        Args:
+            iou: (P, T).
+            scores: of the proposals (P,), falling, where they have any.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement overlap(iou, scores)")
 
     def values(self, preds: Boxes, target: Boxes) -> Tensor:  # type: ignore[override]  # boxes differ in number
         """Return the overlaps (B',) of the images that have a true box: 0 where nothing is proposed.
@@ -44,7 +49,7 @@ class OverlapMetric(SampleMean):
         for proposed, true in zip(preds, target, strict=True):
             if len(true["boxes"]):
                 iou = box_iou(proposed["boxes"], true["boxes"])
-                overlaps.append(self.overlap(iou) if len(iou) else iou.new_zeros(()))
+                overlaps.append(self.overlap(iou, proposed.get("scores")) if len(iou) else iou.new_zeros(()))
         return torch.stack(overlaps) if overlaps else self.total.new_zeros(0)
 
 
@@ -60,7 +65,7 @@ class BestBoxIoU(OverlapMetric):
         tensor(0.5000)
     """
 
-    def overlap(self, iou: Tensor) -> Tensor:
+    def overlap(self, iou: Tensor, scores: Tensor | None) -> Tensor:
         """Take the first row's largest."""
         return iou[0].max()
 
@@ -68,11 +73,11 @@ class BestBoxIoU(OverlapMetric):
 class AllPairsIoU(OverlapMetric):
     """Mean IoU over all pairs of a proposal and a true box; ``mean_nms_iou`` in the authors' code.
 
-    The number falls with the number of true boxes, as a proposal covers one of them at best. The paper's "test
-    IOU-average", as far as its size tells.
+    It falls with the number of true boxes, as a proposal covers one of them at best. By its size it is the paper's
+    "test IOU-average".
     """
 
-    def overlap(self, iou: Tensor) -> Tensor:
+    def overlap(self, iou: Tensor, scores: Tensor | None) -> Tensor:
         """Average over everything."""
         return iou.mean()
 
@@ -80,13 +85,76 @@ class AllPairsIoU(OverlapMetric):
 class ClosestIoU(OverlapMetric):
     """Mean over proposals of the IoU with the true box that each overlaps most; ``mean_argmax_nms_iou`` there."""
 
-    def overlap(self, iou: Tensor) -> Tensor:
+    def overlap(self, iou: Tensor, scores: Tensor | None) -> Tensor:
         """Average the largest of each row."""
         return iou.amax(1).mean()
 
 
+class TiedBestBoxIoU(OverlapMetric):
+    """IoU of a box drawn at random from those that score like the best; its mean over the draw.
+
+    Scores of a trained network saturate: which of ten boxes that score 0.998 and more is the best one is chance, and
+    :class:`BestBoxIoU` depends on it. This metric is what ``BestBoxIoU`` is on average over that chance.
+
+    Args:
+        tolerance: largest distance to the best score of the boxes that are drawn from.
+
+    Example:
+        >>> import torch
+        >>> metric = TiedBestBoxIoU()
+        >>> boxes = torch.tensor([[0.0, 0.0, 2.0, 1.0], [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 4.0, 1.0]])
+        >>> scores = torch.tensor([1.0, 0.999, 0.9])
+        >>> metric.update([{"boxes": boxes, "scores": scores}], [{"boxes": boxes[1:2]}])
+        >>> metric.compute()
+        tensor(0.7500)
+    """
+
+    def __init__(self, tolerance: float = 0.005) -> None:
+        super().__init__()
+        self.tolerance = tolerance
+
+    def overlap(self, iou: Tensor, scores: Tensor | None) -> Tensor:
+        """Average the largest of each row over the rows that are tied with the first.
+
+        Raises:
+            ValueError: if there are no scores.
+        """
+        if scores is None:
+            raise ValueError(f"{type(self).__name__} needs the scores of the proposals")
+        tied = scores >= scores[0] - self.tolerance
+        return (iou.amax(1) * tied).sum() / tied.sum()
+
+
+class TiedBestBoxIoUError(TiedBestBoxIoU):
+    """Standard error of :class:`TiedBestBoxIoU`: the standard deviation over images by the root of their number.
+
+    NaN for fewer than two images.
+    """
+
+    higher_is_better = False
+    squares: Tensor
+
+    def __init__(self, tolerance: float = 0.005) -> None:
+        super().__init__(tolerance)
+        self.add_state("squares", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, preds: Boxes, target: Boxes) -> None:  # type: ignore[override]  # boxes differ in number
+        """Add a batch."""
+        values = self.values(preds, target).double()
+        self.total += values.sum()
+        self.squares += (values**2).sum()
+        self.count += values.numel()
+
+    def compute(self) -> Tensor:
+        """Return the standard error over all images so far."""
+        variance = (self.squares - self.total**2 / self.count).clamp(min=0) / (self.count - 1).clamp(min=0)
+        return (variance / self.count).sqrt().float()
+
+
 class MatchedIoU(SampleMean):
     """Mean IoU of boxes with the true boxes they are matched to, pair by pair; the paper's "train IOU".
+
+    Pairs whose true box is NaN count for nothing, so that batches can have a fixed size.
 
     Example:
         >>> import torch
@@ -99,47 +167,60 @@ class MatchedIoU(SampleMean):
     higher_is_better = True
 
     def values(self, preds: Tensor, target: Tensor) -> Tensor:
-        """Return the IoU of each pair of boxes (P, 4), (P,).
+        """Return the IoU (...) of each pair of boxes (..., 4), NaN where a box is NaN.
 
         Raises:
             ValueError: if there are not as many of both.
         """
         if preds.shape != target.shape:
             raise ValueError(f"expected pairs of boxes, got {tuple(preds.shape)} and {tuple(target.shape)}")
-        return box_iou(preds[:, None], target[:, None]).flatten()
+        return box_iou(preds[..., None, :], target[..., None, :])[..., 0, 0]
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Add the pairs of a batch."""
+        iou = self.values(preds, target)
+        self.total += iou.nansum(dtype=self.total.dtype)
+        self.count += (~iou.isnan()).sum()
 
 
 class CocoAveragePrecision(MeanAveragePrecision):
-    """COCO's twelve numbers, as torchmetrics' metric names them; those of pycocotools, also over ranks.
+    """COCO's twelve numbers, by the names of torchmetrics' metric, with the values of pycocotools, also over ranks.
 
-    It differs in two things. The thresholds are not rounded to single precision, which misses recalls that are reached
-    exactly, and is seen in the third digit on a small data set. And ranks may have seen unequal numbers of images.
+    It differs from torchmetrics' metric in two things. The thresholds are not rounded to single precision, which misses
+    recalls that are reached exactly, and is seen in the third digit on a small data set. And ranks may have seen
+    unequal numbers of images.
 
     Raises:
         ModuleNotFoundError: if pycocotools is not installed.
     """
 
     def __init__(self) -> None:
-        overlaps, recalls = np.linspace(0.5, 0.95, 10), np.linspace(0.0, 1.0, 101)
+        overlaps, recalls = np.linspace(0.5, 0.95, 10).tolist(), np.linspace(0.0, 1.0, 101).tolist()
         try:
-            super().__init__(iou_thresholds=overlaps.tolist(), rec_thresholds=recalls.tolist())
+            super().__init__(iou_thresholds=overlaps, rec_thresholds=recalls, sync_on_compute=False)
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
                 "COCO's metrics need the package pycocotools: pip install 'lightning-coordconv[detection]'"
             ) from error
 
-    def _sync_dist(self, dist_sync_fn: Any = None, process_group: Any = None) -> None:
-        """Gather the images of all ranks in a message each, and put them back in the order they were dealt out in.
-
-        The order decides between detections that score alike.
-        """
-        states = {name: _moved(getattr(self, name), torch.device("cpu")) for name in self._defaults}
-        parts = [states] * torch.distributed.get_world_size(process_group)
-        torch.distributed.all_gather_object(parts, states, group=process_group)
-        for name in states:
-            rounds = range(max(len(part[name]) for part in parts))
-            dealt = [part[name][number] for number in rounds for part in parts if number < len(part[name])]
-            setattr(self, name, _moved(dealt, self.device))
+    def compute(self) -> dict[str, Tensor]:
+        """Return the numbers of all images of all ranks, on every rank."""
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if not distributed or torch.distributed.get_world_size() == 1:
+            return super().compute()
+        own: dict[str, Any] = dict(self.metric_state)  # lists
+        states = {name: _moved(values, torch.device("cpu")) for name, values in own.items()}
+        parts = [states] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(parts, states)
+        try:
+            for name in own:  # images in the order that they were dealt out in, which decides between equal scores
+                rounds = range(max(len(part[name]) for part in parts))
+                dealt = [part[name][number] for number in rounds for part in parts if number < len(part[name])]
+                setattr(self, name, _moved(dealt, self.device))
+            return super().compute()
+        finally:
+            for name, values in own.items():
+                setattr(self, name, values)
 
 
 def _moved(values: list[Any], device: torch.device) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The paper's detector of digits, a region-proposal network, and a whole Faster R-CNN of the same size."""
+"""Detectors of digits: the paper's region-proposal network, and a Faster R-CNN of the same size."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
@@ -34,11 +34,12 @@ class ZeroToOne(Encoding):
 
 
 class RegionProposals(NamedTuple):
-    """What a region-proposal network says of a batch: A anchors, the same for each image.
+    """Output of a region-proposal network for a batch, with A anchors for each image.
 
     Attributes:
         anchors: boxes (A, 4), x1, y1, x2, y2 in pixels.
-        offsets: of the proposals from the anchors (B, A, 4), in the code of torchvision's BoxCoder with unit weights.
+        offsets: of the proposals from the anchors (B, A, 4), in the code of
+            :func:`~lightning_coordconv.detection.matching.encode_boxes`.
         logits: (B, A, 2): object, background.
     """
 
@@ -50,9 +51,10 @@ class RegionProposals(NamedTuple):
 class RegionProposalNet(nn.Module):
     """The paper's "Faster R-CNN": a backbone and a region-proposal network, without the second stage.
 
-    Two 5x5 convolutions, each with a pooling, see the image; a 3x3 convolution makes features of 32 channels; a 3x3 and
-    a 1x1 convolution tell how to move and resize each of 9 anchors, another 1x1 whether it is an object. With
-    coordinates at its three places it has 83,838 weights, without 81,590. Source: the authors' ``model_zoo.py``
+    The backbone has two 5x5 convolutions, each with a pooling; a 3x3 convolution makes features of 32 channels; a 3x3
+    and a 1x1 convolution predict how to move and resize each of 9 anchors; another 1x1 convolution predicts whether it
+    is an object. The net has 83,838 weights with coordinates at all three places, and 81,590 without. Source: the
+    authors' ``model_zoo.py``
     (``rpn_sampler``, ``coord_rpn_sampler``). Weights are drawn as there: he_normal, and zeros for the offsets, so that
     the first proposals are the anchors.
 
@@ -65,6 +67,8 @@ class RegionProposalNet(nn.Module):
     Raises:
         ValueError: for a place of another name, or one that is named twice.
     """
+
+    cell_anchors: Tensor
 
     def __init__(
         self, coordinates: Sequence[Place] = PLACES, same_padding: bool = False, encoding: Encoding | None = None
@@ -93,20 +97,21 @@ class RegionProposalNet(nn.Module):
         he_normal_(self)
         for parameter in self.offsets[-1].parameters():
             nn.init.zeros_(parameter)
-        self.anchors = _anchors(first=2 if same_padding else 8)
+        first = 2 if same_padding else 8
+        self.register_buffer("cell_anchors", _cell_anchors(first), persistent=False)
         self.to(memory_format=torch.channels_last)  # a sixth faster on a CPU
 
     def forward(self, image: Tensor) -> RegionProposals:
         """Propose boxes for images (B, 1, H, W)."""
         features = self.features(self.backbone(image))
-        stride = torch.tensor(STRIDE, device=image.device)
-        self.anchors.set_cell_anchors(torch.float32, image.device)
-        (anchors,) = self.anchors.grid_anchors([features.shape[-2:]], [[stride, stride]])
+        rows, columns = (torch.arange(cells, device=image.device) * STRIDE for cells in features.shape[-2:])
+        shifts = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1).repeat(1, 1, 2)  # (h, w, 4): x, y
+        anchors = (shifts[:, :, None] + self.cell_anchors).flatten(0, 2)
         return RegionProposals(anchors, _rows(self.offsets(features), 4), _rows(self.scores(features), 2))
 
 
 class DigitFasterRCNN(FasterRCNN):
-    """torchvision's whole Faster R-CNN over the paper's backbone and anchors: it also tells which digit it is.
+    """torchvision's Faster R-CNN, with both stages, over the paper's backbone and anchors; it also classifies digits.
 
     The region-proposal network is torchvision's, with a 3x3 convolution of 64 channels; the second stage sees 5x5 cells
     of each proposal and has hidden layers of 128. With coordinates, the convolution on the image and those that make
@@ -149,6 +154,7 @@ class DigitFasterRCNN(FasterRCNN):
             box_predictor=FastRCNNPredictor(128, num_classes),
             box_batch_size_per_image=32,
         )
+        self.num_classes = num_classes
         for name in ("backbone", "rpn.head.conv", "roi_heads.box_head"):
             he_normal_(self.get_submodule(name))
         if coordinates:
@@ -157,11 +163,16 @@ class DigitFasterRCNN(FasterRCNN):
         self.to(memory_format=torch.channels_last)
 
 
+def _cell_anchors(first: int) -> Tensor:
+    """Return the nine anchors (9, 4) of the first cell, centred at pixel ``first``."""
+    half = torch.tensor(SIDES).flip(1) / 2  # x, y
+    return torch.cat([first - half, first + half], dim=1)
+
+
 def _anchors(first: int) -> AnchorGenerator:
     """Return the generator of the nine anchors of each cell, the first cell's centred at pixel ``first``."""
     generator = AnchorGenerator(sizes=((1.0,) * len(SIDES),), aspect_ratios=((1.0,),))  # as many as there are sides
-    half = torch.tensor(SIDES).flip(1) / 2  # x, y; torchvision's own anchors have ratios, and whole numbers here
-    generator.cell_anchors = [torch.cat([first - half, first + half], dim=1)]
+    generator.cell_anchors = [_cell_anchors(first)]  # torchvision's own anchors have ratios, and whole numbers here
     return generator
 
 

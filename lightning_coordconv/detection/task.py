@@ -1,14 +1,18 @@
-"""Detection with torchvision's detectors as they are."""
+"""Train and evaluate torchvision's detectors."""
 
+import math
 from typing import Any, ClassVar, Literal
 
 import torch
+from pytorch_lightning import Callback
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from lightning_coordconv.core.metrics import MeanTerms
+from lightning_coordconv.core.schedules import warmup_cosine
 from lightning_coordconv.core.task import Batch, NetworkTask, Outputs
+from lightning_coordconv.detection.figures import DetectionFigures
 from lightning_coordconv.detection.metrics import CocoAveragePrecision
 
 Detections = list[dict[str, Tensor]]
@@ -17,23 +21,26 @@ Detections = list[dict[str, Tensor]]
 class ObjectDetection(NetworkTask):
     """Detect and classify objects with a torchvision detector.
 
-    Its losses are logged by its own names, in training only, and their sum is what is minimised. Metrics are COCO's, as
-    torchmetrics' ``MeanAveragePrecision`` names them: ``map`` (over the IoU thresholds 0.5 to 0.95; higher is better,
-    as are all), ``map_50``, ``map_75``, ``map_small``, ``map_medium``, ``map_large``, ``mar_1``, ``mar_10``,
-    ``mar_100`` and so on; -1 where there is no object of that size.
+    The sum of the detector's losses is minimised. The losses are logged by their names, in training only. Metrics are
+    COCO's, as torchmetrics' ``MeanAveragePrecision`` names them: ``map`` (over the IoU thresholds 0.5 to 0.95; higher
+    is better, also for the others), ``map_50``, ``map_75``, ``map_small``, ``map_medium``, ``map_large``, ``mar_1``,
+    ``mar_10``, ``mar_100`` and so on; NaN where there is no object of that size.
 
     Args:
         net: in training maps lists of images (C, H, W) and of targets to losses by name; in evaluation a list of images
             to a dict of ``boxes``, ``labels`` and ``scores`` for each.
         coordinate_lr: learning rate of coordinate weights, as a multiple of that of all others. They have no weight
             decay; all others do.
+        warmup: share of the run's steps in which learning rates rise linearly to the optimiser's; after it they fall
+            along a cosine to zero. The trainer counts the steps. ``None`` leaves the schedule to ``lr_scheduler``.
         optimizer: see :class:`~lightning_coordconv.core.NetworkTask` for this and the following.
         lr_scheduler: builds the learning rate schedule.
         lr_scheduler_interval: ``"epoch"`` or ``"step"``.
 
     Raises:
         ModuleNotFoundError: if pycocotools is not installed.
-        ValueError: for a negative ``coordinate_lr``, and for a label for which the net has no output.
+        ValueError: for a negative ``coordinate_lr``, a ``warmup`` of 1 or more, beside ``lr_scheduler`` or in a run
+            without an end, and for a category for which the net has no output.
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "boxes", "labels", "image_id"})
@@ -44,6 +51,7 @@ class ObjectDetection(NetworkTask):
         self,
         net: nn.Module,
         coordinate_lr: float = 1.0,
+        warmup: float | None = None,
         optimizer: OptimizerCallable = torch.optim.SGD,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
@@ -52,14 +60,39 @@ class ObjectDetection(NetworkTask):
         super().__init__(net, metrics, optimizer, lr_scheduler, lr_scheduler_interval, {})
         if coordinate_lr < 0:
             raise ValueError(f"coordinate_lr must not be negative, got {coordinate_lr}")
+        if warmup is not None and not 0 <= warmup < 1:
+            raise ValueError(f"warmup must be from 0 to less than 1, got {warmup}")
+        if warmup is not None and lr_scheduler is not None:
+            raise ValueError(f"warmup={warmup} and lr_scheduler exclude each other: leave out one of them")
         self.coordinate_lr = coordinate_lr
+        self.warmup = warmup
         self.train_terms = MeanTerms()
         self.train_losses: tuple[str, ...] = ()
+
+    def figures(self) -> list[Callback]:
+        """Return the figures of detections beside true boxes."""
+        return [DetectionFigures()]
+
+    def on_fit_start(self) -> None:
+        """Compare the categories of the data with the outputs of the net.
+
+        On a device, a label without an output would be an assertion without a name; and a look at the labels in each
+        step would wait for the device.
+
+        Raises:
+            ValueError: if the data module has a category for which the net has no output.
+        """
+        outputs = getattr(self.net, "num_classes", None)
+        highest = max(getattr(self.trainer.datamodule, "categories", ()), default=0)  # type: ignore[attr-defined]
+        if outputs is not None and highest >= outputs:
+            raise ValueError(
+                f"the network has outputs for {outputs} classes, with the background, but the data has {highest} "
+                f"categories: set its num_classes to at least {highest + 1}"
+            )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Outputs:
         """Return the sum of the net's losses."""
         targets = self.targets(batch)
-        self._check_labels(targets)
         losses: dict[str, Tensor] = self.net(list(batch["image"]), targets)
         terms = torch.stack(list(losses.values()))
         loss = terms.sum()
@@ -109,8 +142,19 @@ class ObjectDetection(NetworkTask):
             groups.append({"params": coordinates, "weight_decay": 0.0, "lr_scale": self.coordinate_lr})
         return groups
 
+    def configure_optimizers(self) -> Any:
+        """Build the optimiser, and the schedule over all steps of the run if there is a ``warmup``."""
+        configured = super().configure_optimizers()
+        if self.warmup is None:
+            return configured
+        steps = self.trainer.estimated_stepping_batches
+        if math.isinf(steps):
+            raise ValueError("warmup needs a run with an end: set trainer.max_epochs or trainer.max_steps")
+        schedule = warmup_cosine(configured, int(steps), int(self.warmup * steps))
+        return {"optimizer": configured, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
     def targets(self, batch: Batch) -> list[dict[str, Tensor]]:
-        """Return what is true of each image, as torchvision's detectors and torchmetrics expect it."""
+        """Return the true boxes and labels of each image, in the form that torchvision and torchmetrics expect."""
         keys = [key for key in ("boxes", "labels", "area", "iscrowd") if key in batch]
         return [dict(zip(keys, values, strict=True)) for values in zip(*(batch[key] for key in keys), strict=True)]
 
@@ -120,17 +164,12 @@ class ObjectDetection(NetworkTask):
         return {"preds": detections}
 
     def _report(self, metrics: MetricCollection) -> None:
-        # The metric makes a dict of its own, which Lightning can't log as a metric. It is of all ranks already.
+        # The metric returns a dict, which Lightning can't log as a metric, of the images of all ranks.
         values = metrics.compute()
-        wanted = {name: value for name, value in values.items() if not name.endswith(("per_class", "classes"))}
+        wanted = {
+            name: torch.where(value < 0, torch.nan, value)  # -1 is the metric of no object
+            for name, value in values.items()
+            if not name.endswith(("per_class", "classes"))
+        }
         self.log_dict(wanted, sync_dist=True)
         metrics.reset()
-
-    def _check_labels(self, targets: Detections) -> None:
-        outputs = getattr(self.net, "num_classes", None)
-        highest = max((int(target["labels"].max()) for target in targets if len(target["labels"])), default=0)
-        if outputs is not None and highest >= outputs:
-            raise ValueError(
-                f"the network tells {outputs} classes apart, with the background, but there is a label {highest}: "
-                f"set its num_classes to at least {highest + 1}"
-            )

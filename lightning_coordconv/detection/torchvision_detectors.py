@@ -1,4 +1,4 @@
-"""torchvision's detectors, pretrained or not, with coordinates where they are wanted."""
+"""torchvision's detectors, pretrained or not, with CoordConv layers in chosen places."""
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -24,19 +24,19 @@ Name = Literal[
 ]
 Coordinates = Literal["none", "stem", "backbone", "pp_yolo"]
 PP_YOLO = ("backbone.fpn.inner_blocks.*", "rpn.head.conv.0.0", "head.*_head.conv.0", "head.*_head.conv.0.0")
-"""The names of the convolutions that PP-YOLO's places are, in one or the other of the models."""
+"""Names of the convolutions at PP-YOLO's places; each model has some of them."""
 WITHOUT_EPSILON = ("fasterrcnn_resnet50_fpn", "retinanet_resnet50_fpn")
 """Models whose weights ``"COCO_V1"`` were trained with batch normalisation of epsilon 0."""
 PREDICTORS = ("roi_heads.box_predictor.", "head.classification_head.cls_logits.")
-"""The layers that know the number of classes."""
+"""Layers whose size depends on the number of classes."""
 
 
 class Detector(nn.Module):
     """One of torchvision's detectors, with coordinates in some of its convolutions.
 
-    Each image has its own coordinates, whatever it is batched with; see
-    :func:`~lightning_coordconv.detection.image_frames.use_image_frames`. Coordinate weights start at zero, so that a
-    pretrained detector begins as what it was.
+    Each image has its own coordinates, and by default the same detections whatever the other images of the batch; see
+    :func:`~lightning_coordconv.detection.use_image_frames`. Coordinate weights start at zero, so that a pretrained
+    detector starts with the outputs that it had.
 
     In training it maps images, a list of (3, H, W) in [0, 1], and targets to a dict of losses; in evaluation images to
     a dict of boxes, labels and scores for each.
@@ -48,12 +48,12 @@ class Detector(nn.Module):
             feature pyramid; or ``"pp_yolo"``, where PP-YOLO (Long et al., 2020) has them, the 1x1 convolutions of the
             feature pyramid and the first ones of the dense head.
         weights: of a whole detector: one of torchvision's by name (``"COCO_V1"``), which is downloaded, or a file with
-            its state dict. What predicts classes is drawn anew where their number differs.
-        weights_backbone: of a classifier, for the backbone alone: torchvision's by name (``"IMAGENET1K_V2"``), or a
+            its state dict. Layers that predict classes are initialised anew if the number of classes differs.
+        weights_backbone: of a classifier, for the backbone only: torchvision's by name (``"IMAGENET1K_V2"``), or a
             file.
-        with_r: give the radius too.
-        encoding: what is seen instead of the plain coordinates.
-        mask_padding: see :func:`~lightning_coordconv.detection.image_frames.use_image_frames`.
+        with_r: append the radius to the coordinates.
+        encoding: what the layers see instead of the plain coordinates.
+        mask_padding: see :func:`~lightning_coordconv.detection.use_image_frames`.
         options: of torchvision's model, such as ``min_size``, ``max_size`` or ``box_score_thresh``.
 
     As in torchvision, the batch normalisation of a pretrained backbone is frozen, but for the ``_v2`` models.
@@ -82,9 +82,7 @@ class Detector(nn.Module):
             if value not in get_args(allowed):
                 raise ValueError(f"{what} must be one of {', '.join(get_args(allowed))}, got {value!r}")
         if weights and weights_backbone:
-            raise ValueError(
-                f"weights={weights} are of the backbone too: leave out weights_backbone={weights_backbone}"
-            )
+            raise ValueError(f"weights={weights} include the backbone: leave out weights_backbone={weights_backbone}")
         self.num_classes = num_classes
         self.detector = get_model(name, weights=None, weights_backbone=None, num_classes=num_classes, **(options or {}))
         body = self.detector.backbone.body
@@ -120,7 +118,7 @@ def _state_dict(weights: str, name: str) -> Mapping[str, Tensor]:
         try:
             state = torch.load(weights, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged file raises whatever its bytes happen to mean
-            raise ValueError(f"{weights} is damaged, or not a state dict of tensors alone: {error}") from error
+            raise ValueError(f"{weights} is damaged, or not a state dict of tensors: {error}") from error
         return state
     known = [entry.name for entry in get_model_weights(name)]
     if weights not in known:

@@ -11,17 +11,26 @@ from lightning_coordconv.generative.metrics.features import (
     FrozenFeatures,
     PooledPixels,
     PrecisionRecall,
+    RandomFeatures,
 )
-from lightning_coordconv.generative.metrics.interpolation import path_smoothness
+from lightning_coordconv.generative.metrics.interpolation import interpolation_smoothness
 from lightning_coordconv.generative.metrics.object_kinds import ObjectKindEntropy
 from lightning_coordconv.generative.metrics.object_positions import (
     ObjectFlaws,
     ObjectPositionDivergence,
     ObjectPositionEntropy,
 )
-from lightning_coordconv.generative.metrics.objects import find_objects, flaws
-from lightning_coordconv.generative.networks import ConvDiscriminator, ConvEncoder, ConvGenerator, CoordConvGenerator
+from lightning_coordconv.generative.metrics.objects import find_flaws, find_objects
+from lightning_coordconv.generative.metrics.variation import SampleVariation
+from lightning_coordconv.generative.networks import (
+    ConvDiscriminator,
+    ConvEncoder,
+    ConvGenerator,
+    CoordConvGenerator,
+    SpatialBroadcastDecoder,
+)
 from lightning_coordconv.generative.sort_of_clevr import SortOfClevr
+from lightning_coordconv.generative.task import GenerativeTask
 from lightning_coordconv.generative.unlabelled_images import UnlabelledImages
 from lightning_coordconv.generative.vae import VAE
 
@@ -35,6 +44,7 @@ __all__ = [
     "FrechetDistance",
     "FrozenFeatures",
     "GeneratedImages",
+    "GenerativeTask",
     "Interpolation",
     "LSUNDataModule",
     "LSUNImages",
@@ -45,12 +55,15 @@ __all__ = [
     "ObjectPositionFigures",
     "PooledPixels",
     "PrecisionRecall",
+    "RandomFeatures",
     "SampleGrid",
+    "SampleVariation",
     "SortOfClevr",
     "SortOfClevrDataModule",
+    "SpatialBroadcastDecoder",
     "UnlabelledImages",
     "UnlabelledImagesDataModule",
+    "find_flaws",
     "find_objects",
-    "flaws",
-    "path_smoothness",
+    "interpolation_smoothness",
 ]

@@ -1,4 +1,4 @@
-"""Images to generate more of: two-object Sort-of-CLEVR, a folder of pictures, LSUN."""
+"""Data modules of images to generate: two-object Sort-of-CLEVR, a folder of pictures, LSUN."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,19 +18,22 @@ from lightning_coordconv.generative.unlabelled_images import UnlabelledImages
 
 
 class SortOfClevrDataModule(BaseDataModule):
-    """Two-object Sort-of-CLEVR; validation and test have images of their own, as many as samples are judged by.
+    """Two-object Sort-of-CLEVR; training, validation and test have different images.
 
     Args:
-        count: number of training images.
-        eval_count: number of validation, of test and of predicted images; the paper judges 1,000 samples.
+        count: number of training images, at least ``batch_size``.
+        eval_count: number of validation, of test and of predicted images, at least 1; the paper judges 1,000 samples.
         canvas: height and width in pixels; see :class:`~lightning_coordconv.generative.SortOfClevr` for this and the
-            next two.
+            next two arguments.
         radius: of the objects in pixels.
-        shapes: what objects can be.
+        shapes: the shapes of objects, one or both of ``square`` and ``circle``.
         batch_size: samples in an optimiser step, over all ranks together.
         eval_batch_size: the same for validation, test and prediction.
         num_workers: loading processes per rank.
         seed: fixes the images and the order of those for training.
+
+    Raises:
+        ValueError: for numbers out of range, a canvas too small for two objects, or no full training batch.
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "centre", "circle"})
@@ -50,12 +53,15 @@ class SortOfClevrDataModule(BaseDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers, seed)
+        if eval_count < 1:
+            raise ValueError(f"eval_count must be at least 1, got {eval_count}")
+        require_full_batch(count, batch_size, "count")
         self.count = count
         self.eval_count = eval_count
         self.canvas = canvas
         self.radius = radius
         self.shapes = shapes
-        self.dataset("val")  # an impossible canvas is refused before anything is written
+        self.dataset("val")  # so that an impossible canvas is refused before anything is written
 
     def make_dataset(self, split: Split) -> SortOfClevr:
         """Draw the images of a split."""
@@ -71,25 +77,25 @@ class SortOfClevrDataModule(BaseDataModule):
 
 
 class UnlabelledImagesDataModule(BaseDataModule):
-    """Pictures of any kind: their middle square, scaled, in training also mirrored at random.
+    """Pictures in a folder: the square in their middle, resized, in training also mirrored at random.
 
     Images are RGB in [-1, 1].
 
     Args:
-        root: a folder, with images anywhere below it; a random ``eval_count`` of them each is held out for validation
-            and test.
-        image_size: height and width of the square in pixels.
-        eval_count: number of images for validation, and for test; predictions are made in that number.
+        root: a folder with images at any depth; a random ``eval_count`` of them are held out for validation, and as
+            many others for test.
+        image_size: height and width of the square in pixels, at least 1.
+        eval_count: number of images for validation, and for test, at least 1; as many images are predicted.
         flip: mirror half of the training images left to right.
-        batch_size: see :class:`~lightning_coordconv.core.BaseDataModule` for this and the following.
+        batch_size: see :class:`~lightning_coordconv.core.BaseDataModule` for this and the following arguments.
         eval_batch_size: the same for validation, test and prediction.
         num_workers: loading processes per rank.
         seed: fixes the split and the order of the training images.
 
     Raises:
         FileNotFoundError: if the folder does not exist, or has no images.
-        ValueError: if it has too few images to hold any out, or the image size is not positive.
-        OSError: when a file is read that is no image, or a damaged one.
+        ValueError: for numbers out of range, or too few images to hold some out and to fill a training batch.
+        OSError: when a file is read that is not an image, or is damaged.
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset({"image"})
@@ -114,14 +120,15 @@ class UnlabelledImagesDataModule(BaseDataModule):
         self.image_size = image_size
         self.eval_count = eval_count
         self.flip = flip
-        self.prepare()
+        self.find_data()
 
-    def prepare(self) -> None:
-        """Find the images, so that a folder without them is refused before anything is written."""
+    def find_data(self) -> None:
+        """Find the images, so that a folder with too few of them is refused before anything is written."""
         paths = find_images(self.root)
         if len(paths) <= 2 * self.eval_count:
             raise ValueError(
-                f"{self.root} has {len(paths)} images, too few to hold out twice eval_count = {self.eval_count}"
+                f"{self.root} has {len(paths)} images, too few to hold out eval_count = {self.eval_count} for "
+                "validation and as many for test"
             )
         order = torch.randperm(len(paths), generator=Generator().manual_seed(self.seed)).tolist()
         shuffled = [paths[i] for i in order]
@@ -130,13 +137,14 @@ class UnlabelledImagesDataModule(BaseDataModule):
             "test": shuffled[self.eval_count : 2 * self.eval_count],
             "train": shuffled[2 * self.eval_count :],
         }
+        require_full_batch(len(self.paths["train"]), self.batch_size, f"the number of training images in {self.root}")
 
     def make_dataset(self, split: Split) -> Dataset[Any]:
         """Return the images of a split."""
         return UnlabelledImages(self.paths["test" if split == "predict" else split], self.transform(split))
 
     def transform(self, split: Split) -> v2.Compose:
-        """Return what makes a tensor of a picture."""
+        """Return the transform from a PIL image to a tensor (3, image_size, image_size) in [-1, 1]."""
         steps: list[Any] = [v2.Resize(self.image_size), v2.CenterCrop(self.image_size)]
         if split == "train" and self.flip:
             steps.append(v2.RandomHorizontalFlip())
@@ -155,16 +163,18 @@ class LSUNDataModule(UnlabelledImagesDataModule):
 
     Args:
         root: the folder of the databases, ``<category>_{train,val}_lmdb``.
-        category: one of LSUN's.
-        image_size: see :class:`UnlabelledImagesDataModule` for this and the following.
-        flip: as there.
-        batch_size: as there.
-        eval_batch_size: as there.
-        num_workers: as there.
-        seed: as there.
+        category: the category, such as ``bedroom``.
+        image_size: see :class:`UnlabelledImagesDataModule` for this and the following arguments.
+        flip: see there.
+        batch_size: see there.
+        eval_batch_size: see there.
+        num_workers: see there.
+        seed: see there.
 
     Raises:
-        FileNotFoundError: if a database is not there, with how to get it.
+        FileNotFoundError: if a database does not exist, with how to get it.
+        ValueError: for numbers out of range, or fewer training images than a batch has.
+        OSError: if a database is damaged or empty, or an image is when it is read.
     """
 
     def __init__(
@@ -181,14 +191,21 @@ class LSUNDataModule(UnlabelledImagesDataModule):
         self.category = category
         super().__init__(root, image_size, 300, flip, batch_size, eval_batch_size, num_workers, seed)
 
-    def prepare(self) -> None:
-        """Open both databases."""
-        self.dataset("train")
-        self.dataset("val")
+    def find_data(self) -> None:
+        """Read the keys of both databases."""
+        train, _ = self.dataset("train"), self.dataset("val")
+        assert isinstance(train, LSUNImages)
+        require_full_batch(len(train), self.batch_size, f"the number of images in {train.folder}")
 
     def make_dataset(self, split: Split) -> Dataset[Any]:
-        """Return the images of a split; LMDB opens a database once."""
+        """Return the images of a split; all evaluation shares one data set, since LMDB opens a database only once."""
         if split in ("test", "predict"):
             return self.dataset("val")
         part: Literal["train", "val"] = "train" if split == "train" else "val"
         return LSUNImages(self.root, self.category, part, self.transform(split))
+
+
+def require_full_batch(count: int, batch_size: int, name: str) -> None:
+    """Raise ValueError if there are fewer training samples than a batch has, so that an epoch would have no step."""
+    if count < batch_size:
+        raise ValueError(f"{name} must be at least batch_size = {batch_size}, got {count}: there would be no step")

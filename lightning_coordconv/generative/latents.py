@@ -1,4 +1,4 @@
-"""Latent vectors that depend on the seed alone, on any number of ranks."""
+"""Random latent vectors that depend only on the seed, for any number of ranks."""
 
 from typing import Literal
 
@@ -7,28 +7,30 @@ from torch import Generator, Tensor
 
 Distribution = Literal["uniform", "normal"]
 DISTRIBUTIONS: tuple[Distribution, ...] = ("uniform", "normal")
+FIXED_LATENTS = 64
+"""Number of latent vectors that stay the same during a run, for figures."""
 
 
-class Noise:
-    """One stream of random vectors that the ranks of a run share.
+class LatentSampler:
+    """Draws latent vectors from one random stream that all ranks of a run share.
 
-    Every rank draws the vectors of all ranks and takes its share of them, just as the samples of a batch are shared. So
-    no two ranks ever get the same vectors, together they get those of a single process, and the state of the stream is
-    the same on all of them. Vectors are drawn on the CPU: they are the same whatever the device.
+    Every rank draws the vectors of all ranks and keeps its share of them, as it does with the samples of a batch. So no
+    two ranks get the same vectors, together they get those of a single process, and the state of the stream is the same
+    on all ranks. Vectors are drawn on the CPU: they are the same whatever the device.
 
     Args:
-        size: length of a vector.
+        size: length of a vector, at least 1.
         distribution: ``"uniform"`` in [-1, 1], or standard ``"normal"``.
         seed: fixes the stream.
-        binary: how many of a vector's numbers, the first ones, are -1 or 1 instead, a fair coin each.
+        binary: number of elements, the first ones of each vector, that are -1 or 1 with equal probability instead.
 
     Raises:
-        ValueError: for another distribution, an empty vector, and more binary numbers than there are numbers.
+        ValueError: for another distribution, an empty vector, or more binary elements than there are elements.
     """
 
     def __init__(self, size: int, distribution: Distribution, seed: int, binary: int = 0) -> None:
         if distribution not in DISTRIBUTIONS:
-            raise ValueError(f"the latent distribution must be one of {DISTRIBUTIONS}, got {distribution!r}")
+            raise ValueError(f"latent must be one of {', '.join(DISTRIBUTIONS)}, got {distribution!r}")
         if size < 1:
             raise ValueError(f"latent_size must be at least 1, got {size}")
         if not 0 <= binary <= size:
@@ -39,26 +41,26 @@ class Noise:
         self.generator = Generator().manual_seed(seed)
 
     def draw(self, count: int, rank: int = 0, ranks: int = 1) -> Tensor:
-        """Return a rank's share (count, size) of the next ``count * ranks`` vectors."""
+        """Return a rank's share (count, size) of the next ``count * ranks`` vectors, float32, on the CPU."""
         shape = (count, ranks, self.size)
         if self.distribution == "normal":
             vectors = torch.randn(shape, generator=self.generator)
         else:
             vectors = torch.rand(shape, generator=self.generator).mul_(2).sub_(1)
-        coins = vectors[..., : self.binary]
-        coins.copy_(torch.where(coins < 0, -1.0, 1.0))
+        binary = vectors[..., : self.binary]
+        binary.copy_(torch.where(binary < 0, -1.0, 1.0))
         return vectors[:, rank]
 
-    def between(self, start: Tensor, end: Tensor, frames: int) -> Tensor:
-        """Return vectors on the way from one to another, as probable as these are.
+    def interpolate(self, start: Tensor, end: Tensor, frames: int) -> Tensor:
+        """Return vectors between two others, each as probable as a drawn one.
 
-        The way is straight in the cube of uniform vectors. Between normal ones it is scaled to keep their variance.
-        Binary numbers change halfway.
+        Uniform vectors are interpolated linearly. Normal ones are also scaled, so that their variance stays 1. Binary
+        elements change halfway.
 
         Args:
             start: (P, size).
             end: (P, size).
-            frames: number T of vectors on each way, ends included.
+            frames: number T of vectors from start to end, both included.
 
         Returns:
             Vectors (P, T, size).
@@ -67,5 +69,5 @@ class Noise:
         vectors = torch.lerp(start[:, None], end[:, None], share)
         if self.distribution == "normal":
             vectors = vectors / (share.square() + (1 - share).square()).sqrt()
-        coins = torch.where(share < 0.5, start[:, None, : self.binary], end[:, None, : self.binary])
-        return torch.cat([coins, vectors[..., self.binary :]], dim=-1)
+        binary = torch.where(share < 0.5, start[:, None, : self.binary], end[:, None, : self.binary])
+        return torch.cat([binary, vectors[..., self.binary :]], dim=-1)

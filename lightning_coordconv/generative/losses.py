@@ -1,4 +1,4 @@
-"""What two networks of a GAN minimise: pure functions of the discriminator's logits."""
+"""Adversarial losses, gradient penalty and feature distance of GANs, as functions of the discriminator's outputs."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,12 +9,12 @@ from torch.nn import functional as F
 
 
 class AdversarialLoss(NamedTuple):
-    """The losses of both networks, means over the batch."""
+    """The losses of both networks, each the mean over a batch."""
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
-    """Of the logits of real and of generated images."""
+    """Maps the logits of real and of generated images, (B,) each, to a scalar."""
     generator: Callable[[Tensor], Tensor]
-    """Of the logits of generated images."""
+    """Maps the logits of generated images (B,) to a scalar."""
 
 
 LOSSES = {
@@ -38,8 +38,8 @@ def gradient_penalty(logits: Tensor, images: Tensor) -> Tensor:
     """Return the mean squared norm of the logits' gradient at real images (R1; Mescheder et al., 2018).
 
     Args:
-        logits: the discriminator's, (B,).
-        images: what it was given, (B, ...), requiring gradients.
+        logits: (B,), the discriminator's.
+        images: the real images that the logits were computed from, (B, ...), which require gradients.
 
     Example:
         >>> images = torch.ones(2, 1, 1, 3, requires_grad=True)

@@ -13,21 +13,21 @@ Shape = Literal["square", "circle"]
 SHAPES: tuple[Shape, ...] = ("square", "circle")
 SPLITS = ("train", "val", "test")
 CHUNK = 256
-"""Images that are drawn at a time: what they need fits in a cache."""
+"""Number of images drawn at a time; their masks fit into the cache."""
 
 
 class SortOfClevr(Dataset[dict[str, Tensor]]):
-    """The images of the paper's GAN (section 5.3), as the authors' generator draws them.
+    """The images of the paper's GAN (section 5.3), drawn as the authors' generator draws them.
 
-    A blue object, then a red one that is painted over it; each is, with equal probability, a square of side
-    ``2 * radius + 1`` or a filled circle of that diameter. Centres are uniform over those whose object lies wholly on
-    the canvas; the red one is drawn again until it is at least ``2 * radius`` away from the blue one. (Two squares can
-    still overlap at a corner.) The authors' images are unseeded; these depend on the arguments alone.
+    Each image has a blue object and a red one that is painted over it. Each is, with equal probability, a square of
+    side ``2 * radius + 1`` or a filled circle of that diameter. Centres are uniform over the positions where the object
+    lies on the canvas; the red one is drawn again until it is at least ``2 * radius`` away from the blue one. (Two
+    squares can still overlap at a corner.) The authors' images are unseeded; these depend only on the arguments.
 
     A sample, or a batch of samples for a list of indices, is a dict with
 
     ========  =======  ===========  ========================================================================
-    key       dtype    shape        what
+    key       dtype    shape        meaning
     ========  =======  ===========  ========================================================================
     image     float32  (3, H, W)    RGB in [-1, 1], channels last in memory
     centre    int64    (2, 2)       (x, y) in pixels of the blue and of the red object; x counts columns
@@ -35,18 +35,18 @@ class SortOfClevr(Dataset[dict[str, Tensor]]):
     ========  =======  ===========  ========================================================================
 
     Args:
-        split: ``"train"``, ``"val"`` or ``"test"``: random streams of their own.
-        count: number of images.
+        split: ``"train"``, ``"val"`` or ``"test"``, each with a separate random stream.
+        count: number of images, at least 1.
         canvas: height and width in pixels.
-        radius: half the side of a square and the radius of a circle, without the pixel in the middle.
-        shapes: what objects can be.
+        radius: half the side of a square and the radius of a circle, without the pixel in the middle; at least 1.
+        shapes: the shapes of objects, one or both of ``"square"`` and ``"circle"``.
         seed: fixes the images.
 
     Attributes:
         images: all images (N, 3, H, W), uint8.
 
     Raises:
-        ValueError: for an unknown split or shape, less than one image, and a canvas too small for two objects.
+        ValueError: for an unknown split or shape, numbers out of range, or a canvas too small for two objects.
     """
 
     def __init__(
@@ -67,9 +67,7 @@ class SortOfClevr(Dataset[dict[str, Tensor]]):
                 raise ValueError(f"{name} must be at least 1, got {value}")
         least = 2 * radius + 2 * math.ceil(math.sqrt(2) * radius)  # a blue object in the middle leaves the corners
         if canvas < least:
-            raise ValueError(
-                f"a canvas of {canvas} pixels is too small for two objects of radius {radius}: it takes {least}"
-            )
+            raise ValueError(f"canvas must be at least {least} for two objects of radius {radius}, got {canvas}")
         self.canvas = canvas
         self.radius = radius
         generator = Generator().manual_seed(seed + 1_000_003 * SPLITS.index(split))
@@ -79,7 +77,7 @@ class SortOfClevr(Dataset[dict[str, Tensor]]):
         self.images = torch.empty(count, 3, canvas, canvas, dtype=torch.uint8)
         parts = (tensor.split(CHUNK) for tensor in (self.images, self.centres, self.circles))
         for images, centres, circles in zip(*parts, strict=True):
-            _draw(images, covered(centres, circles, canvas, radius))
+            _draw(images, object_masks(centres, circles, canvas, radius))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -88,7 +86,7 @@ class SortOfClevr(Dataset[dict[str, Tensor]]):
         return {key: value[0] for key, value in self.__getitems__([index]).items()}
 
     def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
-        """Return a whole batch at once; torch's loaders call this in place of ``__getitem__``."""
+        """Return a whole batch; torch's loaders call this instead of ``__getitem__``."""
         chosen = torch.as_tensor(indices)
         image = self.images[chosen].to(torch.float32, memory_format=torch.channels_last)
         return {
@@ -106,8 +104,8 @@ class SortOfClevr(Dataset[dict[str, Tensor]]):
         return figure
 
 
-def covered(centres: Tensor, circles: Tensor, canvas: int, radius: int) -> Tensor:
-    """Return which pixels objects cover.
+def object_masks(centres: Tensor, circles: Tensor, canvas: int, radius: int) -> Tensor:
+    """Return the pixels that objects cover.
 
     Args:
         centres: (x, y) in pixels, (..., 2), integers.
@@ -118,7 +116,7 @@ def covered(centres: Tensor, circles: Tensor, canvas: int, radius: int) -> Tenso
     Returns:
         Booleans (..., canvas, canvas).
     """
-    # of each row of an object, by its distance from the middle: how far it reaches to the left and to the right
+    # how far an object reaches to the left and right of its centre, by the distance of the row from the centre
     distance = torch.arange(canvas)
     inside = distance <= radius
     circle = (radius**2 - distance**2).clamp(min=0).sqrt().floor()

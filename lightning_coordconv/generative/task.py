@@ -1,22 +1,27 @@
-"""What tasks share whose network makes images of latent vectors: sampling, and what is measured of samples."""
+"""The base of generative tasks: draws latent vectors, generates images and measures them against real ones."""
 
+import logging
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
 
 import torch
+from pytorch_lightning import Callback
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from lightning_coordconv.core.task import BaseTask, Batch, Outputs
-from lightning_coordconv.generative.latents import Distribution, Noise
+from lightning_coordconv.generative.figures.interpolation import Interpolation
+from lightning_coordconv.generative.figures.object_positions import ObjectPositionFigures
+from lightning_coordconv.generative.figures.samples import GeneratedImages, SampleGrid
+from lightning_coordconv.generative.latents import FIXED_LATENTS, Distribution, LatentSampler
 from lightning_coordconv.generative.metrics.features import (
     FrechetDistance,
     FrozenFeatures,
     PooledPixels,
     PrecisionRecall,
 )
-from lightning_coordconv.generative.metrics.interpolation import path_smoothness
+from lightning_coordconv.generative.metrics.interpolation import interpolation_smoothness
 from lightning_coordconv.generative.metrics.object_kinds import ObjectKindEntropy
 from lightning_coordconv.generative.metrics.object_positions import (
     ObjectFlaws,
@@ -24,44 +29,55 @@ from lightning_coordconv.generative.metrics.object_positions import (
     ObjectPositionEntropy,
 )
 from lightning_coordconv.generative.metrics.objects import find_objects
+from lightning_coordconv.generative.metrics.variation import SampleVariation
 
-FIXED = 64
-"""Latent vectors that pictures are made of, the same ones in every epoch."""
 PATHS, FRAMES = 16, 16
-"""Interpolations that smoothness is measured on, and their length."""
+"""Number of interpolations that smoothness is measured on, and images in each."""
 CHUNK = 64
-"""Images that are generated at a time."""
+"""Number of images generated at a time."""
+COLLAPSED = 0.005
+"""Variation of generated images, relative to real ones, below which a warning says that the generator collapsed."""
+
+log = logging.getLogger(__name__)
 
 
 class GenerativeTask(BaseTask):
-    """A generator of images, and what its samples are worth.
+    """Base of tasks that train a generator of images, and measure its samples.
 
-    For each real image of a validation or test batch one is generated. Logged as ``val/...`` and ``test/...``:
+    One image is generated for each real image of a validation or test batch. Logged as ``val/...`` and ``test/...``:
 
-    - with ``object_radius``: what :class:`~lightning_coordconv.generative.ObjectPositionEntropy`,
+    - ``variation``: see :class:`~lightning_coordconv.generative.SampleVariation`. A warning in the log names the epoch
+      in which it is close to 0: the generator has collapsed to one image, such as an empty canvas.
+    - ``fid`` (lower is better), ``precision`` and ``recall`` (higher is better) of the features.
+    - with ``object_radius``: the results of :class:`~lightning_coordconv.generative.ObjectPositionEntropy`,
       :class:`~lightning_coordconv.generative.ObjectPositionDivergence`,
       :class:`~lightning_coordconv.generative.ObjectFlaws` and
-      :class:`~lightning_coordconv.generative.ObjectKindEntropy` return; in a test also ``path_intact`` and
-      ``path_jump`` (:func:`~lightning_coordconv.generative.path_smoothness`). Judged by ``val/kl``.
-    - ``fid`` (lower is better), ``precision`` and ``recall`` (higher is better) of the features. Judged by ``val/fid``
-      if there is no ``object_radius``.
+      :class:`~lightning_coordconv.generative.ObjectKindEntropy`; in a test also ``path_intact`` and ``path_jump``
+      (:func:`~lightning_coordconv.generative.interpolation_smoothness`).
 
-    The random stream that training draws from is part of the checkpoint; evaluation draws the same vectors each time.
-    Both are ruled by torch's seed at the time of construction.
+    The best checkpoint is that of the lowest ``val/kl`` with ``object_radius``, and of the lowest ``val/fid`` without.
+
+    The state of the random stream that training draws latent vectors from is part of the checkpoint; every evaluation
+    draws the same vectors. Both streams depend on torch's seed when the task is built.
+
+    Subclasses repeat these arguments in their signatures, since the command line, checkpoints and editors read names,
+    types and defaults there.
 
     Args:
         generator: maps latent vectors (B, latent_size) to images (B, C, H, W) before tanh.
-        latent_size: length of the vectors.
+        latent_size: length of the latent vectors.
         latent: their distribution, ``"uniform"`` in [-1, 1] or ``"normal"``.
-        binary_latents: how many of their numbers, the first ones, are -1 or 1 instead, a coin each: for what the images
-            have in kinds, not degrees, as InfoGAN's categorical codes (Chen et al., 2016).
-        object_radius: of the objects in two-object Sort-of-CLEVR images; ``None`` for other images.
-        features: network that maps images in [-1, 1] to features (B, F) for FID, precision and recall. By default the
-            images averaged over a 4x4 grid, for want of trained weights: such an "FID" compares with no published one.
+        binary_latents: number of elements, the first ones of each latent vector, that are -1 or 1 with equal
+            probability instead: for discrete properties of the images, like InfoGAN's categorical codes (Chen et al.,
+            2016).
+        object_radius: of the objects in pixels, for two-object Sort-of-CLEVR images; ``None`` for other images.
+        features: network that maps images in [-1, 1] to features (B, F) for FID, precision and recall. The default is
+            :class:`~lightning_coordconv.generative.PooledPixels`, which needs no trained weights: such an "FID" cannot
+            be compared with published ones.
 
     Raises:
-        ValueError: for an unknown distribution, more ``binary_latents`` than ``latent_size``, and a generator that does
-            not fit ``latent_size``.
+        ValueError: for an unknown distribution, numbers out of range, or a generator that does not fit ``latent_size``;
+            in an evaluation, if there is an ``object_radius`` and no real image has two objects of that radius.
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset({"image"})
@@ -73,22 +89,28 @@ class GenerativeTask(BaseTask):
         generator: nn.Module,
         latent_size: int,
         latent: Distribution,
+        binary_latents: int,
         object_radius: int | None,
         features: nn.Module | None,
-        binary_latents: int = 0,
     ) -> None:
         super().__init__()
+        if object_radius is not None and object_radius < 1:
+            raise ValueError(f"object_radius must be at least 1 or null, got {object_radius}")
         self.generator = generator
         self.object_radius = object_radius
         self.seed = torch.initial_seed()
-        noise = partial(Noise, latent_size, latent, binary=binary_latents)
-        self.noise = noise(seed=self.seed)
-        self.evaluation_noise = noise(seed=self.seed + 1)
-        self.register_buffer("fixed_latents", noise(seed=self.seed + 2).draw(FIXED))
+        sampler = partial(LatentSampler, latent_size, latent, binary=binary_latents)
+        self.latents = sampler(seed=self.seed)
+        self.evaluation_latents = sampler(seed=self.seed + 1)
+        self.register_buffer("fixed_latents", sampler(seed=self.seed + 2).draw(FIXED_LATENTS))
         self.image_shape = self._try(generator, torch.zeros(1, latent_size), "the generator", "vectors").shape[1:]
         self.features = FrozenFeatures(PooledPixels() if features is None else features)
         length = self._try(self.features, torch.zeros(1, *self.image_shape), "the feature network", "images").shape[1]
-        metrics: dict[str, Any] = {"fid": FrechetDistance(length), "manifold": PrecisionRecall()}
+        metrics: dict[str, Any] = {
+            "variation": SampleVariation(self.image_shape),
+            "fid": FrechetDistance(length),
+            "manifold": PrecisionRecall(),
+        }
         if object_radius is not None:
             metrics["entropy"] = ObjectPositionEntropy(object_radius)
             metrics["divergence"] = ObjectPositionDivergence(object_radius)
@@ -98,22 +120,31 @@ class GenerativeTask(BaseTask):
         self.val_metrics = MetricCollection(metrics, prefix="val/", compute_groups=False)
         self.test_metrics = self.val_metrics.clone(prefix="test/")
 
-    def forward(self, latent: Tensor) -> Tensor:
-        """Map latent vectors (B, latent_size) to images (B, C, H, W) in [-1, 1], in float32 at least."""
-        image: Tensor = self.sampled(latent)
-        return torch.tanh(image.to(torch.promote_types(image.dtype, torch.float32)))
+    def figures(self) -> list[Callback]:
+        """Return the figures of samples, of interpolations and, with ``object_radius``, of positions."""
+        positions = [ObjectPositionFigures()] if self.object_radius is not None else []
+        return [SampleGrid(), *positions, Interpolation(), GeneratedImages()]
 
     @property
-    def sampled(self) -> nn.Module:
-        """The network that samples are drawn from."""
+    def sampled_generator(self) -> nn.Module:
+        """The network that samples are generated with, which may be an average of the trained one."""
         return self.generator
 
-    def losses(self, real: Tensor, fake: Tensor) -> Mapping[str, Tensor]:
-        """Return what to log of real and generated images, besides the metrics."""
-        raise NotImplementedError(f"{type(self).__name__} must implement losses(real, fake)")
+    def forward(self, latent: Tensor) -> Tensor:
+        """Map latent vectors (B, latent_size) to images (B, C, H, W) in [-1, 1], in float32 at least."""
+        return to_images(self.sampled_generator(latent))
 
-    def images(self, batch: Batch) -> Tensor:
-        """Return the real images of a batch.
+    def evaluation_losses(self, real: Tensor, output: Tensor) -> Mapping[str, Tensor]:
+        """Return the losses to log of an evaluation batch, by name.
+
+        Args:
+            real: images (B, C, H, W) in [-1, 1].
+            output: output of the generator before tanh, of the same shape.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement evaluation_losses(real, output)")
+
+    def real_images(self, batch: Batch) -> Tensor:
+        """Return the images of a batch.
 
         Raises:
             ValueError: if the generator makes images of another shape.
@@ -126,6 +157,13 @@ class GenerativeTask(BaseTask):
             )
         return image
 
+    def draw(self, sampler: LatentSampler, count: int) -> Tensor:
+        """Return this rank's next latent vectors (count, latent_size), on the task's device."""
+        vectors = sampler.draw(count, self.global_rank, self.trainer.world_size)
+        if self.device.type == "cuda":
+            vectors = vectors.pin_memory()  # the host would wait for a copy from other memory
+        return vectors.to(self.fixed_latents, non_blocking=True)
+
     @torch.no_grad()
     def generate(self, latents: Tensor) -> Tensor:
         """Return images (..., C, H, W) in [-1, 1] of any number of latent vectors (..., latent_size)."""
@@ -133,13 +171,13 @@ class GenerativeTask(BaseTask):
         return images.unflatten(0, latents.shape[:-1])
 
     def paths(self, count: int = PATHS, frames: int = FRAMES) -> Tensor:
-        """Return images (count, frames, C, H, W) on the way between fixed latent vectors, at most 32 pairs of them."""
+        """Return images (count, frames, C, H, W) of interpolations between fixed latent vectors; at most 32 paths."""
         starts, ends = self.fixed_latents[: 2 * count].view(-1, 2, self.fixed_latents.shape[1]).unbind(1)
-        return self.generate(self.noise.between(starts, ends, frames))
+        return self.generate(self.latents.interpolate(starts, ends, frames))
 
     def on_validation_epoch_start(self) -> None:
-        """Begin the evaluation's random stream anew."""
-        self.evaluation_noise.generator.manual_seed(self.seed + 1)
+        """Restart the random stream of evaluations."""
+        self.evaluation_latents.generator.manual_seed(self.seed + 1)
 
     on_test_epoch_start = on_predict_epoch_start = on_validation_epoch_start
 
@@ -163,42 +201,50 @@ class GenerativeTask(BaseTask):
         """Log the test metrics, and how smooth interpolations are."""
         self._log(self.test_metrics, "test")
         if self.object_radius is not None:
-            smoothness = path_smoothness(self.paths(), self.object_radius)
+            smoothness = interpolation_smoothness(self.paths(), self.object_radius)
             self.log_dict({f"test/path_{name}": value for name, value in smoothness.items()}, rank_zero_only=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Outputs:
-        """Return as many samples as there are images in the batch, (B, C, H, W) in [-1, 1]."""
-        return {"image": self(self.draw(self.evaluation_noise, len(batch["image"])))}
+        """Return as many generated images as the batch has, (B, C, H, W) in [-1, 1]."""
+        return {"image": self(self.draw(self.evaluation_latents, len(batch["image"])))}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the state of the training's random stream."""
-        checkpoint["noise"] = self.noise.generator.get_state()
+        """Save the state of the random stream that training draws from."""
+        checkpoint["latents"] = self.latents.generator.get_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the state of the training's random stream."""
-        self.noise.generator.set_state(checkpoint["noise"].cpu())
-
-    def draw(self, noise: Noise, count: int) -> Tensor:
-        """Return this rank's next latent vectors (count, latent_size)."""
-        return noise.draw(count, self.global_rank, self.trainer.world_size).to(self.fixed_latents)
+        """Restore the state of the random stream that training draws from."""
+        self.latents.generator.set_state(checkpoint["latents"].cpu())
 
     def _evaluate(self, batch: Batch, metrics: MetricCollection, stage: str) -> Outputs:
-        real = self.images(batch)
-        fake = self(self.draw(self.evaluation_noise, len(real)))
+        real = self.real_images(batch)
+        output = self.sampled_generator(self.draw(self.evaluation_latents, len(real)))
+        fake = to_images(output)
         features = {"pred_features": self.features(fake), "target_features": self.features(real)}
         metrics.update(preds=fake, target=real, **features)
-        losses = {f"{stage}/{name}": value for name, value in self.losses(real, fake).items()}
+        losses = {f"{stage}/{name}": value for name, value in self.evaluation_losses(real, output).items()}
         self.log_dict(losses, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(real))
         return {"real": real, "generated": fake}
 
     def _log(self, metrics: MetricCollection, stage: str) -> None:
-        values = metrics.compute()
+        values = {name: value.float() for name, value in metrics.compute().items()}
         metrics.reset()
-        self.log_dict({name: value.float() for name, value in values.items()}, prog_bar=False)
+        self.log_dict(values, prog_bar=False)
+        if self.object_radius is not None and values[f"{stage}/kl"].isnan():
+            raise ValueError(
+                f"no real image has a blue and a red object of radius {self.object_radius} on white, so that generated "
+                "objects cannot be judged: set model.object_radius to null for other images, or to their radius"
+            )
+        variation = values[f"{stage}/variation"].item()
+        if variation < COLLAPSED and self.trainer.is_global_zero and not self.trainer.sanity_checking:
+            log.warning(
+                f"epoch {self.trainer.current_epoch}: the generator has collapsed, all its images are nearly the same "
+                f"({stage}/variation {variation:.2g}; real images have 1); more training seldom mends this"
+            )
 
     @torch.no_grad()
     def _try(self, network: nn.Module, inputs: Tensor, name: str, kind: str) -> Tensor:
-        """Run a network on one sample, so that what cannot fit is refused before anything is written."""
+        """Run a network on one sample, so that one that does not fit is refused before anything is written."""
         training = network.training
         try:
             output: Tensor = network.eval()(inputs)
@@ -206,3 +252,8 @@ class GenerativeTask(BaseTask):
             raise ValueError(f"{name} does not take {kind} of shape {tuple(inputs.shape)}: {error}") from error
         network.train(training)
         return output
+
+
+def to_images(output: Tensor) -> Tensor:
+    """Apply tanh to a generator's output, in float32 at least: in bfloat16 it has no gradient beyond 3.5."""
+    return torch.tanh(output.to(torch.promote_types(output.dtype, torch.float32)))

@@ -1,4 +1,4 @@
-"""Images without labels."""
+"""Image files without labels."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,14 +12,14 @@ from lightning_coordconv.core.images import read_rgb
 
 
 class UnlabelledImages(Dataset[dict[str, Any]]):
-    """Image files; a sample is a dict with ``image``, what the transform makes of it, and ``path``.
+    """Image files; a sample is a dict with the transformed ``image``, and its ``path``, a string.
 
     Args:
         paths: the files.
-        transform: makes a tensor of a PIL image.
+        transform: maps a PIL image to a tensor.
 
     Raises:
-        OSError: when a file is read that is no image, or a damaged one.
+        OSError: when a file is read that is not an image, or is damaged.
     """
 
     def __init__(self, paths: Sequence[Path], transform: Callable[[Image.Image], Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Layers that see where they are. Knows only torch."""
+"""CoordConv layers, and what converts, folds and fuses them. Imports nothing but torch."""
 
 from lightning_coordconv.layers.conv import (
     CoordConv1d,
@@ -13,6 +13,8 @@ from lightning_coordconv.layers.coords import AddCoords
 from lightning_coordconv.layers.encodings import Cartesian, ConstantCoordinates, Encoding, FourierFeatures, Polar
 from lightning_coordconv.layers.fold import fold_coordconv
 from lightning_coordconv.layers.frames import coordinate_field, coordinate_frame
+from lightning_coordconv.layers.fuse import fuse_conv_bn
+from lightning_coordconv.layers.taps import clear_coordinate_cache, limit_coordinate_cache
 from lightning_coordconv.layers.tiled import TiledCoordConv2d
 
 __all__ = [
@@ -29,10 +31,13 @@ __all__ = [
     "FourierFeatures",
     "Polar",
     "TiledCoordConv2d",
+    "clear_coordinate_cache",
     "coordconv_layers",
     "coordinate_field",
     "coordinate_frame",
     "fold_coordconv",
     "from_coordconv",
+    "fuse_conv_bn",
+    "limit_coordinate_cache",
     "to_coordconv",
 ]

@@ -2,28 +2,46 @@
 
 Source: Liu et al., "An Intriguing Failing of Convolutional Neural Networks and the CoordConv Solution" (2018),
 section 3. The paper concatenates coordinate channels to the input. A convolution is linear in its input, so the
-same function is ``conv(x, weight) + conv(coords, coord_weight) + bias``, whose second term depends on the size of the
-map only: it is computed once for a batch, and no concatenation is ever built. The layers therefore *are* the torch
-layers, with the same ``weight`` and ``bias``, and one more parameter.
+same function is ``conv(x, weight) + conv(coords, coord_weight) + bias``. The second term, the coordinate bias, depends
+on the size of the map only: it is computed once for a batch, and no concatenation is built. The layers therefore *are*
+the torch layers, with the same ``weight`` and ``bias``, and one more parameter.
 """
 
 import math
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from lightning_coordconv.layers._torch import ConvTransposeNd, TorchConvolution, output_padding
+from lightning_coordconv.layers.coordinate_bias import convolve_with_coordinates
 from lightning_coordconv.layers.coords import check_input, num_coordinates
 from lightning_coordconv.layers.encodings import Encoding
-from lightning_coordconv.layers.pointwise import is_small_product, pointwise_product
-from lightning_coordconv.layers.response import add_response, position_bias, shares_bias_gradient
+from lightning_coordconv.layers.guards import GuardedModule, is_traced_symbolically, trace_as_leaf
+
+_CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
-class CoordConvNd(_ConvNd):
+class MetaCoordWeight(nn.Parameter):
+    """Coordinate weights on the meta device, which become zeros, not uninitialised memory, on a real device.
+
+    Loaders that build a model on the meta device (``Module.to_empty``, transformers' ``from_pretrained``) replace a
+    parameter that no checkpoint holds by ``torch.empty_like`` of it.
+    """
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Replace ``empty_like`` by ``zeros_like``."""
+        func = torch.zeros_like if func is torch.empty_like else func
+        return nn.Parameter.__torch_function__(func, types, args, kwargs or {})
+
+
+class CoordConvNd(GuardedModule, TorchConvolution):
     """What the six layers share; mixed in before a torch convolution.
 
-    It takes the arguments of the torch class, in the same order and under the same names, and two keyword-only ones
-    of its own.
+    It takes the arguments of the torch class, in the same order and under the same names, and two more, by keyword.
 
     Args:
         *args: As for the torch class.
@@ -38,15 +56,21 @@ class CoordConvNd(_ConvNd):
             layers, where d is the number of coordinate channels. Every output channel sees every coordinate,
             whatever its group.
         bias: As in the torch class.
+        same_pad: Whether the layer also pads as TensorFlow's "SAME" does, by an amount that depends on the size of the
+            input. Only layers converted from timm's classes do.
+        separates_bias: Whether the convolution can be computed with another bias. Not in layers converted from classes
+            with another ``forward``.
 
     Raises:
-        TypeError: If the encoding is no :class:`Encoding`.
+        TypeError: If the encoding is not an :class:`Encoding`.
         ValueError: If both ``with_r`` and an encoding are given.
     """
 
     coord_weight: Tensor
     with_r: bool
     encoding: Encoding | None
+    same_pad: bool = False
+    separates_bias: bool = True
 
     def __init__(self, *args: Any, with_r: bool = False, encoding: Encoding | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -59,15 +83,16 @@ class CoordConvNd(_ConvNd):
         channels = (d, self.out_channels) if self.transposed else (self.out_channels, d)
         self.with_r = with_r
         self.encoding = encoding
-        self.coord_weight = nn.Parameter(self.weight.new_zeros((*channels, *self.kernel_size)))
+        zeros = self.weight.new_zeros((*channels, *self.kernel_size))
+        self.coord_weight = MetaCoordWeight(zeros) if zeros.is_meta else nn.Parameter(zeros)
 
     def reset_parameters(self) -> None:
         """Draw all parameters as a convolution over the concatenation would: the coordinates count as inputs.
 
         That is U(-b, b) with b = 1 / sqrt(fan_in) for weights and bias alike, as in ``nn.Conv2d``. For transposed
-        layers torch counts the output channels of a group instead of inputs, and so do we.
+        layers torch counts the output channels of a group instead of inputs, and so does this method.
         """
-        if "coord_weight" not in self._parameters:
+        if not hasattr(self, "coord_weight"):
             return  # the torch constructor calls this before there are coordinate weights; ours calls it again
         channels = self.weight.shape[1] + (0 if self.transposed else self.coord_weight.shape[1])
         bound = 1 / math.sqrt(channels * math.prod(self.kernel_size))
@@ -82,43 +107,43 @@ class CoordConvNd(_ConvNd):
             input: ``(B, in_channels, *sizes)`` or ``(in_channels, *sizes)``.
 
         Returns:
-            What the torch class returns, plus the coordinates' part.
+            What the torch class returns, plus the coordinate bias.
 
         Raises:
             TypeError: If the input is not floating-point.
             ValueError: If the input has the wrong number of dimensions.
         """
-        n = len(self.kernel_size)
-        check_input(input, n, type(self).__name__)
-        sizes = input.shape[-n:]
-        # A product rounds otherwise than a convolution: not where a converted layer is to return just what it did.
-        if is_small_product(self, input) and self.coord_weight.any():
-            return pointwise_product(input, self.weight, position_bias(input, self, sizes))
-        if shares_bias_gradient(self, input):
-            bias = cast(Tensor, self.bias)
-            return add_response(self._conv_forward(input, self.weight, bias.detach()), self, sizes, bias=bias)
-        return add_response(super().forward(input), self, sizes)
+        if type(input) is not Tensor and is_traced_symbolically(input):
+            return trace_as_leaf(self, input)
+        check_input(input, len(self.kernel_size), type(self).__name__)
+        return convolve_with_coordinates(self, input)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Load this layer's parameters, also from two other kinds of checkpoint, with ``strict=True``.
+    def complete_state_dict(self, state_dict: dict[str, Any], prefix: str) -> dict[str, Any]:
+        """Complete a state dict without coordinate weights, so that it loads with ``strict=True``.
 
-        - A plain convolution's: the coordinate weights become zeros, so the layer computes what that one did.
+        - That of a plain convolution: the coordinate weights become zeros, so the layer computes what that one did.
+          Its weight may be parametrized, pruned or normalised, as the layer's own weight must be then.
         - That of a convolution over a concatenation, whose weight has ``in_channels + d`` inputs: it is split. The
           coordinates are taken to come after the input, in dimension order, with the radius last.
         """
+        coord_weight = dict(self.named_parameters(recurse=False)).get("coord_weight")
+        entries = [
+            key for key in state_dict if key.startswith((prefix + "weight", prefix + "parametrizations.weight."))
+        ]
+        if coord_weight is None or prefix + "coord_weight" in state_dict or not entries:
+            return state_dict
         weight = state_dict.get(prefix + "weight")
-        if isinstance(weight, Tensor) and prefix + "coord_weight" not in state_dict:
+        if isinstance(weight, Tensor) and weight.shape != self.weight.shape:
             axis = 0 if self.transposed else 1
             concat_shape = list(self.weight.shape)
-            concat_shape[axis] += self.coord_weight.shape[axis]
-            if weight.shape == self.weight.shape:
-                state_dict = state_dict | {prefix + "coord_weight": weight.new_zeros(self.coord_weight.shape)}
-            elif list(weight.shape) == concat_shape and self.groups == 1:
-                own = weight.narrow(axis, 0, self.in_channels)
-                coord = weight.narrow(axis, self.in_channels, self.coord_weight.shape[axis])
-                parts = {prefix + "weight": own.contiguous(), prefix + "coord_weight": coord.contiguous()}
-                state_dict = state_dict | parts
-        super()._load_from_state_dict(state_dict, prefix, *args)
+            concat_shape[axis] += coord_weight.shape[axis]
+            if list(weight.shape) != concat_shape or self.groups != 1:
+                return state_dict
+            own = weight.narrow(axis, 0, self.in_channels).contiguous()
+            coord = weight.narrow(axis, self.in_channels, coord_weight.shape[axis]).contiguous()
+            return state_dict | {prefix + "weight": own, prefix + "coord_weight": coord}
+        like = next(value for key, value in state_dict.items() if key in entries and value.is_floating_point())
+        return state_dict | {prefix + "coord_weight": like.new_zeros(coord_weight.shape)}
 
     def extra_repr(self) -> str:
         """Return what the torch class does, and ``with_r``."""
@@ -126,7 +151,7 @@ class CoordConvNd(_ConvNd):
         return torch_repr + (", with_r=True" if self.with_r else "")
 
 
-class CoordConvTransposeNd(CoordConvNd, _ConvTransposeNd):
+class CoordConvTransposeNd(CoordConvNd, ConvTransposeNd):
     """What the transposed layers share besides: the coordinates are those of the *input's* cells."""
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
@@ -137,15 +162,20 @@ class CoordConvTransposeNd(CoordConvNd, _ConvTransposeNd):
             output_size: The wanted size of the output, where the stride leaves a choice.
 
         Returns:
-            What the torch class returns, plus the coordinates' part.
+            What the torch class returns, plus the coordinate bias.
 
         Raises:
             TypeError: If the input is not floating-point.
-            ValueError: If the input has the wrong number of dimensions, or the output can't have the wanted size.
+            ValueError: If the input has the wrong number of dimensions, or the output cannot have the wanted size.
         """
-        n = len(self.kernel_size)
-        check_input(input, n, type(self).__name__)
-        geometry = (self.stride, self.padding, self.kernel_size, n, self.dilation)
-        padding = self._output_padding(input, output_size, *geometry)  # type: ignore[arg-type]  # torch passes tuples too
-        out = super(CoordConvNd, self).forward(input, output_size)
-        return add_response(out, self, input.shape[-n:], padding)
+        if type(input) is not Tensor and is_traced_symbolically(input):
+            return trace_as_leaf(self, input, output_size)
+        check_input(input, len(self.kernel_size), type(self).__name__)
+        return convolve_with_coordinates(self, input, tuple(output_padding(self, input, output_size)))
+
+    def convolve(self, input: Tensor, bias: Tensor | None, output_padding: Sequence[int] | None) -> Tensor:
+        """Return what the torch class computes, with ``bias`` in place of the layer's bias."""
+        args = (self.stride, self.padding, output_padding, self.groups, self.dilation)
+        conv: Any = _CONV_TRANSPOSE[len(self.kernel_size)]
+        out: Tensor = conv(input, self.weight, bias, *args)
+        return out

@@ -1,11 +1,14 @@
-"""CoordConv layers: torch's convolutions under torch's signatures, which also see where they are."""
+"""CoordConv layers: torch's convolutions, with the coordinates of their input's cells as further input.
+
+The six signatures are written out, so that editors and type checkers show the arguments of each torch class.
+"""
 
 from typing import Literal, TypeAlias
 
 import torch
 from torch import nn
-from torch.nn.common_types import _size_1_t, _size_2_t, _size_3_t
 
+from lightning_coordconv.layers._torch import Size1, Size2, Size3
 from lightning_coordconv.layers.base import CoordConvNd, CoordConvTransposeNd
 from lightning_coordconv.layers.encodings import Encoding
 
@@ -14,16 +17,16 @@ Device: TypeAlias = torch.device | str | int | None
 
 
 class CoordConv1d(CoordConvNd, nn.Conv1d):
-    """An ``nn.Conv1d`` that also sees where it is; see :class:`CoordConvNd`."""
+    """An ``nn.Conv1d`` that also sees the coordinates of its input; see :class:`CoordConvNd`."""
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: _size_1_t,
-        stride: _size_1_t = 1,
-        padding: str | _size_1_t = 0,
-        dilation: _size_1_t = 1,
+        kernel_size: Size1,
+        stride: Size1 = 1,
+        padding: str | Size1 = 0,
+        dilation: Size1 = 1,
         groups: int = 1,
         bias: bool = True,
         padding_mode: PaddingMode = "zeros",
@@ -38,16 +41,16 @@ class CoordConv1d(CoordConvNd, nn.Conv1d):
 
 
 class CoordConv2d(CoordConvNd, nn.Conv2d):
-    """An ``nn.Conv2d`` that also sees where it is; see :class:`CoordConvNd`."""
+    """An ``nn.Conv2d`` that also sees the coordinates of its input; see :class:`CoordConvNd`."""
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: _size_2_t,
-        stride: _size_2_t = 1,
-        padding: str | _size_2_t = 0,
-        dilation: _size_2_t = 1,
+        kernel_size: Size2,
+        stride: Size2 = 1,
+        padding: str | Size2 = 0,
+        dilation: Size2 = 1,
         groups: int = 1,
         bias: bool = True,
         padding_mode: PaddingMode = "zeros",
@@ -62,16 +65,16 @@ class CoordConv2d(CoordConvNd, nn.Conv2d):
 
 
 class CoordConv3d(CoordConvNd, nn.Conv3d):
-    """An ``nn.Conv3d`` that also sees where it is; see :class:`CoordConvNd`."""
+    """An ``nn.Conv3d`` that also sees the coordinates of its input; see :class:`CoordConvNd`."""
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: _size_3_t,
-        stride: _size_3_t = 1,
-        padding: str | _size_3_t = 0,
-        dilation: _size_3_t = 1,
+        kernel_size: Size3,
+        stride: Size3 = 1,
+        padding: str | Size3 = 0,
+        dilation: Size3 = 1,
         groups: int = 1,
         bias: bool = True,
         padding_mode: PaddingMode = "zeros",
@@ -86,19 +89,19 @@ class CoordConv3d(CoordConvNd, nn.Conv3d):
 
 
 class CoordConvTranspose1d(CoordConvTransposeNd, nn.ConvTranspose1d):
-    """An ``nn.ConvTranspose1d`` that also sees where it is; see :class:`CoordConvNd`."""
+    """An ``nn.ConvTranspose1d`` that also sees the coordinates of its input; see :class:`CoordConvNd`."""
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: _size_1_t,
-        stride: _size_1_t = 1,
-        padding: _size_1_t = 0,
-        output_padding: _size_1_t = 0,
+        kernel_size: Size1,
+        stride: Size1 = 1,
+        padding: Size1 = 0,
+        output_padding: Size1 = 0,
         groups: int = 1,
         bias: bool = True,
-        dilation: _size_1_t = 1,
+        dilation: Size1 = 1,
         padding_mode: PaddingMode = "zeros",
         device: Device = None,
         dtype: torch.dtype | None = None,
@@ -111,19 +114,19 @@ class CoordConvTranspose1d(CoordConvTransposeNd, nn.ConvTranspose1d):
 
 
 class CoordConvTranspose2d(CoordConvTransposeNd, nn.ConvTranspose2d):
-    """An ``nn.ConvTranspose2d`` that also sees where it is; see :class:`CoordConvNd`."""
+    """An ``nn.ConvTranspose2d`` that also sees the coordinates of its input; see :class:`CoordConvNd`."""
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: _size_2_t,
-        stride: _size_2_t = 1,
-        padding: _size_2_t = 0,
-        output_padding: _size_2_t = 0,
+        kernel_size: Size2,
+        stride: Size2 = 1,
+        padding: Size2 = 0,
+        output_padding: Size2 = 0,
         groups: int = 1,
         bias: bool = True,
-        dilation: _size_2_t = 1,
+        dilation: Size2 = 1,
         padding_mode: PaddingMode = "zeros",
         device: Device = None,
         dtype: torch.dtype | None = None,
@@ -136,19 +139,19 @@ class CoordConvTranspose2d(CoordConvTransposeNd, nn.ConvTranspose2d):
 
 
 class CoordConvTranspose3d(CoordConvTransposeNd, nn.ConvTranspose3d):
-    """An ``nn.ConvTranspose3d`` that also sees where it is; see :class:`CoordConvNd`."""
+    """An ``nn.ConvTranspose3d`` that also sees the coordinates of its input; see :class:`CoordConvNd`."""
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: _size_3_t,
-        stride: _size_3_t = 1,
-        padding: _size_3_t = 0,
-        output_padding: _size_3_t = 0,
+        kernel_size: Size3,
+        stride: Size3 = 1,
+        padding: Size3 = 0,
+        output_padding: Size3 = 0,
         groups: int = 1,
         bias: bool = True,
-        dilation: _size_3_t = 1,
+        dilation: Size3 = 1,
         padding_mode: PaddingMode = "zeros",
         device: Device = None,
         dtype: torch.dtype | None = None,

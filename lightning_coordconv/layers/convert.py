@@ -1,8 +1,8 @@
-"""Make the convolutions of an existing model see where they are, and back.
+"""Make the convolutions of an existing model CoordConv layers, and back.
 
 A convolution is converted in place, by changing its class, as ``torch.nn.utils.parametrize`` does: the module stays
 the same object with the same ``weight`` and ``bias``, so its hooks, aliases, mode, device, dtype, state-dict keys and
-any optimiser that holds its parameters are untouched. Its coordinate weights start at zero, so the model's outputs
+any optimiser that holds its parameters are untouched. Its coordinate weights start at zero, so the outputs of the model
 stay bit for bit what they were, until it is trained.
 """
 
@@ -13,32 +13,16 @@ from typing import TypeAlias, TypeVar
 
 import torch
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
 
+from lightning_coordconv.layers._torch import ConvNd
 from lightning_coordconv.layers.base import CoordConvNd
-from lightning_coordconv.layers.conv import (
-    CoordConv1d,
-    CoordConv2d,
-    CoordConv3d,
-    CoordConvTranspose1d,
-    CoordConvTranspose2d,
-    CoordConvTranspose3d,
-)
 from lightning_coordconv.layers.coords import num_coordinates
 from lightning_coordconv.layers.encodings import Encoding
+from lightning_coordconv.layers.guards import check_forward
+from lightning_coordconv.layers.variants import coordconv_class, plain_class, why_not_convertible
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 Where: TypeAlias = str | Sequence[str] | Callable[[str, nn.Module], bool]
-
-COORDCONV: dict[type[_ConvNd], type[CoordConvNd]] = {
-    nn.Conv1d: CoordConv1d,
-    nn.Conv2d: CoordConv2d,
-    nn.Conv3d: CoordConv3d,
-    nn.ConvTranspose1d: CoordConvTranspose1d,
-    nn.ConvTranspose2d: CoordConvTranspose2d,
-    nn.ConvTranspose3d: CoordConvTranspose3d,
-}
-PLAIN = {coordconv: plain for plain, coordconv in COORDCONV.items()}
 
 
 def to_coordconv(
@@ -46,9 +30,10 @@ def to_coordconv(
 ) -> ModuleT:
     """Convert convolutions of a model to CoordConv layers, in place, without changing its outputs.
 
-    Convolutions of torch's six classes can be converted, anywhere in any nesting. A subclass (say, timm's
-    ``Conv2dSame``, a parametrized or a lazy convolution) computes in its own way, and selecting one is an error
-    rather than a silent omission; leave them out by name or predicate.
+    Convolutions of torch's six classes can be converted, anywhere in any nesting; subclasses that compute as those do;
+    and timm's ``Conv2dSame``, ``StdConv2d``, ``ScaledStdConv2d`` and their "same" versions: the coordinate bias is
+    added to what they compute, and follows their padding. Selecting any other subclass, a lazy or a parametrized
+    convolution is an error rather than a silent omission; leave those out by name or predicate.
 
     An optimiser made before goes on training the old parameters; give it the new ones with::
 
@@ -63,25 +48,27 @@ def to_coordconv(
         where: Which convolutions. ``"first"``, the one registered first, usually the one that sees the image, as in
             the paper's ImageNet experiment; ``"all"``; a name as in ``model.named_modules()`` or a glob pattern
             (``"layer1.*"``), or several of them; or a predicate ``(name, module) -> bool``, which is asked about
-            every convolution that is not a CoordConv yet.
+            every convolution that is not a CoordConv layer yet.
         with_r: Also give the layers the radius.
-        encoding: What they see instead of the plain coordinates; each layer gets a copy of its own.
+        encoding: What they see instead of the plain coordinates; each layer gets a copy.
 
     Returns:
         The model itself.
 
     Raises:
-        ValueError: If a convolution is selected that can't be converted, or a pattern or the predicate selects none.
+        ValueError: If a convolution is selected that cannot be converted, or a pattern or the predicate selects none.
             The model is then as it was.
     """
     selected = _select(model, where)
     for module, name in selected.items():
-        if type(module) not in COORDCONV:
+        reason = why_not_convertible(module)
+        if reason is not None:
             kind = f"{type(module).__module__}.{type(module).__qualname__}"
-            raise ValueError(f"{_quote(name)} is a {kind}, which can't be converted; {_convertible(model)}")
+            raise ValueError(f"{_quote(name)} is a {kind}, which cannot be converted: {reason}; {_convertible(model)}")
+        check_forward(module, _quote(name))
         num_coordinates(len(module.kernel_size), with_r, encoding)  # refuse bad options before the first change
     for module in selected:
-        module.__class__ = COORDCONV[type(module)]
+        module.__class__ = coordconv_class(type(module))
         assert isinstance(module, CoordConvNd)
         module.add_coordinates(with_r=with_r, encoding=copy.deepcopy(encoding))
     return model
@@ -100,21 +87,26 @@ def from_coordconv(model: ModuleT, *, discard: bool = False) -> ModuleT:
 
     Args:
         model: Any module; also a single layer.
-        discard: Drop coordinate weights that are not zero, and with them what they contributed.
+        discard: Drop coordinate weights that are not zero, and with them what they contribute.
 
     Returns:
         The model itself.
 
     Raises:
-        ValueError: If the model has no CoordConv layer, or one of a class of its own, or one whose coordinate
-            weights are not zero and not to be discarded. The model is then as it was.
+        ValueError: If the model has no CoordConv layer, or one of a user's subclass, or one whose coordinate weights
+            are not zero and not to be discarded. The model is then as it was.
     """
     layers = coordconv_layers(model)
     if not layers:
         raise ValueError(f"{type(model).__name__} has no CoordConv layer to convert back")
     for name, layer in layers.items():
-        if type(layer) not in PLAIN:
-            raise ValueError(f"{_quote(name)} is a {type(layer).__qualname__}, which can't be converted back")
+        if plain_class(type(layer)) is None:
+            raise ValueError(
+                f"{_quote(name)} is a {type(layer).__qualname__}, which cannot be converted back: only the six "
+                "CoordConv classes and converted layers can. Remove parametrizations first, with "
+                "torch.nn.utils.parametrize.remove_parametrizations"
+            )
+        check_forward(layer, _quote(name))
         if not discard and (layer.coord_weight.is_meta or torch.count_nonzero(layer.coord_weight)):
             raise ValueError(
                 f"the coordinate weights of {_quote(name)} are not zero; pass discard=True to drop what they "
@@ -122,13 +114,13 @@ def from_coordconv(model: ModuleT, *, discard: bool = False) -> ModuleT:
             )
     for layer in layers.values():
         del layer.coord_weight, layer.with_r, layer.encoding
-        layer.__class__ = PLAIN[type(layer)]  # type: ignore[assignment]  # a class swap is the point
+        layer.__class__ = plain_class(type(layer))  # type: ignore[assignment]  # a class swap is the point
     return model
 
 
-def _select(model: nn.Module, where: Where) -> dict[_ConvNd, str]:
+def _select(model: nn.Module, where: Where) -> dict[ConvNd, str]:
     """Return the convolutions that ``where`` means, each once, with the first of the names that it was found under."""
-    convs = [(name, m) for name, m in model.named_modules(remove_duplicate=False) if isinstance(m, _ConvNd)]
+    convs = [(name, m) for name, m in model.named_modules(remove_duplicate=False) if isinstance(m, ConvNd)]
     todo = [(name, m) for name, m in convs if not isinstance(m, CoordConvNd)]
     if where == "all":
         chosen = todo
@@ -145,7 +137,7 @@ def _select(model: nn.Module, where: Where) -> dict[_ConvNd, str]:
             chosen += matched
     if not chosen:
         raise _no_match(model, f"where={where!r} selects")
-    selected: dict[_ConvNd, str] = {}
+    selected: dict[ConvNd, str] = {}
     for name, module in chosen:
         selected.setdefault(module, name)
     return selected
@@ -158,8 +150,9 @@ def _no_match(model: nn.Module, what: str) -> ValueError:
 
 
 def _convertible(model: nn.Module) -> str:
-    names = [name for name, module in model.named_modules() if type(module) in COORDCONV]
-    return f"there are to convert: {_enumerate(names)}"
+    modules = model.named_modules()
+    names = [name for name, m in modules if isinstance(m, ConvNd) and why_not_convertible(m) is None]
+    return f"convertible convolutions: {_enumerate(names)}"
 
 
 def _enumerate(names: list[str], limit: int = 30) -> str:

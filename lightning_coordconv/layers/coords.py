@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_coordconv.layers.encodings import Encoding, append_radius
-from lightning_coordconv.layers.frames import Field, active_frame
+from lightning_coordconv.layers.frames import Field, Frame, active_frame
+from lightning_coordconv.layers.guards import check_not_quantised, is_traced_symbolically, trace_as_leaf
 
 
 def coordinate_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -35,8 +36,8 @@ def coordinate_axes(
 
     Args:
         sizes: Number of cells along each axis.
-        place: Where the map lies in a larger one, if it does: the position of its first cell in that one, and the
-            size of that one, each ``(F, n)`` (or ``(1, n)``), of the same device and dtype as the axes.
+        place: Where the map lies in a larger map, if it does: the position of its first cell there, and the size of
+            the larger map, each ``(F, n)`` (or ``(1, n)``), of the same device and dtype as the axes.
         align_corners: True: the first and last cell centres are at -1 and +1; False: their outer edges are.
         preserve_aspect: Divide every axis by the extent of the longest, so that only that one spans [-1, 1].
         device: Where to build them.
@@ -107,11 +108,11 @@ def coordinate_grid(axes: Sequence[Tensor]) -> Tensor:
 
 
 def num_coordinates(num_axes: int, with_r: bool, encoding: Encoding | None) -> int:
-    """Return the number of coordinate channels of a layer, and refuse options that contradict each other.
+    """Return the number of coordinate channels of a layer.
 
     Raises:
-        TypeError: If the encoding is no :class:`Encoding`.
-        ValueError: If both ``with_r`` and an encoding are given, or the encoding makes no channels.
+        TypeError: If the encoding is not an :class:`Encoding`.
+        ValueError: If both ``with_r`` and an encoding are given, or the encoding produces no channels.
     """
     if encoding is None:
         return num_axes + with_r
@@ -135,7 +136,7 @@ def encoded_coordinates(
     Args:
         sizes: Number of cells along each axis.
         with_r: Append the radius; only where there is no encoding.
-        encoding: What to make of the coordinates; None leaves them as they are.
+        encoding: How to encode the coordinates; None leaves them as they are.
         device: Where to build them.
         dtype: ``torch.float32`` or wider.
 
@@ -156,17 +157,17 @@ def encoded_coordinates(
             dtype=dtype,
         )
         grid = coordinate_grid(axes)
-    if encoding is not None:
-        channels: Tensor = encoding(grid)
-        return channels
-    return append_radius(grid) if with_r else grid
+    channels: Tensor = (append_radius(grid) if with_r else grid) if encoding is None else encoding(grid)
+    if isinstance(frame, Frame) and frame.zero_outside:
+        return channels.masked_fill(~frame.inside(sizes, device, dtype), 0.0)
+    return channels
 
 
 class AddCoords(nn.Module):
     """Concatenate coordinate channels after the channels of a tensor, as the paper defines them (section 3).
 
-    The convolutions of this package do not use it: they compute the same without the copy. It is for layers other
-    than convolutions, and for networks that are meant to follow the paper's code literally. (That code appends the
+    The convolutions of this package compute the same result without this copy. Use this module in front of layers
+    other than convolutions, and in networks that have to follow the paper's code literally. (That code appends the
     column coordinate before the row; this package keeps dimension order.)
 
     Args:
@@ -201,6 +202,8 @@ class AddCoords(nn.Module):
             TypeError: If x is not floating-point.
             ValueError: If x has the wrong number of dimensions.
         """
+        if type(x) is not Tensor and is_traced_symbolically(x):
+            return trace_as_leaf(self, x)
         check_input(x, self.num_axes, type(self).__name__)
         sizes = x.shape[-self.num_axes :]
         coords = encoded_coordinates(sizes, self.with_r, self.encoding, x.device, coordinate_dtype(x.dtype)).to(x.dtype)
@@ -218,13 +221,14 @@ class AddCoords(nn.Module):
 
 
 def check_input(x: Tensor, num_axes: int, name: str) -> None:
-    """Refuse a tensor that is not floating-point (or complex), or has the wrong number of dimensions.
+    """Raise an error if a tensor is not floating-point (or complex), or has the wrong number of dimensions.
 
     Raises:
         TypeError: If x is of an integer dtype or bool.
         ValueError: If x is neither ``(B, C, *sizes)`` nor ``(C, *sizes)``.
     """
     if not (x.is_floating_point() or x.is_complex()):
+        check_not_quantised(x, name)
         raise TypeError(f"{name} expects a floating-point input, but got {x.dtype}; convert it, e.g. with x.float()")
     if x.dim() not in (num_axes + 1, num_axes + 2):
         raise ValueError(
@@ -234,17 +238,17 @@ def check_input(x: Tensor, num_axes: int, name: str) -> None:
 
 
 def check_samples(coords: Tensor, batch: int) -> None:
-    """Refuse coordinates of another number of samples than the batch has.
+    """Raise an error if coordinates are of another number of samples than the batch.
 
     Raises:
-        ValueError: If they are neither one for all nor one for each.
+        ValueError: If there is neither one grid for all samples nor one for each.
     """
     if coords.shape[0] != 1 and coords.shape[0] != batch:
         raise ValueError(f"the coordinate frame is of {coords.shape[0]} samples, but the input has {batch}")
 
 
 def memory_format(x: Tensor) -> torch.memory_format:
-    """Return the memory format of a batched tensor: channels last where it is that and not contiguous as well."""
+    """Return the memory format of a batched tensor: channels last unless it is also contiguous in the usual order."""
     for rank, candidate in ((4, torch.channels_last), (5, torch.channels_last_3d)):
         if x.dim() == rank and x.is_contiguous(memory_format=candidate) and not x.is_contiguous():
             return candidate

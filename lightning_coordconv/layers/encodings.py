@@ -1,4 +1,4 @@
-"""What a layer makes of its coordinates: themselves, with a radius, polar, Fourier features, or your own module."""
+"""Encodings of coordinates: Cartesian, with a radius, polar, Fourier features, or any module of the user."""
 
 import math
 
@@ -23,11 +23,11 @@ def append_radius(grid: Tensor) -> Tensor:
 
 
 class Encoding(nn.Module):
-    """Base class of coordinate encodings: the hook for any function of position.
+    """Base class of coordinate encodings: subclass it for any function of position.
 
-    A subclass says in :meth:`num_channels` how many channels it makes of n coordinates, and makes them in
+    A subclass returns from :meth:`num_channels` how many channels it computes from n coordinates, and computes them in
     ``forward``. It may hold parameters, which then train with the layer. The two options choose which coordinates it
-    is given; the defaults are the paper's (section 3: a linear scaling to [-1, 1]).
+    receives; the defaults are the paper's (section 3: a linear scaling to [-1, 1]).
 
     Args:
         align_corners: As in :func:`torch.nn.functional.interpolate`. True: the *centres* of the first and last cell
@@ -41,7 +41,7 @@ class Encoding(nn.Module):
         self.preserve_aspect = preserve_aspect
 
     def num_channels(self, num_axes: int) -> int:
-        """Return how many channels ``forward`` makes of the coordinates along ``num_axes`` axes."""
+        """Return how many channels ``forward`` computes from the coordinates along ``num_axes`` axes."""
         raise NotImplementedError(f"{type(self).__name__} must define num_channels(num_axes)")
 
     def forward(self, grid: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ class FourierFeatures(Encoding):
         return torch.cat((grid, *waves) if self.include_coordinates else waves, dim=1)
 
     def extra_repr(self) -> str:
-        """Return the options that were chosen."""
+        """Return the options."""
         own = f"num_frequencies={self.num_frequencies}, include_coordinates={self.include_coordinates}"
         return ", ".join(filter(None, (own, super().extra_repr())))
 

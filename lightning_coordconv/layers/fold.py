@@ -1,36 +1,36 @@
-"""Deploy at a fixed size: a plain convolution plus one constant position bias for each CoordConv layer."""
+"""Deploy at a fixed size: a plain convolution plus one constant coordinate bias for each CoordConv layer."""
 
 import copy
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
 
+from lightning_coordconv.layers._torch import ConvNd
 from lightning_coordconv.layers.base import CoordConvNd
-from lightning_coordconv.layers.conv import (
-    CoordConv1d,
-    CoordConv2d,
-    CoordConv3d,
-    CoordConvTranspose1d,
-    CoordConvTranspose2d,
-    CoordConvTranspose3d,
-)
 from lightning_coordconv.layers.convert import coordconv_layers
+from lightning_coordconv.layers.coordinate_bias import convolve_coordinates
 from lightning_coordconv.layers.frames import active_frame
-from lightning_coordconv.layers.pointwise import is_small_product, pointwise_product
-from lightning_coordconv.layers.response import coordinate_response
+from lightning_coordconv.layers.guards import (
+    GuardedModule,
+    check_forward,
+    check_not_quantised,
+    is_traced_symbolically,
+    trace_as_leaf,
+)
+from lightning_coordconv.layers.variants import derive, plain_class
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 Sizes = tuple[int, ...]
 
 
-class FoldedConvNd(_ConvNd):
-    """What the folded layers share: the torch class, plus a stored response to the coordinates of one size.
+class FoldedConvNd(GuardedModule, ConvNd):
+    """What the folded layers share: the torch class, plus a stored coordinate bias for one size of map.
 
-    The stored tensor includes the bias of the layer, which has none of its own: one addition serves both. A layer
-    that the model applies at several sizes, as a detection head on every level of a pyramid, stores one response for
-    each. Made by :func:`fold_coordconv` only.
+    The stored tensor includes the bias of the layer, whose ``bias`` is None: one addition serves both. A layer that the
+    model applies at several sizes, as a detection head on every level of a pyramid, stores one tensor for each. Made by
+    :func:`fold_coordconv` only.
 
     Attributes:
         folded_sizes: Spatial sizes of input and output, by the name of the buffer that belongs to them.
@@ -39,7 +39,7 @@ class FoldedConvNd(_ConvNd):
     folded_sizes: dict[str, tuple[Sizes, Sizes]]
 
     def forward(self, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Convolve, and add the position bias.
+        """Convolve, and add the coordinate bias.
 
         Args:
             input: What the layer took before it was folded, of a size that it was folded for.
@@ -52,18 +52,17 @@ class FoldedConvNd(_ConvNd):
         Raises:
             ValueError: If the input has another size, or a coordinate frame is active.
         """
+        if is_traced_symbolically(input):
+            return trace_as_leaf(self, input, *args, **kwargs)
+        check_not_quantised(input, type(self).__name__)
         if active_frame() is not None:
-            raise ValueError(f"{type(self).__name__} can't follow a coordinate frame: its coordinates are folded")
-        product = is_small_product(self, input)
-        out: Tensor = input if product else super().forward(input, *args, **kwargs)  # a product keeps the sizes
+            raise ValueError(f"{type(self).__name__} cannot follow a coordinate frame: its coordinates are folded")
+        out: Tensor = super().forward(input, *args, **kwargs)
         n = len(self.kernel_size)
         sizes = (input.shape[-n:], out.shape[-n:])
         for name, known in self.folded_sizes.items():
             if sizes == known:
-                # Past Module.__getattr__, whose search is a measurable part of a small convolution.
-                bias = cast(Tensor, self._buffers[name])
-                if product:
-                    return pointwise_product(input, self.weight, bias)
+                bias = self.get_buffer(name)
                 # In place: nothing else holds the convolution's output, and its gradient does not need it.
                 return out.add_(bias if out.dim() == n + 2 else bias[0])
         known_sizes = " or ".join("x".join(map(str, into)) for into, _ in self.folded_sizes.values())
@@ -74,48 +73,60 @@ class FoldedConvNd(_ConvNd):
 
 
 class FoldedConv1d(FoldedConvNd, nn.Conv1d):
-    """An ``nn.Conv1d`` with a position bias; see :class:`FoldedConvNd`."""
+    """An ``nn.Conv1d`` with a coordinate bias; see :class:`FoldedConvNd`."""
 
 
 class FoldedConv2d(FoldedConvNd, nn.Conv2d):
-    """An ``nn.Conv2d`` with a position bias; see :class:`FoldedConvNd`."""
+    """An ``nn.Conv2d`` with a coordinate bias; see :class:`FoldedConvNd`."""
 
 
 class FoldedConv3d(FoldedConvNd, nn.Conv3d):
-    """An ``nn.Conv3d`` with a position bias; see :class:`FoldedConvNd`."""
+    """An ``nn.Conv3d`` with a coordinate bias; see :class:`FoldedConvNd`."""
 
 
 class FoldedConvTranspose1d(FoldedConvNd, nn.ConvTranspose1d):
-    """An ``nn.ConvTranspose1d`` with a position bias; see :class:`FoldedConvNd`."""
+    """An ``nn.ConvTranspose1d`` with a coordinate bias; see :class:`FoldedConvNd`."""
 
 
 class FoldedConvTranspose2d(FoldedConvNd, nn.ConvTranspose2d):
-    """An ``nn.ConvTranspose2d`` with a position bias; see :class:`FoldedConvNd`."""
+    """An ``nn.ConvTranspose2d`` with a coordinate bias; see :class:`FoldedConvNd`."""
 
 
 class FoldedConvTranspose3d(FoldedConvNd, nn.ConvTranspose3d):
-    """An ``nn.ConvTranspose3d`` with a position bias; see :class:`FoldedConvNd`."""
+    """An ``nn.ConvTranspose3d`` with a coordinate bias; see :class:`FoldedConvNd`."""
 
 
-FOLDED: dict[type[CoordConvNd], type[FoldedConvNd]] = {
-    CoordConv1d: FoldedConv1d,
-    CoordConv2d: FoldedConv2d,
-    CoordConv3d: FoldedConv3d,
-    CoordConvTranspose1d: FoldedConvTranspose1d,
-    CoordConvTranspose2d: FoldedConvTranspose2d,
-    CoordConvTranspose3d: FoldedConvTranspose3d,
+FOLDED: dict[type[ConvNd], type[FoldedConvNd]] = {
+    nn.Conv1d: FoldedConv1d,
+    nn.Conv2d: FoldedConv2d,
+    nn.Conv3d: FoldedConv3d,
+    nn.ConvTranspose1d: FoldedConvTranspose1d,
+    nn.ConvTranspose2d: FoldedConvTranspose2d,
+    nn.ConvTranspose3d: FoldedConvTranspose3d,
 }
 
 
+def folded_class(plain: type[ConvNd]) -> type[FoldedConvNd]:
+    """Return the folded class that belongs to a class of convolution."""
+    if plain not in FOLDED:
+        FOLDED[plain] = derive(plain, (FoldedConvNd, plain), f"Folded{plain.__name__}", _new)
+    return FOLDED[plain]
+
+
+def _new(plain: type[ConvNd]) -> FoldedConvNd:
+    return folded_class(plain).__new__(folded_class(plain))
+
+
 def fold_coordconv(model: ModuleT, example_inputs: Tensor | tuple[Any, ...]) -> ModuleT:
-    """Return a copy of a model in which each CoordConv is a plain convolution plus a constant position bias.
+    """Return a copy of a model in which each CoordConv layer is a plain convolution plus a constant coordinate bias.
 
     For inference at the size (or sizes) of the example: outputs equal those of the model to rounding, at the price of
-    one addition in place, and the copy compiles and exports like any model. Batch size remains free.
+    one addition in place, and the copy compiles and exports like any model. Batch size remains free. Parametrizations,
+    pruning and normalisation of a layer's weights are made permanent in the copy.
 
     The example runs through the copy once, in eval mode and without gradients. Layers that it does not reach (say, an
     auxiliary head that only runs in training) stay CoordConv layers. Fold in the dtype, memory format and autocast
-    context of deployment: the position biases are stored in that of each layer's output.
+    context of deployment: the coordinate biases are stored in that of each layer's output.
 
     Args:
         model: Any module that contains CoordConv layers, or a single layer.
@@ -125,68 +136,94 @@ def fold_coordconv(model: ModuleT, example_inputs: Tensor | tuple[Any, ...]) -> 
         The folded copy, in the training or eval mode of the model, which is left as it is.
 
     Raises:
-        ValueError: If the example reaches no CoordConv layer, or one of a class of its own, or if a layer runs inside
+        ValueError: If the example reaches no CoordConv layer, or one of a user's subclass, or if a layer runs inside
             a coordinate frame: folded coordinates are those of the whole input.
     """
     args = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     with torch.inference_mode(False), torch.no_grad():
         folded = copy.deepcopy(model)
+        modes = {module: module.training for module in folded.modules()}
+        folded.eval()
         layers = coordconv_layers(folded)
         for name, layer in layers.items():
-            if type(layer) not in FOLDED:
-                raise ValueError(f"{name!r} is a {type(layer).__qualname__}, which can't be folded")
-        modes = {module: module.training for module in folded.modules()}
-        responses: dict[CoordConvNd, dict[tuple[Sizes, Sizes], Tensor]] = {}
+            make_weights_permanent(layer)
+            check_forward(layer, repr(name))
+            if plain_class(type(layer)) is None:
+                raise ValueError(
+                    f"{name!r} is a {type(layer).__qualname__}, which cannot be folded: only the six CoordConv classes "
+                    "and converted layers can"
+                )
+        biases: dict[CoordConvNd, dict[tuple[Sizes, Sizes], Tensor]] = {}
 
         def record(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> None:
             assert isinstance(layer, CoordConvNd)
-            _record(layer, args[0] if args else kwargs["input"], out, responses.setdefault(layer, {}))
+            _record(layer, args[0] if args else kwargs["input"], out, biases.setdefault(layer, {}))
 
         handles = [layer.register_forward_hook(record, with_kwargs=True) for layer in layers.values()]
-        folded.eval()(*args)
+        folded(*args)
         for handle in handles:
             handle.remove()
         for module, mode in modes.items():
             module.training = mode
-        if not responses:
+        if not biases:
             raise ValueError(
                 f"the example reaches no CoordConv layer of {type(model).__name__}, which has {list(layers)}"
             )
-        for layer, biases in responses.items():
-            _fold(layer, biases)
+        for layer, biases_of_layer in biases.items():
+            _fold(layer, biases_of_layer)
     return folded
 
 
+def make_weights_permanent(layer: ConvNd) -> None:
+    """Replace parametrized, pruned and normalised tensors of a layer by their present values, in place."""
+    if parametrize.is_parametrized(layer):
+        # Not torch's remove_parametrizations, which changes the class that a copy shares with the original layer.
+        values = {name: getattr(layer, name).detach().clone() for name in layer.parametrizations}  # type: ignore[union-attr]
+        del layer.parametrizations
+        layer.__class__ = type(layer).__bases__[0]
+        for name, value in values.items():
+            layer.register_parameter(name, nn.Parameter(value))
+    tensors = {name for name, _ in [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]}
+    for name in ("weight", "coord_weight", "bias"):
+        if f"{name}_g" in tensors:
+            remove_weight_norm(layer, name)
+        elif f"{name}_u" in tensors:
+            remove_spectral_norm(layer, name)
+        elif f"{name}_mask" in tensors:
+            prune.remove(layer, name)
+
+
 def _record(layer: CoordConvNd, x: Tensor, out: Tensor, biases: dict[tuple[Sizes, Sizes], Tensor]) -> None:
-    """Compute the response that a layer just added to its output, unless it is known already."""
+    """Compute the coordinate bias that a layer just added to its output, unless it is known already."""
     if active_frame() is not None:
-        raise ValueError("a model can't be folded inside a coordinate frame: its coordinates would not be constant")
+        raise ValueError("a model cannot be folded inside a coordinate frame: its coordinates would not be constant")
     n = len(layer.kernel_size)
     sizes = (tuple(x.shape[-n:]), tuple(out.shape[-n:]))
     if sizes in biases:
         return
-    stored = torch.empty_like(out[:1] if out.dim() == n + 2 else out[None])  # its dtype and memory format
-    response = coordinate_response(layer, sizes[0], _output_padding(layer, *sizes))
+    bias = convolve_coordinates(layer, sizes[0], _output_padding(layer, *sizes))
     if layer.bias is not None:
-        response = response + layer.bias.view(-1, *(1,) * n)
-    biases[sizes] = stored.copy_(response)
+        bias = bias + layer.bias.view(-1, *(1,) * n)
+    stored = torch.empty_like(out[:1] if out.dim() == n + 2 else out[None])  # its dtype and memory format
+    biases[sizes] = stored.copy_(bias)
 
 
 def _output_padding(layer: CoordConvNd, into: Sizes, out: Sizes) -> list[int] | None:
     """Return the output padding that made a transposed layer's output: ``output_size`` may have chosen it."""
-    if not layer.transposed or isinstance(layer.padding, str):
+    if not layer.transposed:
         return None
-    geometry = zip(into, out, layer.stride, layer.padding, layer.dilation, layer.kernel_size, strict=True)
-    return [size - ((cells - 1) * s - 2 * p + d * (k - 1) + 1) for cells, size, s, p, d, k in geometry]
+    # (torch computes a transposed convolution of a module only where its padding is a tuple)
+    axes = zip(into, out, layer.stride, layer.padding, layer.dilation, layer.kernel_size, strict=True)
+    return [size - ((cells - 1) * s - 2 * p + d * (k - 1) + 1) for cells, size, s, p, d, k in axes]
 
 
 def _fold(layer: CoordConvNd, biases: dict[tuple[Sizes, Sizes], Tensor]) -> None:
-    """Turn a layer into a plain convolution with position biases, in place."""
-    kind = FOLDED[type(layer)]
+    """Turn a layer into a plain convolution with coordinate biases, in place."""
+    kind = folded_class(cast(type[ConvNd], plain_class(type(layer))))
     del layer.coord_weight, layer.with_r, layer.encoding
     layer.__class__ = kind  # type: ignore[assignment]  # a class swap is the point
     assert isinstance(layer, FoldedConvNd)
     layer.bias = None
-    layer.folded_sizes = {f"position_bias_{index}": sizes for index, sizes in enumerate(biases)}
+    layer.folded_sizes = {f"coordinate_bias_{index}": sizes for index, sizes in enumerate(biases)}
     for name, bias in zip(layer.folded_sizes, biases.values(), strict=True):
         layer.register_buffer(name, bias)

@@ -1,4 +1,4 @@
-"""Tell a network where its input lies: a crop of a larger image, padded images of several sizes, or a map of metres.
+"""Set the place of a network's input in a larger image, or coordinates of the user's choice, for all layers at once.
 
 Without a frame a layer takes its own map for the whole image. Inside ``with coordinate_frame(...)`` every CoordConv
 layer, at every depth, computes the coordinates that it would see at the same place of the full image instead, so that
@@ -6,6 +6,7 @@ tiles agree with the whole, and a random crop is trained at the position that it
 """
 
 import contextlib
+import contextvars
 import dataclasses
 import threading
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,8 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
+
+from lightning_coordconv.layers._torch import TRACES_CONTEXT_VARIABLES
 
 Positions: TypeAlias = Tensor | Sequence[int] | Sequence[Sequence[int]]
 
@@ -26,12 +29,14 @@ class Frame:
         size: Size of the full image, ``(F, n)``.
         crop: Size of the input along each axis.
         strides: The total strides that occur in the network, in ascending order; None for the powers of two.
+        zero_outside: Whether coordinates are zero in cells outside of the full image.
     """
 
     origin: Tensor
     size: Tensor
     crop: tuple[int, ...]
     strides: tuple[float, ...] | None
+    zero_outside: bool = False
 
     def place(self, sizes: Sequence[int], device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return where a map of the given sizes lies in the map that the full image would give.
@@ -58,6 +63,16 @@ class Frame:
         kept = [cells + crop // -s for cells, crop, s in zip(sizes, self.crop, strides, strict=True)]
         full = (self.size.to(device, dtype) / stride).ceil() + torch.tensor(kept, device=device, dtype=dtype)
         return self.origin.to(device, dtype) / stride, full.clamp(min=1)
+
+    def inside(self, sizes: Sequence[int], device: torch.device, dtype: torch.dtype) -> Tensor:
+        """Return which cells of a map of the given sizes lie in the full image, ``(F, 1, *sizes)``, bool."""
+        first, full = torch.broadcast_tensors(*self.place(sizes, device, dtype))
+        inside = torch.ones((), dtype=torch.bool, device=device)
+        for axis, cells in enumerate(sizes):
+            cell = first[:, axis, None] + torch.arange(cells, device=device, dtype=dtype)
+            within = (cell > -0.5) & (cell < full[:, axis, None] - 0.5)
+            inside = inside & within.view(-1, 1, *(cells if k == axis else 1 for k in range(len(sizes))))
+        return inside
 
     def _stride(self, crop: int, cells: int) -> float:
         """Return the total stride at which a crop gives that many cells: the largest that would give no fewer.
@@ -100,23 +115,47 @@ class Field:
         return values if values.dim() == num_axes + 2 else values[None]
 
 
-# Not a context variable: the compiler of torch 2.11 can't look into one. Nor a subclass with a default.
-_ACTIVE = threading.local()
+_ACTIVE: contextvars.ContextVar[Frame | Field | None] = contextvars.ContextVar("coordinate_frame", default=None)
+
+# What compiled code sees. It can enter a block, which does not change _ACTIVE: torch.compile cannot set a context
+# variable. Where it cannot read one either, code that runs eagerly sets this too. (A subclass of threading.local with a
+# default would break the graph.)
+_TRACED = threading.local()
 
 
 def active_frame() -> Frame | Field | None:
-    """Return what the innermost ``with`` block of this thread set, or None outside of any."""
-    return getattr(_ACTIVE, "frame", None)
+    """Return what the innermost ``with`` block of this thread or task set, or None outside of any."""
+    if torch.compiler.is_compiling():
+        traced: Frame | Field | None = getattr(_TRACED, "frame", None)
+        if traced is not None or not TRACES_CONTEXT_VARIABLES:
+            return traced
+    return _ACTIVE.get()
 
 
 @contextlib.contextmanager
 def _active(frame: Frame | Field) -> Iterator[None]:
-    outer = active_frame()
-    _ACTIVE.frame = frame
+    eager = not torch.compiler.is_compiling()
+    traced = not (eager and TRACES_CONTEXT_VARIABLES)
+    outer = _ACTIVE.get() if eager else None
+    outer_traced = getattr(_TRACED, "frame", None) if traced else None
+    if eager:
+        _ACTIVE.set(frame)
+    if traced:
+        _TRACED.frame = frame
     try:
         yield
     finally:
-        _ACTIVE.frame = outer
+        if traced:
+            _TRACED.frame = outer_traced
+        if eager:
+            left_in_order = _ACTIVE.get() is frame
+            _ACTIVE.set(outer if left_in_order else None)
+            if not left_in_order:
+                raise RuntimeError(
+                    "a coordinate_frame or coordinate_field block was left while another one was active: blocks must "
+                    "be left in reverse order, in the task and thread that entered them, and a generator must not be "
+                    "suspended inside a block while other blocks are entered. All blocks have been left now"
+                )
 
 
 @contextlib.contextmanager
@@ -127,6 +166,7 @@ def coordinate_frame(
     crop: Sequence[int],
     padded: bool = False,
     strides: Sequence[float] | None = None,
+    zero_outside: bool = False,
 ) -> Iterator[None]:
     """Let every layer see the coordinates of a crop within its full image.
 
@@ -139,19 +179,22 @@ def coordinate_frame(
         with coordinate_frame((0, 0), sizes, crop=canvas.shape[-2:], padded=True):
             out = net(canvas)
 
-    In a padded canvas each image has its own coordinates, whatever its batch mates; they run past +1 in the padding.
+    In a padded canvas each image has its own coordinates, whatever its batch mates; they run past +1 in the padding,
+    or are zero there with ``zero_outside=True``, which is what a convolution that pads with zeros sees beyond an image.
 
     A layer finds its total stride s, axis by axis, from the size of its map: the largest power of two (or member of
-    ``strides``) with which a crop could leave that many cells. That is right for networks that pad, and for those that
-    don't while they keep more than half of the cells. Then its map of ``h`` cells begins at cell ``origin / s`` of a
-    full map of ``h + ceil(size / s) - ceil(crop / s)`` cells. This is exact where the origin, and ``size - crop``, are
-    multiples of s. Origins in between are legal and fall between cells; where a size is no multiple of the stride, the
-    full map is taken to round up, as convolutions that pad by half their kernel do.
+    ``strides``) with which a crop could leave that many cells. That is right for networks that pad, and for networks
+    that do not, as long as they keep more than half of the cells. Then its map of ``h`` cells begins at cell
+    ``origin / s`` of a full map of ``h + ceil(size / s) - ceil(crop / s)`` cells. This is exact where the origin, and
+    ``size - crop``, are multiples of s. Other origins are allowed and fall between cells. Where a size is not a
+    multiple of the stride, the size of the full map is rounded up, as convolutions that pad by half their kernel do.
 
-    What is no map of the whole input, as the features that a detector pools for each region, must run outside of the
-    block. Frames nest, and the innermost holds. They belong to the thread that sets them, and hold while the
-    network *runs*: with activation checkpointing, which runs it again during the backward pass, pass the same block
-    as ``context_fn`` to ``torch.utils.checkpoint.checkpoint``.
+    What is not a map of the whole input, such as the features that a detector pools for each region, must run outside
+    of the block. Frames nest, and the innermost holds. They belong to the thread or asyncio task that enters them, and
+    hold while the network *runs*: with activation checkpointing, which runs it again during the backward pass, pass the
+    same block as ``context_fn`` to ``torch.utils.checkpoint.checkpoint``. A generator that yields inside a block leaves
+    it active for its consumer. A compiled network sees the block of the thread, not of the task, on versions of torch
+    older than 2.15.
 
     Args:
         origin: Position of the crop's first cell in the full image: n numbers for the whole batch, or ``(B, n)``.
@@ -159,28 +202,30 @@ def coordinate_frame(
         crop: Size of the network's input, n numbers.
         padded: Allow the crop to reach beyond the image.
         strides: The total strides that occur in the network, if they are not powers of two.
+        zero_outside: Let coordinates (or what an encoding makes of them) be zero in cells outside of the full image.
 
     Raises:
-        ValueError: If the numbers of axes or of samples don't agree, a size or stride is not positive, or the crop is
+        RuntimeError: On leaving, if another block that was entered later is still active.
+        ValueError: If the numbers of axes or of samples do not agree, a size or stride is not positive, or the crop is
             not inside the image and ``padded`` does not allow it.
     """
-    with _active(_make_frame(origin, size, tuple(crop), padded, strides)):
+    with _active(_make_frame(origin, size, tuple(crop), padded, strides, zero_outside)):
         yield
 
 
 @contextlib.contextmanager
 def coordinate_field(values: Tensor) -> Iterator[None]:
-    """Let every layer see coordinates of your own: metres, degrees, anything that varies over the input.
+    """Replace the coordinates of every layer: by metres, degrees, anything that varies over the input.
 
-    Each layer sees them resampled to its own map, linearly, in the convention (``align_corners``) of its encoding.
-    They are not scaled; choose units in which they are about 1. The radius, if a layer has it, is theirs.
+    Each layer sees them resampled to its map, linearly, in the convention (``align_corners``) of its encoding. They are
+    not scaled; choose units in which they are about 1. The radius, if a layer has one, is computed from them.
 
     Args:
         values: Floating-point, one coordinate an axis at input resolution: ``(n, *sizes)`` for the whole batch, or
             ``(B, n, *sizes)``.
 
     Raises:
-        TypeError: If the values are no floating-point tensor.
+        TypeError: If the values are not a floating-point tensor.
     """
     if not (isinstance(values, Tensor) and values.is_floating_point()):
         kind = values.dtype if isinstance(values, Tensor) else type(values).__name__
@@ -190,7 +235,12 @@ def coordinate_field(values: Tensor) -> Iterator[None]:
 
 
 def _make_frame(
-    origin: Positions, size: Positions, crop: tuple[int, ...], padded: bool, strides: Sequence[float] | None
+    origin: Positions,
+    size: Positions,
+    crop: tuple[int, ...],
+    padded: bool,
+    strides: Sequence[float] | None,
+    zero_outside: bool,
 ) -> Frame:
     n = len(crop)
     rows = []
@@ -204,7 +254,7 @@ def _make_frame(
     if 1 != origins.shape[0] != full.shape[0] != 1:
         raise ValueError(f"origin is of {origins.shape[0]} samples, but size of {full.shape[0]}")
     _check(origins, full, crop, padded, strides)
-    return Frame(origins, full, crop, None if strides is None else tuple(sorted(strides)))
+    return Frame(origins, full, crop, None if strides is None else tuple(sorted(strides)), zero_outside)
 
 
 def _check(origins: Tensor, full: Tensor, crop: tuple[int, ...], padded: bool, strides: Sequence[float] | None) -> None:

@@ -2,6 +2,7 @@
 
 import lightning_coordconv.rl.environments  # noqa: F401  # registers the games
 from lightning_coordconv.rl.algorithms import A2C, PPO
+from lightning_coordconv.rl.classes import PolicyArguments
 from lightning_coordconv.rl.data import EnvironmentDataModule
 from lightning_coordconv.rl.policies import CoordConvNatureCNN, ImpalaCNN, SmallCNN
 from lightning_coordconv.rl.scores import human_normalised_score
@@ -14,6 +15,7 @@ __all__ = [
     "CoordConvNatureCNN",
     "EnvironmentDataModule",
     "ImpalaCNN",
+    "PolicyArguments",
     "SmallCNN",
     "human_normalised_score",
 ]

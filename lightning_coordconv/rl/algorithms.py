@@ -1,14 +1,18 @@
-"""A2C and PPO of Stable-Baselines3 as Lightning tasks."""
+"""A2C and PPO of Stable-Baselines3 as Lightning tasks.
 
-from typing import Any
+Both constructors list their arguments in full, though half of them are common: a checkpoint's hyperparameters are
+checked against the signature of the class, and ``**kwargs`` would hide names and types from it.
+"""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_coordconv.core.extras import extra
+from lightning_coordconv.rl import _sb3
+from lightning_coordconv.rl.classes import PolicyArguments
 from lightning_coordconv.rl.on_policy import OnPolicyTask, Scheduled, schedule
-from lightning_coordconv.rl.task import class_names
+from lightning_coordconv.rl.ranges import check_ranges
 
 with extra("rl", "agents"):
     import stable_baselines3 as sb3
@@ -16,35 +20,35 @@ with extra("rl", "agents"):
 
 
 class A2C(OnPolicyTask):
-    """Advantage actor-critic (Mnih et al., 2016; synchronous), as Stable-Baselines3 has it.
+    """Advantage actor-critic (Mnih et al., 2016; synchronous), as Stable-Baselines3 implements it.
 
-    A rollout is one batch, so an optimiser step takes ``n_envs * n_steps`` environment steps. The arguments are SB3's;
-    see :class:`OnPolicyTask` for those that are not.
+    A rollout is one batch, so an optimiser step uses ``n_envs * n_steps`` environment steps. The arguments are SB3's;
+    :class:`OnPolicyTask` and :class:`~lightning_coordconv.rl.task.AgentTask` describe the others.
 
     Args:
-        total_timesteps: steps in all environments after which the run ends.
-        policy: ``"CnnPolicy"`` or ``"MlpPolicy"``.
-        policy_kwargs: as SB3 has them.
+        total_timesteps: environment steps, summed over all environments, after which the run ends.
+        policy: ``"CnnPolicy"``, ``"MlpPolicy"`` or ``"MultiInputPolicy"``.
+        policy_kwargs: arguments of SB3's policy.
         learning_rate: a number, or the first and the last of a linear schedule.
         n_steps: steps of each environment in a rollout.
-        gamma: discount.
-        gae_lambda: bias against variance of the advantages; 1 is the classic estimate.
+        gamma: discount, in [0, 1].
+        gae_lambda: trade-off between bias (0) and variance (1) of the advantages; 1 is the classic estimate.
         ent_coef: weight of the entropy in the loss.
         vf_coef: weight of the critic's loss.
-        max_grad_norm: to which gradients are scaled down.
-        rms_prop_eps: of RMSprop.
-        use_rms_prop: RMSprop in place of Adam, unless ``policy_kwargs`` has an ``optimizer_class``.
+        max_grad_norm: gradients are scaled down to this norm.
+        rms_prop_eps: epsilon of RMSprop.
+        use_rms_prop: RMSprop instead of Adam, unless ``policy_kwargs`` has an ``optimizer_class``.
         normalize_advantage: whether advantages are normalised, over the batches of all ranks.
-        initial_weights: an SB3 zip.
+        initial_weights: an SB3 zip with initial weights.
         deterministic_evaluation: whether evaluation takes the most probable action.
-        channels_last: the layout of weights in memory.
+        channels_last: whether the memory format of the weights is channels last.
     """
 
     def __init__(
         self,
         total_timesteps: int,
         policy: str = "CnnPolicy",
-        policy_kwargs: dict[str, Any] | None = None,
+        policy_kwargs: PolicyArguments | None = None,
         learning_rate: Scheduled = 7e-4,
         n_steps: int = 5,
         gamma: float = 0.99,
@@ -59,20 +63,18 @@ class A2C(OnPolicyTask):
         deterministic_evaluation: bool = False,
         channels_last: bool = False,
     ) -> None:
-        policy_kwargs = class_names(policy_kwargs)
-        arguments = {
+        numbers = {
             "n_steps": n_steps,
             "gamma": gamma,
             "gae_lambda": gae_lambda,
             "ent_coef": ent_coef,
             "vf_coef": vf_coef,
             "rms_prop_eps": rms_prop_eps,
-            "use_rms_prop": use_rms_prop,
-            "normalize_advantage": normalize_advantage,
         }
+        check_ranges(**numbers)
         super().__init__(
             sb3.A2C,
-            arguments,
+            {**numbers, "use_rms_prop": use_rms_prop, "normalize_advantage": normalize_advantage},
             total_timesteps,
             learning_rate,
             max_grad_norm,
@@ -93,39 +95,44 @@ class A2C(OnPolicyTask):
 
 
 class PPO(OnPolicyTask):
-    """Proximal policy optimisation (Schulman et al., 2017), as Stable-Baselines3 has it.
+    """Proximal policy optimisation (Schulman et al., 2017), as Stable-Baselines3 implements it.
 
-    The arguments are SB3's; see :class:`OnPolicyTask` for those that are not. Where ``target_kl`` ends a rollout early,
-    an epoch has more rollouts.
+    The arguments are SB3's; :class:`OnPolicyTask` and :class:`~lightning_coordconv.rl.task.AgentTask` describe the
+    others. Where ``target_kl`` ends rollouts early, an epoch has more of them.
+
+    With ``target_kl`` the host must know the divergence before each optimiser step, as in SB3: the minibatch that
+    exceeds the limit is not learned from, and the rest of the rollout is skipped. On a GPU the answer is copied to
+    pinned memory right after the forward pass and read after the backward pass has been queued, so the host waits but
+    the GPU does not. Without ``target_kl``, the default, a step reads nothing from the device.
 
     Args:
-        total_timesteps: steps in all environments after which the run ends.
-        policy: ``"CnnPolicy"`` or ``"MlpPolicy"``.
-        policy_kwargs: as SB3 has them.
+        total_timesteps: environment steps, summed over all environments, after which the run ends.
+        policy: ``"CnnPolicy"``, ``"MlpPolicy"`` or ``"MultiInputPolicy"``.
+        policy_kwargs: arguments of SB3's policy.
         learning_rate: a number, or the first and the last of a linear schedule.
         n_steps: steps of each environment in a rollout.
-        batch_size: of a minibatch, over all ranks together.
+        batch_size: size of a minibatch, summed over all ranks; at most ``n_envs * n_steps``.
         n_epochs: passes over a rollout.
-        gamma: discount.
-        gae_lambda: bias against variance of the advantages.
-        clip_range: of the ratio of probabilities, a number or a linear schedule.
-        clip_range_vf: of changes of the critic, likewise; they aren't clipped if ``None``.
+        gamma: discount, in [0, 1].
+        gae_lambda: trade-off between bias (0) and variance (1) of the advantages.
+        clip_range: limit of the change of the ratio of probabilities, a number or a linear schedule.
+        clip_range_vf: limit of the change of the critic's predictions, likewise; no limit if ``None``.
         normalize_advantage: whether the advantages of a minibatch are normalised.
-        normalize_globally: whether they are over the minibatch of all ranks, as a single process would, or each rank's.
+        normalize_globally: whether they are normalised over the minibatches of all ranks, as one process would.
         ent_coef: weight of the entropy in the loss.
         vf_coef: weight of the critic's loss.
-        max_grad_norm: to which gradients are scaled down.
-        target_kl: a rollout is left once the mean divergence over all ranks exceeds 1.5 times this.
-        initial_weights: an SB3 zip.
+        max_grad_norm: gradients are scaled down to this norm.
+        target_kl: a rollout is left as soon as the mean divergence over all ranks exceeds 1.5 times this value.
+        initial_weights: an SB3 zip with initial weights.
         deterministic_evaluation: whether evaluation takes the most probable action.
-        channels_last: the layout of weights in memory.
+        channels_last: whether the memory format of the weights is channels last.
     """
 
     def __init__(
         self,
         total_timesteps: int,
         policy: str = "CnnPolicy",
-        policy_kwargs: dict[str, Any] | None = None,
+        policy_kwargs: PolicyArguments | None = None,
         learning_rate: Scheduled = 3e-4,
         n_steps: int = 2048,
         batch_size: int = 64,
@@ -144,22 +151,26 @@ class PPO(OnPolicyTask):
         deterministic_evaluation: bool = False,
         channels_last: bool = False,
     ) -> None:
-        policy_kwargs = class_names(policy_kwargs)
-        arguments = {
+        numbers = {
             "n_steps": n_steps,
             "n_epochs": n_epochs,
             "gamma": gamma,
             "gae_lambda": gae_lambda,
-            "clip_range": schedule(clip_range),
-            "clip_range_vf": None if clip_range_vf is None else schedule(clip_range_vf),
-            "normalize_advantage": normalize_advantage,
             "ent_coef": ent_coef,
             "vf_coef": vf_coef,
             "target_kl": target_kl,
         }
+        check_ranges(**numbers, batch_size=batch_size, clip_range=clip_range, clip_range_vf=clip_range_vf)
+        if normalize_advantage and batch_size == 1:
+            raise ValueError("batch_size must be at least 2 where normalize_advantage is true, got 1")
         super().__init__(
             sb3.PPO,
-            arguments,
+            {
+                **numbers,
+                "clip_range": schedule(clip_range),
+                "clip_range_vf": None if clip_range_vf is None else schedule(clip_range_vf),
+                "normalize_advantage": normalize_advantage,
+            },
             total_timesteps,
             learning_rate,
             max_grad_norm,
@@ -174,19 +185,19 @@ class PPO(OnPolicyTask):
         self.normalize_advantage = normalize_advantage
         self.normalize_globally = normalize_globally
         self.target_kl = target_kl
-        self.too_far = False
+        self.too_far: HostFlag | None = None
 
     def local_batch_size(self) -> int:
         """Return the size of this rank's minibatches."""
-        world_size = self.trainer.world_size if self._trainer is not None else 1
+        world_size = self.trainer.world_size if self.has_trainer else 1
         if self.batch_size % world_size:
-            raise ValueError(f"a batch size of {self.batch_size} cannot be divided among {world_size} ranks")
+            raise ValueError(f"batch_size={self.batch_size} cannot be divided among {world_size} ranks")
         return self.batch_size // world_size
 
     def losses(self, batch: RolloutBufferSamples, values: Tensor, log_prob: Tensor) -> dict[str, Tensor]:
         """Return ``policy_loss`` and ``value_loss``, ``approx_kl``, ``clip_fraction`` and ``clip_range``."""
         assert isinstance(self.algorithm, sb3.PPO)
-        remaining = self.algorithm._current_progress_remaining
+        remaining = _sb3.progress_remaining(self.algorithm)
         clip_range = self.algorithm.clip_range(remaining)  # type: ignore[operator]
         advantages = batch.advantages
         if self.normalize_advantage and len(advantages) > 1:
@@ -200,18 +211,41 @@ class PPO(OnPolicyTask):
             log_ratio = log_prob - batch.old_log_prob
             approx_kl = torch.mean((torch.exp(log_ratio) - 1) - log_ratio)  # http://joschu.net/blog/kl-approx.html
             approx_kl = self.mean_over_ranks(approx_kl)
-        self.too_far = self.target_kl is not None and bool(approx_kl > 1.5 * self.target_kl)
+        if self.target_kl is not None:
+            self.too_far = HostFlag(approx_kl > 1.5 * self.target_kl)
         return {
             "policy_loss": -torch.min(advantages * ratio, clipped).mean(),
             "value_loss": F.mse_loss(batch.returns, values),
             "approx_kl": approx_kl,
             "clip_fraction": ((ratio - 1).abs() > clip_range).float().mean(),
-            "clip_range": torch.tensor(clip_range),
+            "clip_range": torch.full_like(approx_kl, clip_range),
         }
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Skip this step and the rest of the rollout if the policy has moved too far; DDP wants a loss all the same."""
-        if self.too_far:
+        """Skip this step and the rest of the rollout if the policy has moved too far; DDP needs a loss all the same."""
+        if self.too_far is not None and self.too_far.read():
             optimizer.zero_grad(set_to_none=True)
             assert self.rollouts is not None
             self.rollouts.abandon()
+
+
+class HostFlag:
+    """A boolean that is copied from the device while the device goes on working.
+
+    Args:
+        flag: a boolean scalar on any device.
+    """
+
+    def __init__(self, flag: Tensor) -> None:
+        self.flag = flag
+        self.copied: torch.cuda.Event | None = None
+        if flag.device.type == "cuda":
+            self.flag = torch.empty((), dtype=torch.bool, pin_memory=True).copy_(flag, non_blocking=True)
+            self.copied = torch.cuda.Event()
+            self.copied.record()
+
+    def read(self) -> bool:
+        """Wait for the copy, if need be, and return it."""
+        if self.copied is not None:
+            self.copied.synchronize()
+        return bool(self.flag)

@@ -1,4 +1,4 @@
-"""Environments for agents, and loaders over what an agent collects in them."""
+"""Data module of environments, and the loaders over what an agent collects in them."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Generic, TypeVar
@@ -10,6 +10,7 @@ from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.rl.environments.snapshots import NoSnapshotError, restore, snapshot
 from lightning_coordconv.rl.environments.vector import Backend, find, make
+from lightning_coordconv.rl.ranges import check_ranges
 
 with extra("rl", "environments"):
     from stable_baselines3.common.vec_env import VecEnv
@@ -18,14 +19,14 @@ BatchT = TypeVar("BatchT")
 
 
 class Batches(Generic[BatchT]):
-    """As many batches as it says, each made when it is asked for.
+    """An iterable of a fixed number of batches, each made when it is requested.
 
-    Lightning fetches ahead of an iterable without a length, and a batch collected ahead comes from a policy that is out
-    of date. Nor would a ``DataLoader`` do: it draws from torch's global generator, from which actions are sampled.
+    Lightning prefetches from an iterable without a length, and a batch collected early comes from an outdated policy. A
+    ``DataLoader`` draws from torch's global generator, from which actions are sampled.
 
     Args:
-        make_batch: makes the next one.
-        length: how many there are in an epoch.
+        make_batch: makes the next batch.
+        length: number of batches in an epoch.
     """
 
     def __init__(self, make_batch: Callable[[], BatchT], length: int) -> None:
@@ -37,43 +38,46 @@ class Batches(Generic[BatchT]):
         return self.length
 
     def __iter__(self) -> Iterator[BatchT]:
-        """Go on with the next batch."""
+        """Make the batches of an epoch."""
         return (self.make_batch() for _ in range(self.length))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return nothing: how far an epoch is Lightning counts, and what comes next is the state of who makes it."""
+        """Return no state: Lightning counts the batches, and whoever makes them has the rest."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Do nothing; Lightning asks for it, to know that an epoch can be resumed in its middle."""
+        """Do nothing; Lightning resumes within an epoch only if this method exists."""
 
 
 class EnvironmentDataModule(BaseDataModule):
-    """Environments to train in and to be evaluated in.
+    """Environments for training and for evaluation.
 
-    Training batches are made by the task: an algorithm of Stable-Baselines3 collects them in ``train_env``. Environment
-    i has the seed ``seed + i`` as in SB3, whatever rank it lives on, so ranks collect different rollouts, and together
-    those of a single process. Evaluation always starts from the same seeds, others than those of training.
+    The task makes the training batches: an algorithm of Stable-Baselines3 collects them in ``train_env``. Environment i
+    has the seed ``seed + i`` as in SB3, on whichever rank it runs, so ranks collect different rollouts, which together
+    are those of a single process. Evaluation always starts from the same seeds, which differ from those of training.
 
     Args:
-        env_id: as registered with Gymnasium; ``module:id`` imports a module that registers it first. Atari games go
-            through SB3's ``AtariWrapper`` and want ids like ``PongNoFrameskip-v4``.
-        n_envs: environments to train in, over all ranks together.
-        backend: ``"sb3"``, ``"subproc"``, or for Atari alone ``"lean"`` (equal bit for bit to ``"sb3"``, and faster)
-            and ``"ale"`` (faster still, and another environment: see
+        env_id: as registered with Gymnasium; ``module:id`` first imports a module, which registers it. Atari games are
+            wrapped by SB3's ``AtariWrapper`` and need ids such as ``PongNoFrameskip-v4``.
+        n_envs: number of training environments, summed over all ranks.
+        backend: ``"sb3"``, ``"subproc"`` (one process an environment), or, only for Atari, ``"lean"`` (equal to
+            ``"sb3"`` bit for bit, and faster) and ``"ale"`` (faster still, but a different environment: see
             :class:`~lightning_coordconv.rl.environments.ale.AleVecEnv`). With ``"subproc"`` and ``"ale"`` environments
             start anew when a run is resumed.
-        frame_stack: observations in one, the newest last.
-        rollouts_per_epoch: an epoch is so many rollouts.
-        eval_episodes: episodes to be evaluated on, over all ranks together.
-        n_eval_envs: environments in which these are played side by side, per rank.
-        env_kwargs: arguments of the environment, beside its registered ones.
+        frame_stack: observations that are stacked, the newest last.
+        rollouts_per_epoch: length of an epoch.
+        eval_episodes: episodes of an evaluation, summed over all ranks.
+        n_eval_envs: environments in which they are played side by side, on each rank.
+        env_kwargs: arguments of the environment, which override the registered ones.
         wrapper_kwargs: arguments of SB3's ``AtariWrapper``.
-        seed: of the first environment, and of the policy and its actions.
+        seed: of the first environment, of the policy and of its actions.
+        max_eval_steps: an episode of an evaluation is cut after so many steps and counts with its reward so far. The
+            default is the usual limit of Atari games, 30 minutes of play or 108,000 screens, of which an agent sees
+            every fourth (Machado et al., 2018).
 
     Raises:
-        ValueError: if there is no such environment, it does not go with the backend or with the wrapper, a number is
-            not positive, or the environments can't be divided among the ranks.
+        ValueError: if there is no such environment, the backend or the wrapper does not support it, a number is out of
+            its range, or the environments cannot be divided among the ranks.
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset({"rollout"})
@@ -90,12 +94,18 @@ class EnvironmentDataModule(BaseDataModule):
         env_kwargs: dict[str, Any] | None = None,
         wrapper_kwargs: dict[str, Any] | None = None,
         seed: int = 0,
+        max_eval_steps: int = 27_000,
     ) -> None:
         super().__init__(seed=seed)
-        numbers = {"n_envs": n_envs, "frame_stack": frame_stack, "rollouts_per_epoch": rollouts_per_epoch}
-        for name, number in (numbers | {"eval_episodes": eval_episodes, "n_eval_envs": n_eval_envs}).items():
-            if number < 1:
-                raise ValueError(f"{name} must be at least 1, got {number}")
+        check_ranges(
+            n_envs=n_envs,
+            frame_stack=frame_stack,
+            rollouts_per_epoch=rollouts_per_epoch,
+            eval_episodes=eval_episodes,
+            n_eval_envs=n_eval_envs,
+            max_eval_steps=max_eval_steps,
+            seed=seed,
+        )
         self.env_id = env_id
         self.n_envs = n_envs
         self.backend = backend
@@ -103,6 +113,7 @@ class EnvironmentDataModule(BaseDataModule):
         self.rollouts_per_epoch = rollouts_per_epoch
         self.eval_episodes = eval_episodes
         self.n_eval_envs = n_eval_envs
+        self.max_eval_steps = max_eval_steps
         self.wrapper_kwargs = wrapper_kwargs or {}
         self.spec = find(env_id, backend, env_kwargs or {}, self.wrapper_kwargs)
         self.train_env: VecEnv | None = None
@@ -115,11 +126,11 @@ class EnvironmentDataModule(BaseDataModule):
             raise ValueError(f"n_envs={self.n_envs} environments cannot be divided among {world_size} ranks")
         if stage == "fit":
             self.train_env = self._make(self.n_envs // world_size, self.backend)
-        # what ALE's threads show is another environment, in which scores are not SB3's
+        # the scores of ALE's own vector environment are not comparable with SB3's
         self.eval_env = self._make(self.n_eval_envs, "lean" if self.backend == "ale" else self.backend)
 
     def seed_training(self, shift: int = 0) -> None:
-        """Have the next reset of the training environments start from the seeds of this rank, or others.
+        """Seed the next reset of the training environments with the seeds of this rank.
 
         Args:
             shift: added to the seeds.
@@ -142,17 +153,17 @@ class EnvironmentDataModule(BaseDataModule):
         return self._episodes()
 
     def predict_dataloader(self) -> DataLoader[int]:
-        """Return one batch, the numbers of the episodes that this rank plays."""
+        """Return one batch, the indices of the episodes that this rank plays."""
         return DataLoader(range(self.eval_episodes), batch_size=self.eval_episodes)  # type: ignore[arg-type]
 
     def teardown(self, stage: str) -> None:
-        """Close the environments; what state they were in can be asked for still."""
+        """Close the environments; their state can still be saved."""
         for env in (self.train_env, self.eval_env):
             if env is not None:
                 env.close()
 
-    def snapshot(self) -> list[Any] | None:
-        """Return the state of this rank's training environments as plain data, or None if it can't be had."""
+    def snapshot(self) -> dict[str, Any] | None:
+        """Return the state of this rank's training environments as plain data; ``None`` if it cannot be saved."""
         assert self.train_env is not None
         try:
             return snapshot(self.train_env)
@@ -160,9 +171,15 @@ class EnvironmentDataModule(BaseDataModule):
             rank_zero_warn(f"{error}: when this run is resumed, its environments start anew")
             return None
 
-    def restore(self, state: list[Any]) -> None:
-        """Put this rank's training environments into a state that they had."""
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Restore the state of this rank's training environments.
+
+        Raises:
+            NoSnapshotError: if there is none, or it does not fit these environments.
+        """
         assert self.train_env is not None
+        if state is None:
+            raise NoSnapshotError("the checkpoint does not hold the state of the environments")
         restore(self.train_env, state)
 
     def _make(self, n_envs: int, backend: Backend) -> VecEnv:

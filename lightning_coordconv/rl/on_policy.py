@@ -1,4 +1,4 @@
-"""What on-policy algorithms share: Stable-Baselines3 collects, Lightning optimises, distributes, saves and resumes."""
+"""The base of on-policy algorithms: Stable-Baselines3 collects, Lightning optimises, distributes, saves and resumes."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -7,10 +7,14 @@ from typing import Any, cast
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
+from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 
 from lightning_coordconv.core.extras import extra
-from lightning_coordconv.rl.precision import heads_in_full
+from lightning_coordconv.rl import _sb3
+from lightning_coordconv.rl.environments.snapshots import NoSnapshotError
+from lightning_coordconv.rl.precision import policy_calls
+from lightning_coordconv.rl.ranges import check_ranges
 from lightning_coordconv.rl.rollouts import Rollouts, minibatches_per_pass
 from lightning_coordconv.rl.task import AgentTask
 
@@ -21,37 +25,38 @@ with extra("rl", "agents"):
     from stable_baselines3.common.utils import LinearSchedule, explained_variance, safe_mean, set_random_seed
 
 Scheduled = float | tuple[float, float]
-"""A number, or two between which it moves linearly while ``total_timesteps`` go by."""
+"""A number, or the first and the last of a linear schedule over ``total_timesteps``."""
 
 
 class OnPolicyTask(AgentTask):
     """An on-policy algorithm of Stable-Baselines3 under Lightning.
 
-    The algorithm is SB3's own object, ``self.algorithm``, with its policy, ``self.policy``. It collects; the loss that
-    a subclass writes down is optimised by Lightning with the policy's own optimiser. With one process the weights are
-    those of the algorithm's ``learn``, bit for bit; with more, numbers of environments and batch sizes are of all ranks
-    together, and initial weights those of the first.
+    ``self.algorithm`` is SB3's object, and ``self.policy`` its policy. The algorithm collects rollouts; Lightning
+    minimises the loss that a subclass defines, with the policy's optimiser. One process ends with the same weights as
+    the algorithm's ``learn``, bit for bit. With several ranks, numbers of environments and batch sizes are totals over
+    all ranks, and the initial weights are those of the first.
 
-    Everything is logged against steps in all environments. Names beside those of :class:`AgentTask`: ``train/loss`` and
-    its terms, ``train/explained_variance``, ``train/learning_rate``, ``train/reward`` and ``train/episode_length``
-    (means of the last hundred episodes of the first rank), ``train/fps`` (environment steps a second since the start);
-    ``val/timesteps``, and ``val/training_reward`` (the mean of the last hundred episodes of each rank).
+    Metrics are logged against environment steps, summed over all environments. Names in addition to those of
+    :class:`AgentTask`: ``train/loss`` and its terms, ``train/explained_variance``, ``train/learning_rate``,
+    ``train/reward`` and ``train/episode_length`` (means over the last 100 episodes of the first rank), ``train/fps``
+    (environment steps a second since the start); ``val/timesteps`` (environment steps), and ``val/training_reward``
+    (the mean over the last 100 episodes of each rank).
 
-    A checkpoint holds all that the future depends on: the weights, the optimiser, a rollout that is not used up, and
-    environments as far as they live in this process. With the callback ``RandomState``, which every run of the command
-    line has, a resumed run goes on bit for bit, from any step.
+    A checkpoint holds everything the run depends on: weights, optimiser, an unfinished rollout, and the environments if
+    they run in this process. With the callback ``RandomState``, which every run of the command line has, a resumed run
+    continues bit for bit, from any step.
 
     Args:
         algorithm: SB3's class.
-        arguments: what it is made with, by SB3's names.
-        total_timesteps: steps in all environments after which the run ends, and over which schedules run. A resumed run
-            can have more of them.
+        arguments: arguments of the algorithm, by SB3's names.
+        total_timesteps: environment steps, summed over all environments, after which the run ends, and over which
+            schedules run. A resumed run can increase it.
         learning_rate: a number, or the first and the last of a linear schedule.
         max_grad_norm: gradients are scaled down to this norm, unless the trainer has a ``gradient_clip_val``.
         **agent: further arguments of :class:`AgentTask`.
 
     Raises:
-        ValueError: for a number that is not positive.
+        ValueError: for a number that is out of its range.
     """
 
     def __init__(
@@ -63,10 +68,9 @@ class OnPolicyTask(AgentTask):
         max_grad_norm: float,
         **agent: Any,
     ) -> None:
+        check_ranges(total_timesteps=total_timesteps, learning_rate=learning_rate, max_grad_norm=max_grad_norm)
         arguments = {**arguments, "learning_rate": schedule(learning_rate), "max_grad_norm": max_grad_norm}
         super().__init__(algorithm, arguments, **agent)
-        if total_timesteps < 1:
-            raise ValueError(f"total_timesteps must be at least 1, got {total_timesteps}")
         self.total_timesteps = total_timesteps
         self.max_grad_norm = max_grad_norm
         self.n_epochs = 1
@@ -85,18 +89,18 @@ class OnPolicyTask(AgentTask):
         self.clip_gradients(optimizer, value, gradient_clip_algorithm or "norm")
 
     def minibatches_per_rollout(self) -> int:
-        """Return how many optimiser steps are made of a rollout."""
+        """Return the number of optimiser steps for one rollout."""
         assert self.algorithm is not None
         return self.n_epochs * minibatches_per_pass(self.algorithm, self.local_batch_size())
 
     def next_minibatch(self) -> RolloutBufferSamples:
         """Return the next minibatch of this rank, from a new rollout if the last is used up."""
         assert self.rollouts is not None
-        with heads_in_full(self.device):
+        with policy_calls(self.device):
             return self.rollouts.next()
 
     def on_train_start(self) -> None:
-        """Set the rollouts up, from the start or from where they were."""
+        """Set up the rollouts, from the start or from a checkpoint."""
         algorithm, data = self.algorithm, self.data
         assert algorithm is not None
         algorithm.device = algorithm.rollout_buffer.device = self.device
@@ -105,9 +109,9 @@ class OnPolicyTask(AgentTask):
         if saved:
             self._resume(saved)
         else:
-            if self.global_rank > 0:  # the first rank's numbers are those of a single process
+            if self.global_rank > 0:  # the first rank draws the numbers of a single process
                 set_random_seed(data.seed + self.global_rank, using_cuda=self.device.type == "cuda")
-            self._start(reset=True)
+            self._start()
         assert self.rollouts is not None
         self.clock = (time.perf_counter(), self.rollouts.timesteps)
         self._stop_when_done()
@@ -118,11 +122,11 @@ class OnPolicyTask(AgentTask):
         actions = batch.actions
         if isinstance(self.policy.action_space, spaces.Discrete):
             actions = actions.long().flatten()
-        with heads_in_full(self.device):
+        with policy_calls(self.device):
             values, log_prob, entropy = self.policy.evaluate_actions(batch.observations, actions)
             terms = self.losses(batch, values.flatten(), log_prob)
         terms["entropy_loss"] = -torch.mean(-log_prob if entropy is None else entropy)
-        # the order of the sum is SB3's
+        # summed in SB3's order
         loss = (
             terms["policy_loss"]
             + self.arguments["ent_coef"] * terms["entropy_loss"]
@@ -133,17 +137,17 @@ class OnPolicyTask(AgentTask):
         return loss
 
     def losses(self, batch: RolloutBufferSamples, values: Tensor, log_prob: Tensor) -> dict[str, Tensor]:
-        """Return ``policy_loss`` and ``value_loss``, and whatever else is to be logged.
+        """Return ``policy_loss`` and ``value_loss``, and further terms to log.
 
         Args:
-            batch: what was collected.
-            values: (B,) what the critic says now.
-            log_prob: (B,) of the actions taken, as the actor sees them now.
+            batch: the minibatch.
+            values: (B,) predictions of the critic.
+            log_prob: (B,) log-probabilities of the actions taken, under the current policy.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement losses(batch, values, log_prob)")
 
     def normalise(self, advantages: Tensor, everywhere: bool) -> Tensor:
-        """Return advantages (B,) with the mean 0 and the deviation 1, of this rank's minibatch or that of all ranks."""
+        """Return advantages (B,) with mean 0 and deviation 1, over this rank's minibatch or over those of all ranks."""
         gathered = advantages
         if everywhere and self.trainer.world_size > 1:
             gathered = cast(Tensor, self.all_gather(advantages))
@@ -162,13 +166,12 @@ class OnPolicyTask(AgentTask):
             rewards = [episode["r"] for episode in self.algorithm.ep_info_buffer or ()]
             sums = torch.tensor([float(sum(rewards)), float(len(rewards))], device=self.device)
             total, count = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
-            if count:
-                numbers["val/training_reward"] = total / count
+            numbers["val/training_reward"] = total / count if count else float("nan")
             self.log_dict(numbers, batch_size=1, sync_dist=True)
             self._log_step(1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what the policy is for, and what each rank was at."""
+        """Add the spaces, and the state of each rank's rollouts and environments."""
         super().on_save_checkpoint(checkpoint)
         if self.rollouts is not None:
             data = self.data
@@ -180,57 +183,52 @@ class OnPolicyTask(AgentTask):
             checkpoint["ranks"] = states
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """See that the policy is for the same spaces, and take note of what there is to resume.
+        """Check the spaces, and keep the state of the ranks until training starts.
 
-        Outside a fit it is the count of steps alone, which a zip made of the algorithm goes on from.
+        Outside a fit only the count of steps is restored, from which a zip of the algorithm continues.
         """
         super().on_load_checkpoint(checkpoint)
         ranks = checkpoint.get("ranks", ())
-        if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+        if self.has_trainer and self.trainer.state.fn == TrainerFn.FITTING:
             self.saved = ranks
         elif ranks:
             assert self.algorithm is not None
             self.algorithm.num_timesteps = ranks[0]["rollouts"]["num_timesteps"] * len(ranks)
 
-    def _start(self, reset: bool) -> None:
+    def _start(self) -> None:
         assert self.algorithm is not None
-        _, callback = self.algorithm._setup_learn(self.total_timesteps, reset_num_timesteps=reset)
+        callback = _sb3.begin_learning(self.algorithm, self.total_timesteps)
+        world_size = self.trainer.world_size
         self.rollouts = Rollouts(
-            self.algorithm,
-            callback,
-            self.total_timesteps,
-            self.trainer.world_size,
-            self.n_epochs,
-            self.local_batch_size(),
+            self.algorithm, callback, self.total_timesteps, world_size, self.n_epochs, self.local_batch_size()
         )
 
     def _resume(self, saved: Sequence[Mapping[str, Any]]) -> None:
         data = self.data
         same = len(saved) == self.trainer.world_size
-        if not same:
-            rank_zero_warn(
-                f"the checkpoint was written by {len(saved)} ranks and this run has {self.trainer.world_size}: it goes "
-                "on with the weights and the count of steps, but environments and random numbers start anew"
-            )
         mine = saved[self.global_rank if same else 0]
-        self._start(reset=True)
+        with isolate_rng():  # the first reset can draw from the global generators, which are restored already
+            self._start()
         assert self.algorithm is not None
         assert self.rollouts is not None
         if same:
             self.rollouts.load_state_dict(mine["rollouts"])
         else:
+            rank_zero_warn(
+                f"the checkpoint was written by {len(saved)} ranks and this run has {self.trainer.world_size}: it "
+                "continues with the weights and the count of steps, but environments and random numbers start anew"
+            )
             self.algorithm.num_timesteps = mine["rollouts"]["num_timesteps"] * len(saved) // self.trainer.world_size
             self.rollouts.update_progress()
             set_random_seed(data.seed + self.rollouts.timesteps + self.global_rank)
-        if same and mine["environments"] is not None:
-            data.restore(mine["environments"])
-            return
         if same:
-            rank_zero_warn("the checkpoint does not hold the state of the environments: they start anew")
+            try:
+                data.restore(mine["environments"])
+                return
+            except NoSnapshotError as error:
+                rank_zero_warn(f"{error}: the environments start anew")
         data.seed_training(shift=self.rollouts.timesteps)
-        assert self.algorithm.env is not None
-        self.algorithm._last_obs = self.algorithm.env.reset()  # type: ignore[assignment]
-        self.algorithm._last_episode_starts[:] = True  # type: ignore[index]
+        _sb3.reset_environments(self.algorithm)
 
     def _stop_when_done(self) -> None:
         assert self.rollouts is not None
@@ -255,12 +253,12 @@ class OnPolicyTask(AgentTask):
         self._log_step(samples)
 
     def _log_step(self, samples: int) -> None:
-        """Have what is logged now stand against environment steps, not those of the optimiser."""
+        """Make environment steps the horizontal axis of what is logged now, in place of optimiser steps."""
         assert self.rollouts is not None
         steps = torch.tensor(self.rollouts.timesteps, dtype=torch.float64)
         self.log("step", steps, batch_size=samples, sync_dist=True)
 
 
 def schedule(value: Scheduled) -> float | LinearSchedule:
-    """Return what SB3 takes for a number, or for the first and the last of a linear schedule."""
+    """Return SB3's form of a number, or of the first and the last of a linear schedule."""
     return value if isinstance(value, float | int) else LinearSchedule(*value, end_fraction=1.0)

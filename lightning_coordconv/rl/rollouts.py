@@ -1,4 +1,4 @@
-"""What an algorithm of Stable-Baselines3 collects, minibatch by minibatch, and where in it a run has got to."""
+"""Collects rollouts with an algorithm of Stable-Baselines3, and returns them minibatch by minibatch."""
 
 import math
 from collections.abc import Iterator
@@ -8,13 +8,13 @@ import numpy as np
 
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.core.state_codec import decode_state, encode_state
+from lightning_coordconv.rl import _sb3
 
 with extra("rl", "agents"):
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
     from stable_baselines3.common.type_aliases import RolloutBufferSamples
 
-COUNTERS = ("num_timesteps", "_episode_num", "_n_updates", "_last_obs", "_last_episode_starts")
 EPISODES = ("ep_info_buffer", "ep_success_buffer")
 COLUMNS = ("observations", "actions", "values", "log_probs", "advantages", "returns")
 
@@ -22,13 +22,13 @@ COLUMNS = ("observations", "actions", "values", "log_probs", "advantages", "retu
 class Rollouts:
     """Minibatches of rollouts, in the order and with the random numbers of SB3's ``learn``.
 
-    SB3 nests its loops: collect, then some passes over what was collected, each in random order. Here the loops are
-    turned inside out: :meth:`next` collects when all minibatches are used up, and never before, so that each rollout
-    is that of the newest policy.
+    SB3 nests its loops: it collects a rollout, then makes some passes over it, each in random order. Here the consumer
+    drives the loops: :meth:`next` collects when all minibatches are used, and never before, so that each rollout comes
+    from the newest policy.
 
     Args:
         algorithm: collects; its ``learn`` has been set up.
-        callback: what SB3 calls during collection.
+        callback: SB3 calls it during collection.
         total_timesteps: steps in all environments of all ranks, over which schedules run.
         world_size: number of ranks, each with as many environments.
         n_epochs: passes over a rollout.
@@ -63,11 +63,11 @@ class Rollouts:
 
     @property
     def finished(self) -> bool:
-        """Whether all minibatches of the last rollout are taken."""
+        """Whether all minibatches of the last rollout have been returned."""
         return self.passes == self.n_epochs and self.taken == self.per_pass
 
     def next(self) -> RolloutBufferSamples:
-        """Return the next minibatch, collecting a rollout for it if need be."""
+        """Return the next minibatch, of a new rollout if the last one is used up."""
         if self.finished:
             self.collect()
             self.passes = 0
@@ -75,29 +75,29 @@ class Rollouts:
         if self.taken == self.per_pass:
             self._start_pass()
             self.passes += 1
-            self.algorithm._n_updates += 1
+            _sb3.count_update(self.algorithm)
         return self._take()
 
     def collect(self) -> None:
-        """Let the policy act, and move the schedules."""
+        """Let the policy act, and advance the schedules."""
         algorithm = self.algorithm
         assert algorithm.env is not None
         algorithm.collect_rollouts(algorithm.env, self.callback, algorithm.rollout_buffer, algorithm.n_steps)
         self.update_progress()
         algorithm.policy.set_training_mode(True)
-        algorithm._update_learning_rate(algorithm.policy.optimizer)
+        _sb3.update_learning_rate(algorithm)
 
     def update_progress(self) -> None:
-        """Tell the algorithm how much of the run is left, of which its schedules are functions."""
-        self.algorithm._update_current_progress_remaining(self.timesteps, self.total_timesteps)
+        """Set how much of the run is left, of which the schedules are functions."""
+        _sb3.set_progress(self.algorithm, self.timesteps, self.total_timesteps)
 
     def abandon(self) -> None:
-        """Leave the remaining minibatches of this rollout."""
+        """Skip the remaining minibatches of this rollout."""
         self.passes, self.taken = self.n_epochs, self.per_pass
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the future depends on beside environments, weights and random states, as plain data."""
-        state = {name: getattr(self.algorithm, name) for name in COUNTERS}
+        """Return everything the run depends on except environments, weights and random states, as plain data."""
+        state = _sb3.get_counters(self.algorithm)
         state |= {name: list(getattr(self.algorithm, name)) for name in EPISODES}
         state |= {"passes": self.passes, "taken": self.taken}
         if not self.finished:
@@ -106,10 +106,9 @@ class Rollouts:
         return encode_state(state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from where a run was."""
+        """Undo :meth:`state_dict`."""
         state = decode_state(state)
-        for name in COUNTERS:
-            setattr(self.algorithm, name, state[name])
+        _sb3.set_counters(self.algorithm, state)
         for name in EPISODES:
             getattr(self.algorithm, name).extend(state[name])
         self.update_progress()

@@ -1,4 +1,4 @@
-"""Spaces of observations and actions as plain data, so that a checkpoint knows what its policy is for."""
+"""Encodes spaces of observations and actions as plain data, so that a checkpoint says what its policy is for."""
 
 from typing import Any
 
@@ -12,30 +12,35 @@ Space = spaces.Space[Any]
 ARGUMENTS: dict[type[Space], tuple[str, ...]] = {
     spaces.Box: ("low", "high", "shape", "dtype"),
     spaces.Discrete: ("n", "start"),
-    spaces.MultiDiscrete: ("nvec",),
+    spaces.MultiDiscrete: ("nvec", "start"),
     spaces.MultiBinary: ("n",),
 }
-"""What each kind of space is made from: those that A2C and PPO of Stable-Baselines3 act in."""
+"""The constructor arguments of each kind of space that A2C and PPO of Stable-Baselines3 support, except ``Dict``."""
 
 
 def encode_space(space: Space) -> dict[str, Any]:
-    """Return the name of a space's class and the arguments that make it, as tensors and numbers.
+    """Return the name of a space's class and its constructor arguments, as tensors and numbers.
 
     Raises:
         ValueError: for a space of another kind.
     """
-    if type(space) not in ARGUMENTS:
-        raise ValueError(
-            f"{space} is a space of no kind that agents here know: {[kind.__name__ for kind in ARGUMENTS]}"
-        )
-    values = {name: getattr(space, name) for name in ARGUMENTS[type(space)]}
-    if isinstance(space, spaces.Box):
+    if isinstance(space, spaces.Dict):
+        return {"kind": "Dict", "spaces": [[name, encode_space(inner)] for name, inner in space.spaces.items()]}
+    kind = next((kind for kind in ARGUMENTS if isinstance(space, kind)), None)
+    if kind is None:
+        known: list[type[Space]] = [*ARGUMENTS, spaces.Dict]
+        names = ", ".join(each.__name__ for each in known)
+        raise ValueError(f"agents support spaces of the kinds {names}, got {space}")
+    values = {name: getattr(space, name) for name in ARGUMENTS[kind]}
+    if kind is spaces.Box:
         values["dtype"] = str(space.dtype)
-    return {"kind": type(space).__name__, **encode_state(values)}
+    return {"kind": kind.__name__, **encode_state(values)}
 
 
 def decode_space(plain: dict[str, Any]) -> Space:
     """Undo :func:`encode_space`."""
+    if plain["kind"] == "Dict":
+        return spaces.Dict([(name, decode_space(inner)) for name, inner in plain["spaces"]])
     arguments = decode_state(plain)
     kinds = {kind.__name__: kind for kind in ARGUMENTS}
     return kinds[arguments.pop("kind")](**arguments)

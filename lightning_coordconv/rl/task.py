@@ -1,47 +1,62 @@
-"""What tasks share whose network is the policy of an agent: making it, and letting it play."""
+"""The base of tasks whose network is the policy of an agent: builds the policy and evaluates it."""
 
-import importlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning import Callback
 from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 
 from lightning_coordconv.core.extras import extra
+from lightning_coordconv.core.predictions import PredictionTable
 from lightning_coordconv.core.task import BaseTask
-from lightning_coordconv.rl.precision import heads_in_full, mix_precision
+from lightning_coordconv.rl._sb3 import make_algorithm
+from lightning_coordconv.rl.classes import PolicyArguments, class_names, resolve_classes
+from lightning_coordconv.rl.evaluation import Episodes, play_episodes
+from lightning_coordconv.rl.precision import mix_precision, policy_calls
 from lightning_coordconv.rl.scores import human_normalised_score
 from lightning_coordconv.rl.spaces import Space, decode_space, encode_space
+from lightning_coordconv.rl.video import AgentVideo
 
 with extra("rl", "agents"):
-    from stable_baselines3.common.evaluation import evaluate_policy
+    from gymnasium import spaces
     from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
     from stable_baselines3.common.policies import ActorCriticPolicy
     from stable_baselines3.common.preprocessing import is_image_space
     from stable_baselines3.common.save_util import load_from_zip_file
 
 EVALUATION_SEEDS = {"val": 1_000_000, "test": 2_000_000, "predict": 3_000_000}
-"""Added to the seed: episodes of evaluation are others than those of training, and the same each time."""
+"""Added to the seed: evaluation always plays the same episodes, which differ from those of training."""
+
+
+class AgentConfigurationError(ValueError, MisconfigurationException):
+    """Options of the task and of the environments contradict each other."""
 
 
 class AgentTask(BaseTask):
-    """An algorithm of Stable-Baselines3 with its policy, which plays.
+    """An algorithm of Stable-Baselines3 whose policy is trained and evaluated by Lightning.
 
-    Logged names are ``{val,test}/reward``, ``reward_std``, ``episode_length`` and ``episodes`` of the episodes that
-    SB3's ``evaluate_policy`` plays, and ``human_normalised`` where a human score is known. A checkpoint says which
-    spaces the policy is for.
+    Logged names: ``{val,test}/reward``, ``reward_std`` and ``episode_length`` (means over the episodes of all ranks,
+    NaN if not all were played), ``episodes`` (their number), ``episodes_cut`` (how many reached ``max_eval_steps``),
+    and ``human_normalised`` where a human score is known. A checkpoint says for which spaces its policy is.
 
     Args:
         algorithm: SB3's class.
-        arguments: what it is made with, by SB3's names.
-        policy: ``"CnnPolicy"`` for images, ``"MlpPolicy"`` for vectors.
-        policy_kwargs: as SB3 has them; classes are given by their dotted names or themselves.
-        initial_weights: an SB3 zip whose weights to start from; nothing else in it is read, so nothing in it is run.
-            A plain convolution's weights fit a CoordConv's, whose coordinate weights become zeros.
-        deterministic_evaluation: whether evaluation takes the most probable action, and does not draw one.
-        channels_last: whether weights lie in memory with their channels last, which some machines convolve faster.
+        arguments: arguments of the algorithm, by SB3's names.
+        policy: ``"CnnPolicy"`` for images, ``"MlpPolicy"`` for vectors, ``"MultiInputPolicy"`` for dicts of both.
+        policy_kwargs: arguments of SB3's policy; see :class:`~lightning_coordconv.rl.classes.PolicyArguments`.
+        initial_weights: an SB3 zip with initial weights. Only its tensors are read, so none of its code is run. The
+            weights of a plain convolution fit a CoordConv, whose coordinate weights become zeros.
+        deterministic_evaluation: whether evaluation takes the most probable action instead of sampling one.
+        channels_last: whether the memory format of the weights is channels last, which some machines convolve faster.
+
+    Raises:
+        ValueError: for an unknown policy or class, or if ``initial_weights`` is not a file.
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset({"rollout"})
@@ -54,16 +69,21 @@ class AgentTask(BaseTask):
         algorithm: type[OnPolicyAlgorithm],
         arguments: Mapping[str, Any],
         policy: str,
-        policy_kwargs: Mapping[str, Any] | None,
+        policy_kwargs: PolicyArguments | None,
         initial_weights: str | None,
         deterministic_evaluation: bool,
         channels_last: bool,
     ) -> None:
         super().__init__()
+        self.save_hyperparameters({"policy_kwargs": class_names(policy_kwargs)})
+        if policy not in algorithm.policy_aliases:
+            raise ValueError(f"policy must be one of {', '.join(algorithm.policy_aliases)}, got {policy!r}")
+        if initial_weights is not None and not any(Path(f"{initial_weights}{end}").is_file() for end in ("", ".zip")):
+            raise ValueError(f"initial_weights: there is no file {initial_weights}")
         self.algorithm_class = algorithm
         self.arguments = arguments
         self.policy_name = policy
-        self.policy_kwargs = {key: _imported(key, value) for key, value in (policy_kwargs or {}).items()}
+        self.policy_kwargs = resolve_classes(policy_kwargs)
         self.initial_weights = initial_weights
         self.deterministic_evaluation = deterministic_evaluation
         self.channels_last = channels_last
@@ -72,19 +92,31 @@ class AgentTask(BaseTask):
 
     @property
     def data(self) -> Any:
-        """The data module, which has the environments."""
-        return self.trainer.datamodule  # type: ignore[attr-defined]  # it is there, undeclared
+        """The data module, which holds the environments."""
+        return self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning does not declare it
+
+    @property
+    def has_trainer(self) -> bool:
+        """Whether a trainer runs this task; none does in ``load_from_checkpoint``."""
+        try:
+            return self.trainer is not None
+        except RuntimeError:
+            return False
+
+    def figures(self) -> list[Callback]:
+        """Return the table of episodes, and the videos."""
+        return [PredictionTable(), AgentVideo()]
 
     def configure_model(self) -> None:
-        """Make the algorithm, with the environments if there are any; weights that it had are kept."""
-        if self._trainer is None:  # load_from_checkpoint: on_load_checkpoint knows what the policy is for
+        """Build the algorithm, with environments where it is trained; existing weights are kept."""
+        if not self.has_trainer:  # load_from_checkpoint: on_load_checkpoint knows the spaces
             return
         data = self.data
         fitting = self.trainer.state.fn == TrainerFn.FITTING
         if fitting and (self.algorithm is None or self.algorithm.env is not data.train_env):
-            self._make(data.train_env.observation_space, data.train_env.action_space, data.train_env, data.seed)
+            self._build(data.train_env.observation_space, data.train_env.action_space, data.train_env, data.seed)
         elif self.algorithm is None:
-            self._make(data.eval_env.observation_space, data.eval_env.action_space)
+            self._build(data.eval_env.observation_space, data.eval_env.action_space)
         assert self.policy is not None
         mix_precision(self.policy, self.trainer.precision_plugin)
 
@@ -93,7 +125,7 @@ class AgentTask(BaseTask):
         return None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return the policy's own optimiser."""
+        """Return the policy's optimiser."""
         assert self.policy is not None
         return self.policy.optimizer
 
@@ -106,94 +138,117 @@ class AgentTask(BaseTask):
         self._evaluate(episodes, "test")
 
     def predict_step(self, episodes: Tensor, batch_idx: int) -> dict[str, Tensor]:
-        """Play episodes and return the columns (B,) of a table: number, ``reward`` and ``length``."""
-        rewards, lengths = self.play(len(episodes), "predict")
-        return {"episode": episodes, "reward": torch.tensor(rewards), "length": torch.tensor(lengths)}
+        """Play episodes and return the columns (B,) of a table: ``episode`` (number), ``reward`` and ``length``."""
+        played = self.play(len(episodes), "predict")
+        finished = len(played.rewards)
+        return {
+            "episode": episodes[:finished],
+            "reward": torch.tensor(played.rewards),
+            "length": torch.tensor(played.lengths),
+        }
 
-    def play(self, episodes: int, stage: str) -> tuple[list[float], list[int]]:
-        """Return rewards and lengths of episodes, whole games where an episode of training is a life.
-
-        They depend on the weights and the seeds alone, and leave the random states of training as they are.
+    def play(self, episodes: int, stage: str) -> Episodes:
+        """Play episodes, which depend only on the weights and the seed; random states of training are kept.
 
         Args:
-            episodes: how many this rank plays.
+            episodes: how many this rank plays: whole games, where a lost life ends an episode of training.
             stage: ``"val"``, ``"test"`` or ``"predict"``, which have different seeds.
         """
         if not episodes:
-            return [], []
+            return Episodes([], [], 0)
         assert self.policy is not None
         data = self.data
         seed = data.seed + EVALUATION_SEEDS[stage] + self.global_rank * data.n_eval_envs
-        with isolate_rng(), heads_in_full(self.device):
+        with isolate_rng(), policy_calls(self.device):
             torch.manual_seed(seed)
             data.eval_env.seed(seed)
-            rewards, lengths = evaluate_policy(
+            played = play_episodes(
                 self.policy,
                 data.eval_env,
                 episodes,
-                deterministic=self.deterministic_evaluation,
-                return_episode_rewards=True,
+                self.deterministic_evaluation,
+                data.max_eval_steps,
+                self._interrupted,
             )
-        assert isinstance(rewards, list)
-        assert isinstance(lengths, list)
-        return rewards, lengths
+        if played.cut:
+            rank_zero_warn(
+                f"{played.cut} of {episodes} episodes were cut after max_eval_steps={data.max_eval_steps} steps; they "
+                "count with their reward so far"
+            )
+        if len(played.rewards) < episodes:
+            rank_zero_warn(f"evaluation was interrupted after {len(played.rewards)} of {episodes} episodes")
+        return played
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what the policy is for."""
+        """Add the spaces, and forget the file of initial weights, which those of the checkpoint replace."""
         assert self.policy is not None
         checkpoint["spaces"] = [encode_space(s) for s in (self.policy.observation_space, self.policy.action_space)]
+        if "hyper_parameters" in checkpoint:
+            checkpoint["hyper_parameters"]["initial_weights"] = None
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """See that the policy is for the same spaces."""
+        """Build the policy if there is none, and check that it is for the spaces of the checkpoint."""
         if "spaces" not in checkpoint:
-            raise ValueError(f"this is no checkpoint of {type(self).__name__}: it does not say what its policy is for")
+            raise ValueError(f"this is not a checkpoint of {type(self).__name__}: it has no spaces of a policy")
         observations, actions = map(decode_space, checkpoint["spaces"])
         if self.policy is None:
-            self._make(observations, actions)
+            self._build(observations, actions)
         assert self.policy is not None
         for theirs, ours in ((observations, self.policy.observation_space), (actions, self.policy.action_space)):
             if theirs != ours:
-                raise ValueError(f"the checkpoint's policy is for {theirs}, and the environment's space is {ours}")
+                raise ValueError(f"the checkpoint's policy is for {theirs}, but the environment's space is {ours}")
 
     def load_zip(self, path: str) -> None:
-        """Take the weights of a policy from an SB3 zip; what in it is pickled is not read.
+        """Load the weights of a policy from an SB3 zip, without reading what is pickled in it.
 
         Raises:
-            ValueError: if there is no such file, or its weights are no plain tensors, or those of another policy.
+            ValueError: if there is no such file, its weights are not plain tensors, or they belong to another policy.
         """
         assert self.policy is not None
         try:
             _, parameters, _ = load_from_zip_file(path, load_data=False)
             weights: Any = parameters["policy"]
         except Exception as error:
-            raise ValueError(
-                f"{path} is no SB3 zip that holds the weights of a policy as plain tensors: {error}"
+            raise AgentConfigurationError(
+                f"{path} is not an SB3 zip with the weights of a policy as plain tensors: {error}"
             ) from error
         head = weights.get("action_net.bias")
         if head is not None and head.shape != self.policy.state_dict()["action_net.bias"].shape:
-            raise ValueError(f"{path} holds a policy with {len(head)} actions, and here are {self.policy.action_space}")
+            raise AgentConfigurationError(
+                f"{path} holds a policy with {len(head)} actions, but the action space is {self.policy.action_space}"
+            )
         try:
             self.policy.load_state_dict(weights)
         except RuntimeError as error:
-            raise ValueError(f"{path} holds another policy: {str(error).splitlines()[1].strip()}") from error
+            reason = str(error).splitlines()[1].strip()
+            raise AgentConfigurationError(f"{path} holds another policy: {reason}") from error
 
-    def _make(self, observations: Space, actions: Space, env: Any = None, seed: int | None = None) -> None:
+    def _build(self, observations: Space, actions: Space, env: Any = None, seed: int | None = None) -> None:
+        for space in (observations, actions):
+            encode_space(space)  # refuses at the start what no checkpoint could hold
+        if isinstance(observations, spaces.Dict) != (self.policy_name == "MultiInputPolicy"):
+            raise AgentConfigurationError(
+                f"MultiInputPolicy is for observations that are dicts, and only it is; they are {observations}"
+            )
         normalised = self.policy_kwargs.get("normalize_images") is False
         if self.policy_name == "CnnPolicy" and not is_image_space(observations, normalized_image=normalised):
-            raise ValueError(
-                f"CnnPolicy looks at images, uint8 in [0, 255], and the observations are {observations}: "
-                "take MlpPolicy, or policy_kwargs normalize_images: false for images in [0, 1]"
+            raise AgentConfigurationError(
+                f"CnnPolicy needs images, uint8 in [0, 255], but the observations are {observations}: use MlpPolicy, "
+                "or policy_kwargs normalize_images: false for images in [0, 1]"
             )
         weights = None if self.policy is None else self.policy.state_dict()
         arguments = {**self.arguments, "policy_kwargs": dict(self.policy_kwargs), "device": "cpu", "seed": seed}
         batch_size = self.local_batch_size()
         if batch_size is not None:
             arguments["batch_size"] = batch_size
-        algorithm = self.algorithm_class(self.policy_name, env, _init_setup_model=False, **arguments)
-        if env is None:  # as SB3's load does
-            algorithm.observation_space, algorithm.action_space, algorithm.n_envs = observations, actions, 1
-        algorithm._setup_model()
-        self.algorithm, self.policy = algorithm, algorithm.policy
+            rollout = self.arguments["n_steps"] * env.num_envs if env is not None else batch_size
+            if batch_size > rollout:
+                raise AgentConfigurationError(
+                    f"batch_size must be at most the steps of a rollout, n_steps * n_envs = {rollout}, got {batch_size}"
+                    " (on each rank)"
+                )
+        self.algorithm = make_algorithm(self.algorithm_class, self.policy_name, env, (observations, actions), arguments)
+        self.policy = self.algorithm.policy
         if weights is not None:
             self.policy.load_state_dict(weights)
         elif self.initial_weights is not None:
@@ -201,34 +256,26 @@ class AgentTask(BaseTask):
         if self.channels_last:
             self.policy.to(memory_format=torch.channels_last)
 
+    def _interrupted(self) -> bool:
+        """Return whether the run was asked to end by a signal, of Lightning's own handler or a callback's."""
+        return self.trainer.received_sigterm or any(
+            getattr(callback, "received", None) is not None
+            for callback in self.trainer.callbacks  # type: ignore[attr-defined]
+        )
+
     def _evaluate(self, episodes: int, stage: str) -> None:
-        rewards, lengths = (torch.tensor(numbers, dtype=torch.float64) for numbers in self.play(episodes, stage))
-        sums = torch.stack([torch.tensor(float(episodes)), rewards.sum(), rewards.square().sum(), lengths.sum()])
-        sums = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum")
-        total = sums[0].item()
-        mean, square, length = (sums[1:] / total).tolist()
-        results = {"reward": mean, "reward_std": max(square - mean**2, 0.0) ** 0.5, "episode_length": length}
+        played = self.play(episodes, stage)
+        rewards, lengths = (torch.tensor(numbers, dtype=torch.float64) for numbers in (played.rewards, played.lengths))
+        counts = torch.tensor([episodes, len(rewards), played.cut], dtype=torch.float64)
+        sums = torch.stack([*counts, rewards.sum(), rewards.square().sum(), lengths.sum()])
+        sums = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").cpu()
+        asked, finished, cut = sums[:3].tolist()
+        # NaN if there is none, or if it was interrupted: a mean over fewer episodes must not become the best one
+        mean, square, length = (sums[3:] / finished).tolist() if finished == asked else (float("nan"),) * 3
+        deviation = max(square - mean**2, 0.0) ** 0.5 if finished == asked else float("nan")
+        results = {"reward": mean, "reward_std": deviation, "episode_length": length}
         human = human_normalised_score(self.data.env_id, mean)
         if human is not None:
             results["human_normalised"] = human
-        results["episodes"] = total
+        results |= {"episodes": finished, "episodes_cut": cut}
         self.log_dict({f"{stage}/{name}": number for name, number in results.items()}, batch_size=1, sync_dist=True)
-
-
-def class_names(policy_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the arguments with the dotted names of classes in place of classes: what a checkpoint can hold."""
-    return {
-        key: f"{value.__module__}.{value.__qualname__}" if isinstance(value, type) else value
-        for key, value in (policy_kwargs or {}).items()
-    }
-
-
-def _imported(key: str, value: Any) -> Any:
-    """Return the class that an argument of SB3's policies names."""
-    if not isinstance(value, str) or not (key.endswith("_class") or key == "activation_fn"):
-        return value
-    module, _, name = value.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"policy_kwargs: {key} {value!r} is not the dotted name of a class: {error}") from error

@@ -1,6 +1,7 @@
-"""Agents as they play: videos, during training and of predictions."""
+"""Records videos of agents during training and prediction."""
 
 import itertools
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
-from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch.nn import functional as F
 
 from lightning_coordconv.core.extras import extra
+from lightning_coordconv.rl.ranges import check_ranges
 
 with extra("rl", "videos"):
     import imageio_ffmpeg
@@ -22,17 +24,22 @@ with extra("rl", "videos"):
 Image = NDArray[np.uint8]
 
 
-class AgentVideo(Callback):
-    """Write an episode as mp4: ``videos/<steps>.mp4`` after each validation, ``agent.mp4`` with each prediction.
+class CannotRenderError(RuntimeError):
+    """An environment does not return frames."""
 
-    The files lie beside the logs. An episode is a whole game, where one of training is a life. Random numbers of
-    training are left as they are.
+
+class AgentVideo(Callback):
+    """Write an episode as mp4: ``videos/<steps>.mp4`` after validations, ``agent.mp4`` with each prediction.
+
+    The files are written beside the logs. An episode is a whole game, where a lost life ends an episode of training.
+    Random states of training are kept. An environment that cannot be rendered is reported once; the run continues
+    without videos.
 
     Args:
-        max_steps: where a video ends if the episode does not.
-        fps: frames a second; an Atari game goes through 60 screens a second, of which an agent sees every fourth.
-        saliency: whether pixels turn red by how much the probability of the action taken depends on them.
-        every_n_validations: how often to film during training; never if 0.
+        max_steps: longest video, in steps of the environment.
+        fps: frames a second. An Atari game shows 60 screens a second, of which an agent sees every fourth.
+        saliency: whether pixels turn red by how much the probability of the chosen action depends on them.
+        every_n_validations: how often to record during training; never if 0.
 
     Raises:
         ValueError: for a number that is out of its range.
@@ -41,34 +48,29 @@ class AgentVideo(Callback):
     def __init__(
         self, max_steps: int = 2000, fps: int = 15, saliency: bool = False, every_n_validations: int = 1
     ) -> None:
-        for name, value, least in (
-            ("max_steps", max_steps, 1),
-            ("fps", fps, 1),
-            ("every_n_validations", every_n_validations, 0),
-        ):
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
+        check_ranges(max_steps=max_steps, fps=fps, every_n_validations=every_n_validations)
         self.max_steps = max_steps
         self.fps = fps
         self.saliency = saliency
         self.every_n_validations = every_n_validations
         self.validations = 0
+        self.renders = True
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Film during training."""
+        """Record an episode during training."""
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not self.every_n_validations:
             return
         self.validations += 1
         if self.validations % self.every_n_validations == 0:
-            self._film(trainer, pl_module, f"videos/{int(trainer.callback_metrics['val/timesteps'])}.mp4")
+            self._record(trainer, pl_module, f"videos/{int(trainer.callback_metrics['val/timesteps'])}.mp4")
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Film what a trained agent does."""
-        self._film(trainer, pl_module, "agent.mp4")
+        """Record an episode of a trained agent."""
+        self._record(trainer, pl_module, "agent.mp4")
 
-    def _film(self, trainer: Trainer, task: Any, name: str) -> None:
+    def _record(self, trainer: Trainer, task: Any, name: str) -> None:
         folder = Path(trainer.log_dir or trainer.default_root_dir)  # all ranks must ask for it
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or not self.renders:
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
         path = folder / name
@@ -76,14 +78,19 @@ class AgentVideo(Callback):
         with isolate_rng(), torch.inference_mode(False), torch.no_grad():
             torch.manual_seed(data.seed)
             data.eval_env.seed(data.seed)
-            steps, reward = _write(path, self._play(task, data.eval_env), self.fps)
+            try:
+                steps, reward = _write(path, self._play(task, data.eval_env), self.fps)
+            except CannotRenderError as error:
+                self.renders = False
+                rank_zero_warn(f"no videos are recorded: the environment {data.env_id} cannot be rendered: {error}")
+                return
         rank_zero_info(f"{path}: {steps} steps, reward {reward:g}")
 
     def _play(self, task: Any, env: Any) -> Iterator[tuple[Image, float]]:
         """Yield the frames (H, W, 3) of an episode, each with the reward so far."""
         observations, reward = env.reset(), 0.0
         for _ in range(self.max_steps):
-            frame = env.get_images()[0]
+            frame = _render(env)
             actions, _ = task.policy.predict(observations, deterministic=task.deterministic_evaluation)
             if self.saliency:
                 frame = overlay(frame, saliency(task.policy, observations[:1], actions[:1]))
@@ -96,11 +103,25 @@ class AgentVideo(Callback):
                 return
 
 
+def _render(env: Any) -> Image:
+    """Return the first environment's frame (H, W, 3), uint8."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # SB3 warns and returns no image
+            frame: Any = env.get_images()[0]
+    except Exception as error:  # of the environment's own code
+        raise CannotRenderError(f"{type(error).__name__}: {error}") from error
+    if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        shown = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
+        raise CannotRenderError(f"render() returned {shown}, not an image (H, W, 3) of uint8")
+    return frame
+
+
 def saliency(policy: Any, observation: Image, action: NDArray[Any]) -> Image:
     """Return how much the probability of an action depends on each pixel (Simonyan et al., 2014).
 
-    That is the gradient of its logarithm, the largest magnitude over channels, scaled such that the strongest hundredth
-    of the pixels is at the top.
+    It is the gradient of the log-probability: the largest magnitude over channels, scaled such that the strongest
+    hundredth of the pixels is at 255.
 
     Args:
         policy: an actor-critic policy of Stable-Baselines3 for images.
@@ -121,7 +142,7 @@ def saliency(policy: Any, observation: Image, action: NDArray[Any]) -> Image:
 
 
 def overlay(frame: Image, heat: Image) -> Image:
-    """Return a frame (H, W, 3) that is grey, and red where it is hot; heat (h, w) is scaled to it."""
+    """Return a frame (H, W, 3) in grey, with red where the heat (h, w) is high."""
     scaled = F.interpolate(torch.from_numpy(heat)[None, None].float(), frame.shape[:2], mode="bilinear")[0, 0]
     mixed = frame.mean(2, keepdims=True).repeat(3, axis=2) * 0.7
     mixed[..., 0] = np.maximum(mixed[..., 0], scaled.numpy())
@@ -129,16 +150,18 @@ def overlay(frame: Image, heat: Image) -> Image:
 
 
 def _write(path: Path, frames: Iterator[tuple[Image, float]], fps: int) -> tuple[int, float]:
-    """Write a video as its frames come, and return how many they were, and the last reward."""
+    """Write a video frame by frame, and return the number of frames and the last reward."""
     first, reward = next(frames)
-    # colours are stored at half the resolution, and so want even sizes
+    # colours are stored at half the resolution, so sizes must be even
     writer = imageio_ffmpeg.write_frames(  # type: ignore[no-untyped-call]
         str(path), first.shape[1::-1], fps=fps, macro_block_size=2, quality=8
     )
     writer.send(None)
     steps = 0
-    for frame, score in itertools.chain([(first, reward)], frames):
-        writer.send(np.ascontiguousarray(frame))
-        steps, reward = steps + 1, score
-    writer.close()
+    try:
+        for frame, score in itertools.chain([(first, reward)], frames):
+            writer.send(np.ascontiguousarray(frame))
+            steps, reward = steps + 1, score
+    finally:
+        writer.close()
     return steps, reward

@@ -1,5 +1,6 @@
 """The command line: ``lightning-coordconv {fit,validate,test,predict} -c configs/...``."""
 
+import importlib
 import json
 import os
 import sys
@@ -18,6 +19,7 @@ from lightning_coordconv import __version__
 from lightning_coordconv.core._lightning import ConfiguredCLI
 from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.task import BaseTask
+from lightning_coordconv.runtime import configs
 from lightning_coordconv.runtime.callbacks.defaults import default_callbacks
 from lightning_coordconv.runtime.checkpoints import DurableCheckpointIO, load_checkpoint
 from lightning_coordconv.runtime.distributed import destroy_process_group_at_exit, rendezvous_on_localhost
@@ -38,11 +40,22 @@ REFUSED = (ValueError, TypeError, ImportError, OSError, MisconfigurationExceptio
 EXPLAINED = (ValueError, OSError, EOFError, FloatingPointError)
 """Errors of a run that one line explains. Any other is a fault of the program, and keeps its traceback."""
 
+COMMANDS = {"configs": "lightning_coordconv.runtime.configs", "advise": "lightning_coordconv.position.command"}
+"""Commands that train nothing: the modules whose ``main`` runs them."""
+
 
 class CoordConvParser(LightningArgumentParser):
     """LightningArgumentParser that reports an error in one line."""
 
     debug = False
+
+    def parse_args(self, args: Any = None, *more: Any, **options: Any) -> Any:
+        """Parse arguments in which a config may be given by its name."""
+        try:
+            args = configs.with_paths(sys.argv[1:] if args is None else args)
+        except ValueError as error:
+            self.error(str(error))
+        return super().parse_args(args, *more, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Exit with the line of the message that matters; an error in a user's module keeps its traceback."""
@@ -62,8 +75,13 @@ class CoordConvCLI(ConfiguredCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Use one seed for everything, and TensorBoard by default."""
+        parser.add_argument("--figures", type=bool, default=True, help="whether to draw the task's figures and tables")
         parser.link_arguments("seed_everything", "data.init_args.seed")
         parser.set_defaults({"trainer.logger": {"class_path": "TensorBoardLogger", "init_args": {"save_dir": "logs"}}})
+
+    def before_instantiate_classes(self) -> None:
+        """Name the folder of logs after the configs."""
+        configs.name_loggers(self.options)
 
     @property
     def options(self) -> Any:
@@ -81,6 +99,7 @@ class CoordConvCLI(ConfiguredCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Check that task, data and weights fit; add the callbacks that every run has, and its way to checkpoints."""
         self._check()
+        self.model.draws_figures = self.options.figures
         options = self.config_init[self.subcommand]
         seed, trainer, task = options.seed_everything, options.trainer, self.model
         trainer["callbacks"] = default_callbacks(
@@ -148,7 +167,7 @@ def main(args: ArgsType = None) -> None:
     Args:
         args: arguments as a list; those of the process by default.
     """
-    arguments = sys.argv if args is None else args
+    arguments: Any = sys.argv if args is None else args
     CoordConvParser.debug = DEBUG in arguments
     if isinstance(arguments, list) and CoordConvParser.debug:
         arguments.remove(DEBUG)
@@ -162,6 +181,10 @@ def main(args: ArgsType = None) -> None:
 def _run(args: ArgsType) -> None:
     if not {"", os.getcwd()} & set(sys.path):
         sys.path.insert(0, os.getcwd())  # as `python -m` does, so that a config can name the user's modules
+    words = sys.argv[1:] if args is None else args
+    if isinstance(words, list) and words and words[0] in COMMANDS:
+        importlib.import_module(COMMANDS[words[0]]).main(words[1:])
+        return
     keep_freed_memory()
     silence_libraries()
     try:

@@ -47,7 +47,9 @@ TRAINER: dict[str, Check] = {
 }
 LOGGER: dict[str, Check] = {"name": RUN_FOLDER, "version": RUN_FOLDER, "sub_dir": RUN_FOLDER}
 ARGUMENTS: dict[str, Check] = {
+    "T_0": AT_LEAST_1,
     "T_max": AT_LEAST_1,
+    "base_lr": NOT_NEGATIVE,
     "batch_size": AT_LEAST_1,
     "clip_range": NOT_NEGATIVE,
     "coordinate_lr": NOT_NEGATIVE,
@@ -64,6 +66,10 @@ ARGUMENTS: dict[str, Check] = {
     "num_workers": NOT_NEGATIVE,
     "object_radius": AT_LEAST_1,
     "seed": NOT_NEGATIVE,
+    "step_size": AT_LEAST_1,
+    "step_size_down": AT_LEAST_1,
+    "step_size_up": AT_LEAST_1,
+    "total_iters": AT_LEAST_1,
     "total_steps": AT_LEAST_1,
     "total_timesteps": AT_LEAST_1,
     "warmup_steps": NOT_NEGATIVE,

@@ -1,11 +1,13 @@
 """The speed benchmark of detection times what it says."""
 
+import pytest
 import torch
 
 from benchmarks import detection
 from lightning_coordconv.detection import DigitFasterRCNN, FieldOfMnistDataModule
 
 
+@pytest.mark.slow
 def test_both_loops_train_the_same_net():
     """Each of a net's weights has moved, by the same steps, after either."""
     data = FieldOfMnistDataModule(num_images=4, num_eval_images=1, clip=True, batch_size=2)
@@ -23,6 +25,7 @@ def test_both_loops_train_the_same_net():
         torch.testing.assert_close(mine, theirs, msg=name)
 
 
+@pytest.mark.slow
 def test_steps_of_either_detector(monkeypatch):
     monkeypatch.setattr(detection, "compare", lambda steps, *_: {name: step() for name, step in steps.items()})
     assert {name: list(found) for name, found in detection.arms(0.0).items()} == {

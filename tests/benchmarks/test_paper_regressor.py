@@ -11,9 +11,9 @@ def test_shortcut_equals_the_network_and_its_gradients():
     torch.manual_seed(0)
     net = CoordConvRegressor()
     batch = NotSoClevr("all").__getitems__(torch.randperm(3136)[:32].tolist())
-    target = batch["location"] / 64
+    target = batch["xy"] / 64
     gradients = []
-    for predicted in (net(batch["onehot"]), shortcut(net, batch["location"])):
+    for predicted in (net(batch["onehot"]), shortcut(net, batch["xy"])):
         gradients.append([predicted, *torch.autograd.grad(F.mse_loss(predicted, target), list(net.parameters()))])
     for direct, short in zip(*gradients, strict=True):
         torch.testing.assert_close(short, direct, rtol=1e-4, atol=1e-5)

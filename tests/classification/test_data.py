@@ -1,4 +1,4 @@
-"""Data for classification: splits, transforms, what is refused."""
+"""Data modules of classification: splits, transforms, and what is refused."""
 
 import shutil
 
@@ -70,7 +70,7 @@ def test_missing_folder(folder, missing):
 
 def test_splits_must_agree_on_their_classes(folder):
     (folder / "val" / "medium").mkdir()
-    with pytest.raises(ValueError, match="must have the same classes, but these are in one alone: medium"):
+    with pytest.raises(ValueError, match="must have the same classes, but these are in only one of them: medium"):
         ImageFolderDataModule(str(folder))
 
 
@@ -96,5 +96,5 @@ def test_digits_by_split():
 
 
 def test_an_impossible_grid_is_refused_at_once():
-    with pytest.raises(ValueError, match="a cell of 9 pixels is smaller than a digit of 14 pixels"):
+    with pytest.raises(ValueError, match="cell must be at least 14, got 9"):
         PlacedDigitsDataModule(cell=9)

@@ -1,8 +1,9 @@
-"""Folders of images: what is read, and what is said of what cannot be."""
+"""Folders of images: which files are read, and how the others are reported."""
 
 import pytest
 import torch
 from PIL import Image
+from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from lightning_coordconv.classification import LabelledImages
@@ -53,8 +54,36 @@ def test_folder_without_classes(tmp_path):
 def test_class_without_images(tmp_path):
     save(tmp_path / "red" / "a.png", 0)
     (tmp_path / "blue").mkdir()
-    with pytest.raises(FileNotFoundError, match="blue"):
+    with pytest.raises(FileNotFoundError, match=r"has 1 classes without an image in \.jpg, .*: blue$"):
         LabelledImages(tmp_path, TO_TENSOR)
+
+
+def test_files_that_are_no_images_are_counted_and_named(tmp_path, caplog):
+    caplog.set_level("INFO")
+    save(tmp_path / "red" / "a.PNG", 0)
+    LabelledImages(tmp_path, TO_TENSOR)
+    assert not caplog.messages
+    save(tmp_path / "loose.png", 0)  # belongs to no class
+    (tmp_path / "red" / "deeper").mkdir()
+    (tmp_path / "red" / "deeper" / "notes.txt").write_text("no image")
+    (tmp_path / "red" / "._a.png").write_bytes(b"macOS writes such files beside images")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    dataset = LabelledImages(tmp_path, TO_TENSOR)
+    assert (dataset.classes, len(dataset)) == (["red"], 1)
+    assert caplog.messages == [
+        f"Dropped 3 files in {tmp_path} that are no images of a class: loose.png, red/._a.png, red/deeper/notes.txt."
+    ]
+
+
+def test_files_and_labels_are_those_of_torchvision(tmp_path):
+    for name in ("b/2.png", "b/10.png", "a/z/1.jpg", "a/a.bmp", "a/b/c.webp", "c/1.TIFF"):
+        save(tmp_path / name, 0)
+    linked = tmp_path / "d" / "linked"
+    linked.parent.mkdir()
+    linked.symlink_to(tmp_path / "b", target_is_directory=True)
+    reference = ImageFolder(str(tmp_path))
+    dataset = LabelledImages(tmp_path, TO_TENSOR)
+    assert (dataset.classes, dataset.samples) == (reference.classes, reference.samples)
 
 
 @pytest.mark.parametrize("keep", [0, 20, 2000])

@@ -1,4 +1,4 @@
-"""Classifiers: their weights, and what they can know of positions."""
+"""Classifiers: their weights, and which of them can distinguish positions."""
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ def test_stem_is_a_convolution_over_rgb_and_i_j_r():
     assert net(image).shape == (2, 4)
 
 
-def test_new_conv1_is_drawn_as_torchvision_draws_it():
+def test_conv1_is_initialised_as_in_torchvision():
     torch.manual_seed(0)
     net = ResNetClassifier("resnet18", coordinates=True)
     assert net.resnet.conv1.weight.std().item() == pytest.approx((2 / (64 * 49)) ** 0.5, rel=0.02)
@@ -77,13 +77,13 @@ def logits_in_every_cell(net, margin):
         (True, "circular", 0, True),
     ],
 )
-def test_who_can_know_the_cell(coordinates, padding_mode, margin, knows):
+def test_which_networks_can_distinguish_cells(coordinates, padding_mode, margin, knows):
     torch.manual_seed(0)
     logits = logits_in_every_cell(PooledClassifier(4, coordinates, padding_mode), margin)
     same = torch.allclose(logits, logits[:1].expand_as(logits), atol=1e-6)
     assert same != knows
 
 
-def test_small_net_has_the_weights_it_says():
+def test_small_net_has_as_many_weights_as_documented():
     assert weights(PooledClassifier(4)) == 23_556
     assert weights(PooledClassifier(4, coordinates=True)) == 23_556 + 2 * 16 * 9

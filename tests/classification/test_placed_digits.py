@@ -1,4 +1,4 @@
-"""Placed digits: what is where, which class that is, and that splits share nothing."""
+"""Placed digits: positions, labels, and splits without common digits."""
 
 import sys
 
@@ -54,14 +54,14 @@ def test_labels_follow_from_digit_and_cell(labels, label):
         assert sample["label"] == label(int(sample["digit"]), int(sample["cell"]))
 
 
-def test_neither_digit_nor_cell_alone_tells_the_mixed_label():
+def test_a_mixed_label_cannot_be_guessed_from_digit_or_cell():
     dataset = PlacedDigits("train", "mixed", copies=4)
     for known, bound in ((dataset.digits, 0.29), (dataset.cells, 0.13)):
         joint = torch.zeros(10, 10).index_put_((known, dataset.labels), torch.tensor(1.0), accumulate=True)
         assert joint.amax(1).sum() / len(dataset) < bound
 
 
-def test_it_is_made_from_split_and_seed():
+def test_it_depends_only_on_split_and_seed():
     first, second = PlacedDigits("train", seed=1), PlacedDigits("train", seed=1)
     assert torch.equal(first.images, second.images)
     assert first.images.dtype == torch.uint8
@@ -70,7 +70,7 @@ def test_it_is_made_from_split_and_seed():
     assert not torch.equal(first.source, other.source)
 
 
-def test_it_leaves_the_global_generator_alone():
+def test_it_does_not_use_the_global_generator():
     torch.manual_seed(0)
     PlacedDigits("val")
     drawn = torch.rand(1)
@@ -84,7 +84,7 @@ def test_splits_share_no_digit():
     assert len(set.union(*sources)) == 5000
 
 
-def test_copies_have_places_of_their_own():
+def test_copies_have_different_places():
     dataset = PlacedDigits("val", copies=3)
     assert len(dataset) == 1500
     assert torch.equal(dataset.source[:500], dataset.source[500:1000])
@@ -94,9 +94,9 @@ def test_copies_have_places_of_their_own():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"split": "predict"}, r"split must be one of \('train', 'val', 'test'\), got 'predict'"),
-        ({"labels": "colour"}, r"labels must be one of \('content', 'position', 'mixed'\), got 'colour'"),
-        ({"cell": 13}, "a cell of 13 pixels is smaller than a digit of 14 pixels"),
+        ({"split": "predict"}, "split must be one of 'train', 'val', 'test', got 'predict'"),
+        ({"labels": "colour"}, "labels must be one of 'content', 'position', 'mixed', got 'colour'"),
+        ({"cell": 13}, "cell must be at least 14, got 13"),
         ({"grid": 1}, "grid must be at least 2, got 1"),
         ({"margin": -1}, "margin must be at least 0, got -1"),
         ({"copies": 0}, "copies must be at least 1, got 0"),

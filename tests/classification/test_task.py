@@ -1,4 +1,4 @@
-"""Classification: what is computed and written, and that CoordConv learns positions where a convolution cannot."""
+"""Image classification: loss, predictions and tables; CoordConv learns positions where a convolution cannot."""
 
 import csv
 import math
@@ -53,12 +53,12 @@ def test_by_hand():
     assert row["correct"][0]
 
 
-def test_label_without_output():
-    batch = {"image": torch.zeros(2, 1, 4, 4), "label": torch.tensor([0, 5])}
+def test_a_network_with_too_few_outputs_is_refused(tmp_path):
+    task, data = ImageClassification(PooledClassifier(3)), PlacedDigitsDataModule("position", copies=1)
     with pytest.raises(
-        ValueError, match="tells 3 classes apart, but there is a label 5: set its num_classes to at least 6"
+        ValueError, match="has 3 outputs, but the data have 4 classes: set the network's num_classes to 4"
     ):
-        ImageClassification(Oracle(torch.zeros(2, 3))).evaluate(batch)
+        quiet(tmp_path, max_steps=1).fit(task, data)
 
 
 def test_weight_decay_applies_to_everything():
@@ -71,7 +71,7 @@ def test_weight_decay_applies_to_everything():
 
 
 @pytest.mark.parametrize(("coordinates", "low", "high"), [(False, 0.0, 0.33), (True, 0.97, 1.0)])
-def test_position_is_learned_with_coordinates_alone(tmp_path, coordinates, low, high):
+def test_position_is_learned_only_with_coordinates(tmp_path, coordinates, low, high):
     seed_everything(0)
     task = ImageClassification(PooledClassifier(4, coordinates), lambda groups: torch.optim.Adam(groups, lr=0.01))
     data = PlacedDigitsDataModule("position", copies=1, batch_size=64, eval_batch_size=500)
@@ -120,6 +120,7 @@ def test_two_ranks_give_the_accuracy_of_one(tmp_path):
 QUICK = ("--data.image_size=32", "--data.num_workers=0", "--trainer.enable_progress_bar=false")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning")  # a prediction logs to a new version
 def test_imagenet_config_on_a_folder(cli, image_folder):
     config = CONFIGS / "imagenet_coordconv.yaml"

@@ -1,4 +1,4 @@
-"""Metrics of position against plain Python, and over ranks against a single process."""
+"""Metrics of the coordinate tasks against plain Python, and over ranks against a single process."""
 
 import math
 from pathlib import Path
@@ -10,13 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics import MetricCollection
 
-from lightning_coordconv.coordinates.metrics import (
-    PaintedIoU,
-    PixelDistance,
-    PositionAccuracy,
-    painted_iou,
-    pixel_distance,
-)
+from lightning_coordconv.coordinates import PixelDistance, PixelIoU, PositionAccuracy, pixel_distance, pixel_iou
 
 points = st.lists(st.tuples(*[st.integers(0, 63)] * 4), min_size=1, max_size=20)
 
@@ -46,15 +40,15 @@ def test_tolerance_is_inclusive_and_per_coordinate():
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.floats(0, 1, width=32), st.booleans()), min_size=1, max_size=30))
 def test_iou(pixels):
-    painted = {i for i, (probability, _) in enumerate(pixels) if probability > 0.5}
-    wanted = {i for i, (_, target) in enumerate(pixels) if target}
-    expected = len(painted & wanted) / len(painted | wanted) if painted | wanted else 1.0
+    predicted = {i for i, (probability, _) in enumerate(pixels) if probability > 0.5}
+    true = {i for i, (_, target) in enumerate(pixels) if target}
+    expected = len(predicted & true) / len(predicted | true) if predicted | true else math.nan
     probabilities, target = torch.tensor([p for p, _ in pixels]), torch.tensor([float(t) for _, t in pixels])
-    assert painted_iou(probabilities[None], target[None]).item() == pytest.approx(expected)
+    assert pixel_iou(probabilities[None], target[None]).item() == pytest.approx(expected, nan_ok=True)
 
 
 def test_iou_is_averaged_over_images_not_pixels():
-    metric = PaintedIoU()
+    metric = PixelIoU()
     metric.update(torch.tensor([[1.0, 0, 0, 0], [1.0, 1, 1, 1]]), torch.tensor([[0.0, 0, 0, 1], [1.0, 1, 1, 1]]))
     assert metric.compute().item() == pytest.approx(0.5)
 
@@ -70,12 +64,12 @@ def test_sums_do_not_saturate():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: PixelDistance(norm=3), "norm must be 1 or 2, got 3"),
-        (lambda: pixel_distance(torch.zeros(1, 2), torch.zeros(1, 2), norm=0), "norm must be 1 or 2, got 0"),
+        (lambda: PixelDistance(norm=3), "norm must be one of 1, 2, got 3"),
+        (lambda: pixel_distance(torch.zeros(1, 2), torch.zeros(1, 2), norm=0), "norm must be one of 1, 2, got 0"),
         (lambda: pixel_distance(torch.zeros(3, 2), torch.zeros(2, 2)), r"got \(3, 2\) and \(2, 2\)"),
         (lambda: PositionAccuracy().update(torch.zeros(2), torch.zeros(2)), r"got \(2,\) and \(2,\)"),
-        (lambda: PositionAccuracy(tolerance=-1), "tolerance must not be negative, got -1"),
-        (lambda: painted_iou(torch.zeros(1, 4), torch.zeros(1, 5)), r"got \(1, 4\) and \(1, 5\)"),
+        (lambda: PositionAccuracy(tolerance=-1), "tolerance must be at least 0, got -1"),
+        (lambda: pixel_iou(torch.zeros(1, 4), torch.zeros(1, 5)), r"got \(1, 4\) and \(1, 5\)"),
     ],
 )
 def test_wrong_arguments_are_named(call, message):
@@ -95,6 +89,7 @@ def _rank(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_ranks_agree_with_a_single_process(tmp_path: Path):
     generator = torch.Generator().manual_seed(0)
     preds, target = (torch.randint(0, 4, (10, 2), generator=generator) for _ in range(2))

@@ -72,16 +72,16 @@ def test_upsampling_controls_have_the_authors_weights():
     assert weights(UpsampleDecoder(3, 1, coordinates=True)) == 108_211
 
 
-@pytest.mark.parametrize("painter", [DeconvDecoder, UpsampleDecoder])
-def test_coordinates_add_two_channels_to_every_layer(painter):
-    plain, located = painter(3, 1), painter(3, 1, coordinates=True)
+@pytest.mark.parametrize("decoder", [DeconvDecoder, UpsampleDecoder])
+def test_coordinates_add_two_channels_to_every_layer(decoder):
+    plain, located = decoder(3, 1), decoder(3, 1, coordinates=True)
     kernels = [layer for layer in plain.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
     assert weights(located) - weights(plain) == sum(2 * 9 * layer.out_channels for layer in kernels)
     assert located(torch.zeros(1, 2)).shape == (1, 64, 64)
 
 
 @pytest.mark.parametrize("canvas", [16, 32, 128])
-def test_painters_for_other_canvases(canvas):
+def test_decoders_of_other_canvases(canvas):
     assert DeconvDecoder(2, 1, canvas)(torch.zeros(2, 2)).shape == (2, canvas, canvas)
 
 
@@ -121,24 +121,24 @@ def test_strided_regressor_ends_on_a_two_by_two_map():
         (CoordConvDecoder(coordinates=False), 7_553),
     ],
 )
-def test_painter_has_the_papers_weights(net, count):
+def test_coordconv_decoder_has_the_papers_weights(net, count):
     assert weights(net) == count
     assert net(torch.zeros(2, 2)).shape == (2, 64, 64)
 
 
-def test_painter_is_the_papers_concatenation():
+def test_coordconv_decoder_is_the_papers_concatenation():
     net = CoordConvDecoder(canvas=8)
-    position = torch.rand(3, 2)
+    xy_scaled = torch.rand(3, 2)
     line = torch.linspace(-1, 1, 8)
     rows, columns = torch.meshgrid(line, line, indexing="ij")
     x = torch.cat(
-        [position[:, :, None, None].expand(-1, -1, 8, 8), torch.stack([rows, columns]).expand(3, -1, -1, -1)], 1
+        [xy_scaled[:, :, None, None].expand(-1, -1, 8, 8), torch.stack([rows, columns]).expand(3, -1, -1, -1)], 1
     )
     first = net[0]
     x = torch.conv2d(x, torch.cat([first.weight, first.coord_weight], 1), first.bias)
     for layer in list(net)[1:]:
         x = layer(x)
-    torch.testing.assert_close(net(position), x.squeeze(1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(net(xy_scaled), x.squeeze(1), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -158,10 +158,10 @@ def test_max_regressor_has_under_two_hundred_weights():
     assert net(torch.zeros(2, 1, 64, 64)).shape == (2, 2)
 
 
-def test_constant_coordinates_cannot_tell_places_apart():
+def test_constant_coordinates_give_the_same_output_at_every_pixel():
     layer = CoordConv2d(1, 4, 1, encoding=ConstantCoordinates())
-    painted = layer(torch.zeros(1, 1, 8, 8))
-    assert painted.flatten(2).std(dim=2).max() < 1e-6
+    maps = layer(torch.zeros(1, 1, 8, 8))
+    assert maps.flatten(2).std(dim=2).max() < 1e-6
 
 
 def test_he_normal_matches_its_definition():
@@ -177,9 +177,9 @@ def test_he_normal_matches_its_definition():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: DeconvDecoder(1), "filter_size must be at least the stride, 2, got 1"),
-        (lambda: DeconvDecoder(canvas=48), "canvas must be a power of two from 16 on, got 48"),
-        (lambda: UpsampleDecoder(canvas=8), "canvas must be a power of two from 16 on, got 8"),
+        (lambda: DeconvDecoder(1), "filter_size must be at least 2, got 1"),
+        (lambda: DeconvDecoder(canvas=48), "canvas must be a power of two, at least 16, got 48"),
+        (lambda: UpsampleDecoder(canvas=8), "canvas must be a power of two, at least 16, got 8"),
         (lambda: PoolingRegressor(canvas=60), "canvas must be divisible by 8, got 60"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The coordinate tasks: what they compute, that they learn, that they come back from a checkpoint."""
+"""The coordinate tasks: what they compute, that they learn, and that their checkpoints load."""
 
 import math
 
@@ -8,12 +8,15 @@ from pytorch_lightning import Trainer, seed_everything
 from torch import nn
 
 from lightning_coordconv.coordinates import (
+    CoordConvDecoder,
+    CoordConvRenderer,
     CoordinateClassification,
     CoordinateRegression,
     CoordinateRendering,
     DeconvDecoder,
     NotSoClevr,
     NotSoClevrDataModule,
+    PoolingRegressor,
 )
 from lightning_coordconv.layers import CoordConv2d
 from lightning_coordconv.runtime.checkpoints import load_checkpoint
@@ -37,7 +40,7 @@ def sample(*indices: int) -> dict[str, torch.Tensor]:
 def test_classification_by_hand():
     batch = sample(0, 3000)
     logits = torch.zeros(2, 64, 64)
-    logits[0, 4, 4] = 5.0  # right: location (4, 4)
+    logits[0, 4, 4] = 5.0  # right: (x, y) = (4, 4)
     logits[1, 10, 20] = 5.0  # row 10, column 20
     outputs = CoordinateClassification(Oracle(logits)).evaluate(batch)
     assert outputs["preds"].tolist() == [[4, 4], [20, 10]]
@@ -57,7 +60,7 @@ def test_metrics_that_agree_on_a_batch_stay_apart():
 def test_regression_by_hand():
     batch = sample(0, 1)
     outputs = CoordinateRegression(Oracle(torch.tensor([[4 / 64, 4 / 64], [4 / 64, 8 / 64]]))).evaluate(batch)
-    assert batch["location"].tolist() == [[4, 4], [4, 5]]
+    assert batch["xy"].tolist() == [[4, 4], [4, 5]]
     assert outputs["loss"].item() == pytest.approx((3 / 64) ** 2 / 4)
     assert outputs["preds"].tolist() == [[4, 4], [4, 8]]
 
@@ -73,7 +76,32 @@ def test_rendering_by_hand():
     assert report["correct"].tolist() == [True, False]
 
 
-def test_weight_decay_is_for_kernels_alone():
+@pytest.mark.parametrize(
+    "task",
+    [
+        CoordinateClassification(CoordConvDecoder(canvas=64)),
+        CoordinateRendering(CoordConvRenderer(canvas=64)),
+        CoordinateRegression(PoolingRegressor(canvas=64)),
+    ],
+    ids=lambda task: type(task).__name__,
+)
+@pytest.mark.parametrize("canvas", [17, 32, 128])
+def test_another_canvas_than_the_networks_is_refused(task, canvas):
+    batch = NotSoClevr("all", canvas=canvas).__getitems__([0, 1])
+    with pytest.raises(ValueError, match=rf"64 x 64.*{canvas} x {canvas}.*: give net and data the same canvas"):
+        task.evaluate(batch)
+
+
+def test_the_centre_must_be_predicted_to_be_trained():
+    task = CoordinateRendering(DeconvDecoder(2, 1), centre_weight=1.0)
+    with pytest.raises(ValueError, match=r"centre_weight=1\.0 needs a net that returns the square's centre"):
+        task.evaluate(sample(0))
+    for weight in (-1.0, math.nan):
+        with pytest.raises(ValueError, match=f"centre_weight must be at least 0, got {weight}"):
+            CoordinateRendering(DeconvDecoder(2, 1), centre_weight=weight)
+
+
+def test_weight_decay_applies_only_to_kernels():
     task = CoordinateClassification(DeconvDecoder(2, 1), lambda groups: torch.optim.Adam(groups, weight_decay=0.1))
     groups = task.configure_optimizers().param_groups
     assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
@@ -88,21 +116,21 @@ def test_schedule_interval_is_checked_by_the_trainer_and_used():
     assert task.configure_optimizers()["lr_scheduler"]["interval"] == "step"
 
 
-class Painter(nn.Sequential):
-    """A 1x1 painter for learning tests; with plain convolutions it cannot tell pixels apart."""
+class SmallDecoder(nn.Sequential):
+    """A decoder of 1x1 layers; with plain convolutions its output is the same at every pixel."""
 
     def __init__(self, layer: type[nn.Conv2d], canvas: int = 16) -> None:
         self.canvas = canvas
         super().__init__(layer(2, 32, 1), nn.ReLU(), nn.Conv2d(32, 32, 1), nn.ReLU(), nn.Conv2d(32, 1, 1))
 
-    def forward(self, position: torch.Tensor) -> torch.Tensor:
-        tiled = position[:, :, None, None].expand(-1, -1, self.canvas, self.canvas)
+    def forward(self, xy_scaled: torch.Tensor) -> torch.Tensor:
+        tiled = xy_scaled[:, :, None, None].expand(-1, -1, self.canvas, self.canvas)
         return super().forward(tiled).squeeze(1)
 
 
 def fit(layer: type[nn.Conv2d], folder: object, epochs: int = 12) -> tuple[Trainer, CoordinateClassification]:
     seed_everything(0)
-    task = CoordinateClassification(Painter(layer), lambda groups: torch.optim.Adam(groups, lr=0.01))
+    task = CoordinateClassification(SmallDecoder(layer), lambda groups: torch.optim.Adam(groups, lr=0.01))
     data = NotSoClevrDataModule(canvas=16, size=3, batch_size=4)
     trainer = Trainer(
         max_epochs=epochs, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
@@ -112,6 +140,7 @@ def fit(layer: type[nn.Conv2d], folder: object, epochs: int = 12) -> tuple[Train
     return trainer, task
 
 
+@pytest.mark.slow
 def test_coordconv_learns_where_convolution_cannot(tmp_path):
     trainer, _ = fit(CoordConv2d, tmp_path)
     assert trainer.callback_metrics["val/accuracy"] > 0.9
@@ -123,9 +152,9 @@ def test_a_checkpoint_made_in_python_loads_safely_and_answers_alike(tmp_path):
     trainer, task = fit(CoordConv2d, tmp_path, epochs=1)
     path = tmp_path / "task.ckpt"
     trainer.save_checkpoint(path)
-    loaded = CoordinateClassification.load_from_checkpoint(path, net=Painter(CoordConv2d), weights_only=True)
-    position = torch.rand(3, 2)
-    assert torch.equal(loaded(position), task(position))
+    loaded = CoordinateClassification.load_from_checkpoint(path, net=SmallDecoder(CoordConv2d), weights_only=True)
+    xy_scaled = torch.rand(3, 2)
+    assert torch.equal(loaded(xy_scaled), task(xy_scaled))
 
 
 def test_foreign_damaged_and_missing_checkpoints_are_named(tmp_path):

@@ -61,6 +61,7 @@ def same(first: object, second: object) -> bool:
     return first == second or (first != first and second != second)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_the_command_line_becomes_its_task(trained):
     saved = torch.load(trained, weights_only=True)["state_dict"]
     for kind in (CoordinateClassification, CoordinateClassification.__mro__[2]):
@@ -109,6 +110,7 @@ def loads_the_same(content: bytes, expected: dict) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_no_hostile_hyperparameters_run_code(trained, tmp_path):
     """A process of its own, whose audit hook records each import, compilation and command of the loading."""
     command = [sys.executable, hostile_checkpoints.__file__, str(trained)]

@@ -1,6 +1,7 @@
-"""One batch size for any number of ranks, and nothing seen twice."""
+"""Data modules: the same batches for any number of ranks, each sample once, and what is refused."""
 
 import math
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -8,16 +9,17 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_coordconv.coordinates import NotSoClevrDataModule
-from lightning_coordconv.core import BaseDataModule, TrainingSampler
+from lightning_coordconv.core import BaseDataModule, ResumableDataLoader, TrainingSampler, report_dropped
 
 
 def batches(split: str, rank: int = 0, ranks: int = 1, epoch: int = 0, **arguments: object) -> list[list[tuple]]:
     data = NotSoClevrDataModule(canvas=16, size=3, **arguments)
-    data.trainer = SimpleNamespace(global_rank=rank, world_size=ranks)
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    data.trainer = SimpleNamespace(global_rank=rank, world_size=ranks, num_devices=ranks, strategy=strategy)
     loader = getattr(data, f"{split}_dataloader")()
     loader = loader[0] if isinstance(loader, list) else loader
     loader.sampler.set_epoch(epoch)
-    return [[tuple(location) for location in batch["location"].tolist()] for batch in loader]
+    return [[tuple(xy) for xy in batch["xy"].tolist()] for batch in loader]
 
 
 def test_two_runs_see_the_same_batches_and_epochs_differ():
@@ -44,7 +46,7 @@ def test_evaluation_sees_each_sample_once_over_three_ranks(split):
     assert len(set(shared)) == len(shared)
 
 
-def test_loading_leaves_the_global_random_state_alone():
+def test_loading_does_not_use_the_global_random_state():
     torch.manual_seed(0)
     before = torch.get_rng_state()
     batches("train")
@@ -59,13 +61,87 @@ def test_workers_deliver_the_same():
     ("arguments", "message"),
     [
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"batch_size": 2.5}, "batch_size must be an integer, at least 1, got 2.5"),
+        ({"batch_size": True}, "batch_size must be an integer, at least 1, got True"),
         ({"eval_batch_size": 0}, "eval_batch_size must be at least 1, got 0"),
-        ({"num_workers": -1}, "num_workers must not be negative, got -1"),
+        ({"num_workers": -1}, "num_workers must be at least 0, got -1"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"seed": "1"}, "seed must be an integer, at least 0, got '1'"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
         BaseDataModule(**arguments)
+
+
+class Numbers(BaseDataModule):
+    """As many samples in each split as it is given."""
+
+    def __init__(self, samples: int, drop_last: bool = False, **arguments) -> None:
+        super().__init__(**arguments)
+        self.samples, self.drop_last = samples, drop_last
+
+    def make_dataset(self, split: str) -> list[int]:
+        return list(range(self.samples))
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test", "predict"])
+def test_a_split_without_samples_is_refused(split):
+    with pytest.raises(ValueError, match=f"the {split} split of Numbers has no samples"):
+        getattr(Numbers(0), f"{split}_dataloader")()
+
+
+def test_an_epoch_without_a_batch_is_refused():
+    with pytest.raises(ValueError, match="has 7 samples, too few for a batch of 8 on 1 ranks: lower batch_size"):
+        Numbers(7, drop_last=True, batch_size=8).train_dataloader()
+    assert len(Numbers(7, batch_size=8).train_dataloader()) == 1
+
+
+@pytest.mark.parametrize(("samples", "drop_last", "left_out"), [(16, True, 0), (19, True, 3), (19, False, 0)])
+def test_samples_that_an_epoch_leaves_out_are_counted(samples, drop_last, left_out, caplog):
+    caplog.set_level("INFO")
+    loader = Numbers(samples, drop_last, batch_size=8).train_dataloader()
+    assert samples - sum(len(batch) for batch in loader) == left_out
+    assert caplog.messages == (
+        [f"Each epoch leaves out {left_out} of {samples} training samples, which do not fill a batch of 8."]
+        if left_out
+        else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "message"), [(2, "2 bad files: 0, 1."), (7, "7 bad files: 0, 1, 2, 3, 4 and 2 more.")]
+)
+def test_what_is_dropped_is_counted_and_named(count, message, caplog):
+    caplog.set_level("INFO")
+    report_dropped("bad files", [])
+    assert not caplog.messages
+    report_dropped("bad files", list(range(count)))
+    assert caplog.messages == [f"Dropped {message}"]
+
+
+@pytest.mark.parametrize(("device", "pinned"), [("cpu", False), ("cuda", True)])
+def test_memory_is_pinned_for_a_cuda_device(device, pinned):
+    data = Numbers(8)
+    strategy = SimpleNamespace(root_device=torch.device(device))
+    data.trainer = SimpleNamespace(global_rank=0, world_size=1, strategy=strategy)
+    assert data.train_dataloader().pin_memory is data.val_dataloader().pin_memory is pinned
+
+
+@pytest.mark.parametrize(
+    ("decodes", "cores", "ranks", "workers"),
+    [(False, 16, 1, 0), (True, 16, 1, 8), (True, 16, 4, 4), (True, 1, 1, 1), (True, 2, 4, 1)],
+)
+def test_loading_processes_by_default(decodes, cores, ranks, workers, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+    data = Numbers(8)
+    data.decodes_files = decodes
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    data.trainer = SimpleNamespace(global_rank=0, world_size=1, num_devices=ranks, strategy=strategy)
+    with warnings.catch_warnings(action="ignore"):  # torch advises against more processes than this machine has cores
+        assert data.val_dataloader().num_workers == workers
+    data.num_workers = 0
+    assert data.val_dataloader().num_workers == 0
 
 
 def test_a_batch_that_ranks_cannot_share_is_refused():
@@ -92,8 +168,8 @@ class Seen(LightningModule):
         self.data, self.seen, self.layer = data, [], torch.nn.Linear(2, 1)
 
     def training_step(self, batch, batch_idx):
-        self.seen.append((self.current_epoch, batch["location"].tolist()))
-        return self.layer(batch["position"]).mean()
+        self.seen.append((self.current_epoch, batch["xy"].tolist()))
+        return self.layer(batch["xy_scaled"]).mean()
 
     def validation_step(self, batch, batch_idx):
         return None
@@ -130,3 +206,23 @@ def test_a_run_resumes_where_it_stood_in_the_epoch(step, num_workers, tmp_path):
     rest = fit([], tmp_path / "a.ckpt")
     assert rest.seen == whole.seen[step:]
     assert torch.equal(rest.layer.weight, whole.layer.weight)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 2), (2, 0), (2, 1)])
+def test_an_epoch_resumes_with_another_number_of_loading_processes(before, after):
+    def loader(num_workers):
+        sampler = TrainingSampler(range(21), 4, 1, 0, seed=0)
+        return ResumableDataLoader(
+            range(21), batch_size=4, sampler=sampler, num_workers=num_workers, generator=torch.Generator()
+        )
+
+    whole, state = [], None
+    first = loader(before)
+    for step, batch in enumerate(first):
+        whole.append(batch.tolist())
+        if step == 1:
+            state = first.state_dict()
+    second = loader(after)
+    second.load_state_dict(state)
+    assert [batch.tolist() for batch in second] == whole[2:]
+    assert len(list(second)) == 6

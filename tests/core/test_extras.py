@@ -19,10 +19,12 @@ def run_without(missing: tuple[str, ...], *arguments: str) -> subprocess.Complet
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_help_needs_no_extra():
     assert run_without(RL, "--help").returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["stable_baselines3", "gymnasium"])
 def test_agents_say_what_they_need(missing, tmp_path):
     result = run_without((missing,), "fit", "-c", CONFIG)

@@ -1,15 +1,15 @@
-"""Warm-up and cosine, numbers by hand."""
+"""Warm-up and cosine, with rates computed by hand."""
 
 import pytest
 import torch
 
-from lightning_coordconv.core import WarmupCosine
+from lightning_coordconv.core import warmup_cosine
 
 
 def test_each_group_keeps_its_own_rate():
     groups = [{"params": [torch.zeros(1, requires_grad=True)], "lr": lr} for lr in (1.0, 10.0)]
     optimizer = torch.optim.SGD(groups, lr=1.0)
-    schedule = WarmupCosine(optimizer, total_steps=7, warmup_steps=3)
+    schedule = warmup_cosine(optimizer, total_steps=7, warmup_steps=3)
     rates = []
     for _ in range(8):
         rates.append([group["lr"] for group in optimizer.param_groups])
@@ -20,8 +20,38 @@ def test_each_group_keeps_its_own_rate():
     assert [rate for _, rate in rates] == pytest.approx([10 * rate for rate in expected])
 
 
+def test_without_a_warm_up_the_first_rate_is_the_optimiser_s():
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0)
+    schedule = warmup_cosine(optimizer, total_steps=2)
+    rates = []
+    for _ in range(3):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates == pytest.approx([2.0, 1.0, 0.0])
+
+
+def test_a_schedule_that_is_restored_continues():
+    def build() -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        return optimizer, warmup_cosine(optimizer, total_steps=9, warmup_steps=4)
+
+    for stop in range(9):
+        (optimizer, schedule), (later, restored) = build(), build()
+        for step in range(9):
+            if step == stop:
+                restored.load_state_dict(schedule.state_dict())
+                later.load_state_dict(optimizer.state_dict())
+            optimizer.step()
+            schedule.step()
+            if step >= stop:
+                later.step()
+                restored.step()
+                assert later.param_groups[0]["lr"] == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-12)
+
+
 @pytest.mark.parametrize(("total", "warmup"), [(5, 5), (5, -1), (0, 0)])
 def test_wrong_steps_are_named(total, warmup):
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
     with pytest.raises(ValueError, match=f"expected 0 <= warmup_steps < total_steps, got {warmup} and {total}"):
-        WarmupCosine(optimizer, total, warmup)
+        warmup_cosine(optimizer, total, warmup)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from torchvision.transforms import v2
 
 from lightning_coordconv.detection import CocoDetection, ImageFiles
@@ -69,24 +69,19 @@ def test_crowds_only_on_request(folder):
     assert CocoDetection(folder, path, crowds=False)[0]["iscrowd"].tolist() == [0]
 
 
-BAD = (
-    [10, 5, 0, 10],
-    [10, 5, 20, -1],
-    [50, 5, 20, 10],
-    [math.nan, 5, 20, 10],
-    [1, 2, math.inf, 4],
-    [1, 2, 3],
-    "box",
-    None,
-)
+BAD = ([10, 5, 0, 10], [10, 5, 20, -1], [50, 5, 20, 10], [10, 5, 1e-9, 10], [math.nan, 5, 20, 10], [1, 2, math.inf, 4])
 
 
-def test_boxes_without_area_are_dropped_and_counted(folder):
+def test_boxes_without_area_are_dropped_and_named(folder):
     annotations = [annotation(number, bbox) for number, bbox in enumerate((*BAD, [35, 5, 20, 10], [30, 5, 10.5, 10]))]
     data = CocoDetection(folder, write(folder, annotations=annotations))
-    assert data.dropped == len(BAD)
-    assert data.clipped == 1  # half a pixel is no matter
+    assert data.dropped == list(range(len(BAD)))
+    assert data.clipped == [len(BAD)]  # half a pixel is no matter
     assert data[0]["boxes"].tolist() == [[35, 5, 40, 15], [30, 5, 40, 15]]
+    assert data.remarks() == [
+        "dropped 6 boxes without area in their image, by id 0, 1, 2, 3, 4 and 1 more",
+        "cut 1 boxes at the border of their image, by id 6",
+    ]
 
 
 @pytest.mark.parametrize("bbox", BAD, ids=str)
@@ -94,6 +89,20 @@ def test_boxes_without_area_are_refused_on_request(folder, bbox):
     path = write(folder, annotations=[annotation(8, bbox)])
     with pytest.raises(ValueError, match=r"boxes.json: annotation 8 has the box .* no area inside an image of 40 x 30"):
         CocoDetection(folder, path, bad_boxes="error")
+
+
+@pytest.mark.parametrize(
+    ("annotations", "crowds", "reason"),
+    [
+        ([], True, "no annotations"),
+        ([annotation(8, [50, 5, 20, 10])], True, "dropped 1 boxes without area in their image, by id 8"),
+        ([annotation(9, [1, 1, 5, 5], iscrowd=1)], False, "left out 1 crowds, .* by id 9"),
+        ([annotation(9, [1, 1, 5, 5], iscrowd=1)], True, ""),
+    ],
+)
+def test_a_file_without_a_box_to_detect_is_refused(folder, annotations, crowds, reason):
+    with pytest.raises(ValueError, match=f"boxes.json has no box to detect: .*{reason}"):
+        CocoDetection(folder, write(folder, annotations=annotations), crowds=crowds)
 
 
 def test_transforms_keep_boxes_right(folder):
@@ -121,7 +130,7 @@ def test_transforms_keep_boxes_right(folder):
         ({"annotations": {}, "categories": None}, "no list of annotations, categories"),
         ({"images": [{"id": 1, "width": 3}]}, r"images\[0\] has no file_name, height"),
         ({"annotations": ["box"]}, r"annotations\[0\] has no id, image_id, category_id, bbox"),
-        ({"categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, "two of its categories have the same id"),
+        ({"categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, "two of its categories have the same id 1"),
         ({"annotations": [], "images": []}, "has no images"),
         (
             {"annotations": [annotation(4, [1, 1, 2, 2], image_id=99)]},
@@ -151,20 +160,60 @@ def test_no_file_and_no_json(folder):
 
 def test_bad_images(folder):
     path = write(folder)
-    (folder / "a.png").write_bytes((folder / "a.png").read_bytes()[:300])
-    (folder / "b.png").unlink()
-    data = CocoDetection(folder, path)
-    for index, name in enumerate("ab"):
-        with pytest.raises(OSError, match=f"{folder}/{name}.png cannot be read as an image: .*; replace or remove it"):
-            data[index]
+    damaged = folder / "b.png"
+    damaged.write_bytes(damaged.read_bytes()[:300])
+    with pytest.raises(OSError, match=f"{damaged} cannot be read as an image: .*; replace or remove it"):
+        CocoDetection(folder, path)[1]
     data = CocoDetection(folder, path, bad_images="drop")
-    assert len(data) == 0
-    assert [reason.split(" cannot")[0] for reason in data.unreadable] == [f"{folder}/{name}.png" for name in "ab"]
+    assert [sample["image_id"] for sample in (data[index] for index in range(len(data)))] == [3]
+    assert [reason.split(" cannot")[0] for reason in data.unreadable] == [str(damaged)]
+    files = ImageFiles(folder, bad_images="drop")
+    assert [Path(files[index]["path"]).name for index in range(len(files))] == ["a.png"]
+    assert len(files.remarks()) == 1
+    assert str(damaged) in files.remarks()[0]
+    (folder / "a.png").unlink()
+    for build in (lambda: CocoDetection(folder, path, bad_images="drop"), lambda: ImageFiles(folder, "drop")):
+        with pytest.raises(OSError, match=r"none of the [12] images of .* can be read; the first: .*png cannot be"):
+            build()
+
+
+def test_images_out_of_the_folder_are_refused_unless_allowed(folder):
+    inside = folder / "inside"
+    inside.mkdir()
+    for name in ("../a.png", str(folder / "a.png"), "link.png"):
+        if name == "link.png":
+            (inside / name).symlink_to(folder / "a.png")
+        path = write(folder, images=[{"id": 3, "file_name": name, "width": 40, "height": 30}])
+        with pytest.raises(OSError, match=r"a.png|link.png.* outside of the folder .*inside, or a link"):
+            CocoDetection(inside, path)[0]
+        assert CocoDetection(inside, path, links="anywhere")[0]["image"].shape == (3, 30, 40)
+    with pytest.raises(OSError, match=r"link.png.* outside of the folder"):
+        ImageFiles(inside)[0]
+    assert ImageFiles(inside, links="anywhere")[0]["image"].shape == (3, 30, 40)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_an_image_is_turned_if_the_sizes_say_so(folder, orientation, suffix):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.effect_noise((40, 30), 60).convert("RGB").save(folder / f"a.{suffix}", exif=exif)
+    image = {"id": 3, "file_name": f"a.{suffix}"}
+    stored = CocoDetection(folder, write(folder, images=[image | {"width": 40, "height": 30}]))[0]["image"]
+    assert stored.shape == (3, 30, 40)
+    turned = CocoDetection(folder, write(folder, images=[image | {"width": 30, "height": 40}]))
+    if orientation in (6, 8):
+        torch.testing.assert_close(turned[0]["image"], stored.rot90(-1 if orientation == 6 else 1, (1, 2)))
+    else:
+        with pytest.raises(ValueError, match=rf"has 40 x 30 pixels \(EXIF orientation {orientation}\), but 30 x 40"):
+            turned[0]
 
 
 def test_an_image_of_another_size(folder):
     Image.new("RGB", (30, 40)).save(folder / "a.png")
-    with pytest.raises(ValueError, match=r"a.png has 30 x 40 pixels, but 40 x 30 as image 3 of .*boxes.json"):
+    with pytest.raises(
+        ValueError, match=r"a.png has 30 x 40 pixels \(EXIF orientation 1\), but 40 x 30 as image 3 of .*boxes.json"
+    ):
         CocoDetection(folder, write(folder))[0]
 
 

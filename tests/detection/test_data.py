@@ -22,6 +22,7 @@ def edit(folder: Path, name: str = "boxes.json", **changes: object) -> None:
     (folder / name).write_text(json.dumps(content | changes))
 
 
+@pytest.mark.slow
 def test_field_of_mnist_has_the_paper_s_sizes():
     data = FieldOfMnistDataModule(num_eval_images=20)
     assert data.num_images == 9_000
@@ -88,12 +89,14 @@ def test_drops_are_counted_and_reported(tmp_path, caplog):
     annotations[0]["bbox"] = [5, 5, 0, 3]
     annotations[2]["bbox"] = [5, 5, 1000, 3]
     edit(tmp_path, annotations=annotations)
-    (tmp_path / "hopper.jpg").unlink()
+    (tmp_path / "hopper.jpg").write_bytes((tmp_path / "hopper.jpg").read_bytes()[:500])
     with caplog.at_level(logging.INFO):
-        data = coco(tmp_path, bad_images="drop")
-    assert len(data.dataset("val")) == 2
-    assert f"{tmp_path}/boxes.json: dropped 1 boxes without area, cut 1 at the border of their image" in caplog.text
-    assert f"left out: {tmp_path}/hopper.jpg cannot be read as an image" in caplog.text
+        data = coco(tmp_path, bad_images="drop", predict_images=".")
+        assert len(data.dataset("val")) == len(data.dataset("predict")) == 2
+    for split in ("val", "predict"):
+        assert f"data of the {split} split: left out an image: {tmp_path}/hopper.jpg cannot be read" in caplog.text
+    assert "data of the val split: dropped 1 boxes without area in their image, by id 1" in caplog.text
+    assert "data of the val split: cut 1 boxes at the border of their image, by id 3" in caplog.text
     with pytest.raises(ValueError, match="annotation 1 has the box"):
         coco(tmp_path, bad_boxes="error")
 

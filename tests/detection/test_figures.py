@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -30,21 +32,62 @@ FOUND = {
 }
 
 
-def test_truth_is_green_and_what_is_sure_red():
+def picture(predicted: dict[str, torch.Tensor] | None = None, **changes: object) -> Figure:
     sample = {
         "image": torch.rand(3, 40, 80),
         "boxes": torch.tensor([[1.0, 2.0, 11.0, 22.0]]),
         "labels": torch.tensor([1]),
-        "predicted": FOUND,
+        **changes,
     }
-    figure = draw_boxes(sample, {1: (4, "cat"), 3: (9, "cup")})
+    return draw_boxes(sample | ({} if predicted is None else {"predicted": predicted}), {1: (4, "cat"), 3: (9, "cup")})
+
+
+def legend(figure: Figure) -> list[str]:
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def test_truth_and_predictions_differ_in_colour_line_and_legend():
+    figure = picture(FOUND)
     (axes,) = figure.axes
-    true, sure = axes.patches
+    true, found = axes.patches
     assert (true.get_x(), true.get_y(), true.get_width(), true.get_height()) == (1, 2, 10, 20)
-    assert (sure.get_x(), sure.get_y(), sure.get_width(), sure.get_height()) == (10, 20, 20, 40)
+    assert (found.get_x(), found.get_y(), found.get_width(), found.get_height()) == (10, 20, 20, 40)
+    assert true.get_linestyle() != found.get_linestyle()
     assert [text.get_text() for text in axes.texts] == ["cat", "cup 0.90"]
     assert [text.get_color() for text in axes.texts] == [TRUE, PREDICTED]
-    assert figure.get_size_inches().tolist() == [5, 2.5]
+    assert legend(figure) == ["true: 1", "predicted: 1 with a score from 0.5, 1 below"]
+    assert axes.get_title() == ""
+
+
+@pytest.mark.parametrize("hidden", [0, 2])
+def test_a_picture_without_predictions_says_so(hidden):
+    figure = picture({key: values[:hidden] * (0.5 if key == "scores" else 1) for key, values in FOUND.items()})
+    assert figure.axes[0].get_title() == "nothing predicted"
+    assert legend(figure) == ["true: 1", f"predicted: 0 with a score from 0.5, {hidden} below"]
+    assert legend(picture()) == ["true: 1"]
+    assert picture().axes[0].get_title() == ""
+
+
+@pytest.mark.parametrize("shape", [(3, 40, 80), (3, 400, 20), (1, 8, 8)])
+def test_captions_and_the_legend_are_inside_the_picture(shape):
+    height, width = shape[1:]
+    box = torch.tensor([[-5.0, -5.0, width + 5.0, height + 5.0]])
+    found = {"boxes": box, "labels": torch.tensor([3]), "scores": torch.tensor([0.9])}
+    figure = picture(found, image=torch.rand(shape), boxes=box)
+    FigureCanvasAgg(figure).draw()
+    (axes,) = figure.axes
+    for text in axes.texts:
+        assert axes.bbox.contains(*text.get_window_extent().p0 + 1.5)
+    frame, drawn = figure.bbox, figure.legends[0].get_window_extent()
+    assert frame.x0 <= drawn.x0
+    assert drawn.x1 <= frame.x1
+    assert drawn.y1 <= axes.bbox.y0 + 1
+
+
+def test_names_are_no_formulas(tmp_path):
+    figure = draw_boxes({"image": torch.rand(3, 8, 8), "boxes": torch.rand(1, 4), "labels": torch.tensor([1])},
+                        {1: (1, "$x_{")})  # fmt: skip
+    figure.savefig(tmp_path / "picture.png")
 
 
 def test_the_same_images_are_drawn_at_each_validation(tmp_path):
@@ -81,7 +124,7 @@ def test_results_are_coco_s(tmp_path, photographs):
     overlays = sorted((tmp_path / "overlays").iterdir())
     assert [path.name for path in overlays] == ["10_china.png", "20_flower.png"]
     with Image.open(overlays[0]) as picture:
-        assert picture.size == (500, 334)
+        assert picture.size == (500, 374)
 
 
 def test_a_batch_is_taken_apart():
@@ -99,6 +142,6 @@ def test_wrong_number_is_named():
 
 def test_nothing_is_drawn_without_logs(tmp_path):
     figures = DetectionFigures()
-    trainer = SimpleNamespace(log_dir=None, is_global_zero=True, sanity_checking=False)
+    trainer = SimpleNamespace(log_dir=None, is_global_zero=True, sanity_checking=False, loggers=[])
     figures.on_validation_end(trainer, None)
     assert list(tmp_path.iterdir()) == []

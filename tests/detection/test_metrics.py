@@ -1,9 +1,18 @@
 """Overlaps by hand and against loops over boxes."""
 
+import statistics
+
 import pytest
 import torch
 
-from lightning_coordconv.detection import AllPairsIoU, BestBoxIoU, ClosestIoU, MatchedIoU
+from lightning_coordconv.detection import (
+    AllPairsIoU,
+    BestBoxIoU,
+    ClosestIoU,
+    MatchedIoU,
+    TiedBestBoxIoU,
+    TiedBestBoxIoUError,
+)
 
 
 def iou(a: list[float], b: list[float]) -> float:
@@ -48,6 +57,47 @@ def test_pairs():
     metric.update(preds[:0], target[:0])
     expected = [iou(a, b) for a, b in zip(preds.tolist(), target.tolist(), strict=True)]
     assert metric.compute().item() == pytest.approx(sum(expected) / 5, abs=1e-6)
+
+
+def test_pairs_without_a_true_box_count_for_nothing():
+    metric = MatchedIoU()
+    boxes = random_boxes(6, torch.Generator().manual_seed(2)).view(2, 3, 4)
+    target = boxes.clone()
+    target[0, 1:] = torch.nan
+    target[1] *= 2
+    metric.update(boxes, target)
+    expected = [1.0] + [iou(a, b) for a, b in zip(boxes[1].tolist(), target[1].tolist(), strict=True)]
+    assert metric.compute().item() == pytest.approx(sum(expected) / 4, abs=1e-6)
+
+
+def test_ties_against_draws():
+    generator = torch.Generator().manual_seed(0)
+    preds, target, drawn = [], [], []
+    for image in range(30):
+        boxes, true = random_boxes(10, generator), random_boxes(3, generator)
+        tied = 1 + image % 10
+        scores = torch.cat(
+            [1 - torch.rand(tied, generator=generator).sort().values * 0.004, torch.full((10 - tied,), 0.9)]
+        )
+        preds.append({"boxes": boxes, "scores": scores})
+        target.append({"boxes": true})
+        drawn.append([max(iou(box, other) for other in true.tolist()) for box in boxes[:tied].tolist()])
+    best, mean, error = BestBoxIoU(), TiedBestBoxIoU(), TiedBestBoxIoUError()
+    for metric in (best, mean, error):
+        metric.update(preds[:20], target[:20])
+        metric.update(preds[20:], target[20:])
+    values = [statistics.mean(own) for own in drawn]
+    assert mean.compute().item() == pytest.approx(statistics.mean(values), abs=1e-6)
+    assert error.compute().item() == pytest.approx(statistics.stdev(values) / 30**0.5, abs=1e-6)
+    assert best.compute().item() == pytest.approx(statistics.mean(own[0] for own in drawn), abs=1e-6)
+
+
+def test_few_images_have_no_standard_error():
+    error = TiedBestBoxIoUError()
+    error.update([{"boxes": torch.rand(1, 4), "scores": torch.ones(1)}], [{"boxes": torch.rand(1, 4)}])
+    assert error.compute().isnan()
+    with pytest.raises(ValueError, match="TiedBestBoxIoUError needs the scores of the proposals"):
+        error.update([{"boxes": torch.rand(1, 4)}], [{"boxes": torch.rand(1, 4)}])
 
 
 def test_wrong_numbers_are_named():

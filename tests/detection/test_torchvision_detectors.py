@@ -1,6 +1,4 @@
-"""torchvision's detectors with coordinates: the same boxes whatever the batch mates, and weights from files."""
-
-import copy
+"""torchvision's detectors with coordinates: where they go, and weights from files."""
 
 import pytest
 import torch
@@ -10,87 +8,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from lightning_coordconv import coordconv_layers
 from lightning_coordconv.detection import Detector
-
-SMALL = {"min_size": 64, "max_size": 128}
-MOBILE = "fasterrcnn_mobilenet_v3_large_fpn"
-
-
-def shaken(detector: nn.Module) -> nn.Module:
-    """Draw everything that begins as zero or alike at random, so that no two boxes score the same by design."""
-    generator = torch.Generator().manual_seed(0)
-    for module in detector.modules():
-        if isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
-            nn.init.normal_(module.bias, std=0.3, generator=generator)
-    for name, parameter in detector.named_parameters():
-        if name.endswith("coord_weight"):
-            nn.init.normal_(parameter, std=0.05, generator=generator)
-        elif "cls_logits" in name:
-            nn.init.normal_(parameter, std=0.03, generator=generator)
-    return detector.eval()
-
-
-@pytest.mark.parametrize(
-    ("name", "coordinates"),
-    [
-        (MOBILE, "pp_yolo"),
-        (MOBILE, "backbone"),
-        pytest.param("fasterrcnn_resnet50_fpn", "stem", marks=pytest.mark.slow),
-        pytest.param("fasterrcnn_resnet50_fpn_v2", "pp_yolo", marks=pytest.mark.slow),
-        pytest.param("retinanet_resnet50_fpn", "pp_yolo", marks=pytest.mark.slow),
-        pytest.param("retinanet_resnet50_fpn_v2", "stem", marks=pytest.mark.slow),
-        pytest.param("fcos_resnet50_fpn", "pp_yolo", marks=pytest.mark.slow),
-    ],
-)
-@torch.no_grad()
-def test_same_boxes_whatever_the_batch_mates(name, coordinates):
-    torch.manual_seed(0)
-    net = shaken(Detector(name, 5, coordinates, options=SMALL | everything(name)))
-    image, mate = torch.rand(3, 60, 72), torch.rand(3, 64, 160)
-    (alone,) = net([image])
-    assert len(alone["boxes"]) > 10
-    for batch in ([image, mate], [mate, image]):
-        beside = net(batch)[0 if batch[0] is image else 1]
-        assert len(beside["boxes"]) == len(alone["boxes"])
-        mine, theirs = (rows(found) for found in (beside, alone))
-        distance = (mine[:, None] - theirs[None]).abs().amax(-1)  # rounding may swap boxes that score alike
-        assert distance.amin(0).max() < 0.01
-        assert distance.amin(1).max() < 0.01
-
-
-def rows(found: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Detections as rows of a table, in which a hundredth of a score counts as much as a pixel."""
-    return torch.cat([found["boxes"], 100 * found["scores"][:, None], 100 * found["labels"][:, None]], dim=1)
-
-
-def everything(name: str) -> dict[str, float]:
-    """Options that keep all boxes: of two that score alike, suppression would keep the one that rounding favours."""
-    keep = {"score_thresh": 0.0, "nms_thresh": 1.0, "detections_per_img": 10_000}
-    return {f"box_{key}": value for key, value in keep.items()} if "rcnn" in name else keep
-
-
-@torch.no_grad()
-def test_coordinates_end_with_the_image_and_not_with_the_canvas():
-    net = Detector(MOBILE, 5, "stem", options=SMALL).eval()
-    (layer,) = coordconv_layers(net).values()
-    nn.init.zeros_(layer.weight)
-    layer.coord_weight.data[:] = 0.0
-    layer.coord_weight.data[0, 1, 1, 1] = 1.0  # the column at the centre of the kernel
-    seen = []
-    layer.register_forward_hook(lambda module, inputs, output: seen.append(output[:, 0]))
-    net([torch.rand(3, 64, 64), torch.rand(3, 64, 128)])
-    ((short, long),) = seen
-    torch.testing.assert_close(short[5, :32], torch.linspace(-1, 1, 64)[::2])
-    torch.testing.assert_close(long[5, :64], torch.linspace(-1, 1, 128)[::2])
-
-
-def test_a_copy_has_frames_of_its_own():
-    net = Detector(MOBILE, 5, "stem", options=SMALL).eval()
-    twin = copy.deepcopy(net)
-    (hook,) = net.detector.transform._forward_hooks.values()
-    (other,) = twin.detector.transform._forward_hooks.values()
-    assert hook.__self__ is not other.__self__
-    entering = next(iter(twin.detector.backbone._forward_pre_hooks.values()))
-    assert entering.__self__ is other.__self__
+from tests.detection.test_image_frames import MOBILE, SMALL, shaken
 
 
 @pytest.mark.parametrize(
@@ -121,7 +39,7 @@ def test_coordinates_go_where_they_are_wanted(name, coordinates, converted):
 
 @torch.no_grad()
 def test_weights_of_a_detector_from_a_file(tmp_path):
-    """As torchvision would load them: the same boxes to the bit, with coordinates that are zero still."""
+    """The boxes are those of torchvision's detector with the same file, as coordinate weights start at zero."""
     torch.manual_seed(0)
     theirs = shaken(get_model(MOBILE, weights=None, weights_backbone=None, num_classes=4, **SMALL))
     for module in theirs.modules():
@@ -159,7 +77,7 @@ def test_weights_of_a_backbone_from_a_file(tmp_path):
             FileNotFoundError,
             "COCO_V7 is neither a file nor one of torchvision's weights of .*V1",
         ),
-        ({"weights": "a", "weights_backbone": "b"}, ValueError, "weights=a are of the backbone too: leave out"),
+        ({"weights": "a", "weights_backbone": "b"}, ValueError, "weights=a include the backbone: leave out"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, error, message):

@@ -40,6 +40,7 @@ def test_animation_runs_to_and_fro(tmp_path):
     assert shades == [0, 100, 200, 100]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", ["small_coordconv", "small_vae_conv"])
 def test_a_run_leaves_pictures_and_predictions(cli, config):
     folder = cli("fit", "-c", CONFIGS / f"{config}.yaml", *SMALL) / "logs" / "generative" / config
@@ -60,13 +61,13 @@ def test_a_run_leaves_pictures_and_predictions(cli, config):
         assert animation.n_frames == 2 * 16 - 2
     assert (made / "grid.png").is_file()
 
-    if config == "small_coordconv":  # the images are the averaged generator's, of the evaluation's noise
+    if config == "small_coordconv":  # the images are the averaged generator's, of the evaluation's latent vectors
         state = torch.load(checkpoint, weights_only=True)["state_dict"]
         net = CoordConvGenerator(8, 32, 16)
         net.load_state_dict(
-            {key[len("average.module.") :]: value for key, value in state.items() if key.startswith("average.module.")}
+            {key.removeprefix("average."): value for key, value in state.items() if key.startswith("average.")}
         )
-        noise = torch.rand(12, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
+        latents = torch.rand(12, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
         expected = torch.stack([(pixels(path).permute(2, 0, 1) * 2 - 1) for path in images])
         with torch.no_grad():
-            assert (torch.tanh(net(noise)) - expected).abs().max() < 0.03
+            assert (torch.tanh(net(latents)) - expected).abs().max() < 0.05  # computed in bfloat16

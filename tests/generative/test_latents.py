@@ -1,24 +1,24 @@
-"""Noise that ranks share."""
+"""Latent vectors: the same for any number of ranks, distributions, interpolation."""
 
 import pytest
 import torch
 
-from lightning_coordconv.generative.latents import Noise
+from lightning_coordconv.generative.latents import LatentSampler
 
 
 @pytest.mark.parametrize("distribution", ["uniform", "normal"])
 def test_ranks_together_draw_what_one_process_does(distribution):
-    alone = Noise(5, distribution, seed=3)
-    shares = [Noise(5, distribution, seed=3) for _ in range(3)]
+    alone = LatentSampler(5, distribution, seed=3)
+    shares = [LatentSampler(5, distribution, seed=3) for _ in range(3)]
     for _ in range(4):
         whole = alone.draw(12)
-        parts = [noise.draw(4, rank, 3) for rank, noise in enumerate(shares)]
+        parts = [sampler.draw(4, rank, 3) for rank, sampler in enumerate(shares)]
         assert torch.equal(torch.stack(parts, dim=1).flatten(0, 1), whole)
-    assert all(torch.equal(alone.generator.get_state(), noise.generator.get_state()) for noise in shares)
+    assert all(torch.equal(alone.generator.get_state(), sampler.generator.get_state()) for sampler in shares)
 
 
 def test_distributions():
-    uniform, normal = (Noise(4, name, seed=0).draw(20000) for name in ("uniform", "normal"))
+    uniform, normal = (LatentSampler(4, name, seed=0).draw(20000) for name in ("uniform", "normal"))
     assert uniform.min() >= -1
     assert uniform.max() <= 1
     assert uniform.std().item() == pytest.approx(1 / 3**0.5, abs=0.01)
@@ -26,38 +26,38 @@ def test_distributions():
 
 
 @pytest.mark.parametrize("distribution", ["uniform", "normal"])
-def test_binary_numbers_are_binary_latents_and_change_halfway(distribution):
-    noise, plain = Noise(5, distribution, seed=0, binary=2), Noise(5, distribution, seed=0)
-    vectors = noise.draw(20000)
+def test_binary_latents_are_signs_and_change_halfway(distribution):
+    sampler, plain = LatentSampler(5, distribution, seed=0, binary=2), LatentSampler(5, distribution, seed=0)
+    vectors = sampler.draw(20000)
     assert set(vectors[:, :2].flatten().tolist()) == {-1.0, 1.0}
     assert torch.equal(vectors[:, 2:], plain.draw(20000)[:, 2:])
     assert vectors[:, :2].mean(0).abs().max() < 0.03
     assert (vectors[:, 0] * vectors[:, 1]).mean().abs() < 0.03
     start, end = torch.tensor([[-1.0, 1.0, 0.1, 0.2, 0.3]]), torch.tensor([[1.0, 1.0, 0.5, 0.6, 0.7]])
-    way = noise.between(start, end, 6)[0]
-    assert way[:, 0].tolist() == [-1.0] * 3 + [1.0] * 3
-    assert way[:, 1].tolist() == [1.0] * 6
-    assert torch.equal(way[:, 2:], plain.between(start, end, 6)[0, :, 2:])
+    path = sampler.interpolate(start, end, 6)[0]
+    assert path[:, 0].tolist() == [-1.0] * 3 + [1.0] * 3
+    assert path[:, 1].tolist() == [1.0] * 6
+    assert torch.equal(path[:, 2:], plain.interpolate(start, end, 6)[0, :, 2:])
 
 
 def test_the_global_random_state_is_left_alone():
     before = torch.get_rng_state()
-    Noise(4, "normal", seed=0).draw(3)
+    LatentSampler(4, "normal", seed=0).draw(3)
     assert torch.equal(before, torch.get_rng_state())
 
 
 @pytest.mark.parametrize("distribution", ["uniform", "normal"])
-def test_ways_begin_and_end_where_they_should_and_keep_their_length(distribution):
-    noise = Noise(4000, distribution, seed=0)
-    start, end = noise.draw(2), noise.draw(2)
-    way = noise.between(start, end, 5)
-    assert way.shape == (2, 5, 4000)
-    torch.testing.assert_close(way[:, 0], start)
-    torch.testing.assert_close(way[:, -1], end)
+def test_interpolations_start_and_end_at_the_vectors_and_keep_their_length(distribution):
+    sampler = LatentSampler(4000, distribution, seed=0)
+    start, end = sampler.draw(2), sampler.draw(2)
+    path = sampler.interpolate(start, end, 5)
+    assert path.shape == (2, 5, 4000)
+    torch.testing.assert_close(path[:, 0], start)
+    torch.testing.assert_close(path[:, -1], end)
     if distribution == "normal":
-        assert way.std(-1).sub(1).abs().max() < 0.05
+        assert path.std(-1).sub(1).abs().max() < 0.05
     else:
-        torch.testing.assert_close(way[:, 2], (start + end) / 2)
+        torch.testing.assert_close(path[:, 2], (start + end) / 2)
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,9 @@ def test_ways_begin_and_end_where_they_should_and_keep_their_length(distribution
     [
         ((0, "normal", 0), "latent_size must be at least 1, got 0"),
         ((3, "normal", 0, 4), "binary_latents must be from 0 to latent_size, 3, got 4"),
-        ((3, "cauchy", 0), "the latent distribution must be one of .* got 'cauchy'"),
+        ((3, "cauchy", 0), "latent must be one of uniform, normal, got 'cauchy'"),
     ],
 )
-def test_wrong_arguments_are_named(arguments, message):
+def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
-        Noise(*arguments)
+        LatentSampler(*arguments)

@@ -1,10 +1,18 @@
-"""Networks of the GANs and VAEs: their weights, and what they compute."""
+"""Networks of GANs and VAEs: numbers of weights, and outputs by the definitions."""
+
+import copy
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from lightning_coordconv.generative import ConvDiscriminator, ConvEncoder, ConvGenerator, CoordConvGenerator
+from lightning_coordconv.generative import (
+    ConvDiscriminator,
+    ConvEncoder,
+    ConvGenerator,
+    CoordConvGenerator,
+    SpatialBroadcastDecoder,
+)
 
 
 def weights(net):
@@ -54,6 +62,76 @@ def test_without_coordinates_it_paints_the_same_everywhere_but_at_the_border():
     torch.testing.assert_close(inside, inside[:, :, :1, :1].expand_as(inside))
 
 
+def test_spatial_broadcast_decoder_by_the_definition():
+    net = SpatialBroadcastDecoder(latent_size=5, canvas=12, width=4)
+    latent = noise(3, 5)
+    layers = [layer for layer in net.layers if isinstance(layer, torch.nn.Conv2d)]
+    image = F.conv2d(concat(latent[:, :, None, None].expand(-1, -1, 20, 20)), kernel(layers[0]), layers[0].bias)
+    for layer in layers[1:]:
+        image = F.conv2d(image.relu(), layer.weight, layer.bias)
+    assert image.shape == (3, 3, 12, 12)
+    torch.testing.assert_close(net(latent), image, rtol=1e-4, atol=1e-5)
+    assert [(layer.kernel_size[0], layer.out_channels) for layer in layers] == [(3, 4)] * 4 + [(1, 3)]
+
+
+def test_without_coordinates_spatial_broadcast_paints_the_same_everywhere():
+    image = SpatialBroadcastDecoder(latent_size=5, canvas=12, width=4, coordinates=False)(noise(2, 5))
+    torch.testing.assert_close(image, image[:, :, :1, :1].expand_as(image))
+    assert not torch.allclose(image[0], image[1])
+
+
+NETWORKS = {
+    **{f"{kind.__name__}{', coordinates' if on else ''}": (lambda kind=kind, on=on: kind(5, 16, 4, on), (5,))
+       for kind in (ConvGenerator, CoordConvGenerator, SpatialBroadcastDecoder) for on in (False, True)},
+    **{f"ConvDiscriminator, {norm}": (lambda norm=norm: ConvDiscriminator(16, 4, True, norm), (3, 16, 16))
+       for norm in ("batch", "spectral", "none")},
+    "ConvEncoder": (lambda: ConvEncoder(5, 16, 4, True), (3, 16, 16)),
+}  # fmt: skip
+
+
+@pytest.fixture(params=NETWORKS)
+def network(request):
+    """A network in evaluation mode whose batch norm has seen data, and a batch of inputs."""
+    torch.manual_seed(0)
+    build, shape = NETWORKS[request.param]
+    net, inputs = build(), noise(6, *shape)
+    net(inputs)
+    return net.eval(), inputs
+
+
+def outputs(net, inputs):
+    with torch.no_grad():
+        made = net(inputs)
+    return torch.cat(made, dim=1) if isinstance(made, tuple) else made
+
+
+def test_a_batch_gives_what_its_samples_give(network):
+    net, inputs = network
+    alone = torch.cat([outputs(net, sample) for sample in inputs.split(1)])
+    torch.testing.assert_close(outputs(net, inputs), alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(outputs(net, inputs.flip(0)), alone.flip(0), rtol=1e-4, atol=1e-5)
+
+
+def test_outputs_do_not_depend_on_the_number_of_threads(network):
+    net, inputs = network
+    threads = torch.get_num_threads()
+    found = []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            found.append(outputs(net, inputs))
+    finally:
+        torch.set_num_threads(threads)
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
+
+
+def test_double_precision_agrees_with_single(network):
+    net, inputs = network
+    double = outputs(copy.deepcopy(net).double(), inputs.double())
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(outputs(net, inputs).double(), double, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("coordinates", [False, True])
 def test_conv_generator_doubles_a_projection(coordinates):
     net = ConvGenerator(latent_size=5, canvas=16, width=4, coordinates=coordinates)
@@ -81,7 +159,7 @@ def test_discriminator_by_the_definition(coordinates):
     map_ = F.leaky_relu(F.conv2d(seen, weight, first.bias, stride=2, padding=2), 0.2)
     map_ = F.leaky_relu(F.conv2d(map_, second.weight, second.bias, stride=2, padding=2), 0.2)
     torch.testing.assert_close(net.features(image), map_.flatten(1), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(net(image), F.linear(map_.flatten(1), net.decide.weight, net.decide.bias)[:, 0])
+    torch.testing.assert_close(net(image), F.linear(map_.flatten(1), net.logit.weight, net.logit.bias)[:, 0])
 
 
 def test_batch_norm_follows_all_but_the_first_convolution():
@@ -93,7 +171,7 @@ def test_spectral_norm_bounds_every_weight():
     net = ConvDiscriminator(canvas=16, width=4, coordinates=True, norm="spectral")
     for _ in range(60):
         net(noise(2, 3, 16, 16))  # a power iteration each
-    matrices = [layer.weight.flatten(1) for layer in (net.layers[0], net.layers[2], net.decide)]
+    matrices = [layer.weight.flatten(1) for layer in (net.layers[0], net.layers[2], net.logit)]
     for matrix in (*matrices, net.layers[0].coord_weight.flatten(1)):
         assert torch.linalg.matrix_norm(matrix, 2).item() == pytest.approx(1, abs=0.01)
     assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in net.modules())
@@ -113,6 +191,23 @@ def test_initialisation_is_tensorflows():
     assert not he.bias.any()
 
 
+def test_coordconv_generator_with_batch_norm():
+    """After all layers but the last; otherwise it is the same network."""
+    net = CoordConvGenerator(latent_size=5, canvas=12, width=4, norm="batch")
+    kinds = [type(layer).__name__ for layer in net]
+    assert kinds == ["TiledCoordConv2d", "BatchNorm2d", "ReLU", *["Conv2d", "BatchNorm2d", "ReLU"] * 6, "Conv2d"]
+    plain = CoordConvGenerator(latent_size=5, canvas=12, width=4)
+    plain.load_state_dict(
+        dict(
+            zip(plain.state_dict(), (weight for layer in list(net)[::3] for weight in layer.parameters()), strict=True)
+        )
+    )
+    for layer in list(net)[1::3]:  # scaled as if there were no norm
+        layer.weight.data.fill_((1 + layer.eps) ** 0.5)
+    latent = noise(3, 5)
+    torch.testing.assert_close(net.eval()(latent), plain(latent), rtol=1e-4, atol=1e-5)
+
+
 def test_encoder_describes_normal_distributions():
     mean, log_variance = ConvEncoder(latent_size=6, canvas=16, width=4, coordinates=True)(noise(2, 3, 16, 16))
     assert mean.shape == log_variance.shape == (2, 6)
@@ -125,6 +220,15 @@ def test_encoder_describes_normal_distributions():
         (lambda: ConvDiscriminator(canvas=4), "canvas must be a power of two from 8 on, got 4"),
         (lambda: ConvEncoder(canvas=0), "canvas must be a power of two from 8 on, got 0"),
         (lambda: ConvDiscriminator(norm="layer"), "norm must be one of .* got 'layer'"),
+        (lambda: CoordConvGenerator(norm="spectral"), "norm must be one of batch, none, got 'spectral'"),
+        *((lambda kind=kind: kind(canvas=17), "canvas must be a power of two from 8 on, got 17")
+          for kind in (ConvGenerator, ConvDiscriminator, ConvEncoder)),
+        *((lambda kind=kind: kind(width=0), "width must be at least 1, got 0")
+          for kind in (ConvGenerator, CoordConvGenerator, SpatialBroadcastDecoder, ConvDiscriminator, ConvEncoder)),
+        *((lambda kind=kind: kind(latent_size=-1), "latent_size must be at least 1, got -1")
+          for kind in (ConvGenerator, CoordConvGenerator, SpatialBroadcastDecoder, ConvEncoder)),
+        *((lambda kind=kind: kind(canvas=0), "canvas must be at least 1, got 0")
+          for kind in (CoordConvGenerator, SpatialBroadcastDecoder)),
         (lambda: ConvGenerator(8, 16, 2)(torch.zeros(1, 9)), r"expected vectors \(B, 8\), got shape \(1, 9\)"),
         (lambda: CoordConvGenerator(8, 16, 2)(torch.zeros(1, 9)), r"expected vectors \(B, 8\), got shape \(1, 9\)"),
         (
@@ -136,7 +240,7 @@ def test_encoder_describes_normal_distributions():
             r"expected images \(B, 3, 16, 16\), got shape \(1, 1, 16, 16\)",
         ),
     ],
-)
+)  # fmt: skip
 def test_wrong_sizes_are_named(build, message):
     with pytest.raises(ValueError, match=message):
         build()

@@ -103,7 +103,7 @@ def test_plot():
         ({"shapes": []}, "shapes must be one or more of"),
         ({"count": 0}, "count must be at least 1, got 0"),
         ({"radius": 0}, "radius must be at least 1, got 0"),
-        ({"canvas": 49}, "a canvas of 49 pixels is too small for two objects of radius 10: it takes 50"),
+        ({"canvas": 49}, "canvas must be at least 50 for two objects of radius 10, got 49"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):

@@ -68,7 +68,7 @@ def test_it_learns_and_a_stop_leaves_no_trace(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"beta": -1.0}, "beta must not be negative, got -1.0"),
+        ({"beta": -1.0}, "beta must be finite and not negative, got -1.0"),
         ({"encoder": ConvEncoder(5, 16, 2)}, r"means and log variances \(1, 4\), got \[\(1, 5\), \(1, 5\)\]"),
         ({"encoder": ConvEncoder(4, 32, 2)}, r"the encoder does not take images of shape \(1, 3, 16, 16\)"),
         ({"latent_size": 3}, r"the generator does not take vectors of shape \(1, 3\)"),

@@ -1,4 +1,4 @@
-"""What a CoordConv is, in float64 and in the slowest way: concatenate coordinates, then convolve. Shares no code."""
+"""The definition of CoordConv, in float64: concatenate coordinates, then convolve. Shares no code with the package."""
 
 import itertools
 import math
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 
 def line(size):
-    """The coordinates along one axis: from -1 to 1, or 0 where there is but one cell."""
+    """The coordinates along one axis: from -1 to 1, or 0 where there is only one cell."""
     return torch.zeros(1, dtype=torch.float64) if size == 1 else torch.linspace(-1, 1, size, dtype=torch.float64)
 
 

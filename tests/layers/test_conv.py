@@ -1,4 +1,4 @@
-"""The layers against an explicit concatenation, over everything that a torch convolution can be asked."""
+"""The layers equal an explicit concatenation, for all arguments that a torch convolution takes."""
 
 import inspect
 import math

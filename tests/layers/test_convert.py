@@ -1,12 +1,15 @@
-"""Conversion of real models: nothing changes but what was asked for."""
+"""Conversion of models to CoordConv and back changes nothing else in them."""
 
 import copy
+import pickle
 
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 import torchvision
-from timm.layers import Conv2dSame
+from timm.layers import Conv2dSame, ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
+from timm.layers.padding import pad_same
 from torch import nn
 
 from lightning_coordconv.layers import (
@@ -16,9 +19,13 @@ from lightning_coordconv.layers import (
     FourierFeatures,
     Polar,
     coordconv_layers,
+    fold_coordconv,
     from_coordconv,
+    fuse_conv_bn,
     to_coordconv,
 )
+
+from .oracle import coordinates, expected
 
 SHAPES = {1: (9,), 2: (9, 8), 3: (5, 6, 7)}
 PLAIN = [nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d]
@@ -81,7 +88,7 @@ class TestWhere:
     @pytest.mark.parametrize(
         ("where", "match"),
         [
-            ("conv1", "'conv1' matches no convolution of Sequential.*there are to convert: '0', '2.0', '3'"),
+            ("conv1", "'conv1' matches no convolution of Sequential.*convertible convolutions: '0', '2.0', '3'"),
             ("1", "'1' matches no convolution"),
             (["0", "nope*"], r"'nope\*' matches no convolution"),
             ([], r"where=\[\] selects no convolution.*'0', '2.0', '3'"),
@@ -95,7 +102,7 @@ class TestWhere:
         assert not coordconv_layers(net)
 
     def test_no_convolution_at_all(self):
-        with pytest.raises(ValueError, match="there are to convert: none"):
+        with pytest.raises(ValueError, match="convertible convolutions: none"):
             to_coordconv(nn.Linear(2, 2), "all")
 
     def test_twice(self):
@@ -104,7 +111,7 @@ class TestWhere:
             to_coordconv(net)
         to_coordconv(net, "all")
         assert list(coordconv_layers(net)) == ["0", "2.0", "3"]
-        with pytest.raises(ValueError, match=r"to convert: none; CoordConv already: '0', '2.0', '3'"):
+        with pytest.raises(ValueError, match=r"convertible convolutions: none; CoordConv already: '0', '2.0', '3'"):
             to_coordconv(net, "all")
 
     def test_a_module_used_twice(self):
@@ -129,17 +136,16 @@ class OwnForward(nn.Conv2d):
 @pytest.mark.parametrize(
     ("conv", "kind"),
     [
-        (OwnForward(3, 4, 3), "test_convert.OwnForward"),
-        (Conv2dSame(3, 4, 3), "timm.layers.*Conv2dSame"),
-        (nn.LazyConv2d(4, 3), "LazyConv2d"),
-        (nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3)), "ParametrizedConv2d"),
+        (OwnForward(3, 4, 3), "test_convert.OwnForward.*overrides forward; leave it out"),
+        (nn.LazyConv2d(4, 3), "LazyConv2d.*run the model once first"),
+        (nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3)), "ParametrizedConv2d.*convert it first"),
     ],
 )
 @pytest.mark.parametrize("where", ["first", "all", "0", ["1", "0"], lambda name, module: True])
 def test_what_cannot_be_converted(conv, kind, where):
     """Also where it is one of many: a silent omission would be worse. Nothing is converted then."""
     net = nn.Sequential(conv, nn.Conv2d(4, 4, 1))
-    with pytest.raises(ValueError, match=rf"'0' is a .*{kind}, which can't be converted; there are to convert: '1'"):
+    with pytest.raises(ValueError, match=rf"'0' is a .*{kind}.*; convertible convolutions: '1'"):
         to_coordconv(net, where)
     assert type(net[1]) is nn.Conv2d
     to_coordconv(net, lambda name, module: type(module) is nn.Conv2d)
@@ -221,11 +227,11 @@ class TestBack:
         with pytest.raises(ValueError, match="Sequential has no CoordConv layer"):
             from_coordconv(small_net())
 
-    def test_a_class_of_its_own(self):
+    def test_a_users_subclass(self):
         class Mine(CoordConv2d):
             pass
 
-        with pytest.raises(ValueError, match=r"'0' is a .*Mine, which can't be converted back"):
+        with pytest.raises(ValueError, match=r"'0' is a .*Mine, which cannot be converted back"):
             from_coordconv(nn.Sequential(Mine(1, 1, 1)))
 
     def test_with_an_encoding(self):
@@ -298,25 +304,132 @@ def test_real_models(name, where):
     assert all(torch.equal(a, b) for a, b in zip(before, outputs(model, inputs), strict=True))
 
 
-def test_a_video_model_with_convolutions_of_its_own():
+def test_a_video_model_with_subclasses_that_only_set_arguments():
     model = torchvision.models.get_model("r3d_18").eval()
     video = torch.rand(1, 3, 4, 32, 32)
-    with pytest.raises(ValueError, match=r"torchvision\.models\.video\.resnet\.Conv3DSimple, which can't"):
-        to_coordconv(model, "all")
     before = outputs(model, video)
-    to_coordconv(model, ["stem.0", "layer?.0.downsample.0"])
-    assert len(coordconv_layers(model)) == 4
+    to_coordconv(model, "all")
+    assert len(coordconv_layers(model)) == 20
     assert all(torch.equal(a, b) for a, b in zip(before, outputs(model, video), strict=True))
 
 
-def test_a_timm_model_with_convolutions_of_its_own():
-    model = timm.create_model("tf_efficientnet_lite0").eval()
-    with pytest.raises(ValueError, match=r"'conv_stem' is a timm\.layers\..*Conv2dSame.*to convert: 'blocks"):
-        to_coordconv(model)
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnetv2_50x1_bit", "nf_regnet_b0"])
+def test_timm_models_with_stems_of_a_subclass(name):
+    """Each has a stem that pads as TensorFlow does or standardises its weight."""
+    model = timm.create_model(name, num_classes=4).eval()
+    stem = next(m for m in model.modules() if isinstance(m, nn.Conv2d))
+    assert type(stem) is not nn.Conv2d
     before = outputs(model, IMAGE)
-    to_coordconv(model, "blocks.*.conv_pw")
-    assert len(coordconv_layers(model)) > 5
+    to_coordconv(model)
+    assert list(coordconv_layers(model).values()) == [stem]
     assert all(torch.equal(a, b) for a, b in zip(before, outputs(model, IMAGE), strict=True))
+
+
+class TestSubclasses:
+    """The coordinate bias is that of an ordinary convolution, added to whatever the subclass computes."""
+
+    KINDS = (Conv2dSame, StdConv2d, StdConv2dSame, ScaledStdConv2d, ScaledStdConv2dSame)
+
+    @staticmethod
+    def expected(layer, plain, x):
+        """The subclass's output, plus a convolution of the coordinates under the subclass's padding, by definition."""
+        grid = coordinates(x.shape[2:]).float()[None]
+        if getattr(plain, "same_pad", isinstance(plain, Conv2dSame)):
+            grid = pad_same(grid, layer.kernel_size, layer.stride, layer.dilation)
+        coords = F.conv2d(grid, layer.coord_weight, None, layer.stride, layer.padding, layer.dilation)
+        return plain(x) + coords
+
+    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize(("kernel", "stride", "dilation"), [(3, 2, 1), (4, 1, 2), (2, 3, 1)])
+    @pytest.mark.parametrize("size", [(9, 8), (40, 43)])
+    def test_output_and_gradient(self, kind, kernel, stride, dilation, size):
+        torch.manual_seed(0)
+        plain = kind(4, 6, kernel, stride=stride, dilation=dilation, bias=True)
+        nn.init.normal_(plain.bias)
+        layer = to_coordconv(copy.deepcopy(plain))
+        x = torch.randn(2, 4, *size)
+        assert torch.equal(layer(x), plain(x))
+        assert isinstance(layer, CoordConv2d)
+        assert isinstance(layer, kind)
+        nn.init.normal_(layer.coord_weight)
+        wanted = self.expected(layer, plain, x)
+        weights = torch.randn_like(wanted)
+        close = {"rtol": 1e-4, "atol": 1e-4}
+        torch.testing.assert_close(layer(x), wanted, **close)
+        ours = torch.autograd.grad((layer(x) * weights).sum(), layer.coord_weight)[0]
+        theirs = torch.autograd.grad((wanted * weights).sum(), layer.coord_weight)[0]
+        torch.testing.assert_close(ours, theirs, **close)
+        folded = fold_coordconv(layer, x)
+        assert isinstance(folded, kind)
+        torch.testing.assert_close(folded(x), wanted, **close)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_compiled(self, kind):
+        torch._dynamo.reset()
+        layer, x = to_coordconv(kind(4, 6, 3, stride=2)), torch.randn(2, 4, 9, 8)
+        nn.init.normal_(layer.coord_weight)
+        compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(compiled(x), layer(x), rtol=1e-4, atol=1e-5)
+        torch._dynamo.reset()
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_back_and_copies(self, kind):
+        plain, x = kind(4, 6, 3, stride=2), torch.randn(2, 4, 9, 8)
+        before = plain(x)
+        layer = to_coordconv(plain)
+        nn.init.normal_(layer.coord_weight)
+        out = layer(x)
+        folded = fold_coordconv(layer, x)
+        for module in (layer, folded):
+            for other in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+                assert type(other) is type(module)
+                torch.testing.assert_close(other(x), out)
+        plain_state = kind(4, 6, 3, stride=2).state_dict()
+        layer.load_state_dict(plain_state, strict=True)
+        assert not layer.coord_weight.any()
+        nn.init.normal_(layer.coord_weight)
+        assert type(from_coordconv(layer, discard=True)) is kind
+        layer.load_state_dict(plain_state, strict=True)
+        assert layer(x).shape == before.shape
+
+    def test_a_subclass_without_a_forward(self):
+        class Padded(nn.Conv2d):
+            def __init__(self, *args):
+                super().__init__(*args, padding=1)
+
+        x = torch.randn(1, 2, 6, 5)
+        layer = Padded(2, 3, 3)
+        before = layer(x)
+        to_coordconv(layer)
+        assert torch.equal(layer(x), before)
+        nn.init.ones_(layer.coord_weight)
+        torch.testing.assert_close(layer(x).double(), expected(layer, x), rtol=1e-4, atol=1e-5)
+        assert type(from_coordconv(layer, discard=True)) is Padded
+
+    def test_a_subclass_with_another_convolution(self):
+        class Own(nn.Conv2d):
+            def _conv_forward(self, input, weight, bias):
+                return super()._conv_forward(input.flip(-1), weight, bias)
+
+        with pytest.raises(ValueError, match="its class overrides _conv_forward; leave it out"):
+            to_coordconv(Own(2, 3, 3))
+
+
+@pytest.mark.parametrize("surgery", ["to", "from", "fold", "fuse"])
+def test_a_forward_replaced_on_the_instance_is_refused(surgery):
+    """As the hooks of accelerate do: the layer would go on calling the old one."""
+    conv = nn.Conv2d(3, 4, 3) if surgery == "to" else CoordConv2d(3, 4, 3)
+    model, x = nn.Sequential(conv).eval(), torch.randn(1, 3, 8, 8)
+    old = conv.forward
+    conv.forward = lambda *args: old(*args)
+    with pytest.raises(ValueError, match=r"forward method of .* was replaced on the instance.*remove_hook_from_module"):
+        {
+            "to": lambda: to_coordconv(model, "all"),
+            "from": lambda: from_coordconv(model, discard=True),
+            "fold": lambda: fold_coordconv(model, x),
+            "fuse": lambda: fuse_conv_bn(conv, nn.BatchNorm2d(4).eval()),
+        }[surgery]()
+    assert type(model[0]) is type(conv)
 
 
 def test_detection_model_trains():

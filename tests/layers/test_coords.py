@@ -1,4 +1,4 @@
-"""Axes, grids, encodings and the module that concatenates them."""
+"""Axes, grids and encodings have the documented values, and AddCoords concatenates them."""
 
 import math
 
@@ -177,7 +177,7 @@ class TestEncodings:
         assert out[0, :, 0].tolist() == [-0.25, 0.25]
         assert out[1, 0].tolist() == [-0.75, -0.25, 0.25, 0.75]
 
-    def test_one_of_your_own_may_learn(self):
+    def test_a_users_encoding_may_have_parameters(self):
         class Warp(Encoding):
             def __init__(self):
                 super().__init__()

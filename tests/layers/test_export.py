@@ -1,4 +1,4 @@
-"""What happens to layers after they are written: compiled, exported, copied, distributed, differentiated, quantised."""
+"""Layers are compiled, exported, copied, distributed, differentiated, quantised and pruned like torch's own."""
 
 import copy
 import io
@@ -80,6 +80,7 @@ class TestCompile:
             counts.append(counter.frame_count)
         return counts[-1] - counts[0]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("dynamic", [None, True])
     @pytest.mark.parametrize(
         "make", [Net, lambda: to_coordconv(plain_net(), "all", with_r=True)], ids=["net", "converted"]
@@ -120,6 +121,7 @@ class TestCompile:
         for p, grad in zip(net.parameters(), grads, strict=True):
             torch.testing.assert_close(p.grad, grad, **CLOSE)
 
+    @pytest.mark.slow
     def test_frames_without_recompiling(self):
         """One graph for all tiles of one size, whatever their place."""
         net = Net()
@@ -158,6 +160,7 @@ class TestCompile:
 
 
 class TestExport:
+    @pytest.mark.slow
     @pytest.mark.parametrize("strict", [False, True])
     def test_dynamic_sizes(self, strict):
         net = Net()
@@ -197,6 +200,7 @@ def assert_onnx_agrees(net, example, inputs, dynamic):
 
 @pytest.mark.filterwarnings("ignore:.isinstance.treespec:FutureWarning")  # the exporter of torch 2.11, of itself
 class TestOnnx:
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", [CoordConv1d, CoordConv2d, CoordConv3d, CoordConvTranspose2d])
     def test_every_layer_at_other_sizes(self, kind):
         n = int(kind.__name__[-2])
@@ -205,6 +209,7 @@ class TestOnnx:
         layer = kind(4, 6, 3, stride=2, padding=1, groups=2, with_r=True)
         assert_onnx_agrees(layer, torch.randn(2, 4, *(9, 8, 7)[:n]), inputs, dynamic)
 
+    @pytest.mark.slow
     def test_a_net_at_other_sizes(self):
         dynamic = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
         inputs = [torch.randn(1, 3, 32, 20), torch.randn(3, 3, 8, 64)]
@@ -396,7 +401,7 @@ class TestSurgery:
         prepared(torch.randn(2, 3, 8, 8)).sum().backward()
 
     def test_feature_extraction(self):
-        """torchvision's tracer takes the layers as leaves if told so."""
+        """The layers may be named as leaves, though they are leaves without that."""
         model = to_coordconv(torchvision.models.resnet18(), "all").eval()
         leaves = [*{type(layer) for layer in coordconv_layers(model).values()}]
         extract = create_feature_extractor(model, ["layer2"], tracer_kwargs={"leaf_modules": leaves})

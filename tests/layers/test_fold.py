@@ -1,4 +1,4 @@
-"""Folded models: the same outputs at one size, and nothing at another."""
+"""Folded models give the same outputs at the folded sizes, and an error at others."""
 
 import copy
 
@@ -46,7 +46,7 @@ def test_every_layer(kind, unbatched):
     torch.testing.assert_close(folded(batch), layer(batch))
     torch.testing.assert_close(folded(batch[0]), layer(batch[0]))
     assert [name for name, _ in folded.named_parameters()] == ["weight"]
-    assert [name for name, _ in folded.named_buffers()] == ["position_bias_0"]
+    assert [name for name, _ in folded.named_buffers()] == ["coordinate_bias_0"]
     assert type(layer) is kind
 
 
@@ -136,16 +136,16 @@ class TestErrors:
         layer, x = CoordConv2d(3, 4, 3), torch.randn(1, 3, 8, 8)
         folded = fold_coordconv(layer, x)
         with coordinate_frame((0, 0), (16, 16), crop=(8, 8)):
-            with pytest.raises(ValueError, match="can't be folded inside a coordinate frame"):
+            with pytest.raises(ValueError, match="cannot be folded inside a coordinate frame"):
                 fold_coordconv(layer, x)
-            with pytest.raises(ValueError, match="FoldedConv2d can't follow a coordinate frame"):
+            with pytest.raises(ValueError, match="FoldedConv2d cannot follow a coordinate frame"):
                 folded(x)
 
-    def test_a_class_of_its_own(self):
+    def test_a_users_subclass(self):
         class Mine(CoordConv2d):
             pass
 
-        with pytest.raises(ValueError, match=r"'0' is a .*Mine, which can't be folded"):
+        with pytest.raises(ValueError, match=r"'0' is a .*Mine, which cannot be folded"):
             fold_coordconv(nn.Sequential(Mine(1, 1, 1)), torch.randn(1, 1, 2, 2))
 
 
@@ -160,8 +160,8 @@ def test_dtype_and_memory_format(dtype):
     layer = CoordConv2d(3, 8, 3).to(dtype=dtype, memory_format=torch.channels_last)
     x = torch.randn(2, 3, 6, 7).to(dtype=dtype, memory_format=torch.channels_last)
     folded = fold_coordconv(layer, x)
-    assert folded.position_bias_0.dtype == dtype
-    assert folded.position_bias_0.is_contiguous(memory_format=torch.channels_last)
+    assert folded.coordinate_bias_0.dtype == dtype
+    assert folded.coordinate_bias_0.is_contiguous(memory_format=torch.channels_last)
     assert folded(x).is_contiguous(memory_format=torch.channels_last)
     tolerance = 2e-2 if dtype == torch.bfloat16 else 1e-6
     torch.testing.assert_close(folded(x), layer(x), rtol=tolerance, atol=tolerance)
@@ -171,7 +171,7 @@ def test_autocast():
     layer, x = CoordConv2d(3, 8, 3), torch.randn(2, 3, 6, 7)
     with torch.autocast("cpu", torch.bfloat16):
         folded = fold_coordconv(layer, x)
-        assert folded.position_bias_0.dtype == folded(x).dtype == torch.bfloat16
+        assert folded.coordinate_bias_0.dtype == folded(x).dtype == torch.bfloat16
         torch.testing.assert_close(folded(x), layer(x), rtol=2e-2, atol=2e-2)
     torch.testing.assert_close(fold_coordconv(layer, x)(x), layer(x))
 

@@ -1,5 +1,6 @@
-"""Crops see the coordinates of the whole: tiles, random crops, padded batches, and coordinates of one's own."""
+"""Layers see the coordinates of the full image in tiles, random crops and padded batches, or given coordinates."""
 
+import asyncio
 import contextlib
 import threading
 
@@ -21,6 +22,7 @@ from lightning_coordconv.layers import (
     coordinate_field,
     coordinate_frame,
 )
+from lightning_coordconv.layers._torch import TRACES_CONTEXT_VARIABLES
 from lightning_coordconv.layers.frames import active_frame
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -148,6 +150,25 @@ def test_coordinates_run_on_in_the_padding():
         assert AddCoords(1)(torch.zeros(1, 5))[1].tolist() == [-2, -1, 0, 1, 2]
 
 
+def test_coordinates_are_zero_outside_of_the_image_on_request():
+    with coordinate_frame((0,), [(3,), (5,)], crop=(5,), padded=True, zero_outside=True):
+        out = AddCoords(1, with_r=True)(torch.zeros(2, 1, 5))[:, 1:]
+    assert out.tolist() == [[[-1, 0, 1, 0, 0], [1, 0, 1, 0, 0]], [[-1, -0.5, 0, 0.5, 1], [1, 0.5, 0, 0.5, 1]]]
+    with coordinate_frame((-1,), (3,), crop=(5,), padded=True, zero_outside=True):
+        assert AddCoords(1)(torch.zeros(1, 5))[1].tolist() == [0, -1, 0, 1, 0]
+
+
+def test_a_padded_image_has_the_border_that_it_has_alone():
+    layer = CoordConv2d(3, 4, 5, stride=2, padding=2, with_r=True)
+    nn.init.zeros_(layer.weight)
+    sizes = [(16, 16), (9, 13)]
+    with coordinate_frame((0, 0), sizes, crop=(16, 24), padded=True, zero_outside=True):
+        out = layer(torch.zeros(2, 3, 16, 24))
+    for padded, (height, width) in zip(out, sizes, strict=True):
+        alone = layer(torch.zeros(1, 3, height, width))[0]
+        torch.testing.assert_close(padded[:, : alone.shape[1], : alone.shape[2]], alone, **CLOSE)
+
+
 def test_half_pixel_and_aspect():
     half, aspect = Cartesian(align_corners=False), Cartesian(preserve_aspect=True)
     with coordinate_frame((2, 0), (8, 4), crop=(2, 4)):
@@ -244,6 +265,124 @@ def test_frames_belong_to_their_thread():
         thread.start()
         thread.join()
     assert seen == [None]
+
+
+class TestConcurrency:
+    """Blocks belong to the task and thread that enters them; what cannot be right is refused."""
+
+    LAYER = AddCoords(1)
+
+    @classmethod
+    def first(cls):
+        return cls.LAYER(torch.zeros(1, 1, 4))[0, 1, 0].item()
+
+    @pytest.mark.parametrize("delays", [(0.02, 0.04), (0.04, 0.02), (0.0, 0.0)])
+    def test_asyncio_tasks(self, delays):
+        seen = {}
+
+        async def tile(origin, delay):
+            with coordinate_frame((origin,), (8,), crop=(4,)):
+                await asyncio.sleep(delay)
+                seen[origin] = self.first()
+                await asyncio.sleep(delay)
+
+        async def outside():
+            await asyncio.sleep(0.01)
+            seen["outside"] = self.first()
+
+        async def main():
+            await asyncio.gather(tile(0, delays[0]), tile(4, delays[1]), outside())
+
+        asyncio.run(main())
+        assert seen == {0: -1.0, 4: pytest.approx(1 / 7), "outside": -1.0}
+        assert self.first() == -1.0
+        assert active_frame() is None
+
+    def test_work_that_a_task_gives_to_a_thread_keeps_its_block(self):
+        async def main():
+            with coordinate_frame((4,), (8,), crop=(4,)):
+                return await asyncio.to_thread(self.first)
+
+        assert asyncio.run(main()) == pytest.approx(1 / 7)
+
+    def test_threads_in_turn(self):
+        seen = {}
+        barrier = threading.Barrier(2)
+
+        def run(origin):
+            with coordinate_frame((origin,), (8,), crop=(4,)):
+                barrier.wait()
+                seen[origin] = self.first()
+                barrier.wait()
+
+        threads = [threading.Thread(target=run, args=(origin,)) for origin in (0, 4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert seen == {0: -1.0, 4: pytest.approx(1 / 7)}
+
+    def test_a_generator_serves_its_consumer(self):
+        def tiles():
+            for origin in (0, 4):
+                with coordinate_frame((origin,), (8,), crop=(4,)):
+                    yield origin
+
+        assert {origin: self.first() for origin in tiles()} == {0: -1.0, 4: pytest.approx(1 / 7)}
+        assert active_frame() is None
+
+    def test_generators_that_interleave_are_refused(self):
+        def tiles(origin):
+            with coordinate_frame((origin,), (8,), crop=(4,)):
+                yield origin
+
+        one, other = tiles(0), tiles(4)
+        next(one)
+        next(other)
+        with pytest.raises(RuntimeError, match="while another one was active: blocks must be left in reverse"):
+            next(one)
+        with pytest.raises(RuntimeError, match="left while another one was active"):
+            next(other)
+        assert active_frame() is None
+        assert self.first() == -1.0
+
+    def test_a_block_left_in_another_task_is_refused(self):
+        block = coordinate_frame((4,), (8,), crop=(4,))
+
+        async def enter():
+            block.__enter__()
+
+        async def leave():
+            block.__exit__(None, None, None)
+
+        async def main():
+            await asyncio.create_task(enter())
+            await asyncio.create_task(leave())
+
+        with pytest.raises(RuntimeError, match="in the task and thread that entered"):
+            asyncio.run(main())
+        assert active_frame() is None
+
+    def test_compiled_code_in_two_tasks(self):
+        """Torch 2.11 cannot read a context variable in compiled code; there tasks have to take turns."""
+        if not TRACES_CONTEXT_VARIABLES:
+            pytest.skip("compiled code sees the block of the thread with this version of torch")
+        torch._dynamo.reset()
+        compiled = torch.compile(self.LAYER, fullgraph=True, backend="eager")
+        seen = {}
+
+        async def tile(origin, delay):
+            with coordinate_frame((origin,), (8,), crop=(4,)):
+                await asyncio.sleep(delay)
+                seen[origin] = compiled(torch.zeros(1, 1, 4))[0, 1, 0].item()
+
+        async def main():
+            await asyncio.gather(tile(0, 0.02), tile(4, 0.04))
+            seen["outside"] = compiled(torch.zeros(1, 1, 4))[0, 1, 0].item()
+
+        asyncio.run(main())
+        torch._dynamo.reset()
+        assert seen == {0: -1.0, 4: pytest.approx(1 / 7), "outside": -1.0}
 
 
 def test_activation_checkpointing():

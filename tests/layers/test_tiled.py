@@ -47,14 +47,14 @@ def test_other_shapes_are_refused(shape):
         TiledCoordConv2d(3, 8, 6)(torch.randn(shape))
 
 
-def test_each_sample_may_have_a_frame_of_its_own():
+def test_each_sample_may_have_another_frame():
     layer = TiledCoordConv2d(3, 8, 6)
     vector = torch.randn(2, 3)
     with coordinate_frame(origin=torch.tensor([[0.0, 0.0], [3.0, 2.0]]), size=(12, 12), crop=(6, 6)):
         both = layer(vector)
         gradient = torch.autograd.grad((both[1] * both[1].detach()).sum(), layer.coord_weight)[0]
     with coordinate_frame(origin=(3, 2), size=(12, 12), crop=(6, 6)):
-        alone = layer(vector[1:])
-        expected = torch.autograd.grad((alone[0] * alone[0].detach()).sum(), layer.coord_weight)[0]
-    torch.testing.assert_close(both[1:], alone)
+        single = layer(vector[1:])
+        expected = torch.autograd.grad((single[0] * single[0].detach()).sum(), layer.coord_weight)[0]
+    torch.testing.assert_close(both[1:], single)
     torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-4)

@@ -45,9 +45,10 @@ def data(n_envs: int, env_id: str = TOUCH, **arguments: Any) -> EnvironmentDataM
 
 
 def trainer(folder: Path, **arguments: Any) -> Trainer:
-    options: dict[str, Any] = {"limit_val_batches": 0, "logger": False, "enable_checkpointing": False} | arguments
+    options: dict[str, Any] = {"limit_val_batches": 0, "logger": False, "enable_checkpointing": False}
+    options |= {"accelerator": "cpu"} | arguments
     return Trainer(
-        accelerator="cpu", max_epochs=-1, default_root_dir=folder, enable_progress_bar=False,
+        max_epochs=-1, default_root_dir=folder, enable_progress_bar=False,
         enable_model_summary=False, num_sanity_val_steps=0, **options,
     )  # fmt: skip
 
@@ -75,6 +76,10 @@ def write(folder: Path, algorithm: str, every: int, env_id: str = TOUCH, **data:
 def checkpoints(folder: Path) -> dict[int, dict]:
     """Return the checkpoints by optimiser step, loaded safely."""
     loaded = [torch.load(path, weights_only=True) for path in (folder / "checkpoints").glob("step=*.ckpt")]
+    for nodes in (rank["environments"]["nodes"] for checkpoint in loaded for rank in checkpoint["ranks"]):
+        for node in nodes:
+            if "episode_times" in node.get("attributes", {}):  # seconds of the clock
+                nodes[node["attributes"]["episode_times"][0]]["items"] = []
     return {checkpoint["global_step"]: checkpoint for checkpoint in loaded}
 
 
@@ -89,12 +94,15 @@ def cut(folder: Path, step: int) -> Path:
     return kept
 
 
+CLOCK = ("t", "t_start", "episode_times")
+
+
 def same(first: object, second: object) -> bool:
-    """Compare nested states; seconds of the clock, as monitors note them, are left out."""
+    """Compare nested states, without the seconds of the clock that monitors write, also as pairs of a dict's items."""
     if isinstance(first, dict):
-        return first.keys() == second.keys() and all(
-            same(first[key], second[key]) for key in first if key not in ("t", "t_start", "episode_times")
-        )
+        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first if key not in CLOCK)
     if isinstance(first, list | tuple):
+        if len(first) == 2 and isinstance(first[0], str) and first[0] in CLOCK:
+            return first[0] == second[0]
         return len(first) == len(second) and all(map(same, first, second))
     return torch.equal(first, second) if isinstance(first, torch.Tensor) else first == second

@@ -45,6 +45,7 @@ def test_a2c_has_the_weights_of_sb3_after_20_updates(extractor, tmp_path):
     assert task.algorithm._n_updates == reference._n_updates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("extractor", "target_kl", "steps"), [(NATURE, None, 72), (COORDCONV, None, 72), (COORDCONV, 1e-7, None)]
 )
@@ -69,6 +70,7 @@ def test_ppo_has_the_weights_of_sb3_after_6_rollouts(extractor, target_kl, steps
     assert run.global_step == steps if steps else 6 < run.global_step < 72  # a few steps of each rollout
 
 
+@pytest.mark.slow
 def test_atari_has_the_weights_of_sb3(tmp_path):
     task = A2C(20 * 2 * 5, policy_kwargs={"features_extractor_class": COORDCONV})
     trainer(tmp_path).fit(task, data(2, "BreakoutNoFrameskip-v4", backend="lean", frame_stack=4))

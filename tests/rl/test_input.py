@@ -1,6 +1,7 @@
-"""What can't work is refused, and says why."""
+"""Configurations that cannot work are refused with a message that says why."""
 
 import copy
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,10 +30,27 @@ class Ran:
         (["--data.env_id", "PonkNoFrameskip-v4"], "Did you mean PongNoFrameskip-v4"),
         (["--data.env_id", "ALE/Pong-v5", "--data.env_kwargs", "{}"], "ALE/Pong-v5 skips frames itself"),
         (["--data.n_envs", "0"], "n_envs must be at least 1, got 0"),
-        (["--data.backend", "lean"], "backend 'lean' is for Atari games alone"),
+        (["--data.backend", "lean"], "backend 'lean' runs only Atari games"),
         (["--model.total_timesteps", "0"], "total_timesteps must be at least 1, got 0"),
-        (["--model.policy_kwargs.optimizer_class", "torch.optim.Adagrat"], "is not the dotted name of a class"),
-        (["--data", "NotSoClevrDataModule"], "A2C reads ['rollout'], which the samples of NotSoClevrDataModule"),
+        (
+            ["--model.policy_kwargs.optimizer_class", "torch.optim.Adagrat"],
+            "module 'torch.optim' has no attribute 'Adagrat'",
+        ),
+        (["--model.policy_kwargs.activation_fn", "os.abort"], "Expected an import path corresponding to a type"),
+        (["--model.n_steps", "0"], "n_steps must be at least 1, got 0"),
+        (["--model.gamma", "2"], "gamma must be between 0 and 1, got 2"),
+        (["--model.learning_rate", "[0.1, -1]"], "learning_rate must be at least 0, got -1"),
+        (
+            ["--model.policy", "CnnPolici"],
+            "policy must be one of MlpPolicy, CnnPolicy, MultiInputPolicy, got 'CnnPolici'",
+        ),
+        (["--model.initial_weights", "nowhere.zip"], "initial_weights: there is no file nowhere.zip"),
+        (["--data.max_eval_steps", "0"], "max_eval_steps must be at least 1, got 0"),
+        (["--data.env_kwargs", "{siez: 3}"], "has no argument 'siez', given in env_kwargs; it has size"),
+        (
+            ["--data", "lightning_coordconv.coordinates.NotSoClevrDataModule"],
+            "A2C reads ['rollout'], which the samples of NotSoClevrDataModule",
+        ),
     ],
 )
 def test_on_the_command_line(cli, capsys, arguments, message):
@@ -53,7 +71,7 @@ def test_environments_are_divided_among_ranks(tmp_path):
 def test_batches_are_divided_among_ranks():
     task = PPO(1, batch_size=63)
     task._trainer = type("Two", (), {"world_size": 2})()
-    with pytest.raises(ValueError, match="a batch size of 63 cannot be divided among 2 ranks"):
+    with pytest.raises(ValueError, match="batch_size=63 cannot be divided among 2 ranks"):
         task.local_batch_size()
 
 
@@ -71,10 +89,10 @@ def test_advantages_are_normalised_over_all_ranks():
 
 def test_an_extractor_of_images_wants_images(tmp_path):
     for task in (A2C(40), A2C(40, policy_kwargs={"features_extractor_class": COORDCONV})):
-        with pytest.raises(ValueError, match=r"CnnPolicy looks at images, uint8 in \[0, 255\].*take MlpPolicy"):
+        with pytest.raises(ValueError, match=r"CnnPolicy needs images, uint8 in \[0, 255\].*use MlpPolicy"):
             trainer(tmp_path).fit(task, data(2, "CartPole-v1"))
     task = A2C(40, "MlpPolicy", policy_kwargs={"features_extractor_class": COORDCONV})
-    with pytest.raises(ValueError, match="CoordConvNatureCNN looks at images"):
+    with pytest.raises(ValueError, match="CoordConvNatureCNN needs images"):
         trainer(tmp_path).fit(task, data(2, "CartPole-v1"))
 
 
@@ -83,12 +101,14 @@ def test_zips_that_do_not_fit(tmp_path):
         trainer(tmp_path).test(A2C(1, policy, initial_weights=str(path)), data(2, env_id), verbose=False)
 
     (tmp_path / "text.zip").write_text("no zip")
-    with pytest.raises(ValueError, match=r"text\.zip is no SB3 zip that holds the weights of a policy"):
+    with pytest.raises(ValueError, match=r"text\.zip is not an SB3 zip with the weights of a policy"):
         start_from(tmp_path / "text.zip")
-    with pytest.raises(ValueError, match=r"nowhere\.zip is no SB3 zip"):
+    with pytest.raises(ValueError, match=r"initial_weights: there is no file .*nowhere\.zip"):
         start_from(tmp_path / "nowhere.zip")
     sb3.A2C("MlpPolicy", make_vec_env("Acrobot-v1", 1)).save(tmp_path / "acrobot.zip")
-    with pytest.raises(ValueError, match=r"acrobot\.zip holds a policy with 3 actions, and here are Discrete\(2\)"):
+    with pytest.raises(
+        ValueError, match=r"acrobot\.zip holds a policy with 3 actions, but the action space is Discrete\(2\)"
+    ):
         start_from(tmp_path / "acrobot.zip", "CartPole-v1", "MlpPolicy")
     sb3.A2C("MlpPolicy", make_vec_env("CartPole-v1", 1), policy_kwargs={"net_arch": [8]}).save(tmp_path / "small.zip")
     with pytest.raises(ValueError, match=r"small\.zip holds another policy"):
@@ -111,7 +131,7 @@ def test_a_checkpoint_of_another_environment(tmp_path):
     run = trainer(tmp_path)
     run.fit(task, data(2, "CartPole-v1"))
     run.save_checkpoint(tmp_path / "cartpole.ckpt")
-    with pytest.raises(ValueError, match=r"the checkpoint's policy is for Box.* and the environment's space is Box"):
+    with pytest.raises(ValueError, match=r"the checkpoint's policy is for Box.* but the environment's space is Box"):
         trainer(tmp_path).fit(A2C(20, "MlpPolicy"), data(2, "Acrobot-v1"), ckpt_path=tmp_path / "cartpole.ckpt")
     restored = A2C.load_from_checkpoint(tmp_path / "cartpole.ckpt", weights_only=True)
     observation = torch.zeros(1, 4)
@@ -133,3 +153,74 @@ def test_other_numbers_of_ranks_start_environments_anew(tmp_path):
     with pytest.warns(UserWarning, match="written by 2 ranks and this run has 1"):
         trainer(tmp_path).fit(again, data(2, "CartPole-v1"), ckpt_path=tmp_path / "two.ckpt")
     assert again.algorithm.num_timesteps == 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"batch_size": 1}, "batch_size must be at least 2 where normalize_advantage is true, got 1"),
+        ({"n_epochs": -1}, "n_epochs must be at least 1, got -1"),
+        ({"gae_lambda": 1.5}, "gae_lambda must be between 0 and 1, got 1.5"),
+        ({"gamma": float("nan")}, "gamma must be between 0 and 1, got nan"),
+        ({"ent_coef": -0.1}, "ent_coef must be at least 0, got -0.1"),
+        ({"vf_coef": float("inf")}, "vf_coef must be at least 0, got inf"),
+        ({"max_grad_norm": 0}, "max_grad_norm must be greater than 0, got 0"),
+        ({"clip_range": (0.1, -0.1)}, "clip_range must be at least 0, got -0.1"),
+        ({"target_kl": 0}, "target_kl must be greater than 0, got 0"),
+    ],
+)
+def test_numbers_out_of_range(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        PPO(100, **arguments)
+
+
+@pytest.mark.parametrize("numbers", [{"seed": -1}, {"seed": 2**32}, {"n_eval_envs": 0}, {"frame_stack": -2}])
+def test_numbers_of_environments_out_of_range(numbers):
+    (name, value) = next(iter(numbers.items()))
+    with pytest.raises(ValueError, match=f"{name} must be .*, got {value}"):
+        EnvironmentDataModule(TOUCH, **numbers)
+
+
+def test_a_minibatch_is_part_of_a_rollout(tmp_path):
+    task = PPO(100, "MlpPolicy", n_steps=8, batch_size=64)
+    with pytest.raises(
+        ValueError, match=r"batch_size must be at most the steps of a rollout, n_steps \* n_envs = 16, got 64"
+    ):
+        trainer(tmp_path).fit(task, data(2, "CartPole-v1"))
+
+
+STRANGE = ["os.abort", "os.system", "subprocess.Popen", "antigravity.geohash", "torch.optim.Adam.step", "nothing", "..",
+           "torch.nn.NoSuchLayer", "lightning_coordconv.rl.AgentVideo", "builtins.exec"]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ["activation_fn", "features_extractor_class", "optimizer_class"])
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_name_in_a_checkpoint_is_not_imported_or_called(key, name):
+    with pytest.raises(ValueError, match=rf"policy_kwargs\.{key}.* is not"):
+        A2C(1, policy_kwargs={key: name})
+    assert "antigravity" not in sys.modules
+
+
+def test_classes_of_this_package_torch_and_sb3_are_found_by_name():
+    names = {
+        "activation_fn": "torch.nn.ReLU",
+        "features_extractor_class": COORDCONV,
+        "optimizer_class": "stable_baselines3.common.sb2_compat.rmsprop_tf_like.RMSpropTFLike",
+    }
+    found = A2C(1, policy_kwargs=names).policy_kwargs
+    assert {key: value.__name__ for key, value in found.items()} == {
+        "activation_fn": "ReLU", "features_extractor_class": "CoordConvNatureCNN", "optimizer_class": "RMSpropTFLike",
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="policy_kwargs has no argument 'net_arc'; it has net_arch"):
+        A2C(1, policy_kwargs={"net_arc": []})
+
+
+def test_a_checkpoint_replaces_the_file_of_initial_weights(tmp_path):
+    sb3.A2C("MlpPolicy", make_vec_env("CartPole-v1", 1)).save(tmp_path / "start.zip")
+    task = A2C(20, "MlpPolicy", initial_weights=str(tmp_path / "start.zip"))
+    run = trainer(tmp_path)
+    run.fit(task, data(2, "CartPole-v1"))
+    run.save_checkpoint(tmp_path / "agent.ckpt")
+    (tmp_path / "start.zip").unlink()
+    A2C.load_from_checkpoint(tmp_path / "agent.ckpt", weights_only=True)

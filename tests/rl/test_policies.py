@@ -82,7 +82,16 @@ def test_impala():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "knows"), [({"where": []}, False), ({}, True), ({"where": [], "pool": False}, True)]
+    ("arguments", "knows"),
+    [
+        ({"where": []}, False),
+        ({"where": [], "pool": "mean"}, False),
+        ({}, True),
+        ({"pool": "mean"}, True),
+        ({"where": "last"}, True),
+        ({"where": "last", "pool": "mean"}, True),
+        ({"where": [], "pool": "flatten"}, True),
+    ],
 )
 def test_what_knows_positions(arguments, knows):
     extractor = SmallCNN(spaces.Box(0, 255, (3, 24, 24), np.uint8), **arguments)
@@ -95,13 +104,38 @@ def test_what_knows_positions(arguments, knows):
 @pytest.mark.parametrize("extractor", [CoordConvNatureCNN, ImpalaCNN, SmallCNN])
 @pytest.mark.parametrize("space", [spaces.Box(-1, 1, (7,)), spaces.Box(0, 1, (3, 36, 36)), spaces.Discrete(4)], ids=str)
 def test_observations_must_be_images(extractor, space):
-    with pytest.raises(ValueError, match=f"{extractor.__name__} looks at images, uint8"):
+    with pytest.raises(ValueError, match=f"{extractor.__name__} needs images, uint8"):
         extractor(space)
 
 
 def test_normalised_images():
     extractor = CoordConvNatureCNN(spaces.Box(0, 1, (3, 36, 36)), normalized_image=True)
     assert extractor(torch.rand(1, 3, 36, 36)).shape == (1, 512)
+
+
+@pytest.mark.parametrize(("make", "first", "last"), [
+    (lambda **a: SmallCNN(ATARI, **a), "cnn.0", "cnn.4"),
+    (lambda **a: ImpalaCNN(ATARI, channels=(4, 8), **a), "stages.0.0", "stages.1.3.layers.3"),
+    (lambda **a: CoordConvNatureCNN(ATARI, **a), "cnn.0", "cnn.4"),
+])  # fmt: skip
+def test_the_first_and_the_last_convolution(make, first, last):
+    assert list(coordconv_layers(make(where="first"))) == [first]
+    assert list(coordconv_layers(make(where="last"))) == [last]
+
+
+@pytest.mark.parametrize("network", [SmallCNN, ImpalaCNN])
+def test_pools_are_the_mean_and_the_maximum_of_all_cells(network):
+    images = torch.rand(3, 4, 84, 84)
+    for pool, reduce in (("mean", torch.mean), ("max", torch.amax)):
+        extractor = network(ATARI, pool=pool)
+        trunk = extractor.cnn if network is SmallCNN else extractor.stages
+        features = extractor.linear(reduce(trunk(images).relu(), (2, 3)))
+        torch.testing.assert_close(extractor(images), features)
+
+
+def test_unknown_pool():
+    with pytest.raises(ValueError, match=r"pool must be one of \['flatten', 'mean', 'max'\], got 'median'"):
+        SmallCNN(ATARI, pool="median")
 
 
 def test_unknown_layer():

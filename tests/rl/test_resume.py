@@ -5,6 +5,7 @@ import pytest
 from tests.rl.agents import checkpoints, cut, same, write
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("algorithm", "every", "steps"),
     [

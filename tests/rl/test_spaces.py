@@ -18,7 +18,9 @@ from lightning_coordconv.rl.spaces import decode_space, encode_space
         spaces.Discrete(6),
         spaces.Discrete(3, start=-1),
         spaces.MultiDiscrete([2, 3]),
+        spaces.MultiDiscrete([2, 3], start=[1, 0]),
         spaces.MultiBinary(4),
+        spaces.Dict(image=spaces.Box(0, 255, (3, 8, 8), np.uint8), speed=spaces.Discrete(3)),
     ],
     ids=str,
 )
@@ -31,6 +33,18 @@ def test_round_trip(space):
     assert back.dtype == space.dtype
 
 
+def test_the_order_of_a_dict_is_kept():
+    space = spaces.Dict([("b", spaces.Discrete(2)), ("a", spaces.Box(0, 1, (2,)))])
+    assert list(decode_space(encode_space(space)).spaces) == ["b", "a"]
+
+
+def test_a_subclass_is_encoded_as_what_it_is():
+    class Angles(spaces.Box):
+        pass
+
+    assert decode_space(encode_space(Angles(-1, 1, (2,)))) == spaces.Box(-1, 1, (2,))
+
+
 def test_other_kinds_are_refused():
-    with pytest.raises(ValueError, match="is a space of no kind that agents here know"):
-        encode_space(spaces.Dict({"a": spaces.Discrete(2)}))
+    with pytest.raises(ValueError, match=r"agents support spaces of the kinds Box, .*, Dict, got Text"):
+        encode_space(spaces.Text(3))

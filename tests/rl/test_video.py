@@ -26,6 +26,7 @@ def frames(path: Path) -> np.ndarray:
     return np.stack([np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in reader])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # imageio-ffmpeg leaves pipes open
 def test_a_run_is_filmed_and_so_is_a_prediction(cli, tmp_path):
     config = CONFIGS / "find_and_touch_coordconv.yaml"

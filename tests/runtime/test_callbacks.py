@@ -28,6 +28,7 @@ SMALL = ("--data.canvas=16", "--data.size=3", "--model.net.init_args.canvas=16",
          "--trainer.enable_progress_bar=false")  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_leaves_summary_figures_events_and_checkpoints(cli, capsys):
     folder = cli("fit", "-c", CONFIG, *SMALL, "--seed_everything=3")
     logs = folder / "logs" / "coordinates" / "classification_quadrant_deconv" / "version_0"

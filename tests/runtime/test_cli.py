@@ -25,7 +25,7 @@ class NothingDataModule(BaseDataModule):
         (["--data.partition", "half"], "half"),
         (["--data.canvas", "8"], "a canvas of 8 pixels is smaller than the square of 9 pixels"),
         (["--data.batch_size", "0"], "batch_size must be at least 1, got 0"),
-        (["--model.net.init_args.filter_size", "1"], "filter_size must be at least the stride, 2, got 1"),
+        (["--model.net.init_args.filter_size", "1"], "filter_size must be at least 2, got 1"),
         (["--model.net.init_args.colour", "1"], "colour"),
         (["--data", f"{__name__}.NothingDataModule"], "CoordinateClassification reads"),
         (["--ckpt_path", "nowhere.ckpt"], "no checkpoint at nowhere.ckpt"),
@@ -48,6 +48,7 @@ def test_bad_input(cli, tmp_path, capsys, arguments, message):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc alone")
 @pytest.mark.parametrize("size", [24, 200])  # of a block in MiB; glibc's largest threshold is 32
 def test_freed_memory_is_kept(size):
@@ -73,6 +74,7 @@ def test_freed_memory_is_kept(size):
     assert reused < given_back / 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [[sys.executable, "-m", "lightning_coordconv"], [str(Path(sys.executable).parent / "lightning-coordconv")]],

@@ -72,8 +72,9 @@ def test_the_average_is_what_is_saved_and_tested(tmp_path):
     )  # fmt: skip
     trainer.fit(net, loader())
     average = net.history[0]  # of the first step
-    for weights in net.history[1:]:
-        average = {name: 0.5 * average[name] + 0.5 * weights[name] for name in weights}
+    for updates, weights in enumerate(net.history[1:], start=1):
+        decay = min(0.5, (1 + updates) / (10 + updates))
+        average = {name: decay * average[name] + (1 - decay) * weights[name] for name in weights}
     saved = torch.load(checkpoints.last_model_path, weights_only=True)["state_dict"]
     trainer.test(net, loader(), ckpt_path=checkpoints.last_model_path, verbose=False, weights_only=True)
     for name, expected in average.items():

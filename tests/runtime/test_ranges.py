@@ -34,6 +34,8 @@ def overrides(count: int) -> list[tuple[Path, str]]:
     while len(found) < count:
         path = draw.choice(paths)
         options = [(option, value) for option, value in fields(yaml.safe_load(path.read_text())) if is_checked(option)]
+        if not options:
+            continue
         option, value = draw.choice(options)
         bad = "nonsense" if isinstance(value, bool) else draw.choice(["nonsense", -7])
         found.append((path, f"--{option}={bad}"))

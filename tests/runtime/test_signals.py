@@ -55,21 +55,19 @@ class Slow(CoordinateClassification):
 def test_the_exit_code_is_75_at_all_times(command, slow, number, tmp_path):
     arguments = [*SMALL, f"--model={__name__}.Slow", f"--model.slow={slow}"]
     arguments += ["--trainer.max_steps=1"] if command == "fit" else ["--ckpt_path=none"]
-    command_line = [sys.executable, "-m", "lightning_coordconv", command, *arguments]
-    errors = tmp_path / "errors"
-    with (
-        errors.open("w") as file,
-        subprocess.Popen(
-            command_line, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=file, text=True
-        ) as process,
-    ):
+    with (tmp_path / "errors").open("w") as errors, subprocess.Popen(
+        [sys.executable, "-m", "lightning_coordconv", command, *arguments], cwd=tmp_path, env=environment(),
+        stdout=subprocess.PIPE, stderr=errors, text=True,
+    ) as process:  # fmt: skip
         assert process.stdout is not None
-        assert any("started" in line for line in process.stdout), errors.read_text()
-        for _ in range(5):
-            process.send_signal(number)
-            time.sleep(0.02)
         try:
-            assert process.wait(60) == REQUEUE, errors.read_text()
+            for line in process.stdout:
+                if "started" in line:
+                    break
+            for _ in range(5):
+                process.send_signal(number)
+                time.sleep(0.02)
+            assert process.wait(60) == REQUEUE, (tmp_path / "errors").read_text()
         finally:
             process.kill()
 

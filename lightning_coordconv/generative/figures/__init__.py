@@ -1,1 +1,1 @@
-"""Pictures of what generative models make."""
+"""Callbacks that draw generated images."""

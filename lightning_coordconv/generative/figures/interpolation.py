@@ -1,29 +1,37 @@
-"""Latent vectors turning into others: do objects move, or fade?"""
+"""Draws images while one latent vector changes into another: objects should move, not fade."""
 
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
 
 from lightning_coordconv.core.figures import grid, log_folder, save_gif, save_pictures
+from lightning_coordconv.generative.latents import FIXED_LATENTS
 
 
 class Interpolation(Callback):
-    """Draw the ways between fixed latent vectors after a test.
+    """Draw interpolations between fixed latent vectors after a test.
 
-    ``figures/interpolation.png``: a row is a way, a column a step on it; ``figures/interpolation.gif``: all ways at
-    once, moving.
+    ``figures/interpolation.png`` has a row for each interpolation and a column for each frame;
+    ``figures/interpolation.gif`` shows all interpolations at once, animated.
 
     Args:
-        count: number of ways, at most 32.
-        frames: steps on each, ends included.
+        count: number of interpolations, from 1 to 32.
+        frames: images in each, both ends included; at least 2.
+
+    Raises:
+        ValueError: for numbers out of range.
     """
 
     def __init__(self, count: int = 8, frames: int = 16) -> None:
+        if not 1 <= count <= FIXED_LATENTS // 2:
+            raise ValueError(f"count must be from 1 to {FIXED_LATENTS // 2}, got {count}")
+        if frames < 2:
+            raise ValueError(f"frames must be at least 2, got {frames}")
         self.count = count
         self.frames = frames
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Generate and draw them."""
+        """Generate and draw the interpolations."""
         folder = log_folder(trainer)
         if folder is None:
             return

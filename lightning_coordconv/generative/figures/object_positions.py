@@ -1,4 +1,4 @@
-"""Where a generator puts its objects, beside where they are in real images."""
+"""Draws where a generator puts objects, next to where they are in real images."""
 
 from typing import Any
 
@@ -13,28 +13,28 @@ KINDS = ("real", "generated")
 
 
 class ObjectPositionFigures(Callback):
-    """Draw what a test generated, beside the real images (paper, figure 6).
+    """Draw the images of a test, generated next to real ones (paper, figure 6).
 
-    ``figures/mean.png``: the mean of all images; ``figures/positions.png``: the centres of the red and of the blue
-    objects, and of the one relative to the other. For a task with ``object_radius``. Under DDP the first rank draws
-    those of all.
+    ``figures/mean.png`` shows the mean of all images, ``figures/positions.png`` the centres of the red and of the blue
+    objects, and of the red relative to the blue. For a task with ``object_radius``. Under DDP the first rank draws the
+    images of all ranks.
     """
 
     def on_test_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Forget what an earlier test found."""
+        """Reset the sums and centres."""
         self.sums: dict[str, Tensor] = dict.fromkeys(KINDS, torch.zeros(()))
         self.centres: dict[str, list[Tensor]] = {kind: [] for kind in KINDS}
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Keep the sum of the images, and the centres of their objects."""
+        """Add the sum of the images, and the centres of their objects."""
         for kind in KINDS:
             self.sums[kind] = self.sums[kind] + outputs[kind].sum(0).cpu()
             self.centres[kind].append(outputs[f"{kind}_centres"].cpu())
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Gather what the ranks found, and draw it."""
+        """Gather sums and centres of all ranks, and draw them."""
         parts = gathered(trainer, (self.sums, {kind: torch.cat(self.centres[kind]) for kind in KINDS}))
         folder = log_folder(trainer)
         if folder is None:
@@ -55,7 +55,7 @@ def _means(means: dict[str, Tensor]) -> Figure:
 
 
 def _positions(centres: dict[str, Tensor], canvas: int) -> Figure:
-    """Draw a row of three scatter plots for each kind of images, with the cells that entropies are computed of."""
+    """Draw three scatter plots for real and for generated images, with the grid that entropies are computed on."""
     figure = Figure(figsize=(9, 6.4), layout="constrained")
     for row, (kind, found) in zip(figure.subplots(2, 3), centres.items(), strict=True):
         blue, red = found.unbind(1)

@@ -1,4 +1,4 @@
-"""What generators make: the same samples in every epoch, and predictions as files."""
+"""Saves generated images: a grid of samples after each validation, and predictions as files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ class SampleGrid(Callback):
     """Draw the samples of the task's fixed latent vectors after each validation: ``figures/samples_<epoch>.png``."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Generate and write them; every rank could, the first one does."""
+        """Generate and write the grid, on the first rank only."""
         folder = log_folder(trainer)
         if folder is None or trainer.sanity_checking:
             return
@@ -25,9 +25,9 @@ class SampleGrid(Callback):
 
 
 class GeneratedImages(BasePredictionWriter):
-    """Write predictions beside the logs: single images, the first 64 as a grid, and an interpolation.
+    """Write predictions to the log folder: single images, the first 64 as a grid, and interpolations.
 
-    ``images/<number>.png``, each rank its own; ``grid.png``; ``interpolation.gif``.
+    Files are ``images/<number>.png``, which each rank writes for its samples, ``grid.png`` and ``interpolation.gif``.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class GeneratedImages(BasePredictionWriter):
         predictions: Sequence[Mapping[str, Tensor]],
         batch_indices: Sequence[Any],
     ) -> None:
-        """Write everything."""
+        """Write all files."""
         folder = Path(trainer.log_dir or trainer.default_root_dir)
         images = [image for batch in predictions for image in batch["image"]]
         (folder / "images").mkdir(parents=True, exist_ok=True)
@@ -50,4 +50,4 @@ class GeneratedImages(BasePredictionWriter):
         if trainer.is_global_zero:
             to_image(grid(predictions[0]["image"][:64])).save(folder / "grid.png")
             save_gif(folder / "interpolation.gif", [grid(frame, 4) for frame in pl_module.paths().unbind(1)])
-            rank_zero_info(f"images, grid.png and interpolation.gif in {folder}")
+            rank_zero_info(f"Wrote images, grid.png and interpolation.gif to {folder}")

@@ -1,15 +1,17 @@
 """Distances between generated and real images in the space of a feature network."""
 
-from typing import Any
+from itertools import pairwise
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
+from torch.nn.utils import skip_init
 from torchmetrics import Metric
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 
 class PooledPixels(nn.Module):
-    """Features that need no trained network: the image, averaged over the cells of a grid.
+    """Features without a network: the image, averaged over the cells of a grid.
 
     Args:
         size: cells along an axis.
@@ -24,8 +26,38 @@ class PooledPixels(nn.Module):
         return nn.functional.adaptive_avg_pool2d(image, self.size).flatten(1)
 
 
+class RandomFeatures(nn.Module):
+    """Features of an untrained convolutional network, for FID, precision and recall without a download.
+
+    Naeem et al. (2020) propose features of a random VGG16 for images unlike ImageNet's; this is a small network of that
+    idea. Strided 3x3 convolutions with leaky ReLU halve the maps, and the features are the mean and the standard
+    deviation of each channel. Such an "FID" cannot be compared with published ones, only with others of equal width
+    and seed.
+
+    Args:
+        width: channels of the first map; the three others have 2, 4 and 8 times as many.
+        seed: fixes the weights.
+    """
+
+    def __init__(self, width: int = 8, seed: int = 0) -> None:
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise([3, width, 2 * width, 4 * width, 8 * width]):
+            conv = skip_init(nn.Conv2d, inputs, outputs, 3, stride=2, padding=1, bias=False)
+            layers += [conv, nn.LeakyReLU(0.2)]
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+        generator = Generator().manual_seed(seed)
+        for layer in layers[::2]:
+            nn.init.kaiming_normal_(cast(nn.Conv2d, layer).weight, 0.2, generator=generator)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map images (B, 3, H, W) to features (B, 16 * width)."""
+        maps: Tensor = self.layers(image).flatten(2)
+        return torch.cat([maps.mean(2), maps.std(2, correction=0)], dim=1)
+
+
 class FrozenFeatures(nn.Module):
-    """A feature network as it is: without gradients, in evaluation mode.
+    """A feature network in evaluation mode, without gradients, whatever the mode of the task around it.
 
     Args:
         network: maps images in [-1, 1], (B, C, H, W), to features (B, F).
@@ -43,7 +75,7 @@ class FrozenFeatures(nn.Module):
 
 
 class _Given(nn.Module):
-    """Passes on features that are computed already, and says how many there are."""
+    """Returns precomputed features; torchmetrics reads their length from ``num_features``."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -56,7 +88,7 @@ class _Given(nn.Module):
 class FrechetDistance(FrechetInceptionDistance):
     """Fréchet distance of the features' normal distributions (Heusel et al., 2017), by torchmetrics; lower is better.
 
-    With Inception's features it is the FID. At least two images of either kind are needed.
+    With Inception's features it is the FID. NaN for fewer than two images of either kind.
 
     Args:
         num_features: length of a feature vector.
@@ -71,15 +103,22 @@ class FrechetDistance(FrechetInceptionDistance):
         super().update(target_features, real=True)
         super().update(pred_features, real=False)
 
+    def compute(self) -> Tensor:
+        """Return the distance, a scalar."""
+        if min(self.real_features_num_samples, self.fake_features_num_samples) < 2:
+            return torch.tensor(torch.nan, device=self.device)
+        return super().compute()
+
 
 class PrecisionRecall(Metric):
     """Improved precision and recall (Kynkäänniemi et al., 2019); higher is better.
 
-    ``precision``: the share of generated images that lie within a real one's distance from its k-th nearest real
-    neighbour, in feature space; ``recall``: the other way round. Under DDP the features of all ranks are gathered.
+    ``precision``: the share of generated images that lie, in feature space, at most as far from some real image as
+    that image's k-th nearest real neighbour; ``recall``: the same with real and generated images exchanged. NaN for
+    fewer than two images. Under DDP the features of all ranks are gathered.
 
     Args:
-        k: which neighbour; the source's default is 3.
+        k: rank of the neighbour; the source's default is 3.
         kwargs: passed to :class:`torchmetrics.Metric`.
 
     Raises:
@@ -108,22 +147,27 @@ class PrecisionRecall(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Return both shares."""
         generated, real = (_gathered(state) for state in (self.generated, self.real))
-        return {"precision": within(generated, real, self.k), "recall": within(real, generated, self.k)}
+        return {
+            "precision": share_in_manifold(generated, real, self.k),
+            "recall": share_in_manifold(real, generated, self.k),
+        }
 
 
-def within(points: Tensor, reference: Tensor, k: int) -> Tensor:
-    """Return the share of points within the k-nearest-neighbour manifold of others.
+def share_in_manifold(points: Tensor, reference: Tensor, k: int) -> Tensor:
+    """Return the share of points in the k-nearest-neighbour manifold of reference points.
 
     Args:
         points: (N, F).
         reference: (M, F); each covers the ball that reaches to its k-th nearest neighbour among the others (the
-            farthest, if there are fewer).
-        k: which neighbour.
+            farthest, if there are fewer). With M = 1 there is no neighbour, and the result is NaN.
+        k: rank of the neighbour, from 1.
 
     Example:
-        >>> within(torch.tensor([[0.5], [9.0]]), torch.tensor([[0.0], [1.0]]), k=1)
+        >>> share_in_manifold(torch.tensor([[0.5], [9.0]]), torch.tensor([[0.0], [1.0]]), k=1)
         tensor(0.5000)
     """
+    if len(reference) < 2:
+        return torch.tensor(torch.nan, device=points.device)
     nearest = min(k, len(reference) - 1) + 1  # a point is its own nearest neighbour
     reach = torch.cdist(reference, reference).kthvalue(nearest, dim=1).values
     return (torch.cdist(points, reference) <= reach).any(1).float().mean()

@@ -1,4 +1,4 @@
-"""Which pairs of shapes generated images have, beside those of real ones."""
+"""Which pairs of shapes (square, circle) generated images have, next to those of real images."""
 
 from typing import Any
 
@@ -7,18 +7,18 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lightning_coordconv.generative.metrics.object_positions import entropy
-from lightning_coordconv.generative.metrics.objects import find_objects, flaws
+from lightning_coordconv.generative.metrics.objects import find_flaws, find_objects
 
 
 class ObjectKindEntropy(Metric):
     """Entropy of the pairs of shapes of well-formed images in nats: ``entropy_kinds``, ``data_entropy_kinds``.
 
-    The blue object is a square or a circle, and so is the red one: ln 4 = 1.386 where all four pairs are as frequent,
-    as in Sort-of-CLEVR, and less where some are missing, which no position tells. The states are counts, so results are
-    exact over ranks.
+    The blue object is a square or a circle, and so is the red one: ln 4 = 1.386 if all four pairs are equally frequent,
+    as in Sort-of-CLEVR, and less if some are missing, which the entropies of positions do not show. NaN without any
+    well-formed image. The states are counts, so results are exact over ranks.
 
     Args:
-        radius: of the objects in pixels, see :func:`~lightning_coordconv.generative.metrics.objects.find_objects`.
+        radius: of the objects in pixels, see :func:`~lightning_coordconv.generative.find_objects`.
         kwargs: passed to :class:`torchmetrics.Metric`.
     """
 
@@ -44,6 +44,6 @@ class ObjectKindEntropy(Metric):
 
     def _count(self, images: Tensor) -> Tensor:
         objects = find_objects(images, self.radius)
-        flawed = torch.stack(list(flaws(objects, self.radius).values())).any(0)
+        flawed = torch.stack(list(find_flaws(objects, self.radius).values())).any(0)
         blue, red = objects.circle[~flawed].long().unbind(1)
         return torch.bincount(2 * blue + red, minlength=4)

@@ -1,4 +1,4 @@
-"""How the objects of generated images spread over the canvas, beside those of real ones: a measure of mode collapse."""
+"""How the objects of generated images spread over the canvas, next to those of real images: measures mode collapse."""
 
 from typing import Any
 
@@ -6,22 +6,22 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from lightning_coordconv.generative.metrics.objects import find_objects, flaws
+from lightning_coordconv.generative.metrics.objects import find_flaws, find_objects
 
 POSITIONS = ("red", "blue", "difference")
-"""Whose positions are measured: of either object, and of the red one relative to the blue one."""
+"""The measured positions: of the red object, of the blue one, and of the red relative to the blue one."""
 
 
 def position_histogram(positions: Tensor, limits: tuple[float, float], bins: int = 10) -> Tensor:
     """Count positions in the cells of a square grid.
 
     Args:
-        positions: (x, y), (B, 2); rows with NaN are left out, and positions beyond the limits fall to the outer cells.
-        limits: where the grid begins and ends along both axes.
+        positions: (x, y), (B, 2); rows with NaN are left out, positions beyond the limits count in the outer cells.
+        limits: start and end of the grid along both axes.
         bins: cells along an axis.
 
     Returns:
-        Counts (bins, bins), int64, of rows y and columns x.
+        Counts (bins, bins), int64, rows y and columns x.
 
     Example:
         >>> position_histogram(torch.tensor([[1.0, 1.0], [1.0, 3.0], [1.5, 3.5]]), (0, 4), bins=2)
@@ -35,13 +35,13 @@ def position_histogram(positions: Tensor, limits: tuple[float, float], bins: int
 
 
 def entropy(counts: Tensor) -> Tensor:
-    """Return the entropy of a histogram in nats; 0 if it is empty.
+    """Return the entropy of a histogram in nats; NaN if it is empty.
 
     Example:
         >>> entropy(torch.tensor([5, 5, 0, 0]))
         tensor(0.6931)
     """
-    probability = counts.flatten() / counts.sum().clamp(min=1)
+    probability = counts.flatten() / counts.sum()
     return torch.special.entr(probability).sum()
 
 
@@ -51,8 +51,8 @@ def divergence(preds: Tensor, target: Tensor) -> Tensor:
     Half a count is added to every cell of both (Krichevsky and Trofimov), so it is finite.
 
     Args:
-        preds: counts (...) of what is judged.
-        target: counts (...) of what it should be like.
+        preds: counts (...) of generated images.
+        target: counts (...) of real images.
 
     Example:
         >>> divergence(torch.tensor([3, 0]), torch.tensor([1, 1]))
@@ -63,28 +63,28 @@ def divergence(preds: Tensor, target: Tensor) -> Tensor:
 
 
 def coverage(preds: Tensor, target: Tensor) -> Tensor:
-    """Return the share of the cells occupied in one histogram that are occupied in the other, too.
+    """Return the share of the cells with real objects that also have generated ones; NaN without real objects.
 
     Args:
-        preds: counts (...) of what is judged.
-        target: counts (...) of what it should be like.
+        preds: counts (...) of generated images.
+        target: counts (...) of real images.
 
     Example:
         >>> coverage(torch.tensor([3, 0, 1]), torch.tensor([1, 1, 0]))
         tensor(0.5000)
     """
-    return ((preds > 0) & (target > 0)).sum() / (target > 0).sum().clamp(min=1)
+    return ((preds > 0) & (target > 0)).sum() / (target > 0).sum()
 
 
 class ObjectPositions(Metric):
-    """Histograms of where the red and the blue object are, and of their difference, of generated and of real images.
+    """Histograms of the positions of the red and the blue object, and of their difference, for both kinds of images.
 
-    10x10 cells over the canvas, [0, S]^2, and over [-S, S]^2 for the difference: of a dozen estimators this one gives
-    4.0, 4.0 and 3.5 nats for 1,000 real images, which are said to be the paper's; its own estimator is unknown.
-    The states are counts, so results are exact over ranks.
+    There are 10x10 cells over the canvas, [0, S]^2, and over [-S, S]^2 for the difference. The paper's estimator is
+    unknown: of a dozen tried, this one gives 4.0, 4.0 and 3.5 nats for 1,000 real images, the values that the paper is
+    remembered to report. The states are counts, so results are exact over ranks.
 
     Args:
-        radius: of the objects in pixels, see :func:`~lightning_coordconv.generative.metrics.objects.find_objects`.
+        radius: of the objects in pixels, see :func:`~lightning_coordconv.generative.find_objects`.
         bins: cells along an axis.
         kwargs: passed to :class:`torchmetrics.Metric`.
     """
@@ -114,15 +114,15 @@ class ObjectPositions(Metric):
         return torch.stack([position_histogram(where, limits, self.bins).flatten() for where, limits in positions])
 
     def centres(self, images: Tensor) -> Tensor:
-        """Return the centres to count, (B, 2, 2), NaN for those to leave out."""
+        """Return the centres to count, (B, 2, 2); NaN for those to leave out."""
         return find_objects(images, self.radius).centres
 
 
 class ObjectPositionEntropy(ObjectPositions):
     """Entropies of positions in nats: ``entropy_*`` of generated, ``data_entropy_*`` of real images (paper, figure 6).
 
-    Every object that there is a pixel of counts, well formed or not. The entropy of a histogram depends on the number
-    of images: compare at the same one; the paper has 1,000.
+    An object counts if it has at least one pixel, well formed or not; without any object the entropy is NaN. The
+    entropy of a histogram depends on the number of images: compare at equal numbers; the paper has 1,000.
 
     Args:
         radius: see :class:`ObjectPositions`.
@@ -139,12 +139,13 @@ class ObjectPositionEntropy(ObjectPositions):
 
 
 class ObjectPositionDivergence(ObjectPositions):
-    """How far positions are from real ones: ``kl``, lower is better, and ``coverage``, higher is better.
+    """Distance of generated from real positions: ``kl``, lower is better, and ``coverage``, higher is better.
 
-    ``kl_*`` is the Kullback-Leibler divergence of generated from real positions in nats, with images that are not well
-    formed in a cell of their own; ``kl`` is the mean of the three. ``coverage_*`` is the share of the cells with real
-    objects that well-formed images reach. Both have a floor or a ceiling below perfection that depends on the number of
-    images: real images against other real ones tell it.
+    ``kl_*`` is the Kullback-Leibler divergence of generated from real positions in nats; images that are not well
+    formed share one extra cell. ``kl`` is the mean of the three. ``coverage_*`` is the share of the cells with real
+    objects that well-formed generated images reach. The best attainable values depend on the number of images; measure
+    them with real images against other real ones. All are NaN if no real image is well formed: then the images are not
+    of two-object Sort-of-CLEVR, and a generator without objects would look perfect.
 
     Args:
         radius: see :class:`ObjectPositions`.
@@ -166,7 +167,7 @@ class ObjectPositionDivergence(ObjectPositions):
     def centres(self, images: Tensor) -> Tensor:
         """Return the centres of well-formed images, (B, 2, 2), NaN for others."""
         objects = find_objects(images, self.radius)
-        flawed = torch.stack(list(flaws(objects, self.radius).values())).any(0)
+        flawed = torch.stack(list(find_flaws(objects, self.radius).values())).any(0)
         return objects.centres.masked_fill(flawed[:, None, None], torch.nan)
 
     def compute(self) -> dict[str, Tensor]:
@@ -176,14 +177,16 @@ class ObjectPositionDivergence(ObjectPositions):
         results = {f"kl_{name}": divergence(*pair) for name, *pair in zip(POSITIONS, *counts, strict=True)}
         results["kl"] = torch.stack(list(results.values())).mean()
         pairs = zip(POSITIONS, self.preds, self.target, strict=True)
-        return results | {f"coverage_{name}": coverage(preds, target) for name, preds, target in pairs}
+        results |= {f"coverage_{name}": coverage(preds, target) for name, preds, target in pairs}
+        no_objects = self.target.sum() == 0
+        return {name: value.masked_fill(no_objects, torch.nan) for name, value in results.items()}
 
 
 class ObjectFlaws(Metric):
     """Share of images that are ``well_formed``, and of those with a ``missing``, an ``extra`` or a ``broken`` object.
 
     Args:
-        radius: of the objects, see :func:`~lightning_coordconv.generative.metrics.objects.flaws`.
+        radius: of the objects, see :func:`~lightning_coordconv.generative.find_flaws`.
         kwargs: passed to :class:`torchmetrics.Metric`.
     """
 
@@ -200,7 +203,7 @@ class ObjectFlaws(Metric):
 
     def update(self, preds: Tensor) -> None:
         """Add generated images, (B, 3, H, W) in [-1, 1]."""
-        found = flaws(find_objects(preds, self.radius), self.radius)
+        found = find_flaws(find_objects(preds, self.radius), self.radius)
         self.counts += torch.stack(list(found.values())).sum(1)
         self.images += len(preds)
 

@@ -1,4 +1,4 @@
-"""Where the blue and the red object of a two-object image are, and whether they are what they should be."""
+"""Finds the blue and the red object of two-object Sort-of-CLEVR images, and what is wrong with them."""
 
 from typing import NamedTuple
 
@@ -6,19 +6,19 @@ import torch
 from torch import Tensor
 
 COLOURS = ("blue", "red")
-FIT = 0.7
-"""IoU with a square or a circle from which on an object counts as one."""
+MIN_FIT = 0.7
+"""Smallest IoU with a square or a circle at which an object counts as one."""
 
 
 class Objects(NamedTuple):
-    """What was found of the blue and of the red object of each image."""
+    """The blue and the red object that were found in each image."""
 
     centres: Tensor
-    """(x, y) of the centre of mass in pixels, (B, 2, 2); NaN where no pixel has the colour."""
+    """(x, y) of the centre of mass in pixels, (B, 2, 2); NaN if no pixel has the colour."""
     area: Tensor
-    """Pixels of that colour, (B, 2)."""
+    """Number of pixels of that colour, (B, 2)."""
     fit: Tensor
-    """IoU of these pixels with the square or the circle, whichever fits better, that is centred there, (B, 2)."""
+    """IoU of these pixels with the square or the circle at their centre, whichever fits better, (B, 2)."""
     circle: Tensor
     """Whether the circle fits better, (B, 2)."""
 
@@ -26,8 +26,8 @@ class Objects(NamedTuple):
 def find_objects(images: Tensor, radius: int) -> Objects:
     """Find the objects of two-object Sort-of-CLEVR images.
 
-    A pixel belongs to an object if its green is below the middle: to the red one if it is more red than blue, else to
-    the blue one. (The paper does not say how it found centres.)
+    A pixel belongs to an object if its green is negative: to the red object if it is more red than blue, else to the
+    blue one. (The paper does not say how it found centres.)
 
     Args:
         images: RGB in [-1, 1], (B, 3, H, W).
@@ -60,22 +60,22 @@ def find_objects(images: Tensor, radius: int) -> Objects:
     return Objects(centres, area, torch.maximum(*ious), ious[1] > ious[0])
 
 
-def flaws(objects: Objects, radius: int) -> dict[str, Tensor]:
-    """Say what is wrong with each image, by the worse of its objects.
+def find_flaws(objects: Objects, radius: int) -> dict[str, Tensor]:
+    """Return what is wrong with each image, judged by the worse of its two objects.
 
-    ``missing``: an object has less than half the pixels of a circle. ``extra``: else, one has more than 1.5 times those
-    of a square, as two objects have. ``broken``: else, one fits neither a square nor a circle to an IoU of 0.7. (Real
-    objects have at least 0.78, the least where a corner is hidden.)
+    ``missing``: an object has less than half the pixels of a circle. ``extra``: otherwise, one has more than 1.5 times
+    the pixels of a square, as two objects would. ``broken``: otherwise, one has an IoU below 0.7 with both the square
+    and the circle. (Real objects have at least 0.78, the least if a corner is hidden.)
 
     Args:
-        objects: what :func:`find_objects` found.
-        radius: as there.
+        objects: the result of :func:`find_objects`.
+        radius: the same as there.
 
     Returns:
-        Booleans (B,) by name; an image with none of them is well formed.
+        Booleans (B,) by name; an image with no flaw is well formed.
     """
     circle, square = 3.1416 * radius**2, (2 * radius + 1) ** 2
     missing = (objects.area < circle / 2).any(1)
     extra = (objects.area > 1.5 * square).any(1) & ~missing
-    broken = (objects.fit < FIT).any(1) & ~missing & ~extra
+    broken = (objects.fit < MIN_FIT).any(1) & ~missing & ~extra
     return {"missing": missing, "extra": extra, "broken": broken}

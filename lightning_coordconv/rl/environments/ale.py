@@ -1,4 +1,4 @@
-"""Atari games in ALE's own threads: the fastest, and not quite the same environment as SB3's."""
+"""Atari games in ALE's threads: the fastest backend, and a slightly different environment from SB3's."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,29 +12,33 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
-from lightning_coordconv.rl.environments.frame_stack import Frame, FrameStack
+from lightning_coordconv.rl.environments.frame_stack import Frame
 
 
 class AleVecEnv(VecEnv):
-    """ale-py's ``AtariVectorEnv`` with the interface of SB3, and most of its meaning.
+    """ale-py's ``AtariVectorEnv`` with the interface and most of the semantics of SB3.
 
-    As with SB3's wrappers, rewards are clipped to their sign, a lost life ends the episode while the game goes on, the
-    stack of frames starts from zeros, and an ended game tells its score. What differs: an episode starts with 0 to 29
-    steps without action, not 1 to 30; FIRE is pressed once, before them, and never after a lost life, so an agent must
-    learn to; the two last screens are turned grey before their maximum is taken, not after, so some pixels differ. Its
-    state can't be saved. Curves of the two are not to be compared.
+    As with SB3's wrappers, rewards are clipped to their sign, a lost life ends the episode while the game continues,
+    the stack of frames starts from zeros, and the end of a game reports its score. Differences: an episode starts with
+    0 to 29 steps without action, not 1 to 30; FIRE is pressed once, before them, and never after a lost life, so an
+    agent must learn it; the last two screens are converted to grey before their maximum is taken, not after, so some
+    pixels differ. Its state cannot be saved. Learning curves of the two are not comparable.
+
+    The emulators run in threads, without Python's lock, while the host waits in :meth:`step_wait` only. All games are
+    processed together: the host's share of a step is one copy of the frames. Frames stay bytes until they are on the
+    device.
 
     Args:
         n_envs: number of games.
         n_stack: frames in an observation.
         game: name of the ROM, such as ``"ms_pacman"``.
-        num_threads: of the emulators; one a game, at most one a core, if 0.
-        noop_max: an episode starts with fewer steps without action than these.
+        num_threads: threads of the emulators; if 0, one for each game, and at most one for each core.
+        noop_max: an episode starts with fewer steps without action than this.
         frame_skip: screens a step.
         screen_size: height and width of a frame in pixels.
         terminal_on_life_loss: whether a lost life ends the episode.
         clip_reward: to its sign.
-        **game_arguments: more of ``AtariVectorEnv``.
+        **game_arguments: further arguments of ``AtariVectorEnv``.
     """
 
     def __init__(
@@ -66,58 +70,60 @@ class AleVecEnv(VecEnv):
         )
         self.terminal_on_life_loss = terminal_on_life_loss
         self.clip_reward = clip_reward
-        self.stack = FrameStack(n_envs, n_stack, screen_size)
+        self.frames: Frame = np.zeros((n_envs, n_stack, screen_size, screen_size), np.uint8)
         self.lives = np.zeros(n_envs, np.int32)
         self.scores, self.lengths = np.zeros(n_envs), np.zeros(n_envs, np.int64)
         shape = (n_stack, screen_size, screen_size)
         super().__init__(n_envs, spaces.Box(0, 255, shape, np.uint8), self.games.single_action_space)
 
     def reset(self) -> Frame:
-        """Start a game of each, with the seeds if there are new ones."""
+        """Start all games, with new seeds if there are any."""
         seed = None if None in self._seeds else np.array(self._seeds)
         frames, info = self.games.reset(seed=seed)
-        for i, frame in enumerate(frames[:, -1]):
-            self.stack.reset(i, frame)
+        self.frames = np.zeros_like(self.frames)
+        self.frames[:, -1] = frames[:, -1]
         self.lives = info["lives"].copy()
         self.scores[:] = 0
         self.lengths[:] = 0
         self._reset_seeds()
-        return self.stack.observations()
+        return self.frames
 
     def step_async(self, actions: NDArray[np.int64]) -> None:
         """Send the actions to the threads."""
         self.games.send(actions)
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Receive what came of the actions."""
+        """Receive the results, and return new arrays, since the caller keeps the last ones."""
         frames, rewards, terminated, truncated, info = self.games.recv()
         over = terminated | truncated
-        dones = over | (self.terminal_on_life_loss & (info["lives"] > 0) & (info["lives"] < self.lives))
-        self.lives = info["lives"].copy()
+        lives = info["lives"]
+        dones = over | (self.terminal_on_life_loss & (lives > 0) & (lives < self.lives))
+        self.lives = lives.copy()
         self.scores += rewards
         self.lengths += 1
-        infos: list[dict[str, Any]] = []
-        for i in range(self.num_envs):
-            last = info["final_obs"][i, -1] if over[i] else frames[i, -1]
-            self.stack.push(i, last)
-            told: dict[str, Any] = {"lives": int(self.lives[i])}
-            told["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
-            if dones[i]:
-                told["terminal_observation"] = self.stack.observation(i)
-                self.stack.reset(i, frames[i, -1])
+        stack = np.empty_like(self.frames)
+        stack[:, :-1] = self.frames[:, 1:]
+        stack[:, -1] = frames[:, -1]
+        infos: list[dict[str, Any]] = [{"lives": count, "TimeLimit.truncated": False} for count in lives.tolist()]
+        for i in np.flatnonzero(dones):
             if over[i]:
-                told["episode"] = {"r": float(self.scores[i]), "l": int(self.lengths[i])}
+                stack[i, -1] = info["final_obs"][i, -1]
+                infos[i]["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
+                infos[i]["episode"] = {"r": float(self.scores[i]), "l": int(self.lengths[i])}
                 self.scores[i] = self.lengths[i] = 0
-            infos.append(told)
+            infos[i]["terminal_observation"] = stack[i].copy()
+            stack[i, :-1] = 0
+            stack[i, -1] = frames[i, -1]
+        self.frames = stack
         rewards = (np.sign(rewards) if self.clip_reward else rewards).astype(np.float32)
-        return self.stack.observations(), rewards, dones, infos
+        return self.frames, rewards, dones, infos
 
     def get_images(self) -> Sequence[Frame]:
-        """Return the newest frame of each, (size, size, 3): ALE's vector does not tell what players see."""
-        return [frame[..., None].repeat(3, axis=-1) for frame in self.stack.frames[:, -1]]
+        """Return the newest frame of each game, (size, size, 3): ALE's vector does not return the screens in colour."""
+        return [frame[..., None].repeat(3, axis=-1) for frame in self.frames[:, -1]]
 
     def close(self) -> None:
-        """End the threads."""
+        """Stop the threads."""
         self.games.close()
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
@@ -126,13 +132,13 @@ class AleVecEnv(VecEnv):
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Refuse: the games are out of reach."""
+        """Refuse: single games cannot be accessed."""
         raise NotImplementedError("ALE's vector environment has no attributes of single games")
 
     def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
-        """Refuse: the games are out of reach."""
+        """Refuse: single games cannot be accessed."""
         raise NotImplementedError("ALE's vector environment has no methods of single games")
 
     def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None) -> list[bool]:
-        """Say that the games are monitored."""
+        """Say that the games are monitored, as they report their scores."""
         return [wrapper_class is Monitor for _ in self._get_indices(indices)]

@@ -1,7 +1,7 @@
-"""Atari games by the vector, bit for bit what SB3 makes of them, and faster.
+"""Vectors of Atari games that equal SB3's bit for bit, and are faster.
 
 :class:`LeanAtariVecEnv` is ``VecTransposeImage(VecFrameStack(make_atari_env(...)))`` in one class. It asks the emulator
-for the two screens of a step that are looked at, not for all four, and neither copies nor rolls what it need not.
+only for the two screens of a step that are used, and avoids copies.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,6 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
-from lightning_coordconv.core.state_codec import decode_state, encode_state
 from lightning_coordconv.rl.environments.frame_stack import Frame, FrameStack
 
 
@@ -88,25 +87,6 @@ class AtariGame:
     def render(self) -> Frame:
         """Return what a player sees, (210, 160, 3)."""
         return self.ale.getScreenRGB()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything that the future depends on, as tensors and numbers."""
-        state = {
-            "ale": self.ale.cloneState(include_rng=True).serialize(),
-            "np_random": self.np_random,
-            "screens": self.screens,
-            "rewards": self.rewards,
-            "lives": self.lives,
-            "game_is_over": self.game_is_over,
-        }
-        return encode_state(state)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from where another game of the same kind was."""
-        state = decode_state(state)
-        self.ale.restoreState(ale_py.ALEState(state.pop("ale")))
-        for name, value in state.items():
-            setattr(self, name, value)
 
     def _load(self, seed: int | None) -> np.random.Generator:
         """Load the ROM and return the seeded generator, as gymnasium's ``AtariEnv`` does both."""
@@ -184,7 +164,7 @@ class LeanAtariVecEnv(VecEnv):
     """Atari games in this process, equal bit for bit to SB3's wrappers, with a state that can be saved.
 
     Observations, rewards, ends, terminal observations, lives and scores are those of ``VecTransposeImage`` over
-    ``VecFrameStack`` over ``make_atari_env``; only the wall-clock time ``t`` of an episode is not told.
+    ``VecFrameStack`` over ``make_atari_env``; only the wall-clock time ``t`` of an episode is missing.
 
     Args:
         n_envs: number of games.
@@ -225,16 +205,6 @@ class LeanAtariVecEnv(VecEnv):
                 self.stack.reset(i, game.reset())
             infos.append(info)
         return self.stack.observations(), rewards, dones, infos
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything that the future depends on, as tensors and numbers."""
-        return {"games": [game.state_dict() for game in self.games], "frames": encode_state(self.stack.frames)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from where other environments of the same kind were."""
-        for game, game_state in zip(self.games, state["games"], strict=True):
-            game.load_state_dict(game_state)
-        self.stack.frames = decode_state(state["frames"])
 
     def get_images(self) -> Sequence[Frame]:
         """Return what players see."""

@@ -1,4 +1,4 @@
-"""A small environment in which position is all there is: see where things are, go there."""
+"""A small environment in which only positions matter: find an object and move to it."""
 
 from typing import Any
 
@@ -6,6 +6,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
+
+from lightning_coordconv.core.arguments import check_at_least
 
 MOVES = np.array([(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)])  # stay, up, down, left, right
 HAND, OBJECT = 0, 1  # red and green
@@ -36,6 +38,8 @@ class FindAndTouchEnv(gym.Env[NDArray[np.uint8], np.int64]):
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  # as gymnasium declares it
 
     def __init__(self, size: int = 36, max_steps: int = 50, render_mode: str | None = None) -> None:
+        check_at_least(1, size=size)
+        check_at_least(1, max_steps=max_steps)
         if size % CELL or size < 2 * CELL:
             raise ValueError(f"size must be a multiple of {CELL} and at least {2 * CELL}, got {size}")
         self.cells = size // CELL

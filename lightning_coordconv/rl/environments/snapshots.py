@@ -1,95 +1,70 @@
-"""What environments in this process need to go on exactly where they were, as tensors and numbers."""
+"""Saves environments as plain data, and restores them in another process exactly where they were.
 
-import inspect
-from collections.abc import Iterator
-from enum import Enum
+The whole graph of Python objects behind a vector of environments is saved: attributes, slots and containers with their
+shared references and cycles, arrays with their shared memory, random generators, the emulators of Atari games, and what
+the environments' code keeps in its classes and modules. What cannot be saved so that the future is the same is refused
+with :class:`NoSnapshotError`: open files, C objects, iterators, and code that draws from a global random generator.
+
+A snapshot is data. When it is restored, no class or module is imported because of it: an object takes the place of its
+counterpart in the new environments, or is an instance of a class in a package that these environments come from.
+
+Three things are not seen: the order in which a set that grew and shrank is iterated, where it is the same after a copy
+and differs later; memory that C code shares; and state in modules outside the environments' packages.
+"""
+
 from typing import Any
 
-import ale_py
-import gymnasium as gym
-from gymnasium.envs.registration import EnvSpec
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper
-from stable_baselines3.common.vec_env.stacked_observations import StackedObservations
 
-from lightning_coordconv.core.state_codec import decode_state, encode_state
 from lightning_coordconv.rl.environments.atari import LeanAtariVecEnv
+from lightning_coordconv.rl.environments.object_decoder import Decoder
+from lightning_coordconv.rl.environments.object_encoder import Encoder, NoSnapshotError
+from lightning_coordconv.rl.environments.outside_state import Outside
 
-# what environments hold and no episode changes
-FIXED = (gym.Space, gym.Env, VecEnv, EnvSpec, Enum, type)
-
-
-class NoSnapshotError(TypeError):
-    """The state of these environments can't be saved."""
+__all__ = ["NoSnapshotError", "restore", "snapshot"]
 
 
-def snapshot(env: VecEnv) -> list[Any]:
-    """Return the state of environments in this process.
-
-    It is that of every layer: vector wrappers, gymnasium wrappers, the environment itself and the emulator below,
-    found in their attributes.
+def snapshot(env: VecEnv) -> dict[str, Any]:
+    """Return the state of environments in this process, as tensors, numbers, strings, lists, tuples and dicts.
 
     Args:
         env: wrappers around a ``DummyVecEnv`` or a :class:`LeanAtariVecEnv`.
 
     Raises:
-        NoSnapshotError: for environments in other processes, in C++, or with attributes that are no plain data.
+        NoSnapshotError: for environments in other processes or in C++, and for state that cannot be saved.
     """
-    return [_save(layer) for layer in list(_layers(env))]
+    _check(env)
+    outside = Outside(env)
+    encoder = Encoder(outside)
+    try:
+        root = encoder.value(env, "")
+        classes, modules = outside.encode(encoder)
+    except RecursionError as error:
+        raise NoSnapshotError("the environments' objects are nested too deeply to be saved") from error
+    return {"root": root, "nodes": encoder.nodes, "classes": classes, "modules": modules}
 
 
-def restore(env: VecEnv, state: list[Any]) -> None:
-    """Put environments into a state that :func:`snapshot` returned of others of the same kind."""
-    for layer, saved in zip(_layers(env), state, strict=True):
-        _load(layer, saved)
+def restore(env: VecEnv, state: dict[str, Any]) -> None:
+    """Put environments into the state that :func:`snapshot` returned for others of the same kind.
+
+    Raises:
+        NoSnapshotError: if they are of another kind; they must be reset then.
+    """
+    _check(env)
+    outside = Outside(env)
+    Encoder(outside).value(env, "")  # finds the classes and functions of these environments
+    try:
+        decoder = Decoder(state["nodes"], outside.packages)
+        decoder.value(state["root"], env, "")
+        outside.decode(decoder, state["classes"], state["modules"])
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        if isinstance(error, NoSnapshotError):
+            raise
+        raise NoSnapshotError(f"the saved state does not fit these environments: {error}") from error
 
 
-def _layers(env: VecEnv) -> Iterator[Any]:
+def _check(env: VecEnv) -> None:
     while isinstance(env, VecEnvWrapper):
-        yield env
         env = env.venv
-    yield env
-    if isinstance(env, DummyVecEnv):
-        for single in env.envs:
-            while isinstance(single, gym.Wrapper):
-                yield single
-                single = single.env
-            yield single
-    elif not isinstance(env, LeanAtariVecEnv):
-        raise NoSnapshotError(f"a {type(env).__name__} does not tell the state of its environments")
-
-
-def _save(layer: Any) -> Any:
-    if isinstance(layer, LeanAtariVecEnv):
-        return layer.state_dict()
-    state = {}
-    for name, value in vars(layer).items():
-        if isinstance(value, ale_py.ALEInterface):
-            state[name] = encode_state(value.cloneState(include_rng=True).serialize())
-        elif isinstance(value, StackedObservations):
-            state[name] = _save(value)
-        elif name != "class_attributes" and not _is_fixed(value):  # VecEnvWrapper's list of its own members
-            try:
-                state[name] = encode_state(value)
-            except TypeError as error:
-                raise NoSnapshotError(f"{type(layer).__name__}.{name}: {error}") from error
-    return state
-
-
-def _load(layer: Any, state: Any) -> None:
-    if isinstance(layer, LeanAtariVecEnv):
-        layer.load_state_dict(state)
-        return
-    for name, saved in state.items():
-        value = vars(layer).get(name)
-        if isinstance(value, ale_py.ALEInterface):
-            value.restoreState(ale_py.ALEState(decode_state(saved)))
-        elif isinstance(value, StackedObservations):
-            _load(value, saved)
-        else:
-            vars(layer)[name] = decode_state(saved)
-
-
-def _is_fixed(value: Any) -> bool:
-    if isinstance(value, list | tuple) and value:
-        return all(map(_is_fixed, value))
-    return isinstance(value, FIXED) or inspect.isroutine(value)
+    if not isinstance(env, DummyVecEnv | LeanAtariVecEnv):
+        raise NoSnapshotError(f"a {type(env).__name__} does not give access to the state of its environments")

@@ -1,55 +1,66 @@
-"""Vectors of environments by id."""
+"""Finds environments by their ids, and makes vectors of them."""
 
 import copy
 import difflib
+import importlib
+import inspect
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
 
 import gymnasium as gym
-from gymnasium.envs.registration import EnvSpec
+from gymnasium.envs.registration import EnvSpec, load_env_creator
+from stable_baselines3.common.atari_wrappers import AtariWrapper
 from stable_baselines3.common.env_util import make_atari_env, make_vec_env
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack, VecTransposeImage
 
 from lightning_coordconv.rl.environments.ale import AleVecEnv
 from lightning_coordconv.rl.environments.atari import LeanAtariVecEnv
+from lightning_coordconv.rl.environments.crashes import NamedVecEnv, named
+from lightning_coordconv.rl.environments.zero_based import zero_based
 
 Backend = Literal["sb3", "subproc", "lean", "ale"]
-"""Where environments live: in this process as SB3 has them, each in a process of its own, in this process leaner
-(:class:`LeanAtariVecEnv`), or in ALE's threads (:class:`AleVecEnv`); the last two are for Atari alone."""
+"""Where environments run: in this process with SB3's wrappers, each in its own process, in this process without the
+wrappers (:class:`LeanAtariVecEnv`), or in ALE's threads (:class:`AleVecEnv`). The last two run only Atari games."""
 
 ATARI = "ale_py.env:AtariEnv"
 
 
 def find(env_id: str, backend: Backend, env_kwargs: Mapping[str, Any], wrapper_kwargs: Mapping[str, Any]) -> EnvSpec:
-    """Return the specification of an environment, with the arguments that it is going to be made with.
+    """Return the specification of an environment, with the arguments that it will be made with.
 
     Args:
-        env_id: as registered with Gymnasium; ``module:id`` imports a module that registers it first.
-        backend: where the environments are to live.
-        env_kwargs: arguments of the environment, beside its registered ones.
+        env_id: as registered with Gymnasium; ``module:id`` first imports a module, which registers it.
+        backend: where the environments will run.
+        env_kwargs: arguments of the environment, which override the registered ones.
         wrapper_kwargs: arguments of SB3's ``AtariWrapper``.
 
     Raises:
-        ValueError: if there is no such environment, the backend or the wrapper is not for it, or both it and the
-            wrapper skip frames.
+        ValueError: if there is no such environment or argument, the backend or the wrapper does not support it, or
+            both the environment and the wrapper skip frames.
     """
+    module, _, name = env_id.rpartition(":")
     try:
-        spec = copy.copy(gym.spec(env_id))
+        if module:
+            importlib.import_module(module)
+        spec = copy.copy(gym.spec(name))
     except (gym.error.Error, ModuleNotFoundError) as error:
-        raise ValueError(f"{error} {_installed(env_id)}") from error
+        raise ValueError(f"{error}. {_installed(name)}") from error
     spec.kwargs = {**spec.kwargs, **env_kwargs}
+    _check_arguments(env_id, "env_kwargs", AleVecEnv if backend == "ale" else _creator(spec), env_kwargs)
     if spec.entry_point != ATARI:
         if backend in ("lean", "ale"):
             raise ValueError(
-                f"backend {backend!r} is for Atari games alone, and {env_id} is none: take 'sb3' or 'subproc'"
+                f"backend {backend!r} runs only Atari games, and {env_id} is not one: use 'sb3' or 'subproc'"
             )
         if wrapper_kwargs:
-            raise ValueError(f"wrapper_kwargs are for Atari games alone, and {env_id} is none")
-    elif spec.kwargs["frameskip"] != 1 and wrapper_kwargs.get("frame_skip", 4) != 1:
+            raise ValueError(f"wrapper_kwargs apply only to Atari games, and {env_id} is not one")
+        return spec
+    _check_arguments("AtariWrapper", "wrapper_kwargs", AtariWrapper, wrapper_kwargs)
+    if spec.kwargs["frameskip"] != 1 and wrapper_kwargs.get("frame_skip", 4) != 1:
         raise ValueError(
-            f"{env_id} skips frames itself (frameskip {spec.kwargs['frameskip']}), and the wrapper would again: take "
+            f"{env_id} skips frames itself (frameskip {spec.kwargs['frameskip']}), and so does the wrapper: use "
             f"{_legacy_name(spec)}, or set env_kwargs to {{frameskip: 1}}"
         )
     return spec
@@ -62,18 +73,25 @@ def make(
     n_stack: int = 1,
     wrapper_kwargs: Mapping[str, Any] | None = None,
 ) -> VecEnv:
-    """Make a vector of environments that shows images (C, H, W), or whatever else they show.
+    """Make a vector of environments; images are observed as (C, H, W).
 
     Args:
-        spec: what :func:`find` returned.
-        n_envs: how many.
-        backend: where they live.
-        n_stack: observations in one, the newest last.
+        spec: the result of :func:`find`.
+        n_envs: number of environments.
+        backend: where they run.
+        n_stack: observations that are stacked, the newest last.
         wrapper_kwargs: arguments of SB3's ``AtariWrapper``.
+
+    Raises:
+        EnvironmentCrashError: if an environment cannot be made; later also by the environments.
     """
-    wrapper_kwargs = dict(wrapper_kwargs or {})
+    with named(spec.id, "its construction"):
+        return NamedVecEnv(_vector(spec, n_envs, backend, n_stack, dict(wrapper_kwargs or {})), spec.id)
+
+
+def _vector(spec: EnvSpec, n_envs: int, backend: Backend, n_stack: int, wrapper_kwargs: dict[str, Any]) -> VecEnv:
     if backend in ("lean", "ale"):
-        others = {"frameskip", "num_threads"} if backend == "lean" else {"frameskip"}  # threads are ALE's alone
+        others = {"frameskip", "num_threads"} if backend == "lean" else {"frameskip"}  # only ALE has threads
         game = {name: value for name, value in spec.kwargs.items() if name not in others}
         return (LeanAtariVecEnv if backend == "lean" else AleVecEnv)(n_envs, n_stack, **game, **wrapper_kwargs)
     vec_env_cls = SubprocVecEnv if backend == "subproc" else DummyVecEnv
@@ -92,11 +110,25 @@ def make(
 
 
 def _make(spec: EnvSpec) -> gym.Env[Any, Any]:
-    """Make one environment, which can be drawn if it knows how; not by name, which another process may not know."""
-    try:
-        return gym.make(spec, render_mode="rgb_array")
-    except TypeError:
-        return gym.make(spec)
+    """Make one environment, which renders images if it can; by its specification, since processes may lack its id."""
+    modes = getattr(_creator(spec), "metadata", {}).get("render_modes", ())
+    if "rgb_array" in modes:
+        try:
+            return zero_based(gym.make(spec, render_mode="rgb_array"))
+        except TypeError:  # its constructor has no such argument
+            pass
+    return zero_based(gym.make(spec))
+
+
+def _creator(spec: EnvSpec) -> Any:
+    return load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+
+
+def _check_arguments(what: str, option: str, function: Any, arguments: Mapping[str, Any]) -> None:
+    parameters = inspect.signature(function).parameters
+    unknown = sorted(arguments.keys() - parameters.keys())
+    if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        raise ValueError(f"{what} has no argument {unknown[0]!r}, given in {option}; it has {', '.join(parameters)}")
 
 
 def _legacy_name(spec: EnvSpec) -> str:
@@ -109,6 +141,6 @@ def _installed(env_id: str) -> str:
     guess = f"Did you mean {' or '.join(close)}? " if close else ""
     names = ", ".join(name.removesuffix("NoFrameskip-v4") for name in games)
     return (
-        f"{guess}Installed are {len(games)} Atari games, as <name>NoFrameskip-v4: {names}. For others install the "
-        "package that registers them, and say <module>:<id>."
+        f"{guess}{len(games)} Atari games are installed, as <name>NoFrameskip-v4: {names}. For other environments "
+        "install the package that registers them, and write <module>:<id>."
     )

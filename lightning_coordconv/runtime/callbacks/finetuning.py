@@ -1,12 +1,13 @@
 """Callbacks for fine-tuning: weights that are frozen at first, and a moving average of the weights."""
 
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import EMAWeightAveraging
+from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.trainer.states import TrainerFn
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 
@@ -47,20 +48,27 @@ class FreezeUntil(Callback):
             parameter.grad = None
 
 
-class MovingAverage(EMAWeightAveraging):
+class MovingAverage(WeightAveraging):
     """Lightning's exponential moving average of the weights, which is validated, saved and tested in their place.
 
-    Lightning's own callback, in a test after training, replaces the averaged weights of the loaded checkpoint by the
-    weights that were not averaged.
+    The decay is warmed up, as TensorFlow does: after n steps it is at most (1 + n) / (10 + n), so that the average
+    follows the weights of a short run too. Lightning's own callback, in a test after training, replaces the averaged
+    weights of the loaded checkpoint by the weights that were not averaged.
 
     Args:
-        decay: of the average, per step.
+        decay: of the average, per step, after the warm-up.
     """
 
     def __init__(self, decay: float = 0.999) -> None:
-        super().__init__(decay=decay)
+        super().__init__(avg_fn=partial(_average, decay))
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Restore the average if training is resumed; otherwise it has been loaded as the weights."""
         if trainer.state.fn == TrainerFn.FITTING:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
+
+def _average(decay: float, average: Tensor, current: Tensor, updates: Tensor) -> Tensor:
+    """Return the next average, for a number of updates () so far that stays on its device."""
+    weight = ((1 + updates) / (10 + updates)).clamp(max=decay)
+    return weight * average + (1 - weight) * current

@@ -4,12 +4,14 @@ import pytest
 import torch
 from torch import nn
 
+from lightning_coordconv.generative import SortOfClevr
 from lightning_coordconv.generative.metrics.features import (
     FrechetDistance,
     FrozenFeatures,
     PooledPixels,
     PrecisionRecall,
-    within,
+    RandomFeatures,
+    share_in_manifold,
 )
 
 
@@ -48,7 +50,7 @@ def test_manifold_by_loops(k):
             reach = sorted((centre - other).norm().item() for other in reference)[k]
             inside |= (point - centre).norm().item() <= reach
         covered += inside
-    assert within(points, reference, k).item() == pytest.approx(covered / 40)
+    assert share_in_manifold(points, reference, k).item() == pytest.approx(covered / 40)
 
 
 def test_collapse_costs_recall_and_noise_costs_precision():
@@ -66,6 +68,45 @@ def test_fewer_neighbours_than_k():
     assert in_parts(PrecisionRecall(k=5), draw(2), draw(2))["precision"] == 1
     with pytest.raises(ValueError, match="k must be at least 1, got 0"):
         PrecisionRecall(k=0)
+
+
+@pytest.mark.parametrize("count", [1, 0])
+def test_fewer_than_two_images_are_nan(count):
+    if count:
+        assert FrechetDistance(3)(draw(1), draw(1)).isnan()
+    assert PrecisionRecall()(draw(1), draw(1))["precision"].isnan()
+    assert share_in_manifold(draw(4), draw(count), k=1).isnan()
+
+
+def test_random_features_find_real_images_closest_and_empty_ones_farthest():
+    sets = {split: SortOfClevr(split, 300, 32, 5).__getitems__(list(range(300)))["image"] for split in ("train", "val")}
+    real = sets["val"]
+    noise = torch.randn(real.shape, generator=torch.Generator().manual_seed(0))
+    candidates = [
+        sets["train"],  # other real images
+        sets["train"].where(torch.arange(300)[:, None, None, None] % 4 > 0, 1.0),  # a quarter is empty
+        sets["train"] + 0.3 * noise,
+        torch.ones_like(real),
+    ]
+    net = RandomFeatures()
+    distances = []
+    for images in candidates:
+        metric = FrechetDistance(128)
+        metric.update(net(images), net(real))
+        distances.append(metric.compute().item())
+    assert distances[0] * 1.5 < min(distances[1:])
+    assert max(distances) == distances[-1]
+
+
+def test_random_features_depend_on_their_seed_only():
+    image = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first, again, other = RandomFeatures(), RandomFeatures(), RandomFeatures(seed=1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert first(image).shape == (2, 128)
+    assert torch.equal(first(image), again(image))
+    assert not torch.allclose(first(image), other(image))
 
 
 def test_pooled_pixels():

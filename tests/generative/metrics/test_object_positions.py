@@ -47,7 +47,7 @@ def test_histogram_against_counting():
 
 def test_entropy_and_divergence_by_hand():
     assert entropy(torch.tensor([[1, 1], [1, 1]])).item() == pytest.approx(math.log(4))
-    assert entropy(torch.zeros(3, dtype=torch.long)) == 0
+    assert entropy(torch.zeros(3, dtype=torch.long)).isnan()
 
     assert divergence(torch.tensor([6, 0, 1]), torch.tensor([0, 6, 1])).item() == pytest.approx(
         sum(a * math.log(a / b) for a, b in ((6.5 / 8.5, 0.5 / 8.5), (0.5 / 8.5, 6.5 / 8.5), (1.5 / 8.5, 1.5 / 8.5)))
@@ -92,6 +92,21 @@ def test_noise_is_far_from_real_however_it_spreads(real):
     assert found["kl"] > 4
     assert found["coverage_blue"] == 0
     assert measure(ObjectFlaws(10), noise, real)["well_formed"] == 0
+
+
+def test_images_without_objects_are_nan_not_perfect(real):
+    """As with photographs: neither real nor generated images have objects."""
+    blank = torch.ones(50, 3, 64, 64)
+    assert all(math.isnan(value) for value in measure(ObjectPositionDivergence(10), blank, blank).values())
+    assert all(math.isnan(value) for value in measure(ObjectPositionEntropy(10), blank, blank).values())
+
+
+def test_a_generator_of_empty_images_is_far_from_real_ones(real):
+    blank = torch.ones(1000, 3, 64, 64)
+    found = measure(ObjectPositionDivergence(10), blank, real)
+    assert found["kl"] > 4
+    assert found["coverage_red"] == 0
+    assert math.isnan(measure(ObjectPositionEntropy(10), blank, real)["entropy_red"])
 
 
 def test_half_the_images_flawed(real):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_coordconv.generative import SortOfClevr, find_objects, flaws
+from lightning_coordconv.generative import SortOfClevr, find_flaws, find_objects
 from lightning_coordconv.generative.metrics.objects import Objects
 
 BLUE, RED = (-1.0, -1.0, 1.0), (1.0, -1.0, -1.0)
@@ -19,7 +19,7 @@ def canvas(*patches, size=24):
 
 def found(image, radius=3):
     objects = find_objects(image, radius)
-    return objects, {name for name, value in flaws(objects, radius).items() if value.item()}
+    return objects, {name for name, value in find_flaws(objects, radius).items() if value.item()}
 
 
 def test_squares_by_hand():
@@ -34,7 +34,7 @@ def test_squares_by_hand():
 def test_real_images_are_well_formed_and_their_centres_found(size, radius):
     batch = SortOfClevr("test", 2000, size, radius).__getitems__(list(range(2000)))
     objects = find_objects(batch["image"], radius)
-    assert not torch.stack(list(flaws(objects, radius).values())).any()
+    assert not torch.stack(list(find_flaws(objects, radius).values())).any()
     apart = (batch["centre"][:, 0] - batch["centre"][:, 1]).abs().amax(1) > 2 * radius
     assert torch.equal(objects.centres[apart], batch["centre"][apart].float())
     assert (objects.centres - batch["centre"]).abs().max() < 1.2  # a hidden corner moves the blue centre
@@ -58,14 +58,14 @@ def test_flaws(patches, flaw):
 
 def test_noise_is_broken():
     images = torch.rand(50, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    assert torch.stack(list(flaws(find_objects(images, 5), 5).values())).any(0).all()
+    assert torch.stack(list(find_flaws(find_objects(images, 5), 5).values())).any(0).all()
 
 
 def test_every_image_has_at_most_one_flaw():
     objects = Objects(
         torch.zeros(3, 2, 2), torch.tensor([[0, 900], [900, 900], [40, 40]]), torch.zeros(3, 2), torch.zeros(3, 2)
     )
-    wrong = flaws(objects, 3)
+    wrong = find_flaws(objects, 3)
     assert {name: value.tolist() for name, value in wrong.items()} == {
         "missing": [True, False, False], "extra": [False, True, False], "broken": [False, False, True]
     }  # fmt: skip

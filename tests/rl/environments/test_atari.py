@@ -7,6 +7,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecFrameStack, VecTransposeImage
 
 from lightning_coordconv.rl.environments.atari import LeanAtariVecEnv
+from lightning_coordconv.rl.environments.snapshots import restore, snapshot
 from lightning_coordconv.rl.environments.vector import find, make
 
 GAMES = ("Breakout", "Pong", "MsPacman", "Seaquest", "SpaceInvaders", "Qbert")
@@ -51,6 +52,7 @@ def compare(name: str, steps: int, n_envs: int = 2, **wrapper) -> dict[str, int]
     return happened
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steps", "wrapper"), [(250, {}), (900, BARE)], ids=["as SB3", "bare"])
 def test_lean_is_sb3_for_a_while(steps, wrapper):
     happened = compare("Breakout", steps, **wrapper)
@@ -72,7 +74,7 @@ def test_a_game_goes_on_from_its_state():
     rng = np.random.default_rng(0)
     for _ in range(30):
         env.step(rng.integers(4, size=2))
-    other.load_state_dict(env.state_dict())
+    restore(other, snapshot(env))
     for _ in range(60):  # lives are lost and games end
         actions = rng.integers(4, size=2)
         for mine, theirs in zip(other.step(actions), env.step(actions), strict=True):

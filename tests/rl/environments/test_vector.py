@@ -1,14 +1,15 @@
-"""Environments by id, and what is refused."""
+"""Environments are found by their ids; what cannot work is refused, and crashes name the environment."""
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
+from lightning_coordconv.rl.environments.crashes import EnvironmentCrashError
 from lightning_coordconv.rl.environments.vector import find, make
 
 
 class Board(gym.Env):
-    """A blank image, channels last, as many environments have them."""
+    """A blank image, channels last."""
 
     observation_space = gym.spaces.Box(0, 255, (40, 40, 3), np.uint8)
     action_space = gym.spaces.Discrete(2)
@@ -54,12 +55,26 @@ def test_processes_of_their_own():
     ("env_id", "backend", "env_kwargs", "wrapper_kwargs", "message"),
     [
         ("PonkNoFrameskip-v4", "sb3", {}, {}, "Did you mean PongNoFrameskip-v4"),
-        ("PonkNoFrameskip-v4", "sb3", {}, {}, "62 Atari games, as <name>NoFrameskip-v4: Adventure, AirRaid, "),
-        ("no_such_package:Game-v0", "sb3", {}, {}, "install the package that registers them, and say <module>:<id>"),
-        ("ALE/Pong-v5", "sb3", {}, {}, r"ALE/Pong-v5 skips frames itself \(frameskip 4\).*take PongNoFrameskip-v4"),
+        (
+            "PonkNoFrameskip-v4",
+            "sb3",
+            {},
+            {},
+            "62 Atari games are installed, as <name>NoFrameskip-v4: Adventure, AirRaid",
+        ),
+        ("no_such_package:Game-v0", "sb3", {}, {}, "install the package that registers them, and write <module>:<id>"),
+        ("ALE/Pong-v5", "sb3", {}, {}, r"ALE/Pong-v5 skips frames itself \(frameskip 4\).*use PongNoFrameskip-v4"),
         ("Pong-v4", "lean", {}, {}, r"Pong-v4 skips frames itself \(frameskip \(2, 5\)\)"),
-        ("CartPole-v1", "lean", {}, {}, "backend 'lean' is for Atari games alone, and CartPole-v1 is none"),
-        ("CartPole-v1", "sb3", {}, {"noop_max": 3}, "wrapper_kwargs are for Atari games alone"),
+        ("CartPole-v1", "lean", {}, {}, "backend 'lean' runs only Atari games, and CartPole-v1 is not one"),
+        ("CartPole-v1", "sb3", {}, {"noop_max": 3}, "wrapper_kwargs apply only to Atari games"),
+        (
+            "CartPole-v1",
+            "sb3",
+            {"siez": 3},
+            {},
+            "CartPole-v1 has no argument 'siez', given in env_kwargs; it has sutton_",
+        ),
+        ("PongNoFrameskip-v4", "lean", {}, {"noop": 3}, "AtariWrapper has no argument 'noop', given in wrapper_kwargs"),
     ],
 )
 def test_what_is_refused(env_id, backend, env_kwargs, wrapper_kwargs, message):
@@ -70,3 +85,82 @@ def test_what_is_refused(env_id, backend, env_kwargs, wrapper_kwargs, message):
 @pytest.mark.parametrize(("env_kwargs", "wrapper_kwargs"), [({"frameskip": 1}, {}), ({}, {"frame_skip": 1})])
 def test_frames_may_be_skipped_once(env_kwargs, wrapper_kwargs):
     assert find("ALE/Pong-v5", "sb3", env_kwargs, wrapper_kwargs).id == "ALE/Pong-v5"
+
+
+class Starts(gym.Env):
+    """Returns the last action, in spaces that do not start at zero."""
+
+    observation_space = gym.spaces.Dict(
+        last=gym.spaces.Discrete(3, start=-1), both=gym.spaces.MultiDiscrete([2, 3], start=[5, 7])
+    )
+    action_space = gym.spaces.Discrete(3, start=-1)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return {"last": -1, "both": np.array([5, 7])}, {}
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        return {"last": action, "both": np.array([6, 9])}, 0.0, False, False, {}
+
+
+def test_spaces_start_at_zero():
+    gym.register("tests/Starts-v0", Starts)
+    env = make(find("tests/Starts-v0", "sb3", {}, {}), 3)
+    assert env.action_space == gym.spaces.Discrete(3)
+    assert env.observation_space["both"] == gym.spaces.MultiDiscrete([2, 3])
+    first = env.reset()
+    assert (first["last"].tolist(), first["both"].tolist()) == ([0, 0, 0], [[0, 0]] * 3)
+    seen = env.step(np.array([0, 1, 2]))[0]
+    assert (seen["last"].tolist(), seen["both"].tolist()) == ([0, 1, 2], [[1, 2]] * 3)
+
+
+def test_a_module_is_imported_before_its_environment_is_found(tmp_path, monkeypatch):
+    (tmp_path / "mygames.py").write_text(
+        "import gymnasium\ngymnasium.register('tests/Mine-v0', 'gymnasium.envs.classic_control.cartpole:CartPoleEnv')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert make(find("mygames:tests/Mine-v0", "sb3", {}, {}), 1).reset().shape == (1, 4)
+
+
+class Crashing(Board):
+    def __init__(self, when="step"):
+        self.when = when
+        if when == "construction":
+            raise RuntimeError("no display")
+
+    def reset(self, *, seed=None, options=None):
+        if self.when == "reset":
+            raise OSError("no such level")
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        raise ZeroDivisionError("division by zero")
+
+
+@pytest.mark.parametrize("when", ["construction", "reset", "step"])
+def test_a_crash_names_the_environment(when):
+    if "tests/Crashing-v0" not in gym.registry:
+        gym.register("tests/Crashing-v0", Crashing)
+
+    def play():
+        env = make(find("tests/Crashing-v0", "sb3", {"when": when}, {}), 1)
+        env.reset()
+        env.step(np.array([0]))
+
+    with pytest.raises(
+        EnvironmentCrashError, match=rf"the environment tests/Crashing-v0 failed in .*{when}: \w+Error: "
+    ):
+        play()
+
+
+@pytest.mark.slow
+def test_a_dead_process_names_the_environment():
+    if "tests/Crashing-v0" not in gym.registry:
+        gym.register("tests/Crashing-v0", Crashing)
+    env = make(find("tests/Crashing-v0", "subproc", {}, {}), 1, "subproc")
+    env.reset()
+    with pytest.raises(
+        EnvironmentCrashError, match="a process of the environment tests/Crashing-v0 ended during a step"
+    ):
+        env.step(np.array([0]))

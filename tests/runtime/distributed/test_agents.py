@@ -8,7 +8,7 @@ import yaml
 
 from tests.rl.agents import NATURE, checkpoints, cut, same, write
 from tests.runtime.distributed import agents_main, ranks
-from tests.test_configs import CONFIGS, PRESETS, STEPS, agents
+from tests.test_configs import STEPS, smoke
 
 pytestmark = pytest.mark.slow
 TWO = "--trainer.strategy=ddp --trainer.devices=2"
@@ -37,10 +37,11 @@ def test_two_ranks_follow_one_process(tmp_path):
 
 @pytest.mark.parametrize("recipe", ["a2c_pong_coordconv", "ppo_pong_conv"])
 def test_the_preset_goes_on_top_of_a_recipe(recipe, tmp_path):
-    path = CONFIGS / "rl" / f"{recipe}.yaml"
     weights = (f"--trainer.callbacks+={ranks.__name__}.Weights", f"--trainer.callbacks.folder={tmp_path}")
-    configs = ("-c", str(path), "-c", str(PRESETS / "agents_on_two_cores.yaml"))
-    ranks.Ranks(2, ["-m", ranks.__name__, "fit", *configs, *STEPS, *agents(path), *weights], tmp_path).end_with(0)
+    configs = ("-c", f"rl/{recipe}", "-c", "presets/agents_on_two_cores")
+    ranks.Ranks(
+        2, ["-m", ranks.__name__, "fit", *configs, *STEPS, *smoke(f"rl/{recipe}"), *weights], tmp_path
+    ).end_with(0)
     first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True)["weights"] for rank in (0, 1))
     assert same(first, second)
     (config,) = tmp_path.rglob("config.yaml")

@@ -46,6 +46,7 @@ def runs(names: list[str], folder: Path) -> dict[str, list[dict]]:
     return {name: [torch.load(folder / str(file).format(name), weights_only=True) for file in files] for name in names}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("domain", ["coordinates", "detection"])
 def test_ranks_end_with_the_weights_and_the_metrics_of_one_process(domain, tmp_path):
     for name, (alone, first, second) in runs([name for name in TASKS if name.startswith(domain)], tmp_path).items():
@@ -60,6 +61,7 @@ def test_ranks_end_with_the_weights_and_the_metrics_of_one_process(domain, tmp_p
             assert second["logged"][key] == first["logged"][key] or not key.startswith("val/"), (name, key)
 
 
+@pytest.mark.slow
 def test_running_statistics_are_exchanged_when_they_are_read(tmp_path):
     """Against DDP's own exchange in every step, which a network with another buffer has: the same, but in less."""
     nets = {"ours": "DeconvDecoder", "others": f"{ranks.__name__}.WithOtherBuffer", "averages": "DeconvDecoder"}
@@ -97,6 +99,7 @@ def test_running_statistics_are_exchanged_when_they_are_read(tmp_path):
             assert int((tmp_path / name / f"broadcasts{rank}").read_text()) >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
 def test_ranks_that_lightning_starts_listen_on_loopback_alone(tmp_path, monkeypatch):
     for name in ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "LOCAL_RANK", "NODE_RANK"):

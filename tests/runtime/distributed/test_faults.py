@@ -72,6 +72,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, 10), (signal.SIGUSR1, 7)], ids=["SIGTERM", "SIGUSR1"])
 def test_preemption_leaves_a_checkpoint_and_asks_to_be_requeued(tmp_path, undisturbed, number, step):
     printed = fit(tmp_path, *signalled(number, step), code=REQUEUE)
@@ -80,6 +81,7 @@ def test_preemption_leaves_a_checkpoint_and_asks_to_be_requeued(tmp_path, undist
     assert_undisturbed(tmp_path, undisturbed)
 
 
+@pytest.mark.slow
 def test_preemption_under_slurm_is_ours(tmp_path, undisturbed):
     """Where SLURM started the program, Lightning would requeue the job itself, and write a checkpoint of its own."""
     scontrol = tmp_path / "bin" / "scontrol"
@@ -96,6 +98,7 @@ def test_preemption_under_slurm_is_ours(tmp_path, undisturbed):
     assert_undisturbed(tmp_path, undisturbed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
@@ -120,6 +123,7 @@ def undisturbed_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_ranks_leave_together_when_one_of_them_is_told_to(tmp_path, undisturbed_ranks):
     """The one that has no checkpoint to write, here; the others hear of it a step later."""
     printed = fit(tmp_path, *TWO, *signalled(signal.SIGTERM, 9, rank=1), world_size=2, code=REQUEUE)
@@ -129,6 +133,7 @@ def test_ranks_leave_together_when_one_of_them_is_told_to(tmp_path, undisturbed_
         assert_undisturbed(tmp_path, undisturbed_ranks, rank)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
 @pytest.mark.parametrize(("fate", "code"), [((), 0), (signalled(signal.SIGTERM, 9), REQUEUE)], ids=["end", "preempted"])
 def test_no_thread_of_the_process_group_outlives_the_run(tmp_path, fate, code):
@@ -141,6 +146,7 @@ def test_no_thread_of_the_process_group_outlives_the_run(tmp_path, fate, code):
         assert "pt_gloo_runloop" not in names
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_killed_is_started_again(tmp_path, undisturbed_ranks):
     """Torchrun restarts both ranks, which go on from the last step that was saved, within an epoch."""
     torchrun = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "--max-restarts=3", "--module",
@@ -153,6 +159,7 @@ def test_a_rank_that_is_killed_is_started_again(tmp_path, undisturbed_ranks):
         assert_undisturbed(tmp_path, undisturbed_ranks, rank)
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_it_writes_a_checkpoint_leaves_the_one_before(tmp_path, undisturbed):
     """The process dies with the tenth checkpoint written, but not yet in its place."""
     dying = (
@@ -194,6 +201,7 @@ def test_a_full_disk_costs_no_checkpoint(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["truncated", "bit flipped"])
 def test_a_damaged_checkpoint_is_refused_by_name(tmp_path, fault, undisturbed, cli, capsys):
     run = tmp_path / "logs" / NAME / "run"

@@ -1,0 +1,177 @@
+"""Do agents whose features are pooled need coordinates? ``python -m benchmarks.pooling {list,run,table}``.
+
+The hypothesis: NatureCNN flattens its last map into a linear layer, which has a weight for each position, so
+coordinates add nothing to it. A network that pools over all positions cannot know where things are, so there they
+must matter.
+
+Four networks: flatten, global mean pool, global max pool, and an Impoola-like residual network with a global mean pool.
+Each is trained plain, with coordinates in its first convolution, and with coordinates in the convolution before the
+pool, on find-and-touch and on the five games of MinAtar (extra ``minatar``). All train A2C with the settings of
+``configs/rl/find_and_touch_coordconv.yaml``.
+
+``list`` names the runs and estimates their cost by training each network briefly. ``run`` runs those that have no
+record, one after the other, on one thread; started again, it resumes where it was interrupted. ``table`` writes
+``benchmarks/results/pooling.md`` from the records.
+"""
+
+import argparse
+import itertools
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from pytorch_lightning import Trainer
+
+from benchmarks import curves, results, sweep
+from lightning_coordconv.rl import A2C, EnvironmentDataModule, ImpalaCNN, PolicyArguments, SmallCNN
+from lightning_coordconv.rl.classes import class_names
+
+CONFIG = Path(__file__).parents[1] / "configs" / "rl" / "find_and_touch_coordconv.yaml"
+TABLE = results.RUNS.parent / "pooling.md"
+MINATAR = ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")
+ENVIRONMENTS: dict[str, tuple[str, dict[str, Any], int]] = {
+    "find_and_touch": ("lightning_coordconv/FindAndTouch-v0", {"size": 24}, 300_000),
+    **{f"minatar_{game.lower()}": (f"lightning_coordconv/MinAtar{game}-v0", {}, 1_000_000) for game in MINATAR},
+}
+"""By name: Gymnasium's id, arguments, and environment steps of a run."""
+NETWORKS: dict[str, tuple[type[SmallCNN | ImpalaCNN], dict[str, Any]]] = {
+    "flatten": (SmallCNN, {"pool": "flatten"}),
+    "mean": (SmallCNN, {"pool": "mean"}),
+    "max": (SmallCNN, {"pool": "max"}),
+    "impoola": (ImpalaCNN, {"pool": "mean", "channels": [8, 16], "features_dim": 64}),
+}
+COORDINATES: dict[str, str | list[str]] = {"plain": [], "first": "first", "before_pool": "last"}
+PROBE_UPDATES, N_ENVS, N_STEPS = 30, 16, 5
+
+
+class Run(NamedTuple):
+    """One training run."""
+
+    environment: str
+    network: str
+    coordinates: str
+    seed: int
+
+    @property
+    def experiment(self) -> str:
+        """Name of the experiment, which its record bears too."""
+        return f"rl/pooling_{self.environment}_{self.network}_{self.coordinates}"
+
+    @property
+    def policy_kwargs(self) -> PolicyArguments:
+        """Arguments of SB3's policy."""
+        kind, options = NETWORKS[self.network]
+        if kind is SmallCNN:  # squares of find-and-touch are 3x3 pixels, objects of MinAtar one
+            options = {**options, "stride": 3 if self.environment == "find_and_touch" else 1}
+        return {
+            "features_extractor_class": kind,
+            "features_extractor_kwargs": {**options, "where": COORDINATES[self.coordinates]},
+            "net_arch": [64],
+        }
+
+    def done(self) -> bool:
+        """Say whether there is a record."""
+        return (results.RUNS / self.experiment / f"seed{self.seed}.json").is_file()
+
+
+def train(run: Run, steps: int | None, logs: Path) -> int:
+    """Train in a process, from its last checkpoint if there is one, keep the record, and return the exit code."""
+    env_id, env_kwargs, default_steps = ENVIRONMENTS[run.environment]
+    folder = logs / run.experiment / f"seed{run.seed}"
+    last = folder / "checkpoints" / "last.ckpt"
+    arguments = [
+        f"--data.env_id={env_id}",
+        f"--data.env_kwargs={json.dumps(env_kwargs)}",
+        f"--model.total_timesteps={steps or default_steps}",
+        f"--model.policy_kwargs={json.dumps(class_names(run.policy_kwargs))}",
+        "--trainer.callbacks=[]",
+        f"--trainer.logger.init_args.save_dir={logs}",
+        f"--trainer.logger.init_args.name={run.experiment}",
+        f"--trainer.logger.init_args.version=seed{run.seed}",
+        *([f"--ckpt_path={last}"] if last.is_file() else []),
+    ]
+    code = sweep.run(CONFIG, run.seed, 1, arguments, run.experiment.rpartition("/")[2])
+    if code == 0:
+        results.collect(folder)
+    return code
+
+
+def cpu_seconds(run: Run) -> float:
+    """Return an estimate of a run's CPU seconds, without its evaluations, from a few updates."""
+    env_id, env_kwargs, steps = ENVIRONMENTS[run.environment]
+    task = A2C(PROBE_UPDATES * N_ENVS * N_STEPS, policy_kwargs=run.policy_kwargs)
+    data = EnvironmentDataModule(env_id, N_ENVS, env_kwargs=env_kwargs, rollouts_per_epoch=10**6)
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=-1,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    start = time.process_time()
+    trainer.fit(task, data)
+    return (time.process_time() - start) / task.total_timesteps * steps
+
+
+def listing(runs: list[Run]) -> str:
+    """Return a table of the runs of each environment and network, and what they cost on one thread."""
+    lines = ["| environment | network | runs | of these done | environment steps | CPU hours, estimated |"]
+    lines.append("|---|---|---:|---:|---:|---:|")
+    hours = 0.0
+    for (environment, network), group in itertools.groupby(runs, key=lambda run: (run.environment, run.network)):
+        chosen = list(group)
+        cost = cpu_seconds(chosen[0]) * len(chosen) / 3600
+        hours += cost
+        done, steps = sum(run.done() for run in chosen), ENVIRONMENTS[environment][2]
+        lines.append(f"| {environment} | {network} | {len(chosen)} | {done} | {steps:,} | {cost:.2f} |")
+    return "\n".join([*lines, "", f"{len(runs)} runs, {hours:.1f} CPU hours."])
+
+
+def tables() -> Iterator[str]:
+    """Yield a heading and a table for each environment that has records."""
+    for environment in ENVIRONMENTS:
+        arms = itertools.product(NETWORKS, COORDINATES)
+        names = [Run(environment, *arm, seed=0).experiment for arm in arms]
+        experiments = {name: results.runs_of(name) for name in names}
+        if any(experiments.values()):
+            yield f"## {environment}"
+            yield curves.table(experiments)
+
+
+def main() -> int:
+    """List, run or tabulate, and return 1 if a run failed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("command", choices=("list", "run", "table"))
+    parser.add_argument("--environments", nargs="+", choices=ENVIRONMENTS, default=list(ENVIRONMENTS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(10)))
+    parser.add_argument("--steps", type=int, help="environment steps of a run, in place of the default")
+    parser.add_argument("--logs", type=Path, default=Path("logs"))
+    arguments = parser.parse_args()
+    if arguments.command == "table":
+        page = "\n\n".join(["# Pooled features and coordinates", *tables()])
+        TABLE.write_text(page + "\n")
+        print(page)
+        return 0
+    if arguments.command == "list":
+        torch.set_num_threads(1)
+        arms = itertools.product(arguments.environments, NETWORKS, COORDINATES, arguments.seeds)
+        print(listing([Run(*arm) for arm in arms]))
+        return 0
+    runs = [
+        Run(environment, network, coordinates, seed)
+        for seed in arguments.seeds  # the outer loop: all arms have the same number of seeds, or one more
+        for environment, network, coordinates in itertools.product(arguments.environments, NETWORKS, COORDINATES)
+    ]
+    runs = [run for run in runs if not run.done()]
+    codes = [train(run, arguments.steps, arguments.logs) for run in runs]
+    return int(any(codes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""Checks of arguments: each raises a one-line error that names the value and what is allowed."""
+
+from collections.abc import Collection
+from numbers import Integral
+
+
+def check_at_least(minimum: int, **arguments: object) -> None:
+    """Check that arguments are integers that are not too small.
+
+    Args:
+        minimum: the smallest value that is allowed.
+        arguments: values by the name that an error gives them.
+
+    Raises:
+        ValueError: for the first value that is smaller, or no integer (a boolean is none).
+
+    Example:
+        >>> check_at_least(1, batch_size=16, copies=4)
+        >>> check_at_least(1, batch_size=0)
+        Traceback (most recent call last):
+        ...
+        ValueError: batch_size must be at least 1, got 0
+    """
+    for name, value in arguments.items():
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise ValueError(f"{name} must be an integer, at least {minimum}, got {value!r}")
+        if value < minimum:
+            raise ValueError(f"{name} must be at least {minimum}, got {value}")
+
+
+def check_choice(name: str, value: object, allowed: Collection[object]) -> None:
+    """Check that an argument is one of several values.
+
+    Args:
+        name: what an error calls the value.
+        value: the value.
+        allowed: the values that are allowed.
+
+    Raises:
+        ValueError: for any other value.
+
+    Example:
+        >>> check_choice("labels", "colour", ("content", "position"))
+        Traceback (most recent call last):
+        ...
+        ValueError: labels must be one of 'content', 'position', got 'colour'
+    """
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")

@@ -1,0 +1,104 @@
+"""Read an annotation file in COCO's format, and check the type of every value that is used."""
+
+import json
+import reprlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Rule(NamedTuple):
+    """What a value must be.
+
+    Attributes:
+        holds: whether a value is allowed.
+        allowed: what is allowed, in words.
+        required: whether every entry has the key.
+    """
+
+    holds: Callable[[Any], bool]
+    allowed: str
+    required: bool = True
+
+
+def _is_integer(value: Any) -> bool:
+    return type(value) is int  # True is an int to isinstance
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) < 2**53)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and not any(0xD800 <= ord(letter) < 0xE000 for letter in value)  # half a letter
+
+
+INTEGER = Rule(_is_integer, "a whole number")
+SIDE = Rule(lambda value: _is_integer(value) and value > 0, "a positive whole number")
+PATH = Rule(lambda value: _is_text(value) and bool(value) and "\0" not in value, "a path")
+BOX = Rule(
+    lambda value: isinstance(value, list) and len(value) == 4 and all(map(_is_number, value)),
+    "a list of four numbers: x, y, width, height",
+)
+AREA = Rule(lambda value: _is_number(value) and 0 <= value < 2**53, "a number from 0 to 2**53", required=False)
+FLAG = Rule(lambda value: _is_integer(value) and value in (0, 1), "0 or 1", required=False)
+SCHEMA = {
+    "images": {"id": INTEGER, "file_name": PATH, "width": SIDE, "height": SIDE},
+    "annotations": {
+        "id": INTEGER, "image_id": INTEGER, "category_id": INTEGER, "bbox": BOX, "area": AREA, "iscrowd": FLAG,
+    },
+    "categories": {"id": INTEGER, "name": Rule(_is_text, "a text")},
+}  # fmt: skip
+"""The lists of an annotation file, and the keys of their entries that are used."""
+
+
+def read_annotations(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Read an annotation file.
+
+    Returns:
+        Its ``images``, ``annotations`` and ``categories``, entries as in :data:`SCHEMA`. Boxes may hold infinite values
+        and NaN.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: naming the file, and the entry and key that are wrong, if it is not in COCO's format: a list or key
+            is missing, a value has the wrong type, two images or categories have the same id, or there are no images.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no annotation file {path}")
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON file: {error}") from error
+    try:
+        _check(content)
+    except ValueError as error:
+        raise ValueError(f"{path} is not in COCO's format: {error}") from error
+    if not content["images"]:
+        raise ValueError(f"{path} has no images")
+    return {part: content[part] for part in SCHEMA}
+
+
+def _check(content: Any) -> None:
+    missing = [part for part in SCHEMA if not isinstance(content, dict) or not isinstance(content.get(part), list)]
+    if missing:
+        raise ValueError(f"it has no list of {', '.join(missing)}")
+    for part, rules in SCHEMA.items():
+        for number, entry in enumerate(content[part]):
+            _check_entry(f"{part}[{number}]", entry, rules)
+        if part != "annotations":
+            seen: set[int] = set()
+            for identity in (entry["id"] for entry in content[part]):
+                if identity in seen:
+                    raise ValueError(f"two of its {part} have the same id {identity}")
+                seen.add(identity)
+
+
+def _check_entry(name: str, entry: Any, rules: dict[str, Rule]) -> None:
+    lacking = [key for key, rule in rules.items() if rule.required and not (isinstance(entry, dict) and key in entry)]
+    if lacking:
+        raise ValueError(f"{name} has no {', '.join(lacking)}")
+    for key, rule in rules.items():
+        if key in entry and not rule.holds(entry[key]):
+            whose = f"{name}, with the id {entry['id']}," if key != "id" else name
+            raise ValueError(f"{whose} has the {key} {reprlib.repr(entry[key])}, but it must be {rule.allowed}")

@@ -1,0 +1,95 @@
+"""Private names of torch that the layers need because no public name serves; nothing else in the package uses one.
+
+``tests/layers/test_torch_names.py`` fails with a sentence when a new version of torch has dropped one of them.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.common_types import _size_1_t as Size1
+from torch.nn.common_types import _size_2_t as Size2
+from torch.nn.common_types import _size_3_t as Size3
+from torch.nn.modules.conv import _ConvNd as ConvNd
+from torch.nn.modules.conv import _ConvTransposeNd as ConvTransposeNd
+from torch.utils._python_dispatch import _disable_current_modes
+
+__all__ = [
+    "TRACES_CONTEXT_VARIABLES",
+    "ConvNd",
+    "ConvTransposeNd",
+    "Size1",
+    "Size2",
+    "Size3",
+    "TorchConvolution",
+    "output_padding",
+    "overridden",
+    "padding_of_other_modes",
+    "transforms_are_active",
+    "without_dispatch_modes",
+]
+
+REQUIRED = {
+    "torch.nn.common_types._size_1_t": "types of arguments, with _size_2_t and _size_3_t",
+    "torch.nn.modules.conv._ConvNd": "base class of torch's convolutions",
+    "torch.nn.modules.conv._ConvTransposeNd": "base class of torch's transposed convolutions",
+    "torch.nn.Conv2d._conv_forward": "a convolution with another bias than the layer's own",
+    "torch.nn.ConvTranspose2d._output_padding": "the output padding that gives a requested output size",
+    "torch.nn.Module._load_from_state_dict": "reading a layer's part of a state dict",
+    "torch._C._are_functorch_transforms_active": "whether a transform of torch.func is running",
+    "torch.utils._python_dispatch._disable_current_modes": "building tensors outside of tracing modes",
+}
+"""Private names and what they are used for. ``Conv2d(...)._reversed_padding_repeated_twice`` is set on instances."""
+
+TRACES_CONTEXT_VARIABLES = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2]) >= (2, 15)
+"""Whether ``torch.compile`` can read a ``contextvars.ContextVar``. Torch 2.11 cannot, 2.15 can (both tried)."""
+
+transforms_are_active: Callable[[], bool] = torch._C._are_functorch_transforms_active
+"""Return whether a transform of ``torch.func`` is running: what ``torch.autograd.Function.apply`` asks too."""
+
+
+def without_dispatch_modes() -> AbstractContextManager[object]:
+    """Return a context in which no mode (fake tensors, tracing) changes what operators return."""
+    return cast(AbstractContextManager[object], _disable_current_modes())
+
+
+def output_padding(layer: Any, input: Tensor, output_size: list[int] | None) -> list[int]:
+    """Return the output padding with which a transposed convolution gives ``output_size``.
+
+    Raises:
+        ValueError: If no output padding gives that size.
+    """
+    n = len(layer.kernel_size)
+    args = (layer.stride, layer.padding, layer.kernel_size, n, layer.dilation)
+    return cast(list[int], layer._output_padding(input, output_size, *args))
+
+
+def padding_of_other_modes(layer: Any) -> tuple[int, ...]:
+    """Return the padding of a convolution whose ``padding_mode`` is not zeros, as ``torch.nn.functional.pad`` takes it.
+
+    Torch computes it in the constructor and ignores later changes of ``padding``; the coordinates have to follow.
+    """
+    return tuple(layer._reversed_padding_repeated_twice)
+
+
+def overridden(kind: type[nn.Module], torch_class: type[nn.Module]) -> list[str]:
+    """Return which of the methods that compute a convolution a class does not inherit from torch's class."""
+    names = ("forward", "_conv_forward")
+    return [name for name in names if getattr(kind, name, None) is not getattr(torch_class, name, None)]
+
+
+class TorchConvolution(ConvNd):
+    """A convolution that may get another bias than its own, and may complete its part of a state dict."""
+
+    def convolve(self, input: Tensor, bias: Tensor | None, output_padding: Sequence[int] | None) -> Tensor:
+        """Return what the torch class computes, with ``bias`` in place of the layer's bias."""
+        return self._conv_forward(input, self.weight, bias)
+
+    def complete_state_dict(self, state_dict: dict[str, Any], prefix: str) -> dict[str, Any]:
+        """Return the state dict to load in place of the given one."""
+        return state_dict
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(self.complete_state_dict(state_dict, prefix), prefix, *args)

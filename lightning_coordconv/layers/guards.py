@@ -1,0 +1,92 @@
+"""Refuses transformations that would drop the coordinates without an error, and explains what to do instead.
+
+Torch and other libraries replace convolutions by code that reads ``weight``, ``bias`` and the geometry
+and knows of no coordinate bias. Where they call a method of the layer on the way, the layer refuses. Where they do not,
+nothing can; ``docs/compatibility.md`` lists those.
+"""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any, cast
+
+from torch import Tensor, nn
+from torch.fx import Proxy
+
+FUSION = "torch.nn.utils.fusion"
+MKLDNN = "torch.utils.mkldnn"
+
+
+class GuardedModule(nn.Module):
+    """A module that refuses to be fused by torch, converted to MKL-DNN, or scripted."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse a weight or bias that torch's ``fuse_conv_bn_eval`` sets: it leaves the coordinate bias unscaled."""
+        if name in ("weight", "bias") and _caller() == FUSION:
+            raise RuntimeError(
+                f"torch's fusion with batch norm does not scale the coordinate bias of {type(self).__name__}; use "
+                "lightning_coordconv.fuse_conv_bn(conv, bn)"
+            )
+        super().__setattr__(name, value)
+
+    def named_children(self) -> Iterator[tuple[str, nn.Module]]:
+        """Refuse ``torch.utils.mkldnn.to_mkldnn``, which has just copied the weight and bias of this layer."""
+        if _caller() == MKLDNN:
+            raise RuntimeError(
+                f"to_mkldnn drops the coordinate bias of {type(self).__name__}; leave this layer out, or compile the "
+                "model with torch.compile instead"
+            )
+        return super().named_children()
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Refuse ``torch.jit.script``, which calls this method first."""
+        raise RuntimeError(
+            f"torch.jit.script cannot compile {type(self).__name__}; use torch.export or torch.jit.trace"
+        )
+
+
+def _caller() -> str:
+    """Return the name of the module whose code called the method that calls this function."""
+    frame = inspect.currentframe()
+    for _ in range(2):
+        frame = None if frame is None else frame.f_back
+    return "" if frame is None else str(frame.f_globals.get("__name__"))
+
+
+def check_forward(module: nn.Module, name: str) -> None:
+    """Refuse a convolution whose ``forward`` was replaced on the instance, as the hooks of accelerate do.
+
+    Such a layer goes on calling the ``forward`` that it had before a conversion.
+
+    Raises:
+        ValueError: If the module has a ``forward`` that is not its class's.
+    """
+    if "forward" in vars(module):
+        raise ValueError(
+            f"the forward method of {name} was replaced on the instance, as the hooks of accelerate do; convert, fold "
+            "or fuse the model before that, or remove the hooks with "
+            "accelerate.hooks.remove_hook_from_module(model, recurse=True)"
+        )
+
+
+def is_traced_symbolically(input: object) -> bool:
+    """Return whether ``torch.fx`` traces a model symbolically, with proxies in place of tensors."""
+    return isinstance(input, Proxy)
+
+
+def trace_as_leaf(module: nn.Module, input: Any, *args: Any, **kwargs: Any) -> Tensor:
+    """Record a call of a module in the graph of ``torch.fx``, as it records the layers of torch."""
+    tracer = input.tracer
+    return cast(Tensor, tracer.create_proxy("call_module", tracer.path_of_module(module), (input, *args), kwargs))
+
+
+def check_not_quantised(x: Tensor, name: str) -> None:
+    """Refuse a quantised tensor.
+
+    Raises:
+        TypeError: If it is quantised.
+    """
+    if x.is_quantized:
+        raise TypeError(
+            f"{name} computes in floating point, but got a quantised tensor ({x.dtype}); put a DeQuantStub in front of "
+            "the layer and a QuantStub after it, and set its qconfig to None"
+        )

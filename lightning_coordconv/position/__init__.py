@@ -1,0 +1,26 @@
+"""Does position matter for a model and its data? Measurements and advice."""
+
+from lightning_coordconv.position.advice import Advice, advise
+from lightning_coordconv.position.dependence import Dependence, Share, measure_dependence
+from lightning_coordconv.position.figures import draw_advice
+from lightning_coordconv.position.frames import Frames, check_frames
+from lightning_coordconv.position.observations import Observations, observe
+from lightning_coordconv.position.placement import Placement, place
+from lightning_coordconv.position.readout import StageReadout, read_positions
+
+__all__ = [
+    "Advice",
+    "Dependence",
+    "Frames",
+    "Observations",
+    "Placement",
+    "Share",
+    "StageReadout",
+    "advise",
+    "check_frames",
+    "draw_advice",
+    "measure_dependence",
+    "observe",
+    "place",
+    "read_positions",
+]

@@ -1,0 +1,250 @@
+"""Advice on CoordConv for a model and its data, with the figures that each sentence rests on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from lightning_coordconv.core import BaseDataModule
+from lightning_coordconv.layers import Cartesian, Encoding, FourierFeatures, Polar
+from lightning_coordconv.position.dependence import Dependence, measure_dependence
+from lightning_coordconv.position.features import run, stages
+from lightning_coordconv.position.frames import Frames, check_frames
+from lightning_coordconv.position.observations import Observations, is_position, observe
+from lightning_coordconv.position.placement import Placement, place
+from lightning_coordconv.position.readout import StageReadout, read_positions
+
+DEPENDS = 0.02
+"""Share of the target's uncertainty that position must remove for the answer to depend on it."""
+KNOWN = 0.9
+"""Share of the variance of position that a stage must explain for its features to tell position."""
+COARSE = 0.5
+"""Share of the dependence that must be smooth for plain coordinates to do."""
+RADIAL = 0.95
+"""Share of the dependence that the radius must give for the radius to be the encoding."""
+CHANGED = 0.05
+"""Relative change of a prediction that is worth a sentence."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do, and why.
+
+    Attributes:
+        convert: whether to make convolutions position-aware; ``None`` where the data do not decide it.
+        where: names of the convolutions to convert, for ``to_coordconv(model, where=advice.where)``; empty unless
+            ``convert``.
+        encoding: what these should see; ``None`` for plain coordinates.
+        sentences: the advice in words, each with its figures.
+        dependence: what position tells about each kind of target.
+        readout: what each stage of the model tells about position.
+        frames: how images reach the model.
+        observations: the pairs of position and target, for pictures.
+    """
+
+    convert: bool | None
+    where: list[str]
+    encoding: Encoding | None
+    sentences: list[str]
+    dependence: list[Dependence]
+    readout: list[StageReadout]
+    frames: Frames
+    observations: list[Observations] = field(repr=False, default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the observations as plain values, for JSON."""
+        return {
+            "convert": self.convert,
+            "where": self.where,
+            "encoding": None if self.encoding is None else type(self.encoding).__name__,
+            "sentences": self.sentences,
+            "dependence": [found.to_dict() for found in self.dependence],
+            "readout": [found.to_dict() for found in self.readout],
+            "frames": self.frames.to_dict(),
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(self.sentences)
+
+
+def advise(model: nn.Module, data: BaseDataModule, num_images: int = 500, num_readout_images: int = 24) -> Advice:
+    """Say whether position matters for a model and its data, and where to tell the model about it.
+
+    Nothing is trained but linear readouts and kernel estimates, in minutes on two cores. The model is left as it was.
+
+    Args:
+        model: any network of 2-D images: a classifier, a segmentation network, a torchvision detector, or a task around
+            one of them.
+        data: any data module of this package, or a subclass of :class:`~lightning_coordconv.core.BaseDataModule` whose
+            samples are dicts with an ``image`` (C, H, W); its training split is read.
+        num_images: training images that the dependence of the target on position is estimated from, at least 4.
+        num_readout_images: of these, the images that the model is run on, at least 4.
+
+    Raises:
+        ValueError: if a number is too small, the data have fewer than 4 images or no images, or the model cannot be
+            run on them.
+    """
+    for name, value in (("num_images", num_images), ("num_readout_images", num_readout_images)):
+        if value < 4:
+            raise ValueError(f"{name} must be at least 4, got {value}")
+    network = getattr(model, "net", model)
+    samples = read_samples(data, num_images)
+    images = _same_size([sample["image"] for sample in samples[:num_readout_images]])
+    training = network.training
+    network.eval()
+    try:
+        names = stages(network, images)
+        readout = read_positions(network, images, names)
+        frames = check_frames(network, data.dataset("train"), images[:4])
+        placement = place(network, lambda: run(network, images[:1]))
+    finally:
+        network.train(training)
+    observations = observe(samples)
+    dependence = [measure_dependence(o.what, o.positions, o.targets, o.images, o.content) for o in observations]
+    return conclude(dependence, readout, frames, placement, is_position(samples), observations)
+
+
+def read_samples(data: BaseDataModule, num_images: int) -> list[Mapping[str, Any]]:
+    """Return samples of the training split, evenly spaced over it.
+
+    Raises:
+        ValueError: if there are fewer than 4, or samples have no image.
+    """
+    data.prepare_data()
+    data.setup("fit")
+    dataset: Any = data.dataset("train")
+    if len(dataset) < 4:
+        raise ValueError(f"the training split has {len(dataset)} images, too few to advise on: at least 4 are needed")
+    count = min(num_images, len(dataset))
+    samples = [dataset[number * len(dataset) // count] for number in range(count)]
+    image = samples[0].get("image") if isinstance(samples[0], Mapping) else None
+    if not isinstance(image, Tensor) or image.dim() != 3:
+        found = sorted(samples[0]) if isinstance(samples[0], Mapping) else type(samples[0]).__name__
+        raise ValueError(f"advice needs samples with an 'image' (C, H, W); {type(data).__name__} has {found}")
+    return samples
+
+
+def conclude(
+    dependence: Sequence[Dependence],
+    readout: Sequence[StageReadout],
+    frames: Frames,
+    placement: Placement,
+    answer_is_position: bool,
+    observations: Sequence[Observations] = (),
+) -> Advice:
+    """Turn measurements into advice; a pure function of them."""
+    depends, sentences = _dependence(dependence, answer_is_position)
+    knows, told = _knowledge(readout)
+    sentences += told
+    convert = None if depends is None else depends and not knows
+    encoding = _encoding(dependence) if convert else None
+    where = placement.names if convert else []
+    sentences += _frame_sentences(frames)
+    sentences.append(_therefore(depends, knows, where, placement, encoding))
+    return Advice(convert, where, encoding, sentences, [*dependence], [*readout], frames, [*observations])
+
+
+def _dependence(found: Sequence[Dependence], answer_is_position: bool) -> tuple[bool | None, list[str]]:
+    """Return whether the answer depends on position, or ``None``, and what was measured."""
+    sentences = []
+    if answer_is_position:
+        sentences.append("The answer is a position, keypoints or coordinates, so it depends on position by definition.")
+    if not found and not answer_is_position:
+        return None, ["The data do not say where objects are, so whether the class depends on position is unknown."]
+    for one in found:
+        figures = f"{_percent(one.share.value)} of the uncertainty ({_interval(one.share.low, one.share.high)})"
+        basis = f"{one.images} images, {one.observations} observations"
+        few = "" if one.enough else "; too few to conclude from"
+        if one.given_content is not None:
+            given = one.given_content
+            interval = _interval(given.low, given.high)
+            figures += f" and, where the content is known, {_percent(given.value)} of what is left ({interval})"
+        sentences.append(f"Position removes {figures}: {one.what}; {basis}{few}.")
+    enough = [one for one in found if one.enough]
+    if answer_is_position or any(share.low > DEPENDS for one in enough for share in one.shares):
+        return True, sentences
+    if enough and all(share.high <= DEPENDS for one in enough for share in one.shares):
+        return False, sentences
+    return None, sentences
+
+
+def _knowledge(readout: Sequence[StageReadout]) -> tuple[bool, list[str]]:
+    """Return whether the model's last stage tells position without its padding, and what was measured."""
+    if not readout:
+        return False, ["The model has no feature map of more than one cell, so what it knows of position is unknown."]
+    last = readout[-1]
+    shape = f"{last.size[0]} x {last.size[1]} cells"
+    sentences = [
+        f"A linear readout of the last stage ({last.stage}, {shape}) explains {_percent(last.images)} of position on "
+        f"held-out images ({_interval(last.images_low, last.images_high)}), and {_percent(last.without_padding)} "
+        "without zero padding.",
+        f"On a blank canvas it explains {_percent(last.blank)}, and {_percent(last.blank_without_padding)} without "
+        f"zero padding; padding changes the features up to {last.reach} cells from the border.",
+    ]
+    return last.without_padding >= KNOWN and last.blank_without_padding >= KNOWN, sentences
+
+
+def _encoding(found: Sequence[Dependence]) -> Encoding | None:
+    """Return the encoding that suits the way in which the target depends on position; ``None`` for coordinates."""
+    clear = [one for one in found if one.enough and one.share.low > DEPENDS]
+    if not clear:
+        return None
+    strongest = max(clear, key=lambda one: one.share.value)
+    if strongest.radius_share >= RADIAL * strongest.share.value:
+        return Polar()
+    return FourierFeatures() if strongest.coarse_share < COARSE * strongest.share.value else None
+
+
+def _frame_sentences(frames: Frames) -> list[str]:
+    sentences = []
+    if frames.random:
+        sentences.append(
+            "Training samples change from one reading to the next: after a random crop, coordinates are those of the "
+            "crop unless the model runs inside coordinate_frame(origin, size, crop=...)."
+        )
+    if frames.sizes > 1:
+        sentences.append(
+            f"Images have {frames.sizes} sizes: -1 to 1 spans each image. Where a pixel has a physical size, pass "
+            "positions in physical units by coordinate_field(...); in a padded batch, use "
+            "coordinate_frame((0, 0), sizes, crop=..., padded=True)."
+        )
+    for what, change in (
+        ("the same content in another crop", frames.crop),
+        ("a larger image in the same batch", frames.batch),
+        ("the image enlarged by a quarter", frames.resized),
+    ):
+        if change is not None and change > CHANGED:
+            sentences.append(f"The prediction changes by {change:.0%} with {what}.")
+    return sentences or ["All images have one size and are not cropped at random: coordinates need no frame."]
+
+
+def _therefore(
+    depends: bool | None, knows: bool, where: Sequence[str], placement: Placement, encoding: Encoding | None
+) -> str:
+    if depends is None:
+        return "Therefore: undecided. Train both arms, or give more images with known places."
+    if not depends:
+        return "Therefore: do not convert. Coordinates have nothing to tell here, and can only be overfitted."
+    if knows:
+        return "Therefore: do not convert. The answer depends on position, and the model's features tell it already."
+    names = ", ".join(where)
+    seen = {type(None): "plain coordinates", Polar: "polar coordinates", FourierFeatures: "Fourier features"}
+    return f"Therefore: convert {names} ({placement.reason}), with {seen.get(type(encoding), Cartesian.__name__)}."
+
+
+def _percent(share: float) -> str:
+    """Return a share in percent; below zero means no better than chance, which is 0 %."""
+    return f"{max(share, 0):.0%}"
+
+
+def _interval(low: float, high: float) -> str:
+    return f"95 % interval {_percent(low)} to {_percent(high)}"
+
+
+def _same_size(images: Sequence[Tensor]) -> list[Tensor]:
+    """Return the images that have the size of most of them, all if no two agree."""
+    sizes = [tuple(image.shape) for image in images]
+    common = max(set(sizes), key=sizes.count)
+    chosen = [image for image in images if tuple(image.shape) == common]
+    return chosen if len(chosen) >= 4 else list(images)

@@ -1,0 +1,102 @@
+"""The command ``lightning-coordconv advise``: does position matter for this model and these data?"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+import torch
+from torch import nn
+from torchvision.models import get_model, list_models
+
+from lightning_coordconv.core import BaseDataModule
+from lightning_coordconv.core.extras import extra
+from lightning_coordconv.position.advice import Advice, advise
+from lightning_coordconv.position.figures import draw_advice
+
+
+def main(args: Sequence[str] | None = None) -> Advice:
+    """Print an advice, and write ``advice.json`` and ``advice.png``.
+
+    Args:
+        args: arguments as a list; those of the process by default.
+    """
+    parser = _parser()
+    config = parser.parse_args(args)
+    try:
+        objects = parser.instantiate_classes(config)
+        model = load_model(objects.model, objects.checkpoint)
+        torch.manual_seed(0)
+        advice = advise(model, objects.data, objects.images, objects.readout_images)
+    except (ValueError, ImportError, OSError) as error:
+        parser.error(str(error))
+    folder = Path(objects.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "advice.json").write_text(json.dumps(advice.to_dict(), indent=1) + "\n")
+    draw_advice(advice).savefig(folder / "advice.png", dpi=100)
+    print(advice)
+    print(f"Details: {folder / 'advice.json'}, {folder / 'advice.png'}")
+    return advice
+
+
+def load_model(model: nn.Module | str, checkpoint: str | Path | None = None) -> nn.Module:
+    """Return a model, by name if it is a string, with the weights of a checkpoint if there is one.
+
+    Args:
+        model: a module, or the name of one of torchvision's models (``"resnet18"``), or one of timm's
+            (``"timm/resnet18.a1_in1k"``); by name it has random weights.
+        checkpoint: a file with a state dict, or with one under ``"state_dict"`` as Lightning writes it. Nothing in it
+            is run.
+
+    Raises:
+        ValueError: for an unknown name, or weights of another architecture.
+        FileNotFoundError: if there is no such file.
+    """
+    if isinstance(model, str):
+        model = _by_name(model)
+    if checkpoint is None:
+        return model
+    if not Path(checkpoint).is_file():
+        raise FileNotFoundError(f"no checkpoint at {checkpoint}")
+    state: Any = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    try:
+        model.load_state_dict(state.get("state_dict", state))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip()
+        raise ValueError(f"{checkpoint} holds weights of another architecture: {reason}") from error
+    return model
+
+
+def _by_name(name: str) -> nn.Module:
+    library, _, rest = name.rpartition("/")
+    if library == "timm":
+        with extra("advise", "models by the name timm/..."):
+            import timm
+        if not timm.is_model(rest):
+            raise ValueError(f"timm has no model {rest!r}")
+        return timm.create_model(rest)
+    if name not in list_models():
+        raise ValueError(f"torchvision has no model {name!r}; give a class_path, or timm/NAME for one of timm's")
+    weights = {"weights_backbone": None} if "detection" in str(getattr(get_model, "__module__", "")) else {}
+    return get_model(name, weights=None, **weights)
+
+
+def _parser() -> jsonargparse.ArgumentParser:
+    parser = jsonargparse.ArgumentParser(
+        prog="lightning-coordconv advise",
+        description="Say whether position matters for a model and its data, and which convolutions should see it. "
+        "Nothing is trained; it takes minutes on two cores.",
+    )
+    parser.add_argument("-c", "--config", action="config", help="a config of fit: its model and data are used")
+    parser.add_argument(
+        "--model", type=nn.Module | str, required=True, help="a class_path, or a name: resnet18, timm/…"
+    )
+    parser.add_argument("--checkpoint", type=str | None, default=None, help="weights of the model")
+    parser.add_subclass_arguments(BaseDataModule, "data", required=True)
+    parser.add_argument("--images", type=int, default=500, help="training images for the dependence on position")
+    parser.add_argument("--readout_images", type=int, default=24, help="of these, images that the model is run on")
+    parser.add_argument("--out", type=str, default="advice", help="folder for advice.json and advice.png")
+    for name in ("trainer", "seed_everything", "ckpt_path"):
+        parser.add_argument(f"--{name}", type=Any, help=jsonargparse.SUPPRESS)
+    return parser

@@ -1,0 +1,132 @@
+"""Run any model on images and look at the feature maps of its stages."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import FCOS, RetinaNet
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.ssd import SSD
+
+DETECTORS = (GeneralizedRCNN, RetinaNet, FCOS, SSD)
+"""torchvision's detectors take a list of images, and return a dict for each."""
+
+
+def takes_list(model: nn.Module) -> bool:
+    """Return whether the model is a torchvision detector or contains one."""
+    return any(isinstance(module, DETECTORS) for module in model.modules())
+
+
+def run(model: nn.Module, images: Sequence[Tensor]) -> Any:
+    """Run a model without gradients on images (C, H, W) of one size, or of any sizes for a detector.
+
+    Raises:
+        ValueError: if the model does not accept the images, with the model's own reason.
+    """
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    inputs = [_with_channels(image.to(device), model) for image in images]
+    try:
+        with torch.no_grad():
+            return model(inputs) if takes_list(model) else model(torch.stack(inputs))
+    except (RuntimeError, TypeError, AttributeError) as error:
+        shapes = sorted({tuple(image.shape) for image in inputs})
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{type(model).__name__} cannot be run on images of shape {shapes}: {reason}") from error
+
+
+def _with_channels(image: Tensor, model: nn.Module) -> Tensor:
+    """Repeat a grey image for a model whose first convolution has several input channels."""
+    first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is not None and image.shape[0] == 1 < first.in_channels * first.groups:
+        return image.expand(first.in_channels, -1, -1)
+    return image
+
+
+def stages(model: nn.Module, images: Sequence[Tensor]) -> list[str]:
+    """Return the names of the modules whose outputs are the model's stages, in the order of execution.
+
+    A stage is the last module that returns a feature map (1, C, H, W) of a size before the size changes. Modules that
+    run several times, as the heads of a detector do, and features of single regions are no stages; nor are maps of one
+    cell.
+
+    Args:
+        model: in evaluation mode.
+        images: one is enough.
+    """
+    order: list[tuple[str, tuple[int, ...]]] = []
+    names = {module: name for name, module in model.named_modules()}
+
+    def note(module: nn.Module, args: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.dim() == 4 and len(output) == 1 and min(output.shape[-2:]) > 1:
+            order.append((names[module], tuple(output.shape[-2:])))
+
+    hooks = [module.register_forward_hook(note) for module in names]
+    try:
+        run(model, images[:1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    last: dict[tuple[int, ...], str] = {}
+    runs = Counter(name for name, _ in order)
+    for name, size in order:
+        if name and runs[name] == 1:
+            last.pop(size, None)
+            last[size] = name
+    return list(last.values())
+
+
+def feature_maps(model: nn.Module, images: Sequence[Tensor], names: Sequence[str]) -> dict[str, list[Tensor]]:
+    """Return the feature maps (C, H, W) of each image at each stage; images are run one by one.
+
+    One by one, so that the maps of a detector, which pads images of a batch to one size, belong to one image each.
+    """
+    found: dict[str, list[Tensor]] = {name: [] for name in names}
+    modules = dict(model.named_modules())
+    seen: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Any:
+        def hook(module: nn.Module, args: Any, output: Tensor) -> None:
+            seen[name] = output.detach()[0].float().cpu()
+
+        return hook
+
+    hooks = [modules[name].register_forward_hook(keep(name)) for name in names]
+    try:
+        for image in images:
+            seen.clear()
+            run(model, [image])
+            for name in names:
+                if name in seen:
+                    found[name].append(seen[name])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+@contextmanager
+def padded_with(model: nn.Module, mode: str) -> Iterator[int]:
+    """Let all convolutions that pad with zeros pad in another way within this context.
+
+    Args:
+        model: any.
+        mode: a ``padding_mode`` of torch's convolutions, such as ``"replicate"``.
+
+    Yields:
+        The number of convolutions that pad with zeros.
+    """
+    padding = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.Conv2d) and module.padding_mode == "zeros" and module.padding not in ("valid", (0, 0))
+    ]
+    for module in padding:
+        module.padding_mode = mode  # type: ignore[assignment]
+    try:
+        yield len(padding)
+    finally:
+        for module in padding:
+            module.padding_mode = "zeros"

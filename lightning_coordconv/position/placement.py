@@ -1,0 +1,85 @@
+"""Which convolutions of a model should see coordinates."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torchvision.ops import FeaturePyramidNetwork
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Names of convolutions, and why these.
+
+    Attributes:
+        names: for ``to_coordconv(model, where=names)``.
+        reason: in words, to follow the names.
+    """
+
+    names: list[str]
+    reason: str
+
+
+def place(model: nn.Module, forward: Callable[[], Any]) -> Placement:
+    """Choose the convolutions that should see coordinates.
+
+    - A model with a feature pyramid: the pyramid's 1x1 laterals, and the first convolution of each head after it, as in
+      PP-YOLO (Long et al., 2020) and SOLO (Wang et al., 2020).
+    - A model that returns one vector an image: the first convolution, as in the paper's ImageNet experiment, and the
+      last one before the maps are pooled, from where on no layer could tell where a feature was.
+    - A model that returns a map: the first convolution and the last that sees a neighbourhood.
+
+    Args:
+        model: any.
+        forward: runs it once, so that the order of its convolutions is known.
+
+    Raises:
+        ValueError: if the model runs no plain 2-D convolution.
+    """
+    names = {module: name for name, module in model.named_modules()}
+    ran: list[nn.Conv2d] = []
+    after_pyramid: list[nn.Conv2d] = []
+    pyramids = [module for module in model.modules() if isinstance(module, FeaturePyramidNetwork)]
+    done = False
+
+    def note(module: nn.Module, args: Any, output: Any) -> None:
+        nonlocal done
+        if isinstance(module, FeaturePyramidNetwork):
+            done = True
+        elif isinstance(module, nn.Conv2d) and module not in ran:
+            ran.append(module)
+            if done:
+                after_pyramid.append(module)
+
+    watched = [module for module in names if isinstance(module, nn.Conv2d | FeaturePyramidNetwork)]
+    hooks = [module.register_forward_hook(note) for module in watched]
+    try:
+        output = forward()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    plain = [module for module in ran if type(module) is nn.Conv2d]
+    if not plain:
+        raise ValueError(f"{type(model).__name__} runs no plain 2-D convolution that could see coordinates")
+    if pyramids:
+        laterals = [m for p in pyramids for m in p.inner_blocks.modules() if isinstance(m, nn.Conv2d) and m in plain]
+        heads = _firsts([module for module in after_pyramid if module in plain], names)
+        return Placement([names[module] for module in [*laterals, *heads]], "the pyramid's laterals and the heads")
+    if isinstance(output, Tensor) and output.dim() == 2:
+        return Placement(_unique([names[plain[0]], names[plain[-1]]]), "the first, and the last before the pool")
+    wide = [module for module in plain if max(module.kernel_size) > 1] or plain
+    return Placement(_unique([names[plain[0]], names[wide[-1]]]), "the first, and the last that sees a neighbourhood")
+
+
+def _firsts(convolutions: list[nn.Conv2d], names: dict[nn.Module, str]) -> list[nn.Conv2d]:
+    """Return the first convolution of each head: those whose names share all but their last three parts."""
+    seen: dict[tuple[str, ...], nn.Conv2d] = {}
+    for module in convolutions:
+        parts = names[module].split(".")
+        seen.setdefault(tuple(parts[: max(1, len(parts) - 3)]), module)
+    return list(seen.values())
+
+
+def _unique(names: list[str]) -> list[str]:
+    return list(dict.fromkeys(names))

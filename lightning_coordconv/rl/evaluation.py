@@ -1,0 +1,80 @@
+"""Plays episodes to measure how good a policy is."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lightning_coordconv.core.extras import extra
+
+with extra("rl", "agents"):
+    from stable_baselines3.common.policies import BasePolicy
+    from stable_baselines3.common.vec_env import VecEnv
+
+
+class Episodes(NamedTuple):
+    """The rewards and lengths of episodes, and how many of them were cut, at the limit of steps."""
+
+    rewards: list[float]
+    lengths: list[int]
+    cut: int
+
+
+def play_episodes(
+    policy: BasePolicy,
+    env: VecEnv,
+    episodes: int,
+    deterministic: bool,
+    max_steps: int,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Episodes:
+    """Play episodes as SB3's ``evaluate_policy`` does, and give up those that do not end.
+
+    An episode is a whole game, where a lost life ends an episode of training. While no episode is longer than the limit
+    the results are those of SB3. A longer one is cut: it counts with its reward so far, and once every environment has
+    played its share or was cut, all are reset and the missing episodes are played.
+
+    Args:
+        policy: chooses the actions.
+        env: monitored environments, among which the episodes are divided.
+        episodes: how many to play.
+        deterministic: whether to take the most probable action instead of sampling one.
+        max_steps: the limit of an episode, in steps.
+        interrupted: asked before each step; if it returns true, the episodes finished so far are returned.
+    """
+    owed = np.array([(episodes + i) // env.num_envs for i in range(env.num_envs)])
+    rewards: list[float] = []
+    lengths: list[int] = []
+    cut = 0
+    while owed.any() and not interrupted():
+        _end_games(env)
+        observations: Any = env.reset()
+        starts = np.ones(env.num_envs, dtype=bool)
+        steps = np.zeros(env.num_envs, dtype=np.int64)
+        active = owed > 0
+        while active.any() and not interrupted():
+            actions, _ = policy.predict(observations, episode_start=starts, deterministic=deterministic)
+            observations, _, starts, infos = env.step(actions)
+            steps += 1
+            for i in np.flatnonzero(active):
+                over = infos[i].get("episode") if starts[i] else None
+                if over:
+                    rewards.append(float(over["r"]))
+                    lengths.append(int(over["l"]))
+                elif steps[i] >= max_steps:
+                    rewards.append(float(sum(env.get_attr("rewards", int(i))[0])))  # of the monitor: raw, since reset
+                    lengths.append(int(steps[i]))
+                    cut += 1
+                else:
+                    continue
+                owed[i] -= 1
+                active[i] = bool(over) and owed[i] > 0
+                steps[i] = 0
+    return Episodes(rewards, lengths, cut)
+
+
+def _end_games(env: VecEnv) -> None:
+    """Make the next reset of Atari games start new ones, where it would go on with the next life of a game."""
+    for name in ("was_real_done", "game_is_over"):  # of SB3's wrapper, and of AtariGame
+        if env.has_attr(name):
+            env.set_attr(name, True)

@@ -1,0 +1,71 @@
+"""The ranges of all numbers that agents and environments are configured with."""
+
+import math
+from typing import NamedTuple
+
+MAX_SEED = 2**32 - 10_000_000
+"""Largest seed: NumPy's limit, less what evaluation and the ranks of a distributed run add."""
+
+
+class Range(NamedTuple):
+    """The allowed values of a number: from ``least`` to ``most``, the former excluded if ``above``."""
+
+    least: float
+    most: float = math.inf
+    above: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        """Whether a number is allowed; NaN and infinity never are."""
+        assert isinstance(value, int | float)
+        allowed = math.isfinite(value) and self.least <= value <= self.most
+        return allowed and not (self.above and value == self.least)
+
+    def __str__(self) -> str:
+        """Describe the range for an error message."""
+        if self.above:
+            return f"greater than {self.least}"
+        return f"at least {self.least}" if self.most == math.inf else f"between {self.least} and {self.most}"
+
+
+COUNT, SHARE, COEFFICIENT, POSITIVE = Range(1), Range(0, 1), Range(0), Range(0, above=True)
+RANGES = {
+    "total_timesteps": COUNT,
+    "n_steps": COUNT,
+    "n_epochs": COUNT,
+    "batch_size": COUNT,
+    "learning_rate": COEFFICIENT,
+    "gamma": SHARE,
+    "gae_lambda": SHARE,
+    "ent_coef": COEFFICIENT,
+    "vf_coef": COEFFICIENT,
+    "max_grad_norm": POSITIVE,
+    "rms_prop_eps": POSITIVE,
+    "clip_range": COEFFICIENT,
+    "clip_range_vf": COEFFICIENT,
+    "target_kl": POSITIVE,
+    "n_envs": COUNT,
+    "frame_stack": COUNT,
+    "rollouts_per_epoch": COUNT,
+    "eval_episodes": COUNT,
+    "n_eval_envs": COUNT,
+    "max_eval_steps": COUNT,
+    "seed": Range(0, MAX_SEED),
+    "max_steps": COUNT,
+    "fps": COUNT,
+    "every_n_validations": Range(0),
+}
+
+
+def check_ranges(**values: float | tuple[float, float] | None) -> None:
+    """Check numbers by the names under which the user gave them.
+
+    Args:
+        **values: a number, the first and the last of a linear schedule, or ``None``, which is always allowed.
+
+    Raises:
+        ValueError: naming the argument, its allowed range and the value.
+    """
+    for name, value in values.items():
+        for number in value if isinstance(value, tuple | list) else (value,):
+            if number is not None and number not in RANGES[name]:
+                raise ValueError(f"{name} must be {RANGES[name]}, got {number}")

@@ -1,0 +1,21 @@
+"""Semantic segmentation: torchvision's networks with coordinates, on folders of images and label masks."""
+
+from lightning_coordconv.segmentation.data import MaskFolderDataModule
+from lightning_coordconv.segmentation.figures import MaskWriter, SegmentationFigures
+from lightning_coordconv.segmentation.mask_folder import MaskFolder
+from lightning_coordconv.segmentation.metrics import MeanIoU, PixelAccuracy
+from lightning_coordconv.segmentation.networks import SegmentationNetwork
+from lightning_coordconv.segmentation.task import SemanticSegmentation
+from lightning_coordconv.segmentation.tiles import predict_tiles
+
+__all__ = [
+    "MaskFolder",
+    "MaskFolderDataModule",
+    "MaskWriter",
+    "MeanIoU",
+    "PixelAccuracy",
+    "SegmentationFigures",
+    "SegmentationNetwork",
+    "SemanticSegmentation",
+    "predict_tiles",
+]

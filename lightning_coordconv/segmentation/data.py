@@ -1,0 +1,103 @@
+"""The data module of images and label masks in folders."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from matplotlib.figure import Figure
+
+from lightning_coordconv.core.data import BaseDataModule, Split
+from lightning_coordconv.core.images import find_images
+from lightning_coordconv.segmentation.figures import draw_masks
+from lightning_coordconv.segmentation.mask_folder import MaskFolder, pad_to
+
+
+class MaskFolderDataModule(BaseDataModule):
+    """Images and label masks, in ``root/{train,val,test}/{images,masks}`` or in ``root/{images,masks}``.
+
+    In the second layout the images are split by chance, 80, 10 and 10 %, in the same way for the same seed. Without a
+    ``test`` folder, ``val`` serves as the test split too; predictions are made for the test split. Training images are
+    cropped at random if ``crop`` is given; images of several sizes are padded to a common size within their batch, with
+    ``ignore_index`` in the mask. Convolutions near the edge of an image see that padding, so each evaluation batch is
+    one image by default, and its result does not depend on others. Each sample says where in its full image it lies,
+    which :class:`~lightning_coordconv.segmentation.SemanticSegmentation` tells the network.
+
+    Args:
+        root: the folder.
+        num_classes: number of classes, the background included.
+        ignore_index: value of pixels without a class.
+        crop: height and width of random training crops, in pixels; whole images by default.
+        class_names: for tables and pictures; numbers by default.
+        batch_size: see :class:`~lightning_coordconv.core.BaseDataModule` for this and the following.
+        eval_batch_size: the same for validation, test and prediction.
+        num_workers: loading processes per rank.
+        seed: fixes the split and the order of the training samples.
+
+    Raises:
+        FileNotFoundError: if a folder is missing, or an image has no mask.
+        ValueError: if ``num_classes`` is less than 2, names and classes do not agree, a crop is not positive, or there
+            are too few images for three splits.
+    """
+
+    sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "mask", "origin", "size", "path"})
+
+    def __init__(
+        self,
+        root: str,
+        num_classes: int,
+        ignore_index: int = 255,
+        crop: tuple[int, int] | None = None,
+        class_names: Sequence[str] | None = None,
+        batch_size: int = 8,
+        eval_batch_size: int | None = 1,
+        num_workers: int = 4,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, eval_batch_size, num_workers, seed)
+        if num_classes < 2:
+            raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+        if 0 <= ignore_index < num_classes:
+            raise ValueError(f"ignore_index must not be one of the classes 0 to {num_classes - 1}, got {ignore_index}")
+        if crop is not None and min(crop) < 1:
+            raise ValueError(f"crop must be positive, got {crop}")
+        if class_names is not None and len(class_names) != num_classes:
+            raise ValueError(f"expected {num_classes} class_names, got {len(class_names)}: {list(class_names)}")
+        self.root = Path(root).expanduser()
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        self.crop = crop
+        self.class_names = [str(number) for number in range(num_classes)] if class_names is None else list(class_names)
+
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:  # type: ignore[override]
+        """Pad images and masks to the largest size among them and make a batch; other values become lists."""
+        height, width = (max(sample["mask"].shape[axis] for sample in samples) for axis in (0, 1))
+        batch: dict[str, Any] = {key: [sample[key] for sample in samples] for key in samples[0]}
+        batch["image"] = torch.stack([pad_to(image, height, width, 0.0) for image in batch["image"]])
+        batch["mask"] = torch.stack([pad_to(mask, height, width, self.ignore_index) for mask in batch["mask"]])
+        return batch
+
+    def make_dataset(self, split: Split) -> MaskFolder:
+        """Find the images and masks of a split."""
+        crop = self.crop if split == "train" else None
+        if (self.root / "train").is_dir():
+            folder = self.root / (split if split in ("train", "val") else self._test_folder())
+            return self._folder(folder, crop, None)
+        names = [str(path.relative_to(self.root / "images")) for path in find_images(self.root / "images")]
+        if len(names) < 3:
+            raise ValueError(f"{self.root / 'images'} has {len(names)} images, too few for three splits")
+        order = torch.randperm(len(names), generator=torch.Generator().manual_seed(self.seed)).tolist()
+        held_out = max(1, len(names) // 10)
+        bounds = {"val": (0, held_out), "test": (held_out, 2 * held_out), "train": (2 * held_out, len(names))}
+        first, last = bounds["test" if split == "predict" else split]
+        return self._folder(self.root, crop, sorted(names[number] for number in order[first:last]))
+
+    def plot(self, sample: dict[str, Any]) -> Figure:
+        """Draw one sample: the image, its mask and, if there is a ``predicted`` mask (H, W), that too."""
+        return draw_masks(sample, self.class_names, self.ignore_index)
+
+    def _folder(self, folder: Path, crop: tuple[int, int] | None, names: list[str] | None) -> MaskFolder:
+        return MaskFolder(folder / "images", folder / "masks", self.num_classes, self.ignore_index, crop, names)
+
+    def _test_folder(self) -> str:
+        return "test" if (self.root / "test").is_dir() else "val"

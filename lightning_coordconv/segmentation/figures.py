@@ -1,0 +1,161 @@
+"""Pictures of masks, and predicted masks as files."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from PIL import Image
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import BasePredictionWriter
+from pytorch_lightning.utilities import rank_zero_info
+from torch import Tensor
+
+from lightning_coordconv.core.figures import log_folder, save_pictures
+
+OPACITY = 0.55
+"""Of a mask over its image."""
+
+
+class SegmentationFigures(Callback):
+    """Draw image, true mask and predicted mask of the same few images after each validation and test.
+
+    As ``figures/masks_<stage>_<k>.png`` beside the logs, of the latest weights, and in the loggers at each step. The
+    first rank draws its own images. The data module's ``plot`` says how.
+
+    Args:
+        num_images: how many, from the first on, at least 1.
+
+    Raises:
+        ValueError: if that is not positive.
+    """
+
+    def __init__(self, num_images: int = 4) -> None:
+        if num_images < 1:
+            raise ValueError(f"num_images must be at least 1, got {num_images}")
+        self.num_images = num_images
+        self.samples: list[dict[str, Any]] = []
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: int
+    ) -> None:
+        """Keep the first images and their masks."""
+        for number, predicted in enumerate(outputs["preds"][: self.num_images - len(self.samples)]):
+            sample = {key: _on_cpu(values[number]) for key, values in batch.items()}
+            self.samples.append(sample | {"predicted": predicted.cpu()})
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw them."""
+        self._draw(trainer, "val")
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: int
+    ) -> None:
+        """Keep the first images and their masks."""
+        self.on_validation_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw them."""
+        self._draw(trainer, "test")
+
+    def _draw(self, trainer: Trainer, stage: str) -> None:
+        samples, self.samples = self.samples, []
+        folder = log_folder(trainer)
+        if folder is not None and not trainer.sanity_checking:
+            plot = trainer.datamodule.plot  # type: ignore[attr-defined]  # the trainer's type does not have it
+            figures = {f"masks_{stage}_{number}": plot(sample) for number, sample in enumerate(samples)}
+            save_pictures(trainer, folder, stage, figures)
+
+
+class MaskWriter(BasePredictionWriter):
+    """Write predicted masks as indexed PNG files, ``masks/<name>.png`` beside the logs, in distinct colours."""
+
+    def __init__(self) -> None:
+        super().__init__(write_interval="batch")
+        self.written = 0
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find out where to write; every rank must ask."""
+        self.folder = Path(trainer.log_dir or trainer.default_root_dir) / "masks"
+        self.written = 0
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: Sequence[Tensor],
+        batch_indices: Sequence[int] | None,
+        batch: Mapping[str, Any],
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Write the masks of a batch."""
+        for mask, path in zip(prediction, batch["path"], strict=True):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            target = self.folder / f"{Path(path).stem}.png"
+            if target.exists() and self.written == 0:
+                rank_zero_info(f"masks of an earlier prediction in {self.folder} are replaced")
+            _save_mask(mask, target)
+            self.written += 1
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say where they are."""
+        rank_zero_info(f"{self.written} masks in {self.folder}")
+
+
+def draw_masks(sample: Mapping[str, Any], class_names: Sequence[str], ignore_index: int) -> Figure:
+    """Draw an image beside its true mask and, if there is one, its predicted mask, with a legend.
+
+    Args:
+        sample: with ``image`` (3, H, W), normalised, ``mask`` (H, W) and perhaps ``predicted`` (H, W).
+        class_names: by class.
+        ignore_index: value of pixels that are left uncoloured.
+    """
+    image = _displayed(sample["image"])
+    masks = {"truth": sample["mask"]} | ({"prediction": sample["predicted"]} if "predicted" in sample else {})
+    figure = Figure(figsize=(4 * (1 + len(masks)), 4), layout="constrained")
+    first, *others = figure.subplots(1, 1 + len(masks))
+    first.imshow(image)
+    first.set_title("image")
+    colours, shown = _colours(len(class_names)), set()
+    for axes, (title, mask) in zip(others, masks.items(), strict=True):
+        known = (mask >= 0) & (mask < len(class_names)) & (sample["mask"] != ignore_index)
+        shown |= set(mask[known].unique().tolist())
+        overlay = image.copy()
+        overlay[known.numpy()] = OPACITY * colours[mask[known].numpy()] / 255 + (1 - OPACITY) * image[known.numpy()]
+        axes.imshow(overlay)
+        axes.set_title(title)
+    for axes in (first, *others):
+        axes.set_axis_off()
+    handles = [Patch(color=colours[number] / 255, label=class_names[number]) for number in sorted(shown)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(6, max(1, len(handles))))
+    return figure
+
+
+def _displayed(image: Tensor) -> Any:
+    """Return a normalised image (3, H, W) as an array (H, W, 3) in [0, 1], whatever its normalisation."""
+    low, high = image.amin(), image.amax()
+    return ((image - low) / (high - low).clamp(min=1e-6)).permute(1, 2, 0).numpy()
+
+
+def _colours(count: int) -> Any:
+    """Return distinct colours (count, 3), uint8."""
+    palette = colormaps["tab20"].colors  # type: ignore[attr-defined]  # of a listed colormap
+    return (np.array([palette[number % len(palette)] for number in range(count)]) * 255).astype(np.uint8)
+
+
+def _save_mask(mask: Tensor, path: Path) -> None:
+    if mask.dtype == torch.uint8:
+        indexed = Image.fromarray(mask.numpy())
+        indexed.putpalette(_colours(256).tobytes())
+        indexed.save(path)
+    else:
+        Image.fromarray(mask.numpy().astype(np.uint16)).save(path)
+
+
+def _on_cpu(value: Any) -> Any:
+    return value.detach().cpu() if isinstance(value, Tensor) else value

@@ -1,0 +1,164 @@
+"""Images and label masks in two folders."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms.v2 import functional as TF
+
+from lightning_coordconv.core.images import find_images, read_rgb
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+LOSSY = {".jpg", ".jpeg", ".webp"}
+"""Formats that change label values between one class and the next."""
+
+
+class MaskFolder(Dataset[dict[str, Any]]):
+    """The images of a folder, with the masks of another that have the same names up to the ending.
+
+    A mask gives the class of each pixel: an indexed ("palette") PNG, or a grey image of 8 or 16 bits.
+
+    A sample is a dict with
+
+    ========  =======  =========  =======================================================================
+    key       type     shape      what
+    ========  =======  =========  =======================================================================
+    image     float32  (3, H, W)  the image, normalised by ImageNet's mean and standard deviation
+    mask      int64    (H, W)     the class of each pixel, 0 to ``num_classes - 1``, or ``ignore_index``
+    origin    tuple    2          row and column of the first pixel of a crop in the full image
+    size      tuple    2          height and width of the full image
+    path      str                 the file of the image
+    ========  =======  =========  =======================================================================
+
+    Args:
+        images: folder of images, in any format of torchvision's ``IMG_EXTENSIONS``, at any depth.
+        masks: folder of masks, with the same structure.
+        num_classes: number of classes; a mask with another value than 0 to ``num_classes - 1`` is refused.
+        ignore_index: value of pixels without a class.
+        crop: height and width of a random crop; images smaller than that are padded at the bottom and right. ``None``
+            for whole images.
+        names: which images to take, as paths relative to ``images``; all by default.
+
+    Raises:
+        FileNotFoundError: if a folder is missing or has no image, or an image has no mask.
+        ValueError: if a mask is in a lossy format; when it is read, if its size is not that of its image, it has other
+            values than classes, or not a single pixel of a class.
+        OSError: when a file is read that is no image, or a damaged one.
+    """
+
+    def __init__(
+        self,
+        images: Path,
+        masks: Path,
+        num_classes: int,
+        ignore_index: int = 255,
+        crop: tuple[int, int] | None = None,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        for folder in (images, masks):
+            if not folder.is_dir():
+                raise FileNotFoundError(f"there is no folder {folder}: expected images and masks of the same names")
+        found = find_images(images)
+        if names is not None:
+            found = [images / name for name in names]
+        self.images = found
+        self.masks = [_mask_of(path, images, masks) for path in found]
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        self.crop = crop
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        path = self.images[index]
+        image = TF.to_dtype(TF.to_image(read_rgb(path)), torch.float32, scale=True)
+        mask = read_mask(self.masks[index], self.num_classes, self.ignore_index)
+        size = (int(image.shape[-2]), int(image.shape[-1]))
+        if mask.shape != size:
+            raise ValueError(f"{self.masks[index]} has size {tuple(mask.shape)}, but its image {path} has size {size}")
+        image = TF.normalize(image, list(IMAGENET_MEAN), list(IMAGENET_STD))
+        origin = (0, 0)
+        if self.crop is not None:
+            image, mask, origin = self._random_crop(image, mask)
+        return {"image": image, "mask": mask, "origin": origin, "size": size, "path": str(path)}
+
+    def _random_crop(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
+        assert self.crop is not None
+        height, width = (max(have, want) for have, want in zip(mask.shape, self.crop, strict=True))
+        image = pad_to(image, height, width, 0.0)
+        mask = pad_to(mask, height, width, self.ignore_index)
+        top, left = (int(torch.randint(full - part + 1, ())) for full, part in zip(mask.shape, self.crop, strict=True))
+        rows, columns = slice(top, top + self.crop[0]), slice(left, left + self.crop[1])
+        return image[:, rows, columns], mask[rows, columns], (top, left)
+
+
+def read_mask(path: Path, num_classes: int, ignore_index: int) -> Tensor:
+    """Read a mask (H, W), int64.
+
+    Args:
+        path: an indexed PNG, or a grey image of 8 or 16 bits.
+        num_classes: number of classes.
+        ignore_index: value of pixels without a class.
+
+    Raises:
+        ValueError: if it has several channels, values that are no class, or no pixel of a class.
+        OSError: if the file is not there, no image, or damaged.
+    """
+    try:
+        with Image.open(path) as file:
+            mode = file.mode
+            values = np.array(file)
+    except Exception as error:
+        raise OSError(f"{path} cannot be read as a mask: {error}; replace or remove it") from error
+    if mode == "1":
+        values = values.astype(np.uint8)
+    if values.ndim != 2 or values.dtype.kind not in "ui":
+        raise ValueError(
+            f"{path} is an image of mode {mode!r}; a mask is an indexed PNG or a grey image of 8 or 16 bits, whose "
+            "values are classes"
+        )
+    mask = torch.from_numpy(values.astype(np.int64))
+    present = mask.unique()
+    unknown = present[((present < 0) | (present >= num_classes)) & (present != ignore_index)].tolist()
+    if unknown:
+        shown = ", ".join(map(str, unknown[:5])) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
+        raise ValueError(
+            f"{path} has the values {shown}, which are neither classes (0 to {num_classes - 1}) nor "
+            f"ignore_index ({ignore_index})"
+        )
+    if not len(present[present != ignore_index]):
+        raise ValueError(f"{path} has no pixel of a class: all are ignore_index ({ignore_index}); remove the pair")
+    return mask
+
+
+def pad_to(values: Tensor, height: int, width: int, fill: float) -> Tensor:
+    """Pad an image or a mask (..., H, W) at the bottom and right to a size."""
+    if values.shape[-2:] == (height, width):
+        return values
+    padding = (0, width - values.shape[-1], 0, height - values.shape[-2])
+    return torch.nn.functional.pad(values, padding, value=fill)
+
+
+def _mask_of(path: Path, images: Path, masks: Path) -> Path:
+    """Return the mask of an image."""
+    relative = path.relative_to(images)
+    found = sorted((masks / relative.parent).glob(f"{_escaped(relative.stem)}.*"))
+    if not found:
+        raise FileNotFoundError(f"{path} has no mask: expected {masks / relative.with_suffix('.png')}")
+    if found[0].suffix.lower() in LOSSY:
+        raise ValueError(
+            f"{found[0]} is a mask in a lossy format, which changes the values at the borders of classes: save masks "
+            "as PNG"
+        )
+    return found[0]
+
+
+def _escaped(name: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)

@@ -1,0 +1,85 @@
+"""Intersection over union of label maps."""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+
+class MeanIoU(Metric):
+    """Mean over classes of intersection over union, from one confusion matrix over all pixels; exact over ranks.
+
+    A class that is neither predicted nor true anywhere does not count; without any class the mean is NaN. The same
+    number as torchmetrics' ``MulticlassJaccardIndex`` gives where every class occurs, but an update reads no value from
+    the device, where that one selects pixels by a mask. Higher is better.
+
+    Args:
+        num_classes: number of classes C.
+        ignore_index: value of pixels that do not count.
+
+    Example:
+        >>> metric = MeanIoU(num_classes=2)
+        >>> metric.update(torch.tensor([[[0, 1], [1, 1]]]), torch.tensor([[[0, 1], [0, 255]]]))
+        >>> metric.compute(), metric.per_class()
+        (tensor(0.5000), tensor([0.5000, 0.5000]))
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    higher_is_better = True
+    confusion: Tensor
+
+    def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        self.add_state("confusion", torch.zeros(num_classes**2 + 1, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            preds: predicted classes (B, H, W), int64.
+            target: true classes (B, H, W), int64, or ``ignore_index``.
+        """
+        cell = (target * self.num_classes + preds).masked_fill(target == self.ignore_index, self.num_classes**2)
+        cell = cell.flatten()
+        self.confusion.scatter_add_(0, cell, torch.ones_like(cell))
+
+    def per_class(self) -> Tensor:
+        """Return the intersection over union of each class (C,), NaN for a class that does not occur."""
+        matrix = self.confusion[:-1].view(self.num_classes, self.num_classes)
+        both = matrix.diagonal()
+        return both / (matrix.sum(0) + matrix.sum(1) - both)
+
+    def compute(self) -> Tensor:
+        """Return the mean over the classes that occur."""
+        return self.per_class().nanmean()
+
+
+class PixelAccuracy(Metric):
+    """Share of the pixels of a class that are predicted as such; NaN without any pixel. Higher is better.
+
+    Args:
+        ignore_index: value of pixels that do not count.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    higher_is_better = True
+    right: Tensor
+    count: Tensor
+
+    def __init__(self, ignore_index: int = 255) -> None:
+        super().__init__()
+        self.ignore_index = ignore_index
+        self.add_state("right", torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Add predicted and true classes (B, H, W), int64."""
+        self.right += (preds == target).sum()
+        self.count += (target != self.ignore_index).sum()
+
+    def compute(self) -> Tensor:
+        """Return the share."""
+        return self.right / self.count

@@ -1,0 +1,118 @@
+"""Semantic segmentation: a class for each pixel."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from pytorch_lightning import Callback
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import Metric
+
+from lightning_coordconv.core.task import Batch, NetworkTask, Outputs
+from lightning_coordconv.layers import coordinate_frame
+from lightning_coordconv.segmentation.figures import MaskWriter, SegmentationFigures
+from lightning_coordconv.segmentation.metrics import MeanIoU, PixelAccuracy
+from lightning_coordconv.segmentation.tiles import predict_tiles
+
+
+class SemanticSegmentation(NetworkTask):
+    """Predict a class for each pixel by cross-entropy.
+
+    CoordConv layers of the network see the coordinates of each full image, whether it is cropped, padded or predicted
+    by tiles. Logged besides the loss are ``miou`` and ``accuracy`` of pixels, both higher is better, and after
+    validation and test ``iou_<class>``.
+
+    Args:
+        net: maps images (B, 3, H, W) to logits (B, C, H, W), or to a dict of them with ``out`` and perhaps ``aux``, as
+            torchvision's networks do.
+        num_classes: C, at least 2.
+        ignore_index: value of pixels that do not count.
+        aux_weight: weight of the auxiliary head's loss, as in torchvision's reference training.
+        class_names: for the names of the logs; numbers by default.
+        tile: height and width of the tiles in which ``predict`` goes through larger images, in pixels, a multiple of
+            the network's total stride.
+        overlap: pixels around a tile that are computed and left out; where half of the network's field of view is no
+            larger, tiles agree with the whole image.
+        optimizer: see :class:`~lightning_coordconv.core.NetworkTask` for this and the following.
+        lr_scheduler: builds the learning rate schedule.
+        lr_scheduler_interval: ``"epoch"`` or ``"step"``.
+
+    Raises:
+        ValueError: if names and classes do not agree, or a tile is not larger than two overlaps.
+    """
+
+    sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "mask", "origin", "size", "path"})
+    monitor: str = "val/miou"
+    mode: ClassVar[Literal["min", "max"]] = "max"
+
+    def __init__(
+        self,
+        net: nn.Module,
+        num_classes: int,
+        ignore_index: int = 255,
+        aux_weight: float = 0.5,
+        class_names: Sequence[str] | None = None,
+        tile: int = 1024,
+        overlap: int = 128,
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
+    ) -> None:
+        metrics: dict[str, Metric] = {
+            "miou": MeanIoU(num_classes, ignore_index),
+            "accuracy": PixelAccuracy(ignore_index),
+        }
+        super().__init__(net, metrics, optimizer, lr_scheduler, lr_scheduler_interval)
+        if class_names is not None and len(class_names) != num_classes:
+            raise ValueError(f"expected {num_classes} class_names, got {len(class_names)}: {list(class_names)}")
+        if overlap < 0 or tile <= 2 * overlap:
+            raise ValueError(f"tile must be larger than two overlaps of {overlap}, got {tile}")
+        self.ignore_index = ignore_index
+        self.aux_weight = aux_weight
+        self.class_names = [str(n) for n in range(num_classes)] if class_names is None else list(class_names)
+        self.tile = tile
+        self.overlap = overlap
+
+    def figures(self) -> list[Callback]:
+        """Return the overlays of validation and test, and the writer of predicted masks."""
+        return [SegmentationFigures(), MaskWriter()]
+
+    def evaluate(self, batch: Batch) -> Outputs:
+        """Return the ``loss``, the mean over the pixels of a class, and as ``preds`` the predicted classes."""
+        image, target = batch["image"], batch["mask"]
+        crop = tuple(image.shape[-2:])
+        with coordinate_frame(batch["origin"], batch["size"], crop=crop, padded=True):
+            logits = self.net(image)
+        heads = logits if isinstance(logits, dict) else {"out": logits}
+        loss = self._loss(heads["out"], target)
+        if "aux" in heads and self.training:
+            loss = loss + self.aux_weight * self._loss(heads["aux"], target)
+        return {"loss": loss, "preds": heads["out"].argmax(1), "target": target}
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> list[Tensor]:
+        """Return the predicted classes (H, W), uint8 or int16, of each image, without its padding."""
+        return [
+            predict_tiles(self.net, image[:, : size[0], : size[1]], self.tile, self.overlap)
+            for image, size in zip(batch["image"], batch["size"], strict=True)
+        ]
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the intersection over union of each class."""
+        self._log_classes("val", self.val_metrics["miou"])
+
+    def on_test_epoch_end(self) -> None:
+        """Log the intersection over union of each class."""
+        self._log_classes("test", self.test_metrics["miou"])
+
+    def _log_classes(self, stage: str, metric: Any) -> None:
+        with metric.sync_context(should_sync=metric.distributed_available_fn()):
+            found = metric.per_class()
+        for name, value in zip(self.class_names, found, strict=True):
+            self.log(f"{stage}/iou_{name}", value)
+
+    def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the mean cross-entropy over the pixels of a class; zero if there are none."""
+        total = F.cross_entropy(logits, target, ignore_index=self.ignore_index, reduction="sum")
+        return total / (target != self.ignore_index).sum().clamp(min=1)

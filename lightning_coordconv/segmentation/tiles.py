@@ -1,0 +1,63 @@
+"""Predict label maps of large images tile by tile, each tile at its place of the full image."""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from lightning_coordconv.layers import coordinate_frame
+
+
+def predict_tiles(net: nn.Module, image: Tensor, tile: int, overlap: int) -> Tensor:
+    """Return the predicted class of each pixel, computed tile by tile.
+
+    Only one tile at a time is on the network's device, so the image may be larger than its memory. CoordConv layers see
+    the coordinates of the full image. The result is that of the whole image, to rounding, where the network sees no
+    further than ``overlap`` pixels from a pixel, and ``tile``, ``overlap`` and the image are multiples of the network's
+    total stride. Global pooling, as in DeepLabV3 and LRASPP, sees further: tiles then differ from the whole.
+
+    Args:
+        net: maps images (1, C, H, W) to logits (1, K, H, W), or to a dict with them as ``out``.
+        image: (C, H, W), on any device, or a tensor that maps a file.
+        tile: height and width of the tiles in pixels.
+        overlap: pixels around each tile's result that are computed and left out, less than half of ``tile``.
+
+    Returns:
+        (H, W) on the CPU, uint8 for up to 256 classes, else int16.
+    """
+    device = next((parameter.device for parameter in net.parameters()), image.device)
+    height, width = image.shape[-2:]
+    found: Tensor | None = None
+    for rows, inner_rows in _spans(height, tile, overlap):
+        for columns, inner_columns in _spans(width, tile, overlap):
+            part = image[:, rows, columns].to(device)
+            with coordinate_frame((rows.start, columns.start), (height, width), crop=tuple(part.shape[-2:])):
+                output = net(part[None])
+            logits = output["out"] if isinstance(output, Mapping) else output
+            if found is None:
+                found = torch.empty(height, width, dtype=torch.uint8 if logits.shape[1] <= 256 else torch.int16)
+            labels = logits[0].argmax(0).to(found.dtype).cpu()
+            inside = (_within(inner_rows, rows), _within(inner_columns, columns))
+            found[inner_rows, inner_columns] = labels[inside]
+    assert found is not None
+    return found
+
+
+def _spans(length: int, tile: int, overlap: int) -> Iterator[tuple[slice, slice]]:
+    """Yield for each tile along an axis what is computed, and the part of it that is kept."""
+    if length <= tile:
+        yield slice(0, length), slice(0, length)
+        return
+    step = tile - 2 * overlap
+    start = 0
+    while True:
+        end = min(start + tile, length)
+        last = end == length
+        yield slice(start, end), slice(start + overlap if start else 0, length if last else end - overlap)
+        if last:
+            return
+        start += step
+
+
+def _within(inner: slice, outer: slice) -> slice:
+    return slice(inner.start - outer.start, inner.stop - outer.start)

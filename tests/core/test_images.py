@@ -1,0 +1,152 @@
+"""Image files: every kind is read at its scale, or refused by name."""
+
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lightning_coordconv.core.images import LIMIT, read_rgb
+
+RAMP = np.linspace(0, 65_535, 64 * 48).reshape(48, 64).round()
+"""Grey values of a picture, in 16 bits."""
+EXPECTED = (RAMP / 257).round().astype(np.uint8)
+
+
+def png_of_zeros(path: Path, width: int, height: int) -> Path:
+    """Write a black PNG that decodes to far more than it holds."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    rows = zlib.compressobj(9)
+    row = bytes(1 + width)
+    data = b"".join(rows.compress(row) for _ in range(height)) + rows.flush()
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b""))
+    return path
+
+
+@pytest.mark.parametrize("name", ["little.png", "little.tif", "big.tif", "sixteen.jp2", "sixteen.pgm"])
+def test_sixteen_bits_are_scaled_to_eight(tmp_path, name):
+    values = RAMP.astype(">u2" if name == "big.tif" else np.uint16)
+    if name.endswith("pgm"):
+        (tmp_path / name).write_bytes(b"P5\n64 48\n65535\n" + values.astype(">u2").tobytes())
+    else:
+        Image.fromarray(values).save(tmp_path / name)
+    seen = np.asarray(read_rgb(tmp_path / name))
+    assert seen.shape == (48, 64, 3)
+    assert np.abs(seen.astype(int) - EXPECTED[..., None]).max() == 0
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_values_without_a_scale_are_refused(tmp_path, kind):
+    Image.fromarray((RAMP / 65_535).astype(kind)).save(tmp_path / "a.tif")
+    with pytest.raises(
+        OSError, match=r"a.tif cannot be read as an image: it holds .*, of which the value of white is unknown"
+    ):
+        read_rgb(tmp_path / "a.tif")
+
+
+MODES = {
+    "png": ("1", "L", "LA", "P", "RGBA"),
+    "tif": ("1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr"),
+    "jpg": ("L", "CMYK", "YCbCr"),
+    "webp": ("RGBA",),
+    "gif": ("L", "P"),
+    "bmp": ("1", "L", "P"),
+}
+
+
+@pytest.mark.parametrize(("suffix", "mode"), [(suffix, mode) for suffix, modes in MODES.items() for mode in modes])
+def test_other_modes_keep_their_colours(tmp_path, suffix, mode):
+    picture = Image.new("RGB", (32, 32), (255, 0, 0))
+    picture.paste((0, 0, 255), (0, 0, 16, 32))
+    colours = picture.convert(mode)
+    colours.save(tmp_path / f"a.{suffix}", quality=100)
+    seen = np.asarray(read_rgb(tmp_path / f"a.{suffix}")).astype(int)
+    expected = np.asarray(colours.convert("RGB")).astype(int)
+    assert np.abs(seen - expected)[:, 20:].mean() < 10
+    assert np.abs(seen - expected)[:, :12].mean() < 10
+
+
+@pytest.mark.parametrize("transparency", [0, bytes(range(16))])
+def test_transparent_palettes_are_read_without_a_warning(tmp_path, transparency):
+    Image.effect_noise((32, 32), 80).convert("RGB").quantize(16).save(tmp_path / "a.png", transparency=transparency)
+    assert read_rgb(tmp_path / "a.png").mode == "RGB"
+
+
+def test_large_images_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
+    bomb = png_of_zeros(tmp_path / "bomb.png", 13_000, 13_000)
+    assert bomb.stat().st_size < 200_000
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(OSError, match=r"bomb.png cannot be read as an image: .*169000000 pixels"):
+        read_rgb(bomb)
+    monkeypatch.setenv(LIMIT, "1000000")
+    with pytest.raises(OSError, match=r"bomb.png cannot be read"):
+        read_rgb(bomb)
+
+
+def test_the_limit_can_be_lowered_and_raised(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    Image.new("RGB", (11, 11)).save(tmp_path / "a.png")
+    with pytest.raises(OSError, match=r"a.png cannot be read as an image"):
+        read_rgb(tmp_path / "a.png")
+    monkeypatch.setenv(LIMIT, "121")
+    assert read_rgb(tmp_path / "a.png").size == (11, 11)
+    monkeypatch.setenv(LIMIT, "many")
+    with pytest.raises(OSError, match=f"{LIMIT} must be a positive whole number, got 'many'"):
+        read_rgb(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "gif", "webp", "bmp"])
+def test_damaged_files_are_refused(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    Image.effect_noise((40, 30), 60).convert("RGB").save(path)
+    content = path.read_bytes()
+    for kept in (0, 10, len(content) // 2):
+        path.write_bytes(content[:kept])
+        with pytest.raises(OSError, match=f"a.{suffix} cannot be read as an image: .*; replace or remove it"):
+            read_rgb(path)
+
+
+def test_what_is_no_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    (tmp_path / "dangling.png").symlink_to(tmp_path / "nothing")
+    for name in ("pipe.png", "folder.png", "loop.png", "dangling.png"):
+        with pytest.raises(OSError, match=f"{name} cannot be read as an image: it is no regular file"):
+            read_rgb(tmp_path / name)
+    for name in ("none.png", "a\0b.png"):
+        with pytest.raises(OSError, match=r"cannot be read as an image: .*; replace or remove it"):
+            read_rgb(tmp_path / name, tmp_path)
+
+
+def test_a_format_that_runs_a_program_is_refused(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.eps")
+    (tmp_path / "a.eps").rename(tmp_path / "a.png")
+    with pytest.raises(OSError, match=r"a.png .* a file of the format EPS"):
+        read_rgb(tmp_path / "a.png")
+
+
+def test_paths_out_of_the_root_are_refused(tmp_path):
+    root = tmp_path / "root"
+    (root / "deeper").mkdir(parents=True)
+    for place in (tmp_path / "out.png", root / "in.png"):
+        Image.new("RGB", (8, 8)).save(place)
+    (root / "link.png").symlink_to(tmp_path / "out.png")
+    (root / "inner.png").symlink_to(root / "in.png")
+    (root / "folder").symlink_to(tmp_path)
+    (tmp_path / "alias").symlink_to(root)
+    for name in ("../out.png", tmp_path / "out.png", "link.png", "folder/out.png", "deeper/../../out.png"):
+        with pytest.raises(OSError, match=r"out.png|link.png.*: it is outside of the folder .*root, or a link"):
+            read_rgb(root / name, root)
+    for name in ("in.png", "inner.png", "deeper/../in.png", root / "in.png"):
+        assert read_rgb(root / name, root).size == (8, 8)
+        assert read_rgb(tmp_path / "alias" / name, tmp_path / "alias").size == (8, 8)
+    assert read_rgb(root / "link.png").size == (8, 8)

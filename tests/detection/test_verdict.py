@@ -1,0 +1,65 @@
+"""The grid of the paper's detection experiment: which runs there are, that it resumes, and its table."""
+
+import argparse
+import json
+
+import pytest
+
+from benchmarks import detection_verdict
+from lightning_coordconv.detection import FieldOfMnistDataModule
+
+
+def command(folder, *options: str) -> None:
+    parser = argparse.ArgumentParser()
+    detection_verdict.add_arguments(parser)
+    detection_verdict.main(parser.parse_args([*options, "--records", str(folder)]))
+
+
+def test_runs_with_a_record_are_skipped(tmp_path, capsys, monkeypatch):
+    made = []
+
+    def train(run, *sizes):
+        made.append(run)
+        if len(made) == 5:
+            raise KeyboardInterrupt
+        return run._asdict() | {"test": {"test/best_iou": 0.5}, "seconds": 1.0}
+
+    monkeypatch.setattr(detection_verdict, "train", train)
+    command(tmp_path, "--list")
+    assert "32 of 32 runs are left: about 6.9 hours of one core" in capsys.readouterr().out
+    with pytest.raises(KeyboardInterrupt):
+        command(tmp_path, "--run")
+    assert len(list(tmp_path.rglob("*.json"))) == 4
+    command(tmp_path, "--run")
+    assert len(made) == 33
+    assert made[4] == made[5]
+    assert len(set(made)) == 32
+    command(tmp_path, "--list")
+    assert "0 of 32 runs are left" in capsys.readouterr().out
+
+
+def test_the_table_averages_over_seeds(tmp_path, capsys):
+    for seed, value in enumerate((0.5, 0.7)):
+        path = detection_verdict.Run("clip+same", "conv", seed).record(tmp_path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        test = {f"test/{name}": value for name in detection_verdict.COLUMNS}
+        path.write_text(json.dumps({"test": test, "epochs": [{}, {"train/positive_iou": 0.25}]}))
+    command(tmp_path, "--table")
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "| clip+same | conv | 2 | 0.600 | 0.600 | 0.600 | 0.600 | 0.600 | 0.250 |"
+
+
+@pytest.mark.slow
+def test_a_run_is_what_its_name_says(tmp_path, monkeypatch):
+    """A few steps; the task and the data have the details of the variant."""
+    seen = []
+    original = detection_verdict.RegionProposal
+    monkeypatch.setattr(detection_verdict, "RegionProposal", lambda *a, **k: seen.append(original(*a, **k)) or seen[-1])
+    record = detection_verdict.train(detection_verdict.Run("clip+pairs+same", "zero_to_one", 1), 4, 2, 1)
+    (task,) = seen
+    assert (task.clip, task.pairs, task.match_unseen) == (True, True, True)
+    assert task.net.backbone[0].padding == (2, 2)
+    assert type(task.net.backbone[0].encoding).__name__ == "ZeroToOne"
+    assert set(detection_verdict.COLUMNS[:-1]) <= {name.removeprefix("test/") for name in record["test"]}
+    assert len(record["epochs"]) == 1
+    assert FieldOfMnistDataModule(4, 2, keep_outside=True).dataset("train").boxes[0].shape == (5, 4)

@@ -1,0 +1,118 @@
+"""Fusing batch norm into a layer: exact, or refused."""
+
+import copy
+
+import pytest
+import torch
+from timm.layers import StdConv2d
+from torch import nn
+from torch.fx.experimental import optimization
+from torch.nn.utils import fusion, parametrizations
+
+from lightning_coordconv.layers import (
+    CoordConv1d,
+    CoordConv2d,
+    CoordConv3d,
+    CoordConvTranspose1d,
+    CoordConvTranspose2d,
+    CoordConvTranspose3d,
+    FourierFeatures,
+    fold_coordconv,
+    fuse_conv_bn,
+    to_coordconv,
+)
+
+CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+LAYERS = [CoordConv1d, CoordConv2d, CoordConv3d, CoordConvTranspose1d, CoordConvTranspose2d, CoordConvTranspose3d]
+NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+
+
+def trained_norm(n, channels, **options):
+    torch.manual_seed(1)
+    bn = NORMS[n](channels, **options).eval()
+    bn.running_mean.normal_()
+    bn.running_var.uniform_(0.5, 4.0)
+    for parameter in bn.parameters():
+        nn.init.normal_(parameter)
+    return bn
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("fold", [False, True])
+@pytest.mark.parametrize("affine", [False, True])
+def test_is_exact(kind, groups, bias, fold, affine):
+    torch.manual_seed(0)
+    n = int(kind.__name__[-2])
+    conv = kind(4, 6, 3, stride=2, padding=1, groups=groups, bias=bias, with_r=n == 2).eval()
+    bn = trained_norm(n, 6, affine=affine)
+    x = torch.randn(2, 4, *(7, 6, 5)[:n])
+    wanted = bn(conv(x))
+    conv = fold_coordconv(conv, x) if fold else conv
+    state = copy.deepcopy(conv.state_dict())
+    fused = fuse_conv_bn(conv, bn)
+    torch.testing.assert_close(fused(x), wanted, **CLOSE)
+    assert all(torch.equal(value, state[name]) for name, value in conv.state_dict().items())
+    assert type(fused) is type(conv)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: nn.Conv2d(4, 6, 3), lambda: nn.ConvTranspose2d(4, 6, 3, groups=2, bias=False)]
+)
+def test_plain_convolutions(make):
+    conv, bn, x = make().eval(), trained_norm(2, 6), torch.randn(2, 4, 7, 6)
+    torch.testing.assert_close(fuse_conv_bn(conv, bn)(x), bn(conv(x)), **CLOSE)
+
+
+def test_encodings_and_parametrized_weights():
+    bn, x = trained_norm(2, 6), torch.randn(2, 4, 7, 6)
+    conv = CoordConv2d(4, 6, 3, encoding=FourierFeatures(2)).eval()
+    torch.testing.assert_close(fuse_conv_bn(conv, bn)(x), bn(conv(x)), **CLOSE)
+    conv = parametrizations.weight_norm(CoordConv2d(4, 6, 3)).eval()
+    torch.testing.assert_close(fuse_conv_bn(conv, bn)(x), bn(conv(x)), **CLOSE)
+
+
+class TestRefused:
+    @pytest.mark.parametrize("fold", [False, True])
+    @pytest.mark.parametrize("bias", [False, True])
+    def test_torchs_own_fusion(self, fold, bias):
+        conv, bn, x = CoordConv2d(3, 4, 3, bias=bias).eval(), trained_norm(2, 4), torch.randn(2, 3, 8, 8)
+        conv = fold_coordconv(conv, x) if fold else conv
+        with pytest.raises(RuntimeError, match=r"does not scale the coordinate bias.*fuse_conv_bn"):
+            fusion.fuse_conv_bn_eval(conv, bn)
+        model = nn.Sequential(conv, bn)  # torch.fx fuses torch's own classes only
+        torch.testing.assert_close(optimization.fuse(model)(x), model(x))
+
+    def test_other_assignments_are_not(self):
+        layer = CoordConv2d(3, 4, 3, bias=False).eval()
+        layer.weight = nn.Parameter(torch.zeros_like(layer.weight))
+        layer.bias = nn.Parameter(torch.ones(4))
+        assert layer(torch.zeros(1, 3, 3, 3)).shape == (1, 4, 1, 1)
+
+    def test_weights_that_are_standardised(self):
+        with pytest.raises(TypeError, match="cannot fuse batch norm into CoordStdConv2d"):
+            fuse_conv_bn(to_coordconv(StdConv2d(3, 4, 3)).eval(), trained_norm(2, 4))
+
+    @pytest.mark.parametrize(
+        ("conv", "bn", "error", "match"),
+        [
+            (nn.Linear(3, 4), nn.BatchNorm2d(4), TypeError, "cannot fuse batch norm into Linear"),
+            (CoordConv2d(3, 4, 3), nn.BatchNorm2d(4), ValueError, r"call eval\(\)"),
+            (
+                CoordConv2d(3, 4, 3).eval(),
+                nn.BatchNorm2d(5).eval(),
+                ValueError,
+                "has 5 channels, but the convolution has 4",
+            ),
+            (
+                CoordConv2d(3, 4, 3).eval(),
+                nn.BatchNorm2d(4, track_running_stats=False).eval(),
+                ValueError,
+                "no running statistics",
+            ),
+        ],
+    )
+    def test_what_makes_no_sense(self, conv, bn, error, match):
+        with pytest.raises(error, match=match):
+            fuse_conv_bn(conv, bn)

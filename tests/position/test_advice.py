@@ -1,0 +1,219 @@
+"""Advice on models and data whose answer is known."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import timm
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+from torchvision.models import resnet18
+from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
+from torchvision.models.segmentation import lraspp_mobilenet_v3_large
+
+from lightning_coordconv import CoordConv2d, coordconv_layers, to_coordconv
+from lightning_coordconv.classification import PlacedDigitsDataModule, PooledClassifier
+from lightning_coordconv.core import BaseDataModule
+from lightning_coordconv.position import advise, check_frames, draw_advice, place, read_positions
+from lightning_coordconv.position.command import main
+from lightning_coordconv.position.features import run, stages
+
+
+class Samples(Dataset):
+    def __init__(self, samples: list[Mapping[str, Any]]) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Mapping[str, Any]:
+        return self.samples[index]
+
+
+class GivenDataModule(BaseDataModule):
+    """Serves samples that a test made."""
+
+    def __init__(self, samples: list[Mapping[str, Any]]) -> None:
+        super().__init__()
+        self.samples = samples
+
+    def make_dataset(self, split: str) -> Samples:
+        return Samples(self.samples)
+
+
+def images(count: int, channels: int = 1, size: int = 32) -> list[torch.Tensor]:
+    return list(torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(0)))
+
+
+@pytest.mark.parametrize(("labels", "convert"), [("position", True), ("content", False), ("mixed", True)])
+def test_digits_whose_class_is_known_to_depend_on_place_or_not(labels, convert):
+    classes = 4 if labels == "position" else 10
+    advice = advise(PooledClassifier(classes), PlacedDigitsDataModule(labels), num_images=400)
+    assert advice.convert is convert
+    assert bool(advice.where) is convert
+    assert str(advice).splitlines()[-1].startswith("Therefore: convert" if convert else "Therefore: do not convert")
+
+
+@pytest.mark.parametrize("key", ["image", "label"])
+def test_what_is_unknown_stays_unknown(key):
+    """Few images, or classes without a known place."""
+    samples = [{"image": image, "label": torch.tensor(n % 2)} for n, image in enumerate(images(30))]
+    if key == "image":
+        samples = [sample | {"top": torch.tensor(n), "left": torch.tensor(n)} for n, sample in enumerate(samples)][:6]
+    advice = advise(PooledClassifier(2), GivenDataModule(samples))
+    assert advice.convert is None
+    assert advice.where == []
+    assert "undecided" in advice.sentences[-1]
+
+
+def test_a_mask_with_two_sides_depends_on_position():
+    mask = torch.zeros(32, 32, dtype=torch.long)
+    mask[:, 16:] = 1
+    samples = [{"image": image, "mask": mask} for image in images(40)]
+    network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    advice = advise(network, GivenDataModule(samples))
+    assert advice.convert is True
+    assert advice.dependence[0].share.low > 0.8
+    to_coordconv(network, where=advice.where)
+    assert list(coordconv_layers(network)) == advice.where
+
+
+def test_a_model_with_coordinates_needs_no_more():
+    mask = torch.zeros(32, 32, dtype=torch.long)
+    mask[:, 16:] = 1
+    samples = [{"image": image, "mask": mask} for image in images(40)]
+    network = nn.Sequential(CoordConv2d(1, 8, 1), nn.Conv2d(8, 8, 1))
+    advice = advise(network, GivenDataModule(samples))
+    assert advice.convert is False
+    assert "tell it already" in advice.sentences[-1]
+
+
+def test_keypoints_are_positions():
+    samples = [{"image": image, "keypoints": torch.rand(3, 2)} for image in images(8)]
+    assert advise(PooledClassifier(2), GivenDataModule(samples)).convert is True
+
+
+def test_the_model_is_left_as_it_was():
+    network = PooledClassifier(10)
+    network.train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    modes = [module.training for module in network.modules()]
+    advise(network, PlacedDigitsDataModule("content"), num_images=40, num_readout_images=8)
+    assert [module.training for module in network.modules()] == modes
+    for module in network.modules():
+        assert not module._forward_hooks
+        assert getattr(module, "padding_mode", "zeros") == "zeros"
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+class TestReadout:
+    def test_coordinates_are_read(self):
+        network = nn.Sequential(CoordConv2d(1, 8, 1), nn.Identity())
+        (stage,) = read_positions(network, images(8), ["0"])
+        assert min(stage.images_low, stage.without_padding, stage.blank, stage.blank_without_padding) > 0.99
+
+    def test_zero_padding_is_found_and_taken_away(self):
+        network = nn.Sequential(*[layer for _ in range(6) for layer in (nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())])
+        network[0] = nn.Conv2d(1, 8, 3, padding=1)
+        (stage,) = read_positions(network, images(8, size=12), ["11"])
+        assert stage.blank > 0.15
+        assert stage.blank_without_padding == 0
+        assert 1 <= stage.reach <= 6
+        assert stage.without_padding < 0.1
+
+    def test_a_layer_without_padding_knows_nothing(self):
+        network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU())
+        (stage,) = read_positions(network, images(8), ["1"])
+        assert stage.images < 0.1
+        assert stage.blank == 0
+        assert stage.reach == 0
+
+
+@pytest.mark.parametrize(
+    ("network", "classes"),
+    [
+        (resnet18, ["conv1", "layer4.1.conv2"]),
+        (lambda: lraspp_mobilenet_v3_large(weights=None, weights_backbone=None), None),
+        (lambda: timm.create_model("convnext_atto"), None),
+        (lambda: fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None), None),
+    ],
+    ids=["resnet18", "lraspp", "convnext", "faster_rcnn"],
+)
+def test_places_can_be_converted(network, classes):
+    model = network().eval()
+    inputs = images(1, 3, 96)
+    placement = place(model, lambda: run(model, inputs))
+    assert placement.names
+    if classes is not None:
+        assert placement.names == classes
+    before = stages(model, inputs)
+    to_coordconv(model, where=placement.names)
+    assert list(coordconv_layers(model)) == sorted(placement.names, key=list(dict(model.named_modules())).index)
+    assert stages(model, inputs) == before
+
+
+class TestFrames:
+    def test_random_samples_and_sizes_are_found(self):
+        class Random(Samples):
+            def __getitem__(self, index: int) -> Mapping[str, Any]:
+                return {"image": torch.rand(1, 32, 32)}
+
+        network = nn.Conv2d(1, 2, 3)
+        sizes = [torch.rand(1, 32, 32), torch.rand(1, 32, 48)]
+        found = check_frames(network, Random([{}] * 4), sizes)
+        assert found.random
+        assert found.sizes == 2
+        assert not check_frames(network, Samples([{"image": image} for image in images(4)]), sizes[:1]).random
+
+    def test_a_convolution_does_not_change_with_the_batch(self):
+        model = fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None).eval()
+        given = images(4, 3, 64)
+        found = check_frames(model, Samples([{"image": image} for image in given]), given[:2])
+        assert found.batch is not None
+        assert found.resized is None
+
+
+def test_command(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    network = "lightning_coordconv.classification.PooledClassifier"
+    data = "lightning_coordconv.classification.PlacedDigitsDataModule"
+    main(
+        ["--model", network, "--model.num_classes", "4", "--data", data, "--data.labels", "position", "--images", "60"]
+    )
+    out = capsys.readouterr().out
+    assert "Position removes" in out
+    assert "Therefore:" in out
+    written = json.loads((tmp_path / "advice" / "advice.json").read_text())
+    assert written["sentences"] == out.splitlines()[:-1]
+    assert (tmp_path / "advice" / "advice.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "resnet1"], "torchvision has no model 'resnet1'"),
+        (["--model", "timm/resnet1"], "timm has no model 'resnet1'"),
+        (["--model", "resnet18", "--checkpoint", "nowhere.pt"], "no checkpoint at nowhere.pt"),
+        (["--model", "resnet18", "--checkpoint", "other.pt"], "other.pt holds weights of another architecture"),
+        (["--model", "resnet18", "--images", "2"], "num_images must be at least 4, got 2"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(arguments, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pt")
+    data = ["--data", "lightning_coordconv.classification.PlacedDigitsDataModule"]
+    with pytest.raises(SystemExit) as info:
+        main([*arguments, *data])
+    assert info.value.code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "advice").exists()
+
+
+def test_the_picture_has_a_map_for_each_target():
+    advice = advise(PooledClassifier(4), PlacedDigitsDataModule("position"), num_images=60, num_readout_images=8)
+    titles = [axes.get_title() for axes in draw_advice(advice).axes]
+    assert any("class given the place of the object" in title for title in titles)
+    assert any("linear readout" in title for title in titles)

@@ -1,0 +1,105 @@
+"""What position tells about a target, on targets whose dependence is known by construction."""
+
+import math
+
+import pytest
+import torch
+
+from lightning_coordconv.position import measure_dependence
+
+COUNT = 400
+
+
+@pytest.fixture
+def positions() -> torch.Tensor:
+    return torch.rand(COUNT, 2, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def quadrant(positions: torch.Tensor) -> torch.Tensor:
+    return 2 * (positions[:, 0] > 0).long() + (positions[:, 1] > 0).long()
+
+
+def test_a_function_of_position_is_found(positions):
+    found = measure_dependence("quadrant", positions, quadrant(positions), torch.arange(COUNT))
+    assert found.share.low > 0.8
+    assert found.enough
+    assert found.coarse_share > 0.5 * found.share.value
+    assert found.radius_share < 0.1
+
+
+def test_chance_is_not_found(positions):
+    targets = torch.randint(4, (COUNT,), generator=torch.Generator().manual_seed(2))
+    found = measure_dependence("chance", positions, targets, torch.arange(COUNT))
+    assert found.share.high < 0.02
+    assert found.enough
+
+
+def test_a_target_of_place_and_content_together_is_found_only_given_the_content(positions):
+    digit = torch.randint(4, (COUNT,), generator=torch.Generator().manual_seed(3))
+    targets = (digit + quadrant(positions)) % 4
+    content = torch.nn.functional.one_hot(digit).float()
+    found = measure_dependence("mixed", positions, targets, torch.arange(COUNT), content)
+    assert found.share.high < 0.02
+    assert found.given_content.low > 0.4
+
+
+def test_what_the_content_tells_already_is_not_counted_for_position(positions):
+    targets = quadrant(positions)
+    content = torch.nn.functional.one_hot(targets).float() * 10
+    found = measure_dependence("redundant", positions, targets, torch.arange(COUNT), content)
+    assert found.share.low > 0.8
+    assert found.given_content.value < 0.6 * found.share.value
+
+
+def test_a_function_of_the_radius_is_found_by_the_radius(positions):
+    targets = (positions.norm(dim=1) > 0.7).long()
+    found = measure_dependence("ring", positions, targets, torch.arange(COUNT))
+    assert found.radius_share >= 0.95 * found.share.value > 0.5
+
+
+def test_a_fine_structure_is_not_smooth():
+    rows = torch.linspace(-1, 1, 2000)
+    targets = ((rows + 1) / 2 * 12).long() % 2
+    found = measure_dependence("stripes", rows[:, None], targets, torch.arange(2000))
+    assert found.share.low > 0.5
+    assert found.coarse_share < 0.5 * found.share.value
+
+
+def test_a_number_is_explained_by_its_variance(positions):
+    noise = torch.randn(COUNT, generator=torch.Generator().manual_seed(4))
+    signal = positions[:, 0] / positions[:, 0].std()
+    found = measure_dependence("number", positions, signal + noise, torch.arange(COUNT))
+    assert found.share.low < 0.5 < found.share.high + 0.1  # half of the variance is noise
+    assert measure_dependence("noise", positions, noise, torch.arange(COUNT)).share.high < 0.02
+
+
+def test_observations_of_one_image_do_not_predict_each_other():
+    """Every image has a label of its own, drawn by chance, and all its observations lie close together."""
+    generator = torch.Generator().manual_seed(5)
+    groups = torch.arange(40).repeat_interleave(20)
+    places = torch.rand(40, 2, generator=generator)[groups] + 0.01 * torch.rand(800, 2, generator=generator)
+    targets = torch.randint(2, (40,), generator=generator)[groups]
+    assert measure_dependence("images", places, targets, groups).share.value < 0.1
+
+
+def test_few_images_say_nothing(positions):
+    found = measure_dependence("few", positions[:8], quadrant(positions)[:8], torch.arange(8))
+    assert not found.enough
+
+
+def test_the_order_of_observations_does_not_matter(positions):
+    targets, order = quadrant(positions), torch.randperm(COUNT, generator=torch.Generator().manual_seed(6))
+    found = measure_dependence("a", positions, targets, torch.arange(COUNT))
+    moved = measure_dependence("a", positions[order], targets[order], torch.arange(COUNT)[order])
+    assert moved.share.value == pytest.approx(found.share.value, abs=1e-4)
+
+
+def test_a_constant_target_depends_on_nothing(positions):
+    found = measure_dependence("a", positions, torch.zeros(COUNT, dtype=torch.long), torch.arange(COUNT)).to_dict()
+    assert found["share"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert found["bandwidth"] is None or math.isfinite(found["bandwidth"])
+
+
+def test_shapes_that_do_not_agree_are_refused(positions):
+    with pytest.raises(ValueError, match=r"expected positions \(N, n\)"):
+        measure_dependence("a", positions, torch.zeros(3), torch.arange(3))

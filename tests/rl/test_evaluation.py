@@ -1,0 +1,216 @@
+"""Evaluation ends, whatever the environment does, and says what was left out."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from lightning_coordconv.rl import A2C, AgentVideo
+from lightning_coordconv.rl.environments.vector import find, make
+from lightning_coordconv.rl.evaluation import play_episodes
+from lightning_coordconv.runtime.callbacks.randomness import RandomState
+from tests.rl.agents import data, equal, trainer, weights
+
+pytestmark = pytest.mark.filterwarnings("ignore:.isinstance.treespec:FutureWarning")
+
+
+class Endless(gym.Env):
+    """Every second episode ends after three steps, the others never; each step is worth 1."""
+
+    observation_space = gym.spaces.Box(0, 1, (2,))
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, ends=True):
+        self.ends, self.episode = ends, 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps, self.episode = 0, self.episode + 1
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        over = self.ends and self.episode % 2 == 1 and self.steps == 3
+        return np.zeros(2, np.float32), 1.0, over, False, {}
+
+
+class Still:
+    def predict(self, observations, **_):
+        return np.zeros(len(observations), int), None
+
+
+def endless(n_envs, **arguments):
+    if "tests/Endless-v0" not in gym.registry:
+        gym.register("tests/Endless-v0", Endless)
+    return make(find("tests/Endless-v0", "sb3", arguments, {}), n_envs)
+
+
+@pytest.mark.parametrize("n_envs", [1, 2, 3])
+def test_long_episodes_are_cut_and_count_with_their_reward_so_far(n_envs):
+    played = play_episodes(Still(), endless(n_envs), 6, deterministic=True, max_steps=10)
+    assert len(played.rewards) == 6
+    assert played.rewards == played.lengths
+    assert set(played.rewards) == {3, 10}
+    assert played.cut == played.rewards.count(10) > 0
+
+
+def test_a_cut_game_of_atari_is_not_continued():
+    env = make(find("BreakoutNoFrameskip-v4", "lean", {}, {}), 1, "lean", 4)
+    played = play_episodes(Still(), env, 2, deterministic=True, max_steps=12)
+    assert (played.lengths, played.cut) == ([12, 12], 2)
+    assert env.get_attr("lives") == [5]
+    # screens since the start of the last game: noops and FIRE, then 12 steps of four
+    assert 12 * 4 < len(env.get_attr("rewards")[0]) < 2 * 12 * 4
+
+
+def test_an_interrupted_evaluation_returns_what_was_finished():
+    asked = iter(range(100))
+    played = play_episodes(Still(), endless(1), 6, True, max_steps=10, interrupted=lambda: next(asked) > 8)
+    assert played.rewards == [3]
+
+
+def test_cut_episodes_are_counted_and_said(tmp_path):
+    endless(1)
+    task = A2C(40, "MlpPolicy")
+    run = trainer(tmp_path, limit_val_batches=1)
+    module = data(2, "tests/Endless-v0", max_eval_steps=20, eval_episodes=4)
+    with pytest.warns(UserWarning, match="2 of 4 episodes were cut after max_eval_steps=20 steps"):
+        run.fit(task, module)
+    assert run.callback_metrics["val/episodes_cut"] == 2
+    assert run.callback_metrics["val/reward"] == (3 + 20) / 2
+
+
+def test_a_mean_of_no_episodes_is_nan(tmp_path, monkeypatch):
+    endless(1)
+    task = A2C(20, "MlpPolicy")
+    monkeypatch.setattr(task, "_interrupted", lambda: True)
+    run = trainer(tmp_path, limit_val_batches=1)
+    with pytest.warns(UserWarning, match="evaluation was interrupted after 0 of 2 episodes"):
+        run.fit(task, data(2, "tests/Endless-v0", env_kwargs={"ends": False}))
+    metrics = {name: value.item() for name, value in run.callback_metrics.items()}
+    assert metrics["val/episodes"] == 0
+    for name in ("reward", "reward_std", "episode_length", "training_reward"):
+        assert math.isnan(metrics[f"val/{name}"]), name
+
+
+PROGRAM = """
+import lightning_coordconv.rl, gymnasium, tests.rl.test_evaluation as t
+from lightning_coordconv.runtime.cli import main
+gymnasium.register("tests/Endless-v0", t.Endless)
+main(["fit", "-c", "{config}"])
+"""
+CONFIG = """
+model: {class_path: lightning_coordconv.rl.A2C, init_args: {total_timesteps: 1000, policy: MlpPolicy}}
+data:
+  class_path: lightning_coordconv.rl.EnvironmentDataModule
+  init_args: {env_id: tests/Endless-v0, env_kwargs: {ends: false}, max_eval_steps: 100000000, rollouts_per_epoch: 2}
+trainer: {accelerator: cpu, max_epochs: -1, num_sanity_val_steps: 0, enable_progress_bar: false}
+"""
+
+
+@pytest.mark.slow
+def test_an_endless_evaluation_leaves_on_sigterm_with_a_checkpoint(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(CONFIG)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in [os.getcwd(), *sys.path] if path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.replace("{config}", str(config))],
+        cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 240
+        while not list(tmp_path.rglob("config.yaml"))[1:] and time.monotonic() < deadline:
+            time.sleep(0.5)
+        time.sleep(8)  # it plays its first episode
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 75, output
+    assert "evaluation was interrupted after 0 of 10 episodes" in output
+    (last,) = tmp_path.rglob("last.ckpt")
+    assert torch.load(last, weights_only=True)["global_step"] == 2
+
+
+class Mixed(gym.Env):
+    """Observes an image and a vector, and ends after five steps."""
+
+    observation_space = gym.spaces.Dict(
+        image=gym.spaces.Box(0, 255, (3, 36, 36), np.uint8),
+        speed=gym.spaces.Box(-1, 1, (2,)),
+        gear=gym.spaces.Discrete(3),
+    )
+    action_space = gym.spaces.Discrete(3, start=-1)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return self.see(), {}
+
+    def see(self):
+        image = self.np_random.integers(0, 256, (3, 36, 36)).astype(np.uint8)
+        return {"image": image, "speed": np.zeros(2, np.float32), "gear": self.steps % 3}
+
+    def step(self, action):
+        self.steps += 1
+        return self.see(), float(action), self.steps == 5, False, {}
+
+
+def test_dict_observations_are_saved_and_resumed(tmp_path):
+    gym.register("tests/Mixed-v0", Mixed)
+
+    def fit(steps, ckpt_path=None):
+        torch.manual_seed(0)
+        task = A2C(200, "MultiInputPolicy")
+        run = trainer(tmp_path, max_steps=steps, callbacks=[RandomState()])
+        run.fit(task, data(2, "tests/Mixed-v0"), ckpt_path=ckpt_path)
+        return run, task
+
+    _, straight = fit(8)
+    run, _ = fit(4)
+    run.save_checkpoint(tmp_path / "cut.ckpt")
+    _, resumed = fit(8, tmp_path / "cut.ckpt")
+    assert equal(weights(straight.policy), weights(resumed.policy))
+    restored = A2C.load_from_checkpoint(tmp_path / "cut.ckpt", weights_only=True)
+    assert restored.policy.observation_space["image"] == Mixed.observation_space["image"]
+
+
+@pytest.mark.parametrize("policy", ["MlpPolicy", "CnnPolicy"])
+def test_dict_observations_need_their_policy(policy, tmp_path):
+    if "tests/Mixed-v0" not in gym.registry:
+        gym.register("tests/Mixed-v0", Mixed)
+    with pytest.raises(ValueError, match="MultiInputPolicy is for observations that are dicts"):
+        trainer(tmp_path).fit(A2C(20, policy), data(2, "tests/Mixed-v0"))
+
+
+class Unrenderable(Mixed):
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012  # as gymnasium declares it
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def render(self):
+        raise OSError("no display")
+
+
+@pytest.mark.parametrize("kind", [Mixed, Unrenderable])
+def test_an_environment_that_cannot_render_is_reported_once(kind, tmp_path):
+    name = f"tests/{kind.__name__}-video-v0"
+    gym.register(name, kind)
+    run = trainer(tmp_path, limit_val_batches=1, callbacks=[AgentVideo()])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run.fit(A2C(80, "MultiInputPolicy"), data(2, name))
+    said = [str(warning.message) for warning in caught if "no videos are recorded" in str(warning.message)]
+    assert len(said) == 1
+    assert name in said[0]
+    assert run.current_epoch == 2
+    assert not list(tmp_path.rglob("*.mp4"))

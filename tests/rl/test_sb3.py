@@ -1,0 +1,28 @@
+"""The private names of Stable-Baselines3 that the package relies on exist in the installed release."""
+
+import inspect
+from importlib.metadata import version
+
+import pytest
+import stable_baselines3 as sb3
+from stable_baselines3.common.env_util import make_vec_env
+
+from lightning_coordconv.rl import _sb3
+
+RELEASE = f"stable_baselines3 {version('stable_baselines3')}"
+
+
+@pytest.mark.parametrize("kind", [sb3.A2C, sb3.PPO])
+def test_private_names_exist(kind):
+    missing = [name for name in _sb3.METHODS if not callable(getattr(kind, name, None))]
+    assert not missing, f"{RELEASE} has no {', '.join(missing)}: change lightning_coordconv/rl/_sb3.py"
+    assert "_init_setup_model" in inspect.signature(kind).parameters, (
+        f"{RELEASE} has no argument _init_setup_model: change make_algorithm in lightning_coordconv/rl/_sb3.py"
+    )
+    algorithm = kind("MlpPolicy", make_vec_env("CartPole-v1", 1))
+    _sb3.begin_learning(algorithm, 100)
+    names = (*_sb3.COUNTERS, "_current_progress_remaining")
+    missing = [name for name in names if not hasattr(algorithm, name)]
+    assert not missing, f"{RELEASE} has no attributes {', '.join(missing)}: change lightning_coordconv/rl/_sb3.py"
+    for name in ("ep_info_buffer", "rollout_buffer", "num_timesteps", "n_steps"):
+        assert hasattr(algorithm, name), f"{RELEASE} has no attribute {name}"

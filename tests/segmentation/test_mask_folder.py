@@ -1,0 +1,132 @@
+"""Masks in the formats that people have, and what is wrong with others."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lightning_coordconv.segmentation import MaskFolder, MaskFolderDataModule
+from lightning_coordconv.segmentation.mask_folder import read_mask
+
+
+@pytest.fixture
+def pair(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    Image.effect_noise((12, 10), 60).convert("RGB").save(tmp_path / "images" / "a.jpg")
+    return tmp_path
+
+
+def save(pair, mask, name="a.png", **options):
+    image = mask if isinstance(mask, Image.Image) else Image.fromarray(mask)
+    image.save(pair / "masks" / name, **options)
+
+
+def dataset(pair, **options):
+    return MaskFolder(pair / "images", pair / "masks", 3, **options)
+
+
+VALUES = np.arange(120).reshape(10, 12) % 3
+
+
+@pytest.mark.parametrize("kind", ["8 bit", "16 bit", "palette", "one bit"])
+def test_formats(pair, kind):
+    expected = VALUES
+    mask = Image.fromarray(VALUES.astype(np.uint8))
+    if kind == "16 bit":
+        mask = Image.fromarray(VALUES.astype(np.uint16))
+    elif kind == "palette":
+        mask.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    elif kind == "one bit":
+        expected = VALUES > 0
+        mask = Image.fromarray(expected)
+    save(pair, mask)
+    sample = dataset(pair)[0]
+    assert sample["mask"].dtype == torch.int64
+    assert torch.equal(sample["mask"], torch.from_numpy(expected.astype(np.int64)))
+    assert sample["image"].shape == (3, 10, 12)
+    assert (sample["origin"], sample["size"]) == ((0, 0), (10, 12))
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.zeros((10, 11), np.uint8), r"a.png has size \(10, 11\), but its image .*a.jpg has size \(10, 12\)"),
+        (np.full((10, 12), 7, np.uint8), r"a.png has the values 7, which are neither classes \(0 to 2\)"),
+        (np.full((10, 12), 300, np.uint16), "a.png has the values 300"),
+        (np.full((10, 12), 255, np.uint8), "a.png has no pixel of a class"),
+        (np.zeros((10, 12, 3), np.uint8), "a.png is an image of mode 'RGB'"),
+        (np.zeros((10, 12), np.float32), "a.tif is an image of mode 'F'"),
+    ],
+)
+def test_wrong_masks_are_named(pair, mask, message):
+    save(pair, mask, "a.tif" if mask.dtype == np.float32 else "a.png")
+    with pytest.raises(ValueError, match=message):
+        dataset(pair)[0]
+
+
+def test_lossy_masks_are_refused(pair):
+    save(pair, VALUES.astype(np.uint8), "a.jpg")
+    with pytest.raises(ValueError, match=r"a\.jpg is a mask in a lossy format"):
+        dataset(pair)
+
+
+def test_missing_and_damaged_masks_are_named(pair):
+    with pytest.raises(FileNotFoundError, match=r"a\.jpg has no mask"):
+        dataset(pair)
+    (pair / "masks" / "a.png").write_bytes(b"no image")
+    with pytest.raises(OSError, match=r"a\.png cannot be read as a mask"):
+        dataset(pair)[0]
+
+
+def test_crops_say_where_they_lie(pair):
+    save(pair, VALUES.astype(np.uint8))
+    whole, cropped = dataset(pair), dataset(pair, crop=(4, 5))
+    for _ in range(10):
+        sample = cropped[0]
+        top, left = sample["origin"]
+        assert torch.equal(sample["mask"], whole[0]["mask"][top : top + 4, left : left + 5])
+        assert torch.equal(sample["image"], whole[0]["image"][:, top : top + 4, left : left + 5])
+        assert sample["size"] == (10, 12)
+
+
+def test_crops_larger_than_the_image_are_padded(pair):
+    save(pair, VALUES.astype(np.uint8))
+    sample = dataset(pair, crop=(16, 16))[0]
+    assert sample["mask"].shape == (16, 16)
+    assert (sample["mask"][10:] == 255).all()
+    assert torch.equal(read_mask(pair / "masks" / "a.png", 3, 255), sample["mask"][:10, :12])
+
+
+def test_splits_do_not_overlap_and_depend_on_the_seed(masks):
+    def names(split, seed=0):
+        return {path.name for path in MaskFolderDataModule(str(masks), 3, seed=seed).make_dataset(split).images}
+
+    parts = [names(split) for split in ("train", "val", "test")]
+    assert sum(map(len, parts)) == 6 == len(set.union(*parts))
+    assert names("train") == names("train")
+    assert any(names("train") != names("train", seed) for seed in range(1, 5))
+
+
+def test_batches_of_several_sizes_are_padded(masks):
+    data = MaskFolderDataModule(str(masks), 3, num_workers=0)
+    batch = data.collate(list(MaskFolder(masks / "images", masks / "masks", 3)))
+    assert batch["image"].shape == (6, 3, 128, 128)
+    for mask, (height, width) in zip(batch["mask"], batch["size"], strict=True):
+        assert (mask[:height, :width] < 3).all()
+        assert (mask[height:] == 255).all()
+        assert (mask[:, width:] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_classes": 1}, "num_classes must be at least 2, got 1"),
+        ({"ignore_index": 2}, "ignore_index must not be one of the classes 0 to 2, got 2"),
+        ({"crop": (0, 4)}, r"crop must be positive, got \(0, 4\)"),
+        ({"class_names": ["a"]}, "expected 3 class_names, got 1"),
+    ],
+)
+def test_wrong_arguments_are_named(masks, options, message):
+    with pytest.raises(ValueError, match=message):
+        MaskFolderDataModule(str(masks), **{"num_classes": 3, **options})

@@ -9,7 +9,10 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -138,10 +141,14 @@ class FaultyData(NotSoClevrDataModule):
 class FixedProposals(RegionProposal):
     """Takes the first positives and negatives of an image where others are drawn at random."""
 
-    def _sample(self, matched: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        positive, negative = ((torch.stack(matched) >= 0), torch.stack(matched) == -1)
-        positive &= positive.cumsum(1) <= 6
-        return positive, negative & (negative.cumsum(1) <= 12 - positive.sum(1, keepdim=True))
+    def evaluate(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        with mock.patch("lightning_coordconv.detection.matching.torch.rand", _falling):
+            return super().evaluate(batch)
+
+
+def _falling(shape: torch.Size, device: torch.device) -> torch.Tensor:
+    """Return numbers that fall along the last axis, in place of random ones: the first places are drawn."""
+    return torch.linspace(1.0, 0.5, shape[-1], device=device).expand(shape)
 
 
 class Ranks:

@@ -197,7 +197,7 @@ STRANGE = ["os.abort", "os.system", "subprocess.Popen", "antigravity.geohash", "
 @pytest.mark.parametrize("key", ["activation_fn", "features_extractor_class", "optimizer_class"])
 @pytest.mark.parametrize("name", STRANGE)
 def test_a_name_in_a_checkpoint_is_not_imported_or_called(key, name):
-    with pytest.raises(ValueError, match=rf"policy_kwargs\.{key}.* is not"):
+    with pytest.raises(ValueError, match=rf"policy_kwargs\.{key} names"):
         A2C(1, policy_kwargs={key: name})
     assert "antigravity" not in sys.modules
 

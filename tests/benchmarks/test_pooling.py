@@ -12,7 +12,7 @@ from lightning_coordconv.rl.environments.vector import find, make
 @pytest.mark.parametrize("network", pooling.NETWORKS)
 @pytest.mark.parametrize("coordinates", pooling.COORDINATES)
 def test_arms_differ_in_the_layer_with_coordinates(network, coordinates):
-    run = pooling.Run("find_and_touch", network, coordinates, 0)
+    run = pooling.Run("find_and_touch", network, coordinates, 0, 80)
     env_id, env_kwargs, _ = pooling.ENVIRONMENTS[run.environment]
     arguments = run.policy_kwargs
     space = make(find(env_id, "sb3", env_kwargs, {}), 1).observation_space
@@ -25,13 +25,16 @@ def test_arms_differ_in_the_layer_with_coordinates(network, coordinates):
         assert layers[0] == convolutions[0]
 
 
-def test_runs_with_a_record_are_left_out_and_others_resumed(tmp_path, monkeypatch):
+def test_runs_with_a_long_enough_record_are_left_out_and_others_resumed(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RUNS", tmp_path / "runs")
-    done = pooling.Run("find_and_touch", "max", "first", 0)
+    done = pooling.Run("find_and_touch", "max", "first", 0, 80)
     record = tmp_path / "runs" / done.experiment / "seed0.json"
     record.parent.mkdir(parents=True)
-    record.write_text("{}")
-    cut = pooling.Run("find_and_touch", "max", "plain", 0)
+    record.write_text(json.dumps({"curve": [{"val/timesteps": 80.0}]}))
+    shorter = tmp_path / "runs" / pooling.Run("find_and_touch", "mean", "first", 0, 80).experiment / "seed0.json"
+    shorter.parent.mkdir(parents=True)
+    shorter.write_text(json.dumps({"curve": [{"val/timesteps": 40.0}]}))
+    cut = pooling.Run("find_and_touch", "max", "plain", 0, 80)
     last = tmp_path / "logs" / cut.experiment / "seed0" / "checkpoints" / "last.ckpt"
     last.parent.mkdir(parents=True)
     last.touch()
@@ -50,7 +53,7 @@ def test_the_table_has_every_arm_with_a_record(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(results, "RUNS", tmp_path)
     monkeypatch.setattr(pooling, "TABLE", tmp_path / "pooling.md")
     for seed, reward in ((0, 0.1), (1, 0.3)):
-        run = pooling.Run("find_and_touch", "max", "first", seed)
+        run = pooling.Run("find_and_touch", "max", "first", seed, 80)
         path = tmp_path / run.experiment / f"seed{seed}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         row = {"val/timesteps": 80.0, "val/reward": reward}

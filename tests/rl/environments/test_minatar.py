@@ -10,7 +10,7 @@ from lightning_coordconv.rl.environments.vector import find, make
 
 
 def test_unknown_games_are_refused():
-    with pytest.raises(ValueError, match="game must be one of .*, got 'pong'"):
+    with pytest.raises(ValueError, match=r"game must be one of .*, got 'pong'"):
         MinAtarEnv("pong")
 
 

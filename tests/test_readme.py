@@ -160,5 +160,7 @@ def test_what_the_own_model_page_makes(tmp_path, monkeypatch, capsys):
     exec(code, scope)
     assert capsys.readouterr().out.startswith("['conv1']")
     assert scope["coordinates"][0].abs().max() > 0
-    torch.testing.assert_close(scope["folded"](scope["images"]), scope["model"](scope["images"]), rtol=1e-4, atol=1e-5)
+    expected = scope["model"](scope["images"])
+    rounding = 1e-5 * expected.abs().max().item()  # the activations of random weights grow from layer to layer
+    torch.testing.assert_close(scope["folded"](scope["images"]), expected, rtol=1e-4, atol=rounding)
     assert (tmp_path / "resnet50_coordconv.onnx").stat().st_size > 10_000

@@ -37,7 +37,7 @@ SIGNATURE = b"PK\x03\x04"
 """First bytes of the files that ``torch.save`` writes. torch reads files that begin otherwise without check sums."""
 DIRECTORY = 0x10
 """Attribute of a record for which torch, unlike Python, would return memory that was never written."""
-MapLocation = Callable[[Any, str], Any] | torch.device | str | dict[str, str] | None
+MapLocation = Callable[[Any, str], Any] | torch.device | str | None
 
 
 class CheckpointError(ValueError):

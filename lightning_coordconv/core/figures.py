@@ -26,12 +26,14 @@ def gathered(trainer: Trainer, part: Part) -> list[Part]:
 
 
 def log_folder(trainer: Trainer) -> Path | None:
-    """Return the run's folder on the first rank, None on the others. All ranks must call it.
+    """Return the run's folder on the first rank; None on other ranks and without a logger. All ranks must call it.
 
     It is the folder of the first logger, or the trainer's ``default_root_dir`` if that logger writes no files.
     """
     log_dir = trainer.log_dir  # broadcasts from the first rank
-    return Path(log_dir or trainer.default_root_dir) if trainer.is_global_zero else None
+    if not trainer.is_global_zero or not trainer.loggers:
+        return None
+    return Path(log_dir or trainer.default_root_dir)
 
 
 def save_pictures(trainer: Trainer, folder: Path, stage: str, pictures: Mapping[str, Figure | Tensor]) -> None:

@@ -89,7 +89,7 @@ class BaseTask(LightningModule):
             read_checkpoint(checkpoint_path, trust=weights_only is False)
             return super().load_from_checkpoint(
                 checkpoint_path,
-                map_location,  # type: ignore[arg-type]  # its annotation is narrower than what torch.load takes
+                map_location,
                 hparams_file,
                 strict,
                 weights_only is not False,
@@ -123,6 +123,9 @@ class BaseTask(LightningModule):
         trainer: Any = self.trainer  # whose type does not declare its callbacks
         configured = {type(callback) for callback in trainer.callbacks}
         return [callback for callback in self.figures() if type(callback) not in configured]
+
+    def check(self) -> None:
+        """Raise a ``ValueError`` for arguments that cannot work. Called before a run writes anything."""
 
     def steps_done(self) -> str:
         """Return how far training is, in the unit in which this kind of training is counted."""
@@ -267,6 +270,10 @@ class NetworkTask(BaseTask):
             "monitor": self.monitor,
         }
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def check(self) -> None:
+        """Build the injected optimiser and schedule once, to see that their arguments are valid."""
+        NetworkTask.configure_optimizers(self)  # a subclass's may need the trainer, which there is not yet
 
     def _step(self, batch: Batch, metrics: MetricCollection, stage: str) -> Outputs:
         outputs = self.evaluate(batch)

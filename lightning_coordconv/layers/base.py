@@ -142,8 +142,8 @@ class CoordConvNd(GuardedModule, TorchConvolution):
             own = weight.narrow(axis, 0, self.in_channels).contiguous()
             coord = weight.narrow(axis, self.in_channels, coord_weight.shape[axis]).contiguous()
             return state_dict | {prefix + "weight": own, prefix + "coord_weight": coord}
-        like = state_dict[entries[0]]
-        return state_dict | {prefix + "coord_weight": like.new_zeros(coord_weight.shape, dtype=coord_weight.dtype)}
+        like = next(value for key, value in state_dict.items() if key in entries and value.is_floating_point())
+        return state_dict | {prefix + "coord_weight": like.new_zeros(coord_weight.shape)}
 
     def extra_repr(self) -> str:
         """Return what the torch class does, and ``with_r``."""
@@ -171,7 +171,7 @@ class CoordConvTransposeNd(CoordConvNd, ConvTransposeNd):
         if type(input) is not Tensor and is_traced_symbolically(input):
             return trace_as_leaf(self, input, output_size)
         check_input(input, len(self.kernel_size), type(self).__name__)
-        return convolve_with_coordinates(self, input, output_padding(self, input, output_size))
+        return convolve_with_coordinates(self, input, tuple(output_padding(self, input, output_size)))
 
     def convolve(self, input: Tensor, bias: Tensor | None, output_padding: Sequence[int] | None) -> Tensor:
         """Return what the torch class computes, with ``bias`` in place of the layer's bias."""

@@ -85,6 +85,8 @@ def coordinate_bias(layer: CoordConvNd, sizes: Sequence[int], output_padding: Se
         return convolve_coordinates(layer, sizes, output_padding)
     weight = layer.coord_weight
     taps = TAPS.get(geometry_of(layer, weight, sizes, output_padding))
+    if taps is None:
+        return convolve_coordinates(layer, sizes, output_padding)
     if not is_autocast(weight):
         return taps.expand(weight)
     with torch.autocast(weight.device.type, enabled=False):

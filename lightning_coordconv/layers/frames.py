@@ -186,8 +186,8 @@ def coordinate_frame(
     ``strides``) with which a crop could leave that many cells. That is right for networks that pad, and for networks
     that do not, as long as they keep more than half of the cells. Then its map of ``h`` cells begins at cell
     ``origin / s`` of a full map of ``h + ceil(size / s) - ceil(crop / s)`` cells. This is exact where the origin, and
-    ``size - crop``, are multiples of s. Origins in between are legal and fall between cells; where a size is no
-    multiple of the stride, the full map is taken to round up, as convolutions that pad by half their kernel do.
+    ``size - crop``, are multiples of s. Other origins are allowed and fall between cells. Where a size is not a
+    multiple of the stride, the size of the full map is rounded up, as convolutions that pad by half their kernel do.
 
     What is not a map of the whole input, such as the features that a detector pools for each region, must run outside
     of the block. Frames nest, and the innermost holds. They belong to the thread or asyncio task that enters them, and

@@ -88,6 +88,10 @@ class Taps(NamedTuple):
     sizes: tuple[int, ...]
     transposed: bool
 
+    def num_bytes(self) -> int:
+        """Return the memory of the matrices."""
+        return self.matrix.nbytes + sum(axis.nbytes for axis in self.axes)
+
     def expand(self, weight: Tensor) -> Tensor:
         """Return the coordinate bias ``(1, channels, *sizes)`` of coordinate weights; differentiable."""
         if weight.dtype != self.matrix.dtype:
@@ -108,7 +112,7 @@ class Taps(NamedTuple):
 class TapsCache:
     """The taps of the last geometries, up to a number of bytes, for all layers of a process and all threads.
 
-    Nothing in it depends on weights. Tensors of tracing modes or of a CUDA graph are never kept.
+    Nothing in it depends on weights. Tensors of tracing modes are never kept.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -117,8 +121,12 @@ class TapsCache:
         self.kept: dict[tuple[Any, ...], Taps] = {}
         self.lock = threading.Lock()
 
-    def get(self, key: tuple[Any, ...]) -> Taps:
-        """Return the taps of a geometry, given its fields, and keep them."""
+    def get(self, key: tuple[Any, ...]) -> Taps | None:
+        """Return the taps of a geometry, given its fields, and keep them.
+
+        Returns:
+            The taps; None if they are not kept and a CUDA graph is being captured, to which no table can be copied.
+        """
         try:
             taps = self.kept.get(key)
         except TypeError:  # a stride or padding that was set to a list
@@ -127,25 +135,29 @@ class TapsCache:
         if taps is not None:
             return taps
         geometry = Geometry(*key)
+        on_cuda = geometry.device.type == "cuda"
+        if on_cuda and torch.cuda.is_current_stream_capturing():
+            return None
         taps = make_taps(geometry)
-        if geometry.device.type == "cuda":
-            if torch.cuda.is_current_stream_capturing():
-                return taps  # its memory belongs to the graph, and is filled when the graph runs
-            torch.cuda.current_stream(geometry.device).synchronize()  # other streams may use it; once a geometry
-        if type(taps.matrix) is Tensor:
-            with self.lock:
-                if key not in self.kept:
-                    self.kept[key] = taps
-                    self.bytes += _num_bytes(taps)
-        self.limit(self.max_bytes)
+        if on_cuda:
+            torch.cuda.current_stream(geometry.device).synchronize()  # once a geometry: other streams may use it
+        with self.lock:
+            if key not in self.kept and type(taps.matrix) is Tensor and taps.num_bytes() <= self.max_bytes:
+                self.kept[key] = taps
+                self.bytes += taps.num_bytes()
+            self.release()
         return taps
 
     def limit(self, max_bytes: int) -> None:
-        """Set the number of bytes, and release what was kept first until no more than that are kept."""
+        """Set the number of bytes, and release what is more than that."""
         with self.lock:
             self.max_bytes = max_bytes
-            while self.bytes > max_bytes:
-                self.bytes -= _num_bytes(self.kept.pop(next(iter(self.kept))))
+            self.release()
+
+    def release(self) -> None:
+        """Release what was kept first, until no more than the allowed bytes are left. The lock must be held."""
+        while self.bytes > self.max_bytes:
+            self.bytes -= self.kept.pop(next(iter(self.kept))).num_bytes()
 
 
 TAPS = TapsCache(max_bytes=64 << 20)
@@ -173,10 +185,6 @@ def clear_coordinate_cache() -> None:
     limit = TAPS.max_bytes
     TAPS.limit(0)
     TAPS.limit(limit)
-
-
-def _num_bytes(taps: Taps) -> int:
-    return taps.matrix.nbytes + sum(axis.nbytes for axis in taps.axes)
 
 
 def make_taps(geometry: Geometry) -> Taps:

@@ -157,8 +157,9 @@ def _dependence(found: Sequence[Dependence], answer_is_position: bool) -> tuple[
         basis = f"{one.images} images, {one.observations} observations"
         few = "" if one.enough else "; too few to conclude from"
         if one.given_content is not None:
-            value, low, high = one.given_content
-            figures += f" and, where the content is known, {_percent(value)} of what is left ({_interval(low, high)})"
+            given = one.given_content
+            interval = _interval(given.low, given.high)
+            figures += f" and, where the content is known, {_percent(given.value)} of what is left ({interval})"
         sentences.append(f"Position removes {figures}: {one.what}; {basis}{few}.")
     enough = [one for one in found if one.enough]
     if answer_is_position or any(share.low > DEPENDS for one in enough for share in one.shares):

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +27,8 @@ MAX_WIDTH = 0.3
 """An interval wider than this says nothing."""
 
 
-class Share(NamedTuple):
+@dataclass(frozen=True)
+class Share:
     """A share of the target's uncertainty that is removed, 0 for none and 1 for all, with its 95 % interval.
 
     The uncertainty is the entropy where the target is a class, and the variance where it is a number. It is measured on
@@ -77,11 +78,7 @@ class Dependence:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values; an infinite bandwidth becomes ``None``."""
-        fields = asdict(self) | {name: value and value._asdict() for name, value in self._measured()}
-        return fields | {"bandwidth": None if math.isinf(self.bandwidth) else self.bandwidth}
-
-    def _measured(self) -> list[tuple[str, Share | None]]:
-        return [("share", self.share), ("given_content", self.given_content)]
+        return asdict(self) | {"bandwidth": None if math.isinf(self.bandwidth) else self.bandwidth}
 
 
 def measure_dependence(

@@ -1,12 +1,12 @@
 """The command line: ``lightning-coordconv {fit,validate,test,predict} -c configs/...``."""
 
 import importlib
+import json
 import os
 import sys
 from typing import Any, NoReturn
 
 import torch
-import yaml  # type: ignore[import-untyped]
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -91,7 +91,7 @@ class CoordConvCLI(ConfiguredCLI):
     def instantiate_classes(self) -> None:
         """Build task, data and trainer, and check that they fit together."""
         try:
-            check_ranges(self.options.trainer.as_dict())
+            check_ranges(self.options.as_dict())
             super().instantiate_classes()
         except REFUSED as error:
             self.parser.error(str(error), error)
@@ -142,8 +142,9 @@ class CoordConvCLI(ConfiguredCLI):
         self.trainer.test(self.model, self.datamodule, ckpt_path=best or None, verbose=False, weights_only=True)
 
     def _check(self) -> None:
-        """Record what the task was built from, and check that the data has the keys that it reads."""
+        """Record what the task was built from, and check that its arguments are valid and fit the data."""
         self.model.save_hyperparameters(self._specification("model"))
+        self.model.check()
         missing = self.model.sample_keys - self.datamodule.sample_keys
         if missing:
             raise ValueError(
@@ -153,7 +154,7 @@ class CoordConvCLI(ConfiguredCLI):
 
     def _specification(self, key: str) -> dict[str, Any]:
         """Return the arguments that an object was built from, as plain data, in the form that Lightning saves."""
-        dumped = yaml.safe_load(self.parser.dump(self.config, skip_link_targets=False, skip_none=False, format="yaml"))
+        dumped = json.loads(self.parser.dump(self.config, skip_link_targets=False, skip_none=False, format="json"))
         given = dumped[self.subcommand][key]
         arguments = {**(given.get("init_args") or {}), **(given.get("dict_kwargs") or {})}
         instantiator = "pytorch_lightning.cli.instantiate_module"
@@ -167,8 +168,8 @@ def main(args: ArgsType = None) -> None:
         args: arguments as a list; those of the process by default.
     """
     arguments: Any = sys.argv if args is None else args
-    CoordConvParser.debug = isinstance(arguments, list) and DEBUG in arguments
-    if CoordConvParser.debug:
+    CoordConvParser.debug = DEBUG in arguments
+    if isinstance(arguments, list) and CoordConvParser.debug:
         arguments.remove(DEBUG)
     stop_signals.install()
     try:

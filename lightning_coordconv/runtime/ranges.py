@@ -1,7 +1,7 @@
-"""The values that options of the trainer can have, checked before anything is written."""
+"""The ranges of numeric options, checked before anything is built or written."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -19,6 +19,7 @@ INTERVAL: Check = (
     lambda value: not isinstance(value, int | float) or (value > 0 and (isinstance(value, int) or value <= 1)),
     "a positive number of batches, or a share of an epoch up to 1.0",
 )
+SHARE: Check = (lambda value: 0 <= value <= 1, "from 0 to 1")
 SANITY: Check = (lambda value: value >= -1, "at least 0, or -1 for all batches")
 RUN_FOLDER: Check = (
     lambda value: not PurePath(str(value)).is_absolute() and ".." not in PurePath(str(value)).parts,
@@ -45,17 +46,48 @@ TRAINER: dict[str, Check] = {
     "val_check_interval": INTERVAL,
 }
 LOGGER: dict[str, Check] = {"name": RUN_FOLDER, "version": RUN_FOLDER, "sub_dir": RUN_FOLDER}
+ARGUMENTS: dict[str, Check] = {
+    "T_0": AT_LEAST_1,
+    "T_max": AT_LEAST_1,
+    "base_lr": NOT_NEGATIVE,
+    "batch_size": AT_LEAST_1,
+    "clip_range": NOT_NEGATIVE,
+    "coordinate_lr": NOT_NEGATIVE,
+    "ent_coef": NOT_NEGATIVE,
+    "eval_batch_size": AT_LEAST_1,
+    "gae_lambda": SHARE,
+    "gamma": SHARE,
+    "learning_rate": NOT_NEGATIVE,
+    "lr": NOT_NEGATIVE,
+    "max_grad_norm": NOT_NEGATIVE,
+    "max_lr": POSITIVE,
+    "momentum": NOT_NEGATIVE,
+    "n_steps": AT_LEAST_1,
+    "num_workers": NOT_NEGATIVE,
+    "object_radius": AT_LEAST_1,
+    "seed": NOT_NEGATIVE,
+    "step_size": AT_LEAST_1,
+    "step_size_down": AT_LEAST_1,
+    "step_size_up": AT_LEAST_1,
+    "total_iters": AT_LEAST_1,
+    "total_steps": AT_LEAST_1,
+    "total_timesteps": AT_LEAST_1,
+    "warmup_steps": NOT_NEGATIVE,
+    "weight_decay": NOT_NEGATIVE,
+}
+"""Arguments that mean the same in every class of tasks, data, optimisers and schedules that has them."""
 
 
-def check_ranges(trainer: Mapping[str, Any]) -> None:
-    """Check the trainer's options.
+def check_ranges(options: Mapping[str, Any]) -> None:
+    """Check the numbers of a configuration.
 
     Args:
-        trainer: the options by name, with the specification of the ``logger``.
+        options: the configuration of a subcommand as nested dicts, with the keys ``trainer``, ``model`` and ``data``.
 
     Raises:
         ValueError: naming an option whose value is out of range, and the values that it can have.
     """
+    trainer = options.get("trainer") or {}
     for name, check in TRAINER.items():
         _check(f"trainer.{name}", trainer.get(name), check)
     loggers = trainer.get("logger")
@@ -63,6 +95,19 @@ def check_ranges(trainer: Mapping[str, Any]) -> None:
         arguments = logger.get("init_args") if isinstance(logger, Mapping) else None
         for name, check in LOGGER.items():
             _check(f"trainer.logger.{name}", (arguments or {}).get(name), check)
+    for key in ("model", "data"):
+        for name, value in _numbers(options.get(key), key):
+            if name.rpartition(".")[2] in ARGUMENTS:
+                _check(name, value, ARGUMENTS[name.rpartition(".")[2]])
+
+
+def _numbers(value: Any, name: str) -> Iterator[tuple[str, float]]:
+    """Yield the numbers in nested dicts, with their names on the command line."""
+    if isinstance(value, Mapping):
+        for key, entry in value.items():
+            yield from _numbers(entry, name if key == "init_args" else f"{name}.{key}")
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield name, value
 
 
 def _check(name: str, value: Any, check: Check) -> None:

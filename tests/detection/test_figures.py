@@ -142,6 +142,6 @@ def test_wrong_number_is_named():
 
 def test_nothing_is_drawn_without_logs(tmp_path):
     figures = DetectionFigures()
-    trainer = SimpleNamespace(log_dir=None, is_global_zero=True, sanity_checking=False)
+    trainer = SimpleNamespace(log_dir=None, is_global_zero=True, sanity_checking=False, loggers=[])
     figures.on_validation_end(trainer, None)
     assert list(tmp_path.iterdir()) == []

@@ -372,7 +372,7 @@ def test_pictures_have_a_recipe_and_the_recipe_for_objects_refuses_them(cli, cap
     quick = ["--data.root=images", "--data.num_workers=0", "--data.eval_count=2", "--data.batch_size=2",
              "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false"]  # fmt: skip
     objects = ["--data=UnlabelledImagesDataModule", "--data.image_size=32", *quick]
-    with pytest.raises(ValueError, match="no real image has a blue and a red object of radius 5"):
+    with pytest.raises(SystemExit, match="no real image has a blue and a red object of radius 5"):
         cli("fit", "-c", "generative/small_coordconv", *objects)
     narrow = [f"--model.{name}.init_args.width=2" for name in ("generator", "discriminator")]
     folder = cli("fit", "-c", "generative/bedrooms_coordconv_pictures", *quick, *narrow)

@@ -323,6 +323,20 @@ class TestCache:
             assert actual == taps.TAPS.bytes <= 20_000
         assert len(taps.TAPS.kept) > 1
 
+    def test_a_table_beyond_the_bound_releases_nothing_else(self):
+        limit_coordinate_cache(3_000)
+        layer = CoordConv2d(1, 2, 3)
+        layer(torch.randn(1, 1, 8, 8))
+        kept = list(taps.TAPS.kept)
+        layer(torch.randn(1, 1, 20, 20))
+        assert list(taps.TAPS.kept) == kept != []
+
+    def test_of_transposed_layers_is_used_again(self):
+        layer = CoordConvTranspose2d(1, 2, 3)
+        for _ in range(3):
+            layer(torch.randn(1, 1, 5, 5))
+        assert len(taps.TAPS.kept) == 1
+
     def test_is_released(self):
         layer, x = CoordConv2d(1, 2, 3), torch.randn(1, 1, 9, 9)
         layer(x)
@@ -566,6 +580,12 @@ class TestCuda:
         graphed = torch.cuda.make_graphed_callables(copy.deepcopy(layer), (x,))
         graphed.load_state_dict(layer.state_dict())
         torch.testing.assert_close(graphed(x), layer(x))
+        clear_coordinate_cache()  # a graph captured without a warm-up cannot copy a table to the device
+        graph = torch.cuda.CUDAGraph()
+        with torch.no_grad(), torch.cuda.graph(graph):
+            out = layer(x)
+        graph.replay()
+        torch.testing.assert_close(out, layer(x))
         assert all(not kept.matrix.isnan().any() for kept in taps.TAPS.kept.values())
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -55,21 +55,21 @@ class Slow(CoordinateClassification):
 def test_the_exit_code_is_75_at_all_times(command, slow, number, tmp_path):
     arguments = [*SMALL, f"--model={__name__}.Slow", f"--model.slow={slow}"]
     arguments += ["--trainer.max_steps=1"] if command == "fit" else ["--ckpt_path=none"]
-    process = subprocess.Popen(
+    with (tmp_path / "errors").open("w") as errors, subprocess.Popen(
         [sys.executable, "-m", "lightning_coordconv", command, *arguments], cwd=tmp_path, env=environment(),
-        stdout=subprocess.PIPE, stderr=(tmp_path / "errors").open("w"), text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    try:
-        for line in process.stdout:
-            if "started" in line:
-                break
-        for _ in range(5):
-            process.send_signal(number)
-            time.sleep(0.02)
-        assert process.wait(60) == REQUEUE, (tmp_path / "errors").read_text()
-    finally:
-        process.kill()
+        stdout=subprocess.PIPE, stderr=errors, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                if "started" in line:
+                    break
+            for _ in range(5):
+                process.send_signal(number)
+                time.sleep(0.02)
+            assert process.wait(60) == REQUEUE, (tmp_path / "errors").read_text()
+        finally:
+            process.kill()
 
 
 def run(code: str, folder: Path) -> int:

@@ -1,4 +1,4 @@
-"""A small environment in which only positions matter: find an object on a board and go there."""
+"""A small environment in which only positions matter: find an object and move to it."""
 
 from typing import Any
 
@@ -7,35 +7,39 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from lightning_coordconv.core.arguments import check_at_least
+
 MOVES = np.array([(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)])  # stay, up, down, left, right
 HAND, OBJECT = 0, 1  # red and green
 CELL = 3  # pixels
 
 
 class FindAndTouchEnv(gym.Env[NDArray[np.uint8], np.int64]):
-    """Move a hand on a board until it touches an object.
+    """A hand and an object lie on a board; find the object and touch it.
 
     The observation is an image (3, size, size), uint8: the hand is a red square of 3x3 pixels, the object a green
-    one, blue is empty. The five actions leave the hand where it is or move it by three pixels, up to the border. A
-    touch is worth 1 and ends the episode; a step costs 0.02; after ``max_steps`` the episode is truncated. So the best
+    one, blue is empty. The five actions leave the hand where it is or move it by its own width, up to the border. A
+    touch is worth 1 and ends the episode; a step costs 0.02; after ``max_steps`` the episode is cut off. So the best
     mean reward is 1 - 0.02 E[d], d being the city-block distance in squares at the start: 0.84 on a board of 36 pixels,
     0.89 on one of 24.
 
-    Only the positions of the two relative to each other matter, over the whole board: a network must recognise
-    positions to solve it, and without them an agent can only search.
+    All that matters is where the two are in relation to each other, over the whole board: a network must tell
+    positions to solve it, and one that can't is left with a search.
 
     Args:
         size: height and width of the board in pixels, a multiple of 3.
-        max_steps: length of an episode after which it is truncated.
+        max_steps: of an episode.
         render_mode: ``"rgb_array"`` or none.
 
     Raises:
-        ValueError: if squares of 3x3 pixels do not tile the board, or there are fewer than two in a row.
+        ValueError: for a board that the squares don't tile, or that has fewer than two squares.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  # as gymnasium declares it
 
     def __init__(self, size: int = 36, max_steps: int = 50, render_mode: str | None = None) -> None:
+        check_at_least(1, size=size)
+        check_at_least(1, max_steps=max_steps)
         if size % CELL or size < 2 * CELL:
             raise ValueError(f"size must be a multiple of {CELL} and at least {2 * CELL}, got {size}")
         self.cells = size // CELL

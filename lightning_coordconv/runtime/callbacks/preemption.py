@@ -1,5 +1,6 @@
 """Saves a checkpoint and exits with code 75 when the process is asked to stop."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,11 @@ class Preemption(Callback):
 
     def __init__(self) -> None:
         self.pending: tuple[Work, Tensor] | None = None
+
+    @property
+    def received(self) -> signal.Signals | None:
+        """The signal that asked the run to stop, which a long evaluation looks at; ``None`` before there is one."""
+        return stop_signals.received
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals back from Lightning."""

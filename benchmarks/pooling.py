@@ -49,12 +49,13 @@ PROBE_UPDATES, N_ENVS, N_STEPS = 30, 16, 5
 
 
 class Run(NamedTuple):
-    """One training run."""
+    """One training run of so many environment steps."""
 
     environment: str
     network: str
     coordinates: str
     seed: int
+    steps: int
 
     @property
     def experiment(self) -> str:
@@ -74,19 +75,20 @@ class Run(NamedTuple):
         }
 
     def done(self) -> bool:
-        """Say whether there is a record."""
-        return (results.RUNS / self.experiment / f"seed{self.seed}.json").is_file()
+        """Whether there is a record of at least as many steps."""
+        path = results.RUNS / self.experiment / f"seed{self.seed}.json"
+        return path.is_file() and json.loads(path.read_text())["curve"][-1]["val/timesteps"] >= self.steps
 
 
-def train(run: Run, steps: int | None, logs: Path) -> int:
+def train(run: Run, logs: Path) -> int:
     """Train in a process, from its last checkpoint if there is one, keep the record, and return the exit code."""
-    env_id, env_kwargs, default_steps = ENVIRONMENTS[run.environment]
+    env_id, env_kwargs, _ = ENVIRONMENTS[run.environment]
     folder = logs / run.experiment / f"seed{run.seed}"
     last = folder / "checkpoints" / "last.ckpt"
     arguments = [
         f"--data.env_id={env_id}",
         f"--data.env_kwargs={json.dumps(env_kwargs)}",
-        f"--model.total_timesteps={steps or default_steps}",
+        f"--model.total_timesteps={run.steps}",
         f"--model.policy_kwargs={json.dumps(class_names(run.policy_kwargs))}",
         "--trainer.callbacks=[]",
         f"--trainer.logger.init_args.save_dir={logs}",
@@ -102,7 +104,7 @@ def train(run: Run, steps: int | None, logs: Path) -> int:
 
 def cpu_seconds(run: Run) -> float:
     """Return an estimate of a run's CPU seconds, without its evaluations, from a few updates."""
-    env_id, env_kwargs, steps = ENVIRONMENTS[run.environment]
+    env_id, env_kwargs, _ = ENVIRONMENTS[run.environment]
     task = A2C(PROBE_UPDATES * N_ENVS * N_STEPS, policy_kwargs=run.policy_kwargs)
     data = EnvironmentDataModule(env_id, N_ENVS, env_kwargs=env_kwargs, rollouts_per_epoch=10**6)
     trainer = Trainer(
@@ -116,7 +118,7 @@ def cpu_seconds(run: Run) -> float:
     )
     start = time.process_time()
     trainer.fit(task, data)
-    return (time.process_time() - start) / task.total_timesteps * steps
+    return (time.process_time() - start) / task.total_timesteps * run.steps
 
 
 def listing(runs: list[Run]) -> str:
@@ -128,7 +130,7 @@ def listing(runs: list[Run]) -> str:
         chosen = list(group)
         cost = cpu_seconds(chosen[0]) * len(chosen) / 3600
         hours += cost
-        done, steps = sum(run.done() for run in chosen), ENVIRONMENTS[environment][2]
+        done, steps = sum(run.done() for run in chosen), chosen[0].steps
         lines.append(f"| {environment} | {network} | {len(chosen)} | {done} | {steps:,} | {cost:.2f} |")
     return "\n".join([*lines, "", f"{len(runs)} runs, {hours:.1f} CPU hours."])
 
@@ -137,7 +139,7 @@ def tables() -> Iterator[str]:
     """Yield a heading and a table for each environment that has records."""
     for environment in ENVIRONMENTS:
         arms = itertools.product(NETWORKS, COORDINATES)
-        names = [Run(environment, *arm, seed=0).experiment for arm in arms]
+        names = [Run(environment, *arm, seed=0, steps=0).experiment for arm in arms]
         experiments = {name: results.runs_of(name) for name in names}
         if any(experiments.values()):
             yield f"## {environment}"
@@ -158,18 +160,16 @@ def main() -> int:
         TABLE.write_text(page + "\n")
         print(page)
         return 0
-    if arguments.command == "list":
-        torch.set_num_threads(1)
-        arms = itertools.product(arguments.environments, NETWORKS, COORDINATES, arguments.seeds)
-        print(listing([Run(*arm) for arm in arms]))
-        return 0
     runs = [
-        Run(environment, network, coordinates, seed)
+        Run(environment, network, coordinates, seed, arguments.steps or ENVIRONMENTS[environment][2])
         for seed in arguments.seeds  # the outer loop: all arms have the same number of seeds, or one more
         for environment, network, coordinates in itertools.product(arguments.environments, NETWORKS, COORDINATES)
     ]
-    runs = [run for run in runs if not run.done()]
-    codes = [train(run, arguments.steps, arguments.logs) for run in runs]
+    if arguments.command == "list":
+        torch.set_num_threads(1)
+        print(listing(sorted(runs)))
+        return 0
+    codes = [train(run, arguments.logs) for run in runs if not run.done()]
     return int(any(codes))
 
 

@@ -15,8 +15,9 @@ class Range(NamedTuple):
     above: bool = False
 
     def __contains__(self, value: object) -> bool:
-        """Whether a number is allowed; NaN and infinity never are."""
-        assert isinstance(value, int | float)
+        """Whether a value is a number that is allowed; NaN and infinity never are."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
         allowed = math.isfinite(value) and self.least <= value <= self.most
         return allowed and not (self.above and value == self.least)
 
@@ -24,7 +25,7 @@ class Range(NamedTuple):
         """Describe the range for an error message."""
         if self.above:
             return f"greater than {self.least}"
-        return f"at least {self.least}" if self.most == math.inf else f"between {self.least} and {self.most}"
+        return f"at least {self.least}" if self.most == math.inf else f"from {self.least} to {self.most}"
 
 
 COUNT, SHARE, COEFFICIENT, POSITIVE = Range(1), Range(0, 1), Range(0), Range(0, above=True)
@@ -68,4 +69,4 @@ def check_ranges(**values: float | tuple[float, float] | None) -> None:
     for name, value in values.items():
         for number in value if isinstance(value, tuple | list) else (value,):
             if number is not None and number not in RANGES[name]:
-                raise ValueError(f"{name} must be {RANGES[name]}, got {number}")
+                raise ValueError(f"{name} must be {RANGES[name]}, got {number!r}")

@@ -1,4 +1,4 @@
-"""What tests of agents share: a cheap environment of images, and quiet trainers."""
+"""Shared by tests of agents: a cheap environment of images, and trainers without output."""
 
 from pathlib import Path
 from typing import Any

@@ -38,7 +38,7 @@ class Ran:
         ),
         (["--model.policy_kwargs.activation_fn", "os.abort"], "Expected an import path corresponding to a type"),
         (["--model.n_steps", "0"], "n_steps must be at least 1, got 0"),
-        (["--model.gamma", "2"], "gamma must be between 0 and 1, got 2"),
+        (["--model.gamma", "2"], "gamma must be from 0 to 1, got 2"),
         (["--model.learning_rate", "[0.1, -1]"], "learning_rate must be at least 0, got -1"),
         (
             ["--model.policy", "CnnPolici"],
@@ -158,11 +158,12 @@ def test_other_numbers_of_ranks_start_environments_anew(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"n_steps": "8"}, "n_steps must be at least 1, got '8'"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"batch_size": 1}, "batch_size must be at least 2 where normalize_advantage is true, got 1"),
         ({"n_epochs": -1}, "n_epochs must be at least 1, got -1"),
-        ({"gae_lambda": 1.5}, "gae_lambda must be between 0 and 1, got 1.5"),
-        ({"gamma": float("nan")}, "gamma must be between 0 and 1, got nan"),
+        ({"gae_lambda": 1.5}, "gae_lambda must be from 0 to 1, got 1.5"),
+        ({"gamma": float("nan")}, "gamma must be from 0 to 1, got nan"),
         ({"ent_coef": -0.1}, "ent_coef must be at least 0, got -0.1"),
         ({"vf_coef": float("inf")}, "vf_coef must be at least 0, got inf"),
         ({"max_grad_norm": 0}, "max_grad_norm must be greater than 0, got 0"),
@@ -197,7 +198,7 @@ STRANGE = ["os.abort", "os.system", "subprocess.Popen", "antigravity.geohash", "
 @pytest.mark.parametrize("key", ["activation_fn", "features_extractor_class", "optimizer_class"])
 @pytest.mark.parametrize("name", STRANGE)
 def test_a_name_in_a_checkpoint_is_not_imported_or_called(key, name):
-    with pytest.raises(ValueError, match=rf"policy_kwargs\.{key}.* is not"):
+    with pytest.raises(ValueError, match=rf"policy_kwargs\.{key} names"):
         A2C(1, policy_kwargs={key: name})
     assert "antigravity" not in sys.modules
 

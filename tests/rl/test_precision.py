@@ -1,4 +1,4 @@
-"""Agents in mixed precision: extractors in half of it, wherever SB3 calls the policy, and heads in full."""
+"""Agents in mixed precision: extractors in lower precision wherever SB3 calls the policy, heads in float32."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""A resumed run goes on bit for bit: weights, optimiser, random numbers, rollouts and environments."""
+"""A resumed run continues bit for bit: weights, optimiser, random numbers, rollouts and environments."""
 
 import pytest
 

@@ -15,24 +15,24 @@ CELL = 3  # pixels
 
 
 class FindAndTouchEnv(gym.Env[NDArray[np.uint8], np.int64]):
-    """A hand and an object lie on a board; find the object and touch it.
+    """Move a hand on a board until it touches an object.
 
     The observation is an image (3, size, size), uint8: the hand is a red square of 3x3 pixels, the object a green
-    one, blue is empty. The five actions leave the hand where it is or move it by its own width, up to the border. A
-    touch is worth 1 and ends the episode; a step costs 0.02; after ``max_steps`` the episode is cut off. So the best
+    one, blue is empty. The five actions leave the hand where it is or move it by three pixels, up to the border. A
+    touch is worth 1 and ends the episode; a step costs 0.02; after ``max_steps`` the episode is truncated. So the best
     mean reward is 1 - 0.02 E[d], d being the city-block distance in squares at the start: 0.84 on a board of 36 pixels,
     0.89 on one of 24.
 
-    All that matters is where the two are in relation to each other, over the whole board: a network must tell
-    positions to solve it, and one that can't is left with a search.
+    Only the positions of the two relative to each other matter, over the whole board: a network must recognise
+    positions to solve it; without them an agent can only search.
 
     Args:
         size: height and width of the board in pixels, a multiple of 3.
-        max_steps: of an episode.
+        max_steps: length of an episode after which it is truncated.
         render_mode: ``"rgb_array"`` or none.
 
     Raises:
-        ValueError: for a board that the squares don't tile, or that has fewer than two squares.
+        ValueError: if squares of 3x3 pixels do not tile the board, or there are fewer than two in a row.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  # as gymnasium declares it

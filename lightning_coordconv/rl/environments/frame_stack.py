@@ -1,4 +1,4 @@
-"""The last frames of each of some environments, as SB3's ``VecFrameStack`` has them."""
+"""Stacks the last frames of some environments, as SB3's ``VecFrameStack`` does."""
 
 import cv2
 import numpy as np
@@ -8,10 +8,10 @@ Frame = NDArray[np.uint8]
 
 
 class FrameStack:
-    """The last frames of some environments, oldest first, zeros before the start of an episode.
+    """The last frames of some environments: the oldest first, zeros before the start of an episode.
 
-    Observations have the shape (n_envs, n_stack, size, size), and lie in memory as SB3's do, with the frames last: the
-    layout decides in which order a convolution sums up.
+    Observations have the shape (n_envs, n_stack, size, size) and the memory layout of SB3's, with the frames last: the
+    layout decides the order in which a convolution sums.
 
     Args:
         n_envs: number of environments.
@@ -23,7 +23,7 @@ class FrameStack:
         self.frames = np.zeros((n_envs, n_stack, size, size), np.uint8)
 
     def reset(self, env: int, frame: Frame) -> None:
-        """Start anew with a frame (size, size)."""
+        """Start an episode with a frame (size, size)."""
         self.frames[env] = 0
         self.frames[env, -1] = frame
 
@@ -37,7 +37,7 @@ class FrameStack:
         return self._interleave(self.frames[env : env + 1])[0]
 
     def observations(self) -> Frame:
-        """Return the frames of all."""
+        """Return the frames of all environments."""
         return self._interleave(self.frames)
 
     def _interleave(self, frames: Frame) -> Frame:

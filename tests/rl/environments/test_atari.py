@@ -1,4 +1,4 @@
-"""The lean vector of Atari games is SB3's, bit for bit; ALE's own is not, as documented."""
+"""The lean vector of Atari games equals SB3's bit for bit; ALE's own differs as documented."""
 
 import numpy as np
 import pytest

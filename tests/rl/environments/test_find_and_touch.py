@@ -1,4 +1,4 @@
-"""The environment in which position is all there is."""
+"""The environment in which only positions matter."""
 
 import gymnasium as gym
 import numpy as np

@@ -1,0 +1,1 @@
+"""Which claims of the paper hold: verdicts that follow from the records of runs."""

@@ -1,0 +1,281 @@
+"""Verdicts on claims: a claim is a list of criteria, which records of runs meet, fail or leave open.
+
+A criterion compares a quantity, computed from the records of one or more experiments, with a bound from the paper. It
+
+- *holds* if the whole 95 % bootstrap interval over seeds is within the bound;
+- *fails* if the whole interval is outside of it;
+- is *open* if the bound is inside the interval, or if an experiment has fewer than ``MIN_SEEDS`` seeds;
+- is *not run* if an experiment has no record.
+
+A criterion is measured *in a smaller setting* if an experiment trained on fewer images than the paper's, counted as
+optimiser steps times the batch (for agents: environment steps). :func:`verdict` makes the verdict of a claim from its
+criteria.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+
+from benchmarks import detection_verdict, paper_regressor, results
+from lightning_coordconv.runtime import configs
+from lightning_coordconv.runtime.comparison.statistics import Values, bootstrap
+
+Run = dict[str, Any]
+
+MIN_SEEDS = 3
+"""Seeds that an experiment needs before an interval is computed."""
+HOLDS, FAILS, OPEN, NOT_RUN = "holds", "fails", "open", "not run"
+VERDICTS = ("reproduced", "reproduced in part", "contradicted", "undecided", "not run")
+
+
+def records(experiment: str) -> list[Run]:
+    """Return the records of an experiment by seed; those of two other benchmarks are named by their module first."""
+    source, _, rest = experiment.partition("/")
+    if source == "detection_verdict":
+        folder = detection_verdict.RECORDS / rest
+        return sorted((json.loads(path.read_text()) for path in folder.glob("seed*.json")), key=lambda run: run["seed"])
+    if source == "paper_regressor":
+        return [run for run in json.loads(paper_regressor.RESULTS.read_text()) if run["partition"] == rest]
+    return results.runs_of(experiment)
+
+
+def images(experiment: str, run: Run) -> float:
+    """Return on how many images a run trained, or for an agent how many environment steps it made."""
+    if "epochs" in run:
+        return run["images"] * len(run["epochs"])
+    if "val/timesteps" in run["curve"][-1]:
+        return run["curve"][-1]["val/timesteps"]
+    return run["steps"] * batch_size(experiment)
+
+
+def batch_size(experiment: str) -> int:
+    """Return the batch size of an experiment's configs."""
+    data = [yaml.safe_load(Path(path).read_text()).get("data", {}) for path in configs.find(experiment)]
+    return [part["init_args"]["batch_size"] for part in data if "batch_size" in part.get("init_args", {})][-1]
+
+
+def metric(name: str) -> Callable[[Run], float]:
+    """Return a function that reads a metric of the test from a record."""
+
+    def read(run: Run) -> float:
+        return run["test"][f"test/{name}"]
+
+    return read
+
+
+def cost(run: Run, name: str, slack: float = 0.01) -> float:
+    """Return the seconds to the plateau of a metric in validation: CPU seconds of a CPU, else elapsed seconds."""
+    row = results.plateau(run, f"val/{name}", max, slack)
+    return row["cpu_seconds" if run["device"] == "cpu" else "seconds"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """An experiment, and what is read from each of its records.
+
+    Args:
+        experiment: its name.
+        read: returns the value of a record.
+        paper: on how many images the paper's run trained; 0 where a shorter training makes a result no weaker.
+    """
+
+    experiment: str
+    read: Callable[[Run], float]
+    paper: float = 0
+
+
+class Finding(NamedTuple):
+    """What was measured for a criterion."""
+
+    result: str
+    value: float = float("nan")
+    interval: tuple[float, float] | None = None
+    seeds: tuple[int, ...] = ()
+    devices: tuple[str, ...] = ()
+    smaller: bool = False
+    case: str = ""
+    """Which of several criteria it is, where the most favourable is chosen."""
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A quantity and its bounds.
+
+    Args:
+        name: what the quantity is.
+        arms: the experiments that it is computed from.
+        statistic: takes an array (seeds,) for each arm.
+        at_least: lower bound.
+        at_most: upper bound.
+        exact: whether seeds make no difference, as for a number of weights: one seed is enough.
+    """
+
+    name: str
+    arms: tuple[Arm, ...]
+    statistic: Callable[..., Any] = np.mean
+    at_least: float = float("-inf")
+    at_most: float = float("inf")
+    exact: bool = False
+
+    @property
+    def bound(self) -> str:
+        """The bounds in words."""
+        ends = [("at least", self.at_least), ("at most", self.at_most)]
+        return " and ".join(f"{word} {end:,.10g}" for word, end in ends if np.isfinite(end))
+
+    def evaluate(self) -> Finding:
+        """Compare the records with the bounds."""
+        runs = {arm: records(arm.experiment) for arm in self.arms}
+        if not all(runs.values()):
+            return Finding(NOT_RUN, seeds=tuple(map(len, runs.values())))
+        values = [np.array([arm.read(run) for run in found]) for arm, found in runs.items()]
+        value = float(self.statistic(*values))
+        seeds = tuple(map(len, values))
+        interval = None
+        if self.exact:
+            interval = (value, value)
+        elif min(seeds) >= MIN_SEEDS:
+            low, high = bootstrap(values, self.statistic)
+            interval = (float(low), float(high))
+        return Finding(
+            OPEN if interval is None else self.compare(*interval),
+            value,
+            interval,
+            seeds,
+            tuple(sorted({run.get("device", "cpu") for found in runs.values() for run in found})),
+            any(images(arm.experiment, run) < arm.paper for arm, found in runs.items() if arm.paper for run in found),
+        )
+
+    def compare(self, low: float, high: float) -> str:
+        """Return the result for an interval."""
+        if self.at_least <= low and high <= self.at_most:
+            return HOLDS
+        return FAILS if high < self.at_least or low > self.at_most else OPEN
+
+
+@dataclass(frozen=True)
+class Best:
+    """The most favourable of several criteria with the same bounds.
+
+    It fails only if all of those that have enough seeds fail. A criterion in the paper's setting goes before one in a
+    smaller setting.
+    """
+
+    name: str
+    members: tuple[Criterion, ...]
+
+    @property
+    def bound(self) -> str:
+        """The bounds in words."""
+        return self.members[0].bound
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """The experiments of all criteria."""
+        return tuple(arm for member in self.members for arm in member.arms)
+
+    def evaluate(self) -> Finding:
+        """Compare the records with the bounds."""
+        found = [member.evaluate()._replace(case=member.name) for member in self.members]
+        order = (HOLDS, OPEN, FAILS)
+        tried = [finding for finding in found if finding.interval]
+        if not tried:
+            return max(found, key=lambda finding: sum(finding.seeds))
+        return min(tried, key=lambda finding: (finding.smaller, order.index(finding.result), -finding.value))
+
+
+@dataclass(frozen=True)
+class Count:
+    """In how many cases a criterion holds, compared with the number in the paper; a case without records may hold."""
+
+    name: str
+    members: tuple[Criterion, ...]
+    at_least: int
+
+    @property
+    def bound(self) -> str:
+        """The bound in words."""
+        return f"at least {self.at_least} of {len(self.members)}"
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """The experiments of all cases."""
+        return tuple(arm for member in self.members for arm in member.arms)
+
+    def evaluate(self) -> Finding:
+        """Count what holds and what can still hold."""
+        found = [member.evaluate() for member in self.members]
+        tried = [finding for finding in found if finding.result != NOT_RUN]
+        if not tried:
+            return Finding(NOT_RUN, seeds=(0,))
+        holding, possible = (
+            sum(finding.result in kinds for finding in found) for kinds in ((HOLDS,), (HOLDS, NOT_RUN))
+        )
+        possible += sum(finding.result == OPEN and not finding.interval for finding in found)
+        result = HOLDS if holding >= self.at_least else FAILS if possible < self.at_least else OPEN
+        return Finding(
+            result,
+            holding,
+            (holding, possible),
+            tuple(min(finding.seeds) for finding in found),
+            tuple(sorted({device for finding in tried for device in finding.devices})),
+            any(finding.smaller for finding in tried),
+        )
+
+
+def verdict(findings: Sequence[Finding]) -> str:
+    """Return the verdict on a claim.
+
+    - *reproduced*: all criteria hold, none of them in a smaller setting than the paper's;
+    - *reproduced in part*: at least one holds;
+    - *contradicted*: none holds, and at least one fails in a setting that is not smaller than the paper's;
+    - *not run*: no criterion has records;
+    - *undecided*: there are records, but they do not suffice for any of the above.
+    """
+    results = {finding.result for finding in findings}
+    if results == {HOLDS} and not any(finding.smaller for finding in findings):
+        return "reproduced"
+    if HOLDS in results:
+        return "reproduced in part"
+    if any(finding.result == FAILS and not finding.smaller for finding in findings):
+        return "contradicted"
+    return "not run" if results == {NOT_RUN} else "undecided"
+
+
+def difference(ours: Values, theirs: Values) -> float:
+    """Return the mean of the first arm less that of the second."""
+    return float(np.mean(ours) - np.mean(theirs))
+
+
+def gain(ours: Values, theirs: Values) -> float:
+    """Return by which share the mean of the first arm exceeds that of the second."""
+    return float(np.mean(ours) / np.mean(theirs) - 1)
+
+
+def ratio(ours: Values, theirs: Values) -> float:
+    """Return the median of the second arm in multiples of the first arm's."""
+    return float(np.median(theirs) / np.median(ours))
+
+
+def strongest(experiments: Sequence[str], key: str) -> str:
+    """Return the experiment with the greatest mean of a metric, of those with enough seeds where there are any."""
+    found = {name: records(name) for name in experiments}
+    for least in (MIN_SEEDS, 1):
+        means = {
+            name: float(np.mean([metric(key)(run) for run in runs]))
+            for name, runs in found.items()
+            if len(runs) >= least
+        }
+        if means:
+            return max(means, key=means.__getitem__)
+    return experiments[0]
+
+
+def available(*pairs: tuple[str, str]) -> tuple[str, str]:
+    """Return the first pair of experiments of which both have records, or the last."""
+    return next((pair for pair in pairs if all(map(records, pair))), pairs[-1])

@@ -17,6 +17,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from lightning_coordconv.runtime.comparison.figure import draw_panels
+from lightning_coordconv.runtime.comparison.statistics import bootstrap
+
 Curve = NDArray[np.float64]
 Run = dict[str, Any]
 
@@ -37,18 +40,9 @@ def interquartile_mean(values: Curve) -> Curve:
     return np.tensordot(np.diff(edges) / (n / 2), ordered, axes=1)
 
 
-def interval(values: Curve, resamples: int = 2000, confidence: float = 0.95) -> tuple[Curve, Curve]:
-    """Return the ends of a percentile bootstrap interval of the interquartile mean.
-
-    Args:
-        values: (seeds, ...).
-        resamples: how many samples of seeds, with replacement, are drawn.
-        confidence: share of the resamples within the interval.
-    """
-    chosen = np.random.default_rng(0).integers(len(values), size=(resamples, len(values)))
-    means = np.stack([interquartile_mean(values[seeds]) for seeds in chosen])
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
-    return low, high
+def interval(values: Curve) -> tuple[Curve, Curve]:
+    """Return the ends of a 95 % percentile bootstrap interval of the interquartile mean of values (seeds, ...)."""
+    return bootstrap([values], interquartile_mean)
 
 
 def curves(runs: list[Run], metric: str) -> tuple[Curve, Curve]:
@@ -84,16 +78,8 @@ def table(experiments: Mapping[str, list[Run]], metric: str = EVALUATION) -> str
 
 def draw(experiments: Mapping[str, list[Run]], metric: str = EVALUATION) -> Figure:
     """Draw a curve with its interval for each experiment, and each seed faintly."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    for experiment, runs in experiments.items():
-        steps, rewards = curves(runs, metric)
-        (line,) = axes.plot(steps, interquartile_mean(rewards), label=f"{experiment}, seeds: {len(runs)}")
-        axes.fill_between(steps, *interval(rewards), alpha=0.2, color=line.get_color(), linewidth=0)
-        axes.plot(steps, rewards.T, color=line.get_color(), alpha=0.3, linewidth=0.5)
-    axes.set(xlabel="environment steps", ylabel="reward of an episode")
-    axes.legend()
-    return figure
+    lines = {f"{experiment}, seeds: {len(runs)}": curves(runs, metric) for experiment, runs in experiments.items()}
+    return draw_panels({"reward of an episode": lines}, "environment steps", interquartile_mean)
 
 
 def main() -> None:

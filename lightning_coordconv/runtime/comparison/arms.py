@@ -1,0 +1,121 @@
+"""Gathers runs that differ in the seed only into arms."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lightning_coordconv.runtime.comparison.runs import Run
+from lightning_coordconv.runtime.comparison.statistics import Values, bootstrap
+
+IGNORED = {"seed", "seed_everything", "logger", "default_root_dir", "ckpt_path", "config", "weights_only", "figures",
+           "enable_progress_bar", "enable_model_summary", "num_workers", "verbose"}  # fmt: skip
+"""Options that do not change what is learned, at any depth of a configuration."""
+PATHS = {"class_path", "init_args"}
+NAMED = 3
+"""Options that the name of an arm shows at most."""
+
+
+@dataclass
+class Arm:
+    """Runs that differ in their seed only."""
+
+    name: str
+    runs: list[Run]
+
+    @property
+    def seeds(self) -> list[int]:
+        """The known seeds."""
+        return [run.seed for run in self.runs if run.seed is not None]
+
+    def values(self, metric: str) -> Values:
+        """Return the last values of a metric, of the runs that have it."""
+        return np.array([run.metrics[metric] for run in self.runs if metric in run.metrics])
+
+    def by_seed(self, metric: str) -> dict[int, float]:
+        """Return the last values of a metric by seed."""
+        return {run.seed: run.metrics[metric] for run in self.runs if run.seed is not None and metric in run.metrics}
+
+
+def gather(runs: Sequence[Run]) -> list[Arm]:
+    """Return the arms of runs, in the order of their first runs, each with its runs in the order of their seeds.
+
+    Runs are of one arm if their resolved configurations agree in all but the seed and options that change nothing that
+    is learned; without configurations, if they have the same name. Arms of one name are told apart by the options in
+    which they differ. Of runs of an arm with the same seed the newest counts.
+    """
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        options = flatten(run.config) if run.config else None
+        key = run.name if options is None else json.dumps(options, sort_keys=True, default=str)
+        groups.setdefault(key, []).append(run)
+    arms = []
+    for group in groups.values():
+        newest = {run.seed if run.seed is not None else run.path: run for run in sorted(group, key=modified)}
+        kept = sorted(newest.values(), key=lambda run: (run.seed is None, run.seed or 0))
+        arms.append(Arm(group[0].name, kept))
+    for name in {arm.name for arm in arms}:
+        same = [arm for arm in arms if arm.name == name]
+        if len(same) > 1:
+            tell_apart(same)
+    return arms
+
+
+def modified(run: Run) -> float:
+    """Return when a run's folder was changed last."""
+    return run.path.stat().st_mtime
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the options of a configuration by their dotted names.
+
+    >>> flatten({"model": {"class_path": "A", "init_args": {"lr": 0.1}}, "seed_everything": 3})
+    {'model': 'A', 'model.lr': 0.1}
+    """
+    options: dict[str, Any] = {}
+    for key, value in config.items():
+        name = prefix if key in PATHS else f"{prefix}.{key}".lstrip(".")
+        if key in IGNORED:
+            continue
+        if isinstance(value, dict):
+            options |= flatten(value, name)
+        else:
+            options[name] = value
+    return options
+
+
+def tell_apart(arms: Sequence[Arm]) -> None:
+    """Add to the names of arms the options in which they differ, or numbers if there are none."""
+    options = [flatten(arm.runs[0].config or {}) for arm in arms]
+    keys = sorted(set().union(*options))
+    differing = [key for key in keys if len({repr(option.get(key)) for option in options}) > 1]
+    for number, (arm, option) in enumerate(zip(arms, options, strict=True)):
+        shown = [f"{key}={option.get(key)}" for key in differing[:NAMED]]
+        more = [f"and {len(differing) - NAMED} more"] if len(differing) > NAMED else []
+        arm.name += f" ({', '.join([*shown, *more]) or number})"
+
+
+def common_metrics(arms: Sequence[Arm]) -> list[str]:
+    """Return the metrics that at least one run of every arm has, those of tests only if there are any.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    shared = set.intersection(*({name for run in arm.runs for name in run.metrics} for arm in arms))
+    if not shared:
+        names = ", ".join(f"{arm.name} has {', '.join(sorted(arm.runs[0].metrics)[:3])}" for arm in arms[:2])
+        raise ValueError(f"the runs have no metric in common: {names}")
+    return sorted(name for name in shared if name.startswith("test/")) or sorted(shared)
+
+
+def interval(values: Values) -> tuple[float, float] | None:
+    """Return a 95 % bootstrap interval of the mean; None for fewer than two values."""
+    return bootstrap([values], lambda some: some.mean(0)) if len(values) > 1 else None
+
+
+def differences(arm: Arm, baseline: Arm, metric: str) -> Values:
+    """Return the differences of a metric to that of a baseline, for each seed that both have."""
+    ours, theirs = arm.by_seed(metric), baseline.by_seed(metric)
+    return np.array([ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())])

@@ -1,0 +1,78 @@
+"""The command ``lightning-coordconv compare``: tables and learning curves of runs, with seeds gathered into arms."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning_coordconv.runtime.comparison.arms import Arm, common_metrics, gather
+from lightning_coordconv.runtime.comparison.figure import draw
+from lightning_coordconv.runtime.comparison.runs import Run, find_runs
+from lightning_coordconv.runtime.comparison.tables import make_rows, to_csv, to_markdown
+
+
+def main(args: Sequence[str]) -> None:
+    """Print a table of runs, and write the files that are asked for."""
+    parser = argparse.ArgumentParser(
+        "lightning-coordconv compare",
+        description="Compare runs: gather those that differ in the seed only, and print means, intervals and paired "
+        "differences. Reads what `lightning-coordconv fit`, Lightning's CSVLogger and TensorBoard write.",
+    )
+    parser.add_argument("folders", nargs="+", type=Path, help="folders of runs, such as logs/")
+    parser.add_argument("--metric", nargs="+", help="metrics to compare; those of the tests by default")
+    parser.add_argument("--baseline", help="the arm that others are compared with; the first by default")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the printed tables to a file")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write all rows to a file, with each seed's value")
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw learning curves into a PNG file")
+    arguments = parser.parse_args(args)
+    try:
+        runs = find_runs(arguments.folders)
+        for path in (arguments.markdown, arguments.csv, arguments.figure):
+            refuse_folder_of_a_run(path, runs)
+        arms = gather(runs)
+        metrics = choose_metrics(arms, arguments.metric)
+        baseline = choose_baseline(arms, arguments.baseline)
+        text = to_markdown(arms, metrics, baseline)
+        print(text)
+        if arguments.markdown:
+            arguments.markdown.write_text(text + "\n")
+        if arguments.csv:
+            arguments.csv.write_text(to_csv(make_rows(arms, metrics, baseline)))
+        if arguments.figure:
+            draw(arms, metrics).savefig(arguments.figure, dpi=120, format="png")
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+def refuse_folder_of_a_run(path: Path | None, runs: Sequence[Run]) -> None:
+    """Raise ValueError if a file would be written into the folder of a run."""
+    folders = {(run.path if run.path.is_dir() else run.path.parent).resolve() for run in runs}
+    if path is not None and path.resolve().parent in folders:
+        raise ValueError(f"{path} is in the folder of a run: name a file elsewhere")
+
+
+def choose_metrics(arms: Sequence[Arm], wanted: Sequence[str] | None) -> list[str]:
+    """Return the metrics to compare.
+
+    Raises:
+        ValueError: if an arm lacks one that is wanted, or all have none in common.
+    """
+    if not wanted:
+        return common_metrics(arms)
+    for metric in wanted:
+        for arm in arms:
+            if not len(arm.values(metric)):
+                known = ", ".join(sorted({name for run in arm.runs for name in run.metrics}))
+                raise ValueError(f"{arm.name} has no metric {metric!r}: it has {known}")
+    return list(wanted)
+
+
+def choose_baseline(arms: Sequence[Arm], name: str | None) -> Arm:
+    """Return the arm of a name, or the first.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    for arm in arms:
+        if name in (None, arm.name):
+            return arm
+    raise ValueError(f"there is no arm {name!r}: the arms are {', '.join(arm.name for arm in arms)}")

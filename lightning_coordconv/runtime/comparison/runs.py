@@ -1,0 +1,163 @@
+"""Reads the metrics of finished and unfinished runs from the files that loggers leave in their folders."""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+Curve = dict[float, float]
+"""Values of a metric by step."""
+VERSION = re.compile(r"(version|seed|run)_?\d+")
+"""Names of folders that tell runs of one experiment apart."""
+COUNTERS = {"epoch", "step", "hp_metric"}
+"""Columns that are no metrics; ``hp_metric`` is TensorBoardLogger's placeholder."""
+
+
+@dataclass
+class Run:
+    """A run: its metrics, and where they come from.
+
+    Args:
+        path: the folder, or the file of a summary that was copied elsewhere.
+        name: of the experiment: the logger's, or else that of the folder.
+        seed: None where no file tells it.
+        config: the resolved configuration; None where there is none.
+        metrics: the last value of each metric.
+        curves: all values of each metric that was logged with its step.
+    """
+
+    path: Path
+    name: str
+    seed: int | None = None
+    config: dict[str, Any] | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    curves: dict[str, Curve] = field(default_factory=dict)
+
+
+def find_runs(paths: Sequence[Path]) -> list[Run]:
+    """Return the runs in folders and below them.
+
+    A run is a folder with ``summary.json`` (which ``lightning-coordconv fit`` writes), ``metrics.csv`` (Lightning's
+    CSVLogger) or TensorBoard's ``events.out.tfevents*``; the first of these that it has is read. A copied summary,
+    ``seed<seed>.json``, is a run too.
+
+    Raises:
+        ValueError: if a path does not exist or has no runs, or a file is broken; the message names it.
+    """
+    found: dict[Path, Run] = {}
+    for path in paths:
+        if not path.exists():
+            raise ValueError(f"{path} does not exist")
+        before = len(found)
+        for pattern, read in READERS.items():
+            for file in [path] if path.is_file() and path.match(pattern) else sorted(path.rglob(pattern)):
+                run = file if file.name.startswith("seed") else file.parent
+                if run not in found:
+                    found[run] = read(file, path)
+        if len(found) == before:
+            raise ValueError(f"{path} has no runs: no {', '.join(READERS)} in it or below")
+    return list(found.values())
+
+
+def read_summary(file: Path, root: Path) -> Run:
+    """Read what ``lightning-coordconv fit`` writes at the end of a run."""
+    try:
+        summary = json.loads(file.read_text())
+        curves: dict[str, Curve] = {}
+        for row in summary["curve"]:
+            for name in row.keys() - {"step"}:
+                curves.setdefault(name, {})[float(row["step"])] = float(row[name])
+        metrics = {name: curve[max(curve)] for name, curve in curves.items()}
+        metrics |= {name: summary[name] for name in ("weights", "steps", "seconds", "cpu_seconds") if name in summary}
+        metrics |= {**summary.get("train", {}), **summary.get("test", {})}
+        metrics = {name: float(value) for name, value in metrics.items()}
+        name, seed = str(summary["experiment"]), summary["seed"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file} is not the summary of a run: {type(error).__name__}, {error}") from error
+    path = file.parent if file.name == "summary.json" else file
+    return Run(path, name, seed, read_config(file.parent), metrics, curves)
+
+
+def read_csv(file: Path, root: Path) -> Run:
+    """Read the metrics of Lightning's CSVLogger."""
+    curves: dict[str, Curve] = {}
+    try:
+        with file.open(newline="") as lines:
+            rows = csv.DictReader(lines, strict=True)
+            for row in rows:
+                for name, cell in row.items():
+                    if cell and name not in COUNTERS:
+                        curves.setdefault(name, {})[float(row["step"])] = float(cell)
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise ValueError(f"{file}, line {rows.line_num}: {type(error).__name__}, {error}") from error
+    if not curves:
+        raise ValueError(f"{file} has no metrics")
+    return from_curves(file.parent, root, curves)
+
+
+def read_events(file: Path, root: Path) -> Run:
+    """Read the scalars of all event files in a file's folder."""
+    events = EventAccumulator(str(file.parent), size_guidance={"scalars": 0})
+    try:
+        events.Reload()
+        tags = [tag for tag in events.Tags()["scalars"] if tag not in COUNTERS]
+        curves = {tag: {float(event.step): event.value for event in events.Scalars(tag)} for tag in tags}
+    except Exception as error:  # of several libraries
+        raise ValueError(f"{file} cannot be read: {error}") from error
+    if not curves:
+        raise ValueError(f"{file.parent} has event files without metrics")
+    return from_curves(file.parent, root, curves)
+
+
+READERS: dict[str, Callable[[Path, Path], Run]] = {
+    "summary.json": read_summary,
+    "seed*.json": read_summary,
+    "metrics.csv": read_csv,
+    "events.out.tfevents*": read_events,
+}
+
+
+def from_curves(folder: Path, root: Path, curves: dict[str, Curve]) -> Run:
+    """Return a run that only its curves describe; name and seed come from its folder and configuration."""
+    parts = list(folder.resolve().parts)
+    config = read_config(folder)
+    seeds = [int(match[1]) for part in parts if (match := re.fullmatch(r"seed_?(\d+)", part))]
+    while len(parts) > 1 and VERSION.fullmatch(parts[-1]):
+        parts.pop()
+    below = parts[len(root.resolve().parts) :]
+    seed = find_seed(config)
+    return Run(
+        folder,
+        "/".join(below) or parts[-1],
+        seeds[-1] if seed is None and seeds else seed,
+        config,
+        {name: curve[max(curve)] for name, curve in curves.items()},
+        curves,
+    )
+
+
+def read_config(folder: Path) -> dict[str, Any] | None:
+    """Return the configuration of Lightning's command line, or else the hyperparameters; None without either."""
+    for name in ("config.yaml", "hparams.yaml"):
+        try:
+            config = yaml.safe_load((folder / name).read_text())
+        except (OSError, yaml.YAMLError):  # hyperparameters may be Python objects
+            continue
+        if isinstance(config, dict) and config:
+            return config
+    return None
+
+
+def find_seed(config: dict[str, Any] | None) -> int | None:
+    """Return the seed of a configuration; None without one."""
+    for name in ("seed_everything", "seed"):
+        seed = (config or {}).get(name)
+        if isinstance(seed, int) and not isinstance(seed, bool):
+            return seed
+    return None

@@ -1,0 +1,92 @@
+"""Tables of arms and of their differences, as Markdown and as CSV."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from lightning_coordconv.runtime.comparison.arms import Arm, differences, interval
+from lightning_coordconv.runtime.comparison.statistics import CONFIDENCE, Values
+
+
+class Row(NamedTuple):
+    """A mean over seeds: of a metric of an arm, or of its difference to a baseline."""
+
+    arm: str
+    baseline: str
+    metric: str
+    seeds: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    values: str
+
+    @property
+    def cell(self) -> str:
+        """The mean and its interval as text."""
+        if self.mean is None:
+            return ""
+        ends = "" if self.low is None or self.high is None else f" ({self.low:.4g} to {self.high:.4g})"
+        return f"{self.mean:.4g}{ends}"
+
+
+def make_row(arm: str, baseline: str, metric: str, values: Values) -> Row:
+    """Return the row of some values."""
+    low, high = interval(values) or (None, None)
+    mean = float(values.mean()) if len(values) else None
+    texts = " ".join(f"{value:g}" for value in values)
+    return Row(arm, baseline, metric, len(values), mean, low, high, texts)
+
+
+def make_rows(arms: Sequence[Arm], metrics: Sequence[str], baseline: Arm) -> list[Row]:
+    """Return a row for each arm and metric, and for each difference to the baseline."""
+    rows = [make_row(arm.name, "", metric, arm.values(metric)) for arm in arms for metric in metrics]
+    return rows + [
+        make_row(arm.name, baseline.name, metric, differences(arm, baseline, metric))
+        for arm in arms
+        if arm is not baseline
+        for metric in metrics
+    ]
+
+
+def to_markdown(arms: Sequence[Arm], metrics: Sequence[str], baseline: Arm) -> str:
+    """Return the table of arms, that of differences if there is more than one arm, and what the intervals are."""
+    rows = make_rows(arms, metrics, baseline)
+    cells = {(row.arm, row.baseline, row.metric): row for row in rows}
+    lines = [f"| arm | seeds | {' | '.join(metrics)} |", "|---|---|" + "---|" * len(metrics)]
+    for arm in arms:
+        found = [cells[arm.name, "", metric] for metric in metrics]
+        texts = [row.cell + (f", {row.seeds} runs" if row.seeds < len(arm.runs) else "") for row in found]
+        seeds = ", ".join(map(str, arm.seeds)) if len(arm.seeds) == len(arm.runs) else f"{len(arm.runs)} runs"
+        lines.append(f"| {arm.name} | {seeds} | {' | '.join(texts)} |")
+    if len(arms) > 1:
+        lines += [
+            "",
+            f"| difference to {baseline.name} | pairs | {' | '.join(metrics)} |",
+            "|---|---:|" + "---|" * len(metrics),
+        ]
+        for arm in arms:
+            if arm is not baseline:
+                found = [cells[arm.name, baseline.name, metric] for metric in metrics]
+                texts = [row.cell or "no seed in common" for row in found]
+                lines.append(f"| {arm.name} | {max(row.seeds for row in found)} | {' | '.join(texts)} |")
+    return "\n".join([*lines, "", note(arms)])
+
+
+def note(arms: Sequence[Arm]) -> str:
+    """Return what the numbers of the tables are."""
+    if max(len(arm.runs) for arm in arms) < 2:
+        return "Values of one run each: an interval needs at least two seeds."
+    return (
+        f"Means over seeds with {CONFIDENCE:.0%} percentile bootstrap intervals; differences are paired by seed. With "
+        "fewer than ten seeds such intervals are too narrow."
+    )
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """Return rows as CSV with a header."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(Row._fields)
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,198 @@
+"""Runs are read, gathered into arms and compared; what cannot be compared ends in one line."""
+
+import csv
+import hashlib
+import itertools
+import json
+import random
+
+import numpy as np
+import pytest
+import yaml
+from matplotlib.image import imread
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+from lightning_coordconv.runtime.cli import main
+from lightning_coordconv.runtime.comparison.arms import Arm, differences, gather
+from lightning_coordconv.runtime.comparison.runs import Run, find_runs
+from lightning_coordconv.runtime.comparison.statistics import bootstrap
+
+
+def write_summary(folder, name, seed, accuracy, **options):
+    folder.mkdir(parents=True)
+    curve = [{"step": step, "seconds": 1.0, "val/accuracy": accuracy * step / 20} for step in (10, 20)]
+    summary = {"experiment": name, "seed": seed, "weights": 7, "steps": 20, "curve": curve, "train": {},
+               "test": {"test/accuracy": accuracy, "test/loss": 1 - accuracy}}  # fmt: skip
+    (folder / "summary.json").write_text(json.dumps(summary))
+    config = {"seed_everything": seed, "model": {"class_path": "A", "init_args": options}, "data": {"seed": seed}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+@pytest.fixture
+def logs(tmp_path):
+    """Two arms of three seeds; the second is better by 0.2, and has one seed that the first lacks."""
+    for k, (seed, accuracy) in enumerate([(0, 0.5), (1, 0.6), (2, 0.4)]):
+        write_summary(tmp_path / "logs" / "a" / f"version_{k}", "a", seed, accuracy, lr=0.1)
+        write_summary(tmp_path / "logs" / "b" / f"version_{k}", "b", seed + 1, accuracy + 0.2, lr=0.2)
+    return tmp_path / "logs"
+
+
+def compare(*args):
+    main(["compare", *map(str, args)])
+
+
+def fails(capsys, *args):
+    """Return the line in which a command ends."""
+    with pytest.raises(SystemExit) as end:
+        compare(*args)
+    output = capsys.readouterr()
+    assert output.out == ""
+    message = str(end.value.code)
+    assert message.startswith("error: ")
+    assert "\n" not in message
+    return message
+
+
+def contents(folder):
+    return {path: hashlib.sha256(path.read_bytes()).digest() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_arms_their_means_and_paired_differences(logs, capsys):
+    compare(logs)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "| arm | seeds | test/accuracy | test/loss |"
+    assert lines[2].startswith("| a | 0, 1, 2 | 0.5 (0.4 to 0.6) | 0.5 (0.4 to 0.6) |")
+    assert lines[3].startswith("| b | 1, 2, 3 | 0.7 (0.6 to 0.8) |")
+    # seeds 1 and 2: 0.7 - 0.6 and 0.8 - 0.4
+    assert lines[7].startswith("| b | 2 | 0.25 (0.1 to 0.4) | -0.25 (-0.4 to -0.1) |")
+
+
+def test_files_are_written_where_they_are_wanted_and_the_runs_are_left_as_they_were(logs, tmp_path, capsys):
+    before = contents(logs)
+    files = {name: tmp_path / f"out.{name}" for name in ("markdown", "csv", "figure")}
+    compare(logs, *itertools.chain(*((f"--{name}", file) for name, file in files.items())))
+    assert files["markdown"].read_text() == capsys.readouterr().out
+    rows = list(csv.DictReader(files["csv"].read_text().splitlines()))
+    assert {(row["arm"], row["baseline"], row["metric"]) for row in rows} == {
+        (arm, base, metric)
+        for arm, base in (("a", ""), ("b", ""), ("b", "a"))
+        for metric in ("test/accuracy", "test/loss")
+    }
+    assert float(rows[0]["mean"]) == pytest.approx(0.5)
+    assert [float(value) for value in rows[0]["values"].split()] == [0.5, 0.6, 0.4]
+    assert imread(files["figure"]).std() > 0.05
+    assert contents(logs) == before
+    with pytest.raises(SystemExit, match=r"is in the folder of a run: name a file elsewhere"):
+        compare(logs, "--csv", logs / "a" / "version_0" / "out.csv")
+    assert contents(logs) == before
+
+
+def test_the_order_of_runs_does_not_change_the_arms(logs):
+    runs = find_runs([logs])
+    expected = {arm.name: arm.seeds for arm in gather(runs)}
+    for _ in range(5):
+        random.shuffle(runs)
+        assert {arm.name: arm.seeds for arm in gather(runs)} == expected
+
+
+def test_runs_of_one_name_with_other_options_are_other_arms(logs):
+    write_summary(logs / "a" / "version_7", "a", 0, 0.9, lr=0.3)
+    assert [arm.name for arm in gather(find_runs([logs]))] == ["a (model.lr=0.1)", "a (model.lr=0.3)", "b"]
+
+
+def test_of_a_seed_that_was_run_twice_the_newest_run_counts(logs):
+    write_summary(logs / "a" / "version_7", "a", 1, 0.9, lr=0.1)
+    arm = gather(find_runs([logs]))[0]
+    assert arm.by_seed("test/accuracy") == {0: 0.5, 1: 0.9, 2: 0.4}
+
+
+@pytest.mark.parametrize("kind", [CSVLogger, TensorBoardLogger])
+@pytest.mark.parametrize("seeded", [True, False])
+def test_runs_of_lightnings_loggers(tmp_path, capsys, kind, seeded):
+    for arm, offset in (("mine", 0.0), ("other", 1.0)):
+        for seed in range(3):
+            logger = kind(tmp_path, name=arm)
+            logger.log_hyperparams({"lr": offset, "seed": seed} if seeded else {"lr": offset})
+            for step in (1, 2):
+                logger.log_metrics({"val_loss": offset + seed * step}, step)
+            logger.save()
+            logger.finalize("success")
+    compare(tmp_path, "--figure", tmp_path / "figure.png")
+    lines = capsys.readouterr().out.splitlines()
+    seeds = "0, 1, 2" if seeded else "3 runs"
+    assert lines[2] == f"| mine | {seeds} | 2 (0 to 4) |"
+    assert lines[3] == f"| other | {seeds} | 3 (1 to 5) |"
+    assert lines[7] == ("| other | 3 | 1 (1 to 1) |" if seeded else "| other | 0 | no seed in common |")
+
+
+def test_one_seed_has_no_interval_and_the_table_says_why(tmp_path, capsys):
+    write_summary(tmp_path / "a", "a", 0, 0.5)
+    compare(tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2] == "| a | 0 | 0.5 | 0.5 |"
+    assert lines[-1] == "Values of one run each: an interval needs at least two seeds."
+
+
+def test_a_run_that_did_not_finish_is_counted(logs, capsys):
+    path = logs / "a" / "version_0" / "summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"test": {}}))
+    compare(logs, "--metric", "test/accuracy")
+    assert "| a | 0, 1, 2 | 0.5 (0.4 to 0.6), 2 runs |" in capsys.readouterr().out
+
+
+def test_missing_and_empty_folders(tmp_path, capsys):
+    assert fails(capsys, tmp_path / "none").endswith("none does not exist")
+    assert "has no runs: no summary.json, " in fails(capsys, tmp_path)
+
+
+BROKEN = {
+    "summary.json": ['{"experiment": "a"', "[]", '{"experiment": "a", "seed": 0}', "",
+                     '{"experiment": "a", "seed": 0, "curve": [{"step": "x", "val": 1}]}'],
+    "metrics.csv": ["", "epoch,step,loss\n", "epoch,loss\n0,1.0\n", "step,loss\n1,high\n",
+                    "step,loss\n1,0.5\n2\0,0.5\n"],
+    "events.out.tfevents.1": ["", "no events"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in BROKEN.items() for text in texts])
+def test_a_broken_file_is_named(tmp_path, capsys, name, text):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).write_text(text)
+    assert str(tmp_path / "run") in fails(capsys, tmp_path)
+
+
+def test_unknown_metrics_and_arms(logs, tmp_path, capsys):
+    assert "a has no metric 'none': it has seconds, steps, test/accuracy" in fails(capsys, logs, "--metric", "none")
+    assert "no arm 'c': the arms are a, b" in fails(capsys, logs, "--baseline", "c")
+    run = tmp_path / "other" / "version_0"
+    run.mkdir(parents=True)
+    (run / "metrics.csv").write_text("step,f1\n1,0.5\n")
+    assert "no metric in common: a has " in fails(capsys, logs, tmp_path / "other")
+
+
+def test_a_baseline_can_be_chosen(logs, capsys):
+    compare(logs, "--baseline", "b", "--metric", "test/loss")
+    assert "| difference to b | pairs | test/loss |" in capsys.readouterr().out
+
+
+def test_differences_are_paired_by_seed():
+    ours = Arm("ours", [Run(None, "ours", seed, metrics={"m": 10.0 * seed + 1}) for seed in (3, 1, 2)])
+    theirs = Arm("theirs", [Run(None, "theirs", seed, metrics={"m": 10.0 * seed}) for seed in (2, 3, 9)])
+    assert differences(ours, theirs, "m").tolist() == [1.0, 1.0]
+
+
+def test_intervals_move_and_scale_with_the_values():
+    values = np.random.default_rng(1).normal(size=8)
+    low, high = bootstrap([values], np.mean)
+    assert values.min() <= low < values.mean() < high <= values.max()
+    assert bootstrap([3 * values + 5], np.mean) == pytest.approx((3 * low + 5, 3 * high + 5))
+    ends = bootstrap([values, values - 2], lambda ours, theirs: ours.mean() - theirs.mean())
+    assert ends[0] < 2 < ends[1]
+
+
+@pytest.mark.parametrize(("seeds", "least", "most"), [(3, 0.6, 0.9), (5, 0.7, 0.93), (20, 0.88, 1.0)])
+def test_how_often_an_interval_contains_the_true_mean(seeds, least, most):
+    """With few seeds it is too narrow, as the note below the tables says."""
+    generator = np.random.default_rng(0)
+    ends = [bootstrap([generator.normal(size=seeds)], np.mean) for _ in range(100)]
+    assert least <= np.mean([low <= 0 <= high for low, high in ends]) <= most

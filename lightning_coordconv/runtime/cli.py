@@ -44,8 +44,9 @@ COMMANDS = {
     "configs": "lightning_coordconv.runtime.configs",
     "advise": "lightning_coordconv.position.command",
     "compare": "lightning_coordconv.runtime.comparison.command",
+    "sweep": "lightning_coordconv.runtime.sweep.command",
 }
-"""Commands that train nothing: the modules whose ``main`` runs them."""
+"""Commands that are no method of the Trainer: the modules whose ``main`` runs them."""
 
 
 class CoordConvParser(LightningArgumentParser):

@@ -1,12 +1,13 @@
 """The sweep over games asks for what there is."""
 
-from benchmarks import atari, sweep
+from benchmarks import atari
 from lightning_coordconv.rl.environments.vector import find
+from lightning_coordconv.runtime.sweep import jobs
 
 
 def test_every_game_has_both_arms(monkeypatch, capsys):
     commands = []
-    monkeypatch.setattr(sweep.subprocess, "call", lambda command, **_: commands.append(command) or 0)
+    monkeypatch.setattr(jobs.subprocess, "call", lambda command, **_: commands.append(command) or 0)
     monkeypatch.setattr("sys.argv", ["atari", "--seeds", "0", "1", "--steps", "100", "--trainer.precision=bf16-mixed"])
     assert atari.main() == 0
     assert len(commands) == 9 * 2 * 2

@@ -42,14 +42,13 @@ class Arm:
 def gather(runs: Sequence[Run]) -> list[Arm]:
     """Return the arms of runs, in the order of their first runs, each with its runs in the order of their seeds.
 
-    Runs are of one arm if their resolved configurations agree in all but the seed and options that change nothing that
-    is learned; without configurations, if they have the same name. Arms of one name are told apart by the options in
-    which they differ. Of runs of an arm with the same seed the newest counts.
+    Runs are of one arm if they have the same name, and their resolved configurations agree in all but the seed and
+    options that change nothing that is learned. Arms of one name are told apart by the options in which they differ.
+    Of runs of an arm with the same seed the newest counts.
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        options = flatten(run.config) if run.config else None
-        key = run.name if options is None else json.dumps(options, sort_keys=True, default=str)
+        key = json.dumps([run.name, flatten(run.config or {})], sort_keys=True, default=str)
         groups.setdefault(key, []).append(run)
     arms = []
     for group in groups.values():
@@ -87,14 +86,22 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def tell_apart(arms: Sequence[Arm]) -> None:
-    """Add to the names of arms the options in which they differ, or numbers if there are none."""
+    """Add to the names of arms the options in which they differ, and numbers if that is not enough."""
     options = [flatten(arm.runs[0].config or {}) for arm in arms]
     keys = sorted(set().union(*options))
     differing = [key for key in keys if len({repr(option.get(key)) for option in options}) > 1]
-    for number, (arm, option) in enumerate(zip(arms, options, strict=True)):
-        shown = [f"{key}={option.get(key)}" for key in differing[:NAMED]]
+    for arm, option in zip(arms, options, strict=True):
+        shown = [f"{key}={as_text(option.get(key))}" for key in differing[:NAMED]]
         more = [f"and {len(differing) - NAMED} more"] if len(differing) > NAMED else []
-        arm.name += f" ({', '.join([*shown, *more]) or number})"
+        arm.name += f" ({', '.join([*shown, *more])})"
+    for number, arm in enumerate(arms):
+        if [other.name for other in arms].count(arm.name) > 1:
+            arm.name += f" {number}"
+
+
+def as_text(value: Any) -> str:
+    """Return an option's value, a float with four significant digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def common_metrics(arms: Sequence[Arm]) -> list[str]:

@@ -1,0 +1,112 @@
+"""The command ``lightning-coordconv sweep``: trains configs with several seeds, or searches for options."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightning_coordconv.runtime import configs
+from lightning_coordconv.runtime.comparison import command as comparison
+from lightning_coordconv.runtime.sweep.jobs import Job
+from lightning_coordconv.runtime.sweep.search import best_value, open_study, optimize, parse_space
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+
+def main(args: Sequence[str]) -> None:
+    """Train everything, and print a comparison of what has finished."""
+    parser = argparse.ArgumentParser(
+        "lightning-coordconv sweep",
+        description="Train configs with several seeds, one process and one thread a run, and compare them. Runs that "
+        "have finished are skipped and interrupted ones resumed, so the command can be stopped and started again. "
+        "Further arguments, as --name=value, are passed on to fit.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("configs", nargs="+", help="paths or names")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--threads", type=int, default=1, help="threads of a run")
+    parser.add_argument("--logs", type=Path, default=Path("logs"), help="folder of the logs")
+    parser.add_argument(
+        "--search", nargs="+", action="extend", default=[], metavar="OPTION=SPACE",
+        help="search for options: model.optimizer.init_args.lr=loguniform(1e-4,1e-1); also uniform, int, choice",
+    )  # fmt: skip
+    parser.add_argument("--trials", type=int, default=20, help="of a search, each with all seeds")
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument("--minimize", metavar="METRIC", help="of validation, such as val/loss, in a search")
+    target.add_argument("--maximize", metavar="METRIC", help="of validation, such as val/accuracy, in a search")
+    parser.add_argument("--study", type=Path, help="file that keeps a search; LOGS/CONFIG/study.log by default")
+    arguments, options = parser.parse_known_args(args)
+    try:
+        check(arguments, options)
+        done = search(arguments, options) if arguments.search else train_all(arguments, options)
+    except (ValueError, ImportError, OSError) as error:
+        raise SystemExit(f"error: {error}") from error
+    folders = [job.folder for job in done if job.summary() is not None]
+    if folders:
+        comparison.main(list(map(str, folders)))
+    if len(folders) < len(done):
+        raise SystemExit(f"error: {len(done) - len(folders)} of {len(done)} runs did not finish")
+
+
+def check(arguments: argparse.Namespace, options: Sequence[str]) -> None:
+    """Raise ValueError for arguments that cannot work, before anything is trained."""
+    for config in arguments.configs:
+        configs.find(config)
+    if min(arguments.jobs, arguments.threads, arguments.trials) < 1:
+        raise ValueError("--jobs, --threads and --trials must be at least 1")
+    wrong = [option for option in options if not (option.startswith("--") and "=" in option)]
+    if wrong:
+        raise ValueError(f"arguments for fit are written --name=value, got {' '.join(wrong)}")
+    if not arguments.search and (arguments.minimize or arguments.maximize or arguments.study):
+        raise ValueError("--minimize, --maximize and --study belong to a --search")
+    if arguments.search and not (arguments.minimize or arguments.maximize):
+        raise ValueError("a --search needs --minimize METRIC or --maximize METRIC, of validation")
+    if arguments.search and len(arguments.configs) > 1:
+        raise ValueError(f"a --search takes one config, got {' '.join(arguments.configs)}")
+
+
+def train_all(arguments: argparse.Namespace, options: Sequence[str]) -> list[Job]:
+    """Train each config with each seed, and return all runs, including those that failed."""
+    jobs = [
+        Job(config, seed, tuple(options), arguments.logs) for seed in arguments.seeds for config in arguments.configs
+    ]
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        list(pool.map(lambda job: job.run(arguments.threads), jobs))
+    return sorted(jobs, key=lambda job: arguments.configs.index(job.config))
+
+
+def search(arguments: argparse.Namespace, options: Sequence[str]) -> list[Job]:
+    """Search for options, print the best, and return the finished runs of all trials.
+
+    Raises:
+        ValueError: if a run fails.
+    """
+    (config,) = arguments.configs
+    spaces = [parse_space(text) for text in arguments.search]
+    metric, maximize = arguments.maximize or arguments.minimize, arguments.maximize is not None
+
+    def jobs_with(chosen: Sequence[str]) -> list[Job]:
+        return [Job(config, seed, (*options, *chosen), arguments.logs) for seed in arguments.seeds]
+
+    def objective(trial: "Trial") -> float:
+        jobs = jobs_with(to_arguments({space.option: space.suggest(trial) for space in spaces}))
+        for job in jobs:
+            if job.run(arguments.threads):
+                raise ValueError(f"a run failed, so the search stops: {job.folder / 'output.log'}")
+        return best_value([summary for job in jobs if (summary := job.summary()) is not None], metric, maximize)
+
+    name = jobs_with(())[0].experiment
+    study = open_study(arguments.study or arguments.logs / name / "study.log", name, maximize)
+    optimize(study, objective, arguments.trials, arguments.jobs)
+    best = " ".join(to_arguments(study.best_params))
+    print(f"best of {len(study.trials)} trials, {metric} {study.best_value:.6g}: {best}", flush=True)
+    jobs = [job for trial in study.trials for job in jobs_with(to_arguments(trial.params))]
+    return [job for job in dict.fromkeys(jobs) if job.summary() is not None]
+
+
+def to_arguments(parameters: Mapping[str, object]) -> list[str]:
+    """Return the arguments of the command line for options and their values."""
+    return [f"--{option}={value}" for option, value in parameters.items()]

@@ -1,0 +1,98 @@
+"""Runs of a sweep: each is a process, in a folder whose name tells its seed and its options."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_coordconv.runtime import configs
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run of ``lightning-coordconv fit``.
+
+    Args:
+        config: a path, or the name of a config or an experiment.
+        seed: of everything.
+        options: further arguments of ``fit``, each as ``--name=value``.
+        logs: the folder of all logs.
+    """
+
+    config: str
+    seed: int
+    options: tuple[str, ...] = ()
+    logs: Path = Path("logs")
+
+    @property
+    def experiment(self) -> str:
+        """The name of the experiment."""
+        return configs.experiment(configs.find(self.config))
+
+    @property
+    def version(self) -> str:
+        """The seed, and a digest of the configs and the options: with others it is another run."""
+        parts = [*(path.read_text() for path in configs.find(self.config)), *sorted(self.options)]
+        digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+        return f"seed{self.seed}-{digest[:8]}"
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the run."""
+        return self.logs / self.experiment / self.version
+
+    def summary(self) -> dict[str, Any] | None:
+        """Return the summary of a finished run; None if the run has not finished its test."""
+        path = self.folder / "summary.json"
+        try:
+            summary: dict[str, Any] = json.loads(path.read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        return summary if summary.get("test") else None
+
+    def run(self, threads: int) -> int:
+        """Train, from the last checkpoint if the run was interrupted, and return the exit code; 0 if it had finished.
+
+        Output goes to ``output.log`` in the folder.
+        """
+        if self.summary() is not None:
+            print(f"{self.folder}: finished before", flush=True)
+            return 0
+        names = {"save_dir": str(self.logs), "name": self.experiment, "version": self.version}
+        logger = [f"--trainer.logger.init_args.{name}={value}" for name, value in names.items()]
+        output = self.folder / "output.log"
+        code = fit(self.config, self.seed, threads, [*self.options, *logger, "--ckpt_path=last"], output)
+        print(f"{self.folder}: {'done' if code == 0 else f'exit code {code}, {last_line(output)}'}", flush=True)
+        return code
+
+
+def fit(config: str | Path, seed: int, threads: int, options: Sequence[str], output: Path) -> int:
+    """Run ``lightning-coordconv fit`` in a new process, and return its exit code.
+
+    Args:
+        config: a path or a name.
+        seed: of the run.
+        threads: of torch.
+        options: further arguments of the command line.
+        output: the file that the process's output is appended to.
+    """
+    command = [sys.executable, "-m", "lightning_coordconv", "fit", "-c", str(config), "--seed_everything", str(seed)]
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with output.open("a") as file:
+        return subprocess.call(
+            [*command, "--trainer.enable_progress_bar", "false", *options],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+        )
+
+
+def last_line(output: Path) -> str:
+    """Return the last line of a run's output, and where the rest is."""
+    lines = output.read_text().strip().splitlines()
+    return f"{lines[-1]} ({output})" if lines else str(output)

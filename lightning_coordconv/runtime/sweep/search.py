@@ -1,0 +1,130 @@
+"""A search for options with Optuna: the spaces that are typed, and a study that can be resumed."""
+
+import json
+import math
+import re
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import yaml
+
+from lightning_coordconv.core.extras import extra
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+
+FORMS = "OPTION=uniform(LOW, HIGH), loguniform(LOW, HIGH), int(LOW, HIGH) or choice(A, B, ...)"
+
+
+class Space(NamedTuple):
+    """An option and the values that it may have.
+
+    Args:
+        option: its name without dashes, such as ``model.optimizer.init_args.lr``.
+        kind: ``uniform``, ``loguniform``, ``int`` or ``choice``.
+        values: two bounds, both included, or the choices as text.
+    """
+
+    option: str
+    kind: str
+    values: tuple[Any, ...]
+
+    def suggest(self, trial: "Trial") -> str | int | float:
+        """Return a value that a trial suggests."""
+        if self.kind == "choice":
+            return trial.suggest_categorical(self.option, self.values)
+        if self.kind == "int":
+            return trial.suggest_int(self.option, *self.values)
+        return trial.suggest_float(self.option, *self.values, log=self.kind == "loguniform")
+
+
+def parse_space(text: str) -> Space:
+    """Read what is typed after ``--search``.
+
+    >>> parse_space("model.optimizer.init_args.lr=loguniform(1e-4, 0.1)")
+    Space(option='model.optimizer.init_args.lr', kind='loguniform', values=(0.0001, 0.1))
+    >>> parse_space("data.batch_size=choice(16, 32)").values
+    ('16', '32')
+
+    Raises:
+        ValueError: if it has none of the forms, or its bounds are no finite numbers in rising order.
+    """
+    match = re.fullmatch(r"-*([\w.]+)=(uniform|loguniform|int|choice)\((.*)\)", text.strip())
+    if match is None:
+        raise ValueError(f"--search {text!r} has none of the forms {FORMS}")
+    option, kind, inside = match.groups()
+    try:
+        values = yaml.safe_load(f"[{inside}]")
+    except yaml.YAMLError as error:
+        raise ValueError(f"--search {text!r}: the values in brackets cannot be read") from error
+    if kind == "choice":
+        if len(values) < 2:
+            raise ValueError(f"--search {text!r}: a choice needs at least two values")
+        return Space(option, kind, tuple(v if isinstance(v, str) else json.dumps(v) for v in values))
+    convert = int if kind == "int" else float
+    try:
+        low, high = (convert(str(value)) for value in values)
+    except ValueError as error:
+        number = "integers" if kind == "int" else "numbers"
+        raise ValueError(f"--search {text!r}: {kind} needs two {number}, LOW and HIGH") from error
+    if not (math.isfinite(low) and math.isfinite(high) and low < high and (kind != "loguniform" or low > 0)):
+        above = ", above 0" if kind == "loguniform" else ""
+        raise ValueError(f"--search {text!r}: {kind} needs finite bounds, LOW less than HIGH{above}")
+    return Space(option, kind, (low, high))
+
+
+def best_value(summaries: Sequence[dict[str, Any]], metric: str, maximize: bool) -> float:
+    """Return the mean over runs of the best value in validation, as the best checkpoint is chosen.
+
+    Raises:
+        ValueError: if a run has no finite value of the metric.
+    """
+    best = []
+    for summary in summaries:
+        values = [row[metric] for row in summary["curve"] if math.isfinite(row.get(metric, math.nan))]
+        if not values:
+            known = ", ".join(sorted({name for row in summary["curve"] for name in row if "/" in name}))
+            raise ValueError(f"a run has no finite {metric!r} in validation: it has {known or 'no metrics'}")
+        best.append(max(values) if maximize else min(values))
+    return statistics.fmean(best)
+
+
+def open_study(file: Path, name: str, maximize: bool) -> "Study":
+    """Return a study that is stored in a file, as it was left if the file exists.
+
+    Trials that were interrupted are queued again, with the same options. One process at a time may use the file.
+
+    Raises:
+        ValueError: if the file holds no study, or one of another direction.
+    """
+    with extra("search", "searches for options"):
+        import optuna
+        from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    direction = "maximize" if maximize else "minimize"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        storage = optuna.storages.JournalStorage(JournalFileBackend(str(file)))
+        study = optuna.create_study(study_name=name, storage=storage, direction=direction, load_if_exists=True)
+    except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} is not the file of a study") from error
+    if study.direction.name.lower() != direction:
+        raise ValueError(f"the study in {file} was started to {study.direction.name.lower()}, not to {direction}")
+    # A sampler that started with the same seed again would suggest the first trials again.
+    study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
+    for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        study.enqueue_trial(trial.params)
+    return study
+
+
+def optimize(study: "Study", objective: Callable[["Trial"], float], trials: int, jobs: int) -> None:
+    """Run trials until a study has as many complete ones as wanted, some of them at a time."""
+    from optuna.trial import TrialState
+
+    left = trials - len(study.get_trials(states=[TrialState.COMPLETE]))
+    if left > 0:
+        study.optimize(objective, n_trials=left, n_jobs=jobs)

@@ -1,0 +1,222 @@
+"""Sweeps skip what has finished, resume what was interrupted, and search options."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import yaml
+
+from lightning_coordconv.runtime.cli import main
+from lightning_coordconv.runtime.sweep import jobs, search
+
+NAMES = ("coordinates/regression_quadrant_coordconv", "coordinates/regression_quadrant_conv")
+LR = "model.optimizer.init_args.lr"
+
+
+@pytest.fixture
+def fits(tmp_path, monkeypatch):
+    """Replace the processes of fit: the distance is the squared distance of log10(lr) from -2, and the seed."""
+    monkeypatch.chdir(tmp_path)
+    made = []
+
+    def fit(config, seed, threads, options, output):
+        made.append((config, seed))
+        given = dict(option.removeprefix("--").split("=", 1) for option in options)
+        folder = output.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        output.write_text("started\nit ends here\n")
+        if given.get("fail") == str(seed):
+            return 3
+        value = (np.log10(float(given.get(LR, 1e-3))) + 2) ** 2 + seed
+        row = {"step": 1, "val/distance": value, "val/accuracy": -value}
+        summary = {"experiment": config, "seed": seed, "curve": [row, row | {"step": 2, "val/distance": value + 1}]}
+        (folder / "summary.json").write_text(json.dumps(summary | {"test": {"test/distance": value}}))
+        (folder / "config.yaml").write_text(yaml.safe_dump({"seed_everything": seed, "lr": given.get(LR, 1e-3)}))
+        return 0
+
+    monkeypatch.setattr(jobs, "fit", fit)
+    return made
+
+
+def sweep(*args):
+    main(["sweep", *args])
+
+
+def fails(*args):
+    """Return the line in which a command ends."""
+    with pytest.raises(SystemExit) as end:
+        sweep(*args)
+    message = str(end.value.code)
+    assert message.startswith("error: ")
+    assert "\n" not in message
+    return message
+
+
+def test_every_config_is_trained_with_every_seed_and_compared(fits, capsys):
+    sweep(*NAMES, "--seeds", "0", "1", "--jobs", "2")
+    assert sorted(fits) == sorted((name, seed) for name in NAMES for seed in (0, 1))
+    lines = capsys.readouterr().out.splitlines()
+    assert f"| {NAMES[0]} | 0, 1 | 1.5 (1 to 2) |" in lines
+    assert f"| {NAMES[1]} | 2 | 0 (0 to 0) |" in lines
+
+
+def test_finished_runs_are_skipped_and_others_are_not(fits, capsys):
+    sweep(NAMES[0], "--seeds", "0", "1")
+    fits.clear()
+    sweep(NAMES[0], "--seeds", "0", "1", "2")
+    assert fits == [(NAMES[0], 2)]
+    assert capsys.readouterr().out.count("finished before") == 2
+    fits.clear()
+    sweep(NAMES[0], "--trainer.max_epochs=3")  # another option: another run
+    assert fits == [(NAMES[0], 0)]
+
+
+def test_a_changed_config_is_another_run(fits, tmp_path):
+    (tmp_path / "mine.yaml").write_text("trainer: {max_epochs: 1}\n")
+    sweep("mine.yaml")
+    sweep("mine.yaml")
+    assert len(fits) == 1
+    (tmp_path / "mine.yaml").write_text("trainer: {max_epochs: 2}\n")
+    sweep("mine.yaml")
+    assert len(fits) == 2
+
+
+def test_a_run_without_its_test_is_resumed(fits):
+    sweep(NAMES[0])
+    job = jobs.Job(NAMES[0], 0)
+    summary = json.loads((job.folder / "summary.json").read_text())
+    for unfinished in (json.dumps(summary | {"test": {}}), "{"):
+        (job.folder / "summary.json").write_text(unfinished)
+        fits.clear()
+        sweep(NAMES[0])
+        assert fits == [(NAMES[0], 0)]
+
+
+def test_a_failed_run_does_not_stop_the_others(fits, capsys):
+    assert fails(NAMES[0], "--seeds", "0", "1", "2", "--fail=1") == "error: 1 of 3 runs did not finish"
+    output = capsys.readouterr().out
+    assert "exit code 3, it ends here (logs/" in output
+    assert "| 0, 2 | 2 (1 to 3) |" in output
+
+
+@pytest.mark.slow
+def test_a_real_process_has_one_thread_and_leaves_a_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(jobs.configs.PACKAGE.parent),
+                                                                   os.environ.get("PYTHONPATH")])))  # fmt: skip
+    options = ("--trainer.max_steps=2", "--trainer.limit_val_batches=1", "--trainer.limit_test_batches=1",
+               "--trainer.check_val_every_n_epoch=null", "--trainer.val_check_interval=1",
+               "--figures=false")  # fmt: skip
+    job = jobs.Job(NAMES[1], 5, options)
+    assert job.run(1) == 0, (job.folder / "output.log").read_text()
+    summary = job.summary()
+    assert (summary["seed"], summary["threads"], summary["steps"]) == (5, 1, 2)
+    assert (job.folder / "checkpoints" / "last.ckpt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["none"], "there is no config 'none'"),
+        ([NAMES[0], "--jobs", "0"], "must be at least 1"),
+        ([NAMES[0], "--seed", "0"], "arguments for fit are written --name=value, got --seed 0"),
+        ([NAMES[0], "--minimize", "val/distance"], "belong to a --search"),
+        ([NAMES[0], "--search", "a=uniform(0,1)"], "needs --minimize METRIC or --maximize METRIC"),
+        ([*NAMES, "--search", "a=uniform(0,1)", "--minimize", "val/distance"], "takes one config"),
+    ],
+)
+def test_arguments_that_cannot_work(fits, args, message):
+    assert message in fails(*args)
+    assert fits == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lr", "none of the forms"),
+        ("lr=normal(0,1)", "none of the forms"),
+        ("lr=uniform(0,1", "none of the forms"),
+        ("lr=uniform(0)", "two numbers"),
+        ("lr=uniform(a,b)", "two numbers"),
+        ("lr=int(0.5,2)", "two integers"),
+        ("lr=uniform(1,0)", "LOW less than HIGH"),
+        ("lr=uniform(0,inf)", "finite bounds"),
+        ("lr=uniform(nan,1)", "finite bounds"),
+        ("lr=loguniform(0,1)", "above 0"),
+        ("lr=choice(a)", "at least two"),
+        ("lr=choice(a, ]", "none of the forms"),
+        ("lr=choice([a, b)", "cannot be read"),
+    ],
+)
+def test_broken_spaces(fits, text, message):
+    assert message in fails(NAMES[0], "--minimize", "val/distance", "--search", text)
+    assert fits == []
+
+
+def test_spaces():
+    assert search.parse_space("--lr=loguniform(1e-4,1e-1)") == ("lr", "loguniform", (1e-4, 1e-1))
+    assert search.parse_space("n=int(16, 128)") == ("n", "int", (16, 128))
+    assert search.parse_space("a=choice(0.1, null, [1, 2], x)") == ("a", "choice", ("0.1", "null", "[1, 2]", "x"))
+
+
+def test_the_value_of_a_trial_is_the_mean_of_the_best_in_validation():
+    curves = [[{"v/a": 3.0}, {"v/a": 1.0}, {"v/a": float("nan")}], [{"v/a": 2.0}, {"v/b": 0.0}]]
+    summaries = [{"curve": curve} for curve in curves]
+    assert search.best_value(summaries, "v/a", maximize=False) == 1.5
+    assert search.best_value(summaries, "v/a", maximize=True) == 2.5
+    with pytest.raises(ValueError, match="no finite 'v/c' in validation: it has v/a"):
+        search.best_value(summaries, "v/c", maximize=True)
+
+
+def test_a_search_finds_the_best_option_and_can_be_resumed(fits, capsys):
+    pytest.importorskip("optuna")
+    arguments = (NAMES[0], "--search", f"{LR}=loguniform(1e-4, 1)", "--minimize", "val/distance", "--seeds", "0", "1")
+    sweep(*arguments, "--trials", "10")
+    assert len(fits) == 20
+    capsys.readouterr()
+    sweep(*arguments, "--trials", "25", "--jobs", "2")
+    assert len(fits) == 50
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("best of 25 trials"))
+    assert abs(np.log10(float(line.rpartition("=")[2])) + 2) < 0.3
+    fits.clear()
+    sweep(*arguments, "--trials", "25")
+    assert fits == []
+
+
+def test_a_trial_that_was_interrupted_is_tried_again_with_the_same_options(tmp_path):
+    pytest.importorskip("optuna")
+    space = search.parse_space("lr=loguniform(1e-4, 1)")
+    study = search.open_study(tmp_path / "study.log", "a", maximize=False)
+    interrupted = space.suggest(study.ask())
+    suggested = []
+
+    def objective(trial):
+        suggested.append(space.suggest(trial))
+        return 0.0
+
+    search.optimize(search.open_study(tmp_path / "study.log", "a", maximize=False), objective, trials=3, jobs=1)
+    assert suggested[0] == interrupted
+    assert len(set(suggested)) == 3
+
+
+def test_a_study_that_does_not_fit_is_refused(fits, tmp_path):
+    pytest.importorskip("optuna")
+    arguments = (NAMES[0], "--search", f"{LR}=uniform(0.001, 1)", "--trials", "1", "--study", str(tmp_path / "s.log"))
+    sweep(*arguments, "--minimize", "val/distance")
+    assert "was started to minimize, not to maximize" in fails(*arguments, "--maximize", "val/accuracy")
+    (tmp_path / "s.log").write_text("no study\n")
+    assert "is not the file of a study" in fails(*arguments, "--minimize", "val/distance")
+
+
+def test_a_failed_run_stops_a_search(fits):
+    pytest.importorskip("optuna")
+    arguments = (NAMES[0], "--search", f"{LR}=uniform(0.001, 1)", "--minimize", "val/distance", "--fail=0")
+    assert "a run failed, so the search stops: logs/" in fails(*arguments)
+    assert len(fits) == 1
+
+
+def test_a_search_without_optuna_names_the_extra(fits, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
+    message = fails(NAMES[0], "--search", f"{LR}=uniform(0.001, 1)", "--minimize", "val/distance")
+    assert "pip install 'lightning-coordconv[search]'" in message

@@ -1,12 +1,11 @@
-"""Run experiments with several seeds: ``python -m benchmarks.sweep CONFIG... --seeds 0 1 2``.
+"""Runs a config in a process for benchmarks that choose their own names and folders.
 
-It is ``lightning-coordconv sweep``, which see. ``python -m benchmarks.results --collect logs`` writes the tables.
+``lightning-coordconv sweep CONFIG... --seeds 0 1 2`` runs configs over seeds.
 """
 
-import sys
 from pathlib import Path
 
-from lightning_coordconv.runtime.sweep import command, jobs
+from lightning_coordconv.runtime.sweep import jobs
 
 
 def run(config: str | Path, seed: int, threads: int, extra: list[str], name: str) -> int:
@@ -23,7 +22,3 @@ def run(config: str | Path, seed: int, threads: int, extra: list[str], name: str
     code = jobs.fit(config, seed, threads, extra, log)
     print(f"{name} seed {seed}: exit {code}, {log}", flush=True)
     return code
-
-
-if __name__ == "__main__":
-    command.main(sys.argv[1:])

@@ -20,12 +20,16 @@ import torch
 
 import lightning_coordconv
 from lightning_coordconv.runtime.cli import main
+from lightning_coordconv.runtime.comparison import command as comparison
+from lightning_coordconv.runtime.sweep import command as sweep
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
 PAGES += [ROOT / "configs" / "README.md", ROOT / "benchmarks" / "README.md"]
 SMALLER = {'weights="IMAGENET1K_V2"': "weights=None", "224": "64", "448": "128"}
 PASSED_ON = ("--data.", "--model.", "--trainer.")
+PARSERS = {"compare": comparison.make_parser, "sweep": sweep.make_parser}
+"""Commands that would read or train what a page only names."""
 
 
 def environment():
@@ -67,6 +71,8 @@ def check(words: list[str], run: bool) -> None:
     if program == "lightning-coordconv":
         if run or arguments[0] in ("configs", "--help"):
             main(arguments)
+        elif arguments[0] in PARSERS:
+            PARSERS[arguments[0]]().parse_known_args(arguments[1:])
         else:
             parse(arguments)
     elif program == "torchrun":

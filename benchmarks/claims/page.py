@@ -81,7 +81,7 @@ def commands() -> str:
         "|---|---|---:|---|",
     ]
     for claim in claims():
-        default = f"python -m benchmarks.sweep {' '.join(claim.experiments)} --seeds {' '.join(map(str, SEEDS))}"
+        default = f"lightning-coordconv sweep {' '.join(claim.experiments)} --seeds {' '.join(map(str, SEEDS))}"
         left = list(missing(claim))
         runs = sum(len(some) for _, some in left)
         chosen = "<br>".join(f"`{command}`" for command in claim.commands or (default,))

@@ -162,7 +162,7 @@ def regression() -> Claim:
         "no errors in numbers; convolution generalises on the uniform split only",
         (*ours, base, *original),
         (
-            "python -m benchmarks.sweep coordinates/regression_{uniform,quadrant}_coordconv "
+            "lightning-coordconv sweep coordinates/regression_{uniform,quadrant}_coordconv "
             "coordinates/regression_quadrant_conv --seeds 0 1 2 3 4",
             "python -m benchmarks.paper_regressor",
         ),
@@ -257,7 +257,7 @@ def detection() -> Claim:
         f"24 % better; IoU of the best-scored box 0.806 against 0.650 {UNCONFIRMED}",
         (better(0), better(0.24)),
         (
-            "python -m benchmarks.sweep detection/proposals_{conv,coordconv}{,_long,_unseen,_same,_paper} "
+            "lightning-coordconv sweep detection/proposals_{conv,coordconv}{,_long,_unseen,_same,_paper} "
             "--seeds 0 1 2 3 4",
             "python -m benchmarks.detection verdict --run --seeds 5",
         ),

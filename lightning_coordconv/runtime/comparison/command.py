@@ -10,8 +10,8 @@ from lightning_coordconv.runtime.comparison.runs import Run, find_runs
 from lightning_coordconv.runtime.comparison.tables import make_rows, to_csv, to_markdown
 
 
-def main(args: Sequence[str]) -> None:
-    """Print a table of runs, and write the files that are asked for."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
     parser = argparse.ArgumentParser(
         "lightning-coordconv compare",
         description="Compare runs: gather those that differ in the seed only, and print means, intervals and paired "
@@ -23,7 +23,12 @@ def main(args: Sequence[str]) -> None:
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the printed tables to a file")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write all rows to a file, with each seed's value")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw learning curves into a PNG file")
-    arguments = parser.parse_args(args)
+    return parser
+
+
+def main(args: Sequence[str]) -> None:
+    """Print a table of runs, and write the files that are asked for."""
+    arguments = make_parser().parse_args(args)
     try:
         runs = find_runs(arguments.folders)
         for path in (arguments.markdown, arguments.csv, arguments.figure):

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from optuna import Trial
 
 
-def main(args: Sequence[str]) -> None:
-    """Train everything, and print a comparison of what has finished."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
     parser = argparse.ArgumentParser(
         "lightning-coordconv sweep",
         description="Train configs with several seeds, one process and one thread a run, and compare them. Runs that "
@@ -38,7 +38,12 @@ def main(args: Sequence[str]) -> None:
     target.add_argument("--minimize", metavar="METRIC", help="of validation, such as val/loss, in a search")
     target.add_argument("--maximize", metavar="METRIC", help="of validation, such as val/accuracy, in a search")
     parser.add_argument("--study", type=Path, help="file that keeps a search; LOGS/CONFIG/study.log by default")
-    arguments, options = parser.parse_known_args(args)
+    return parser
+
+
+def main(args: Sequence[str]) -> None:
+    """Train everything, and print a comparison of what has finished."""
+    arguments, options = make_parser().parse_known_args(args)
     try:
         check(arguments, options)
         done = search(arguments, options) if arguments.search else train_all(arguments, options)

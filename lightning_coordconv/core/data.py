@@ -36,8 +36,8 @@ class BaseDataModule(LightningDataModule):
 
     Args:
         batch_size: samples in an optimiser step, over all ranks together.
-        eval_batch_size: the same for validation, test and prediction; ``batch_size`` by default. Each rank loads an equal
-            share of it, rounded up.
+        eval_batch_size: the same for validation, test and prediction; ``batch_size`` by default. Each rank loads an
+            equal share of it, rounded up.
         num_workers: loading processes per rank. By default there are none, except where samples are decoded from files
             (``decodes_files``): there it is the number of CPU cores per rank, at most 8.
         seed: fixes the split and the order of the training samples; not negative.

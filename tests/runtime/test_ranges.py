@@ -98,7 +98,7 @@ def test_intervals_of_time_are_left_to_lightning():
 
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_arguments_are_found_wherever_they_are(name):
-    nested = {"class_path": "a", "init_args": {"optimizer": {"init_args": {name: -7}}}}
+    nested = {"class_path": "torch.nn.Module", "init_args": {"optimizer": {"init_args": {name: -7}}}}
     with pytest.raises(ValueError, match=rf"^data\.optimizer\.{name} must be .*, got -7"):
         check_ranges({"data": nested})
 

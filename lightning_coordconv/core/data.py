@@ -44,7 +44,8 @@ class BaseDataModule(LightningDataModule):
 
     Raises:
         ValueError: for an argument that is no integer or too small; when a loader is made, for a ``batch_size`` that
-            the number of ranks does not divide, a split without samples, and a training split too small for one batch.
+            the number of ranks does not divide, a split with fewer samples than ranks, and a training split too small
+            for one batch.
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset()
@@ -124,6 +125,11 @@ class BaseDataModule(LightningDataModule):
             sampler = TrainingSampler(dataset, batch_size, world_size, rank, self.seed, self.drop_last)
             self._check_epoch(sampler, batch_size)
         else:
+            samples = len(dataset)  # type: ignore[arg-type]
+            if samples < world_size:
+                raise ValueError(
+                    f"the {split} split of {type(self).__name__} has {samples} samples, fewer than the {world_size} ranks"
+                )
             sampler = UnrepeatedDistributedSampler(dataset, world_size, rank, shuffle=False)
         num_workers = self._workers()
         return (ResumableDataLoader if training else DataLoader)(

@@ -97,9 +97,15 @@ class Finding(NamedTuple):
     interval: tuple[float, float] | None = None
     seeds: tuple[int, ...] = ()
     devices: tuple[str, ...] = ()
-    smaller: bool = False
+    share: float = 1
+    """Of the paper's images, the least over all runs; at most 1."""
     case: str = ""
     """Which of several criteria it is, where the most favourable is chosen."""
+
+    @property
+    def smaller(self) -> bool:
+        """Whether the setting is smaller than the paper's."""
+        return self.share < 1
 
 
 @dataclass(frozen=True)
@@ -148,7 +154,17 @@ class Criterion:
             interval,
             seeds,
             tuple(sorted({run.get("device", "cpu") for found in runs.values() for run in found})),
-            any(images(arm.experiment, run) < arm.paper for arm, found in runs.items() if arm.paper for run in found),
+            min(
+                [
+                    1,
+                    *(
+                        images(arm.experiment, run) / arm.paper
+                        for arm, found in runs.items()
+                        if arm.paper
+                        for run in found
+                    ),
+                ]
+            ),
         )
 
     def compare(self, low: float, high: float) -> str:
@@ -224,7 +240,7 @@ class Count:
             (holding, possible),
             tuple(min(finding.seeds) for finding in found),
             tuple(sorted({device for finding in tried for device in finding.devices})),
-            any(finding.smaller for finding in tried),
+            min(finding.share for finding in tried),
         )
 
 

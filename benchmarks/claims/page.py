@@ -68,7 +68,7 @@ def evidence() -> str:
             name = f"{criterion.name}, which is {finding.case}" if finding.case else criterion.name
             cells = (
                 claim.name, name, criterion.bound, measured(finding), ", ".join(map(str, finding.seeds)),
-                "smaller" if finding.smaller else "", finding.result,
+                f"{finding.share:.2g} of the images" if finding.smaller else "", finding.result,
             )  # fmt: skip
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

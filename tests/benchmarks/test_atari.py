@@ -2,12 +2,12 @@
 
 from benchmarks import atari
 from lightning_coordconv.rl.environments.vector import find
-from lightning_coordconv.runtime.sweep import jobs
+from lightning_coordconv.runtime.sweep.processes import processes
 
 
 def test_every_game_has_both_arms(monkeypatch, capsys):
     commands = []
-    monkeypatch.setattr(jobs.subprocess, "call", lambda command, **_: commands.append(command) or 0)
+    monkeypatch.setattr(processes, "call", lambda command, **_: commands.append(command) or 0)
     monkeypatch.setattr("sys.argv", ["atari", "--seeds", "0", "1", "--steps", "100", "--trainer.precision=bf16-mixed"])
     assert atari.main() == 0
     assert len(commands) == 9 * 2 * 2

@@ -58,7 +58,7 @@ def test_a_criterion_compares_the_whole_interval_with_its_bound(record, values, 
 def test_a_run_on_fewer_images_than_the_papers_is_in_a_smaller_setting(record):
     record(CONTROL, [0.9] * 3, steps=100)
     assert not criterion(paper=400, at_least=0.8).evaluate().smaller
-    assert criterion(paper=401, at_least=0.8).evaluate().smaller
+    assert criterion(paper=1600, at_least=0.8).evaluate().share == 0.25
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_run_on_fewer_images_than_the_papers_is_in_a_smaller_setting(record):
 def test_verdicts(findings, expected):
     assert evidence.verdict([Finding(result) for result in findings]) == expected
     weaker = {"reproduced": "reproduced in part", "contradicted": "undecided"}.get(expected, expected)
-    assert evidence.verdict([Finding(result, smaller=True) for result in findings]) == weaker
+    assert evidence.verdict([Finding(result, share=0.9) for result in findings]) == weaker
 
 
 def test_the_most_favourable_variant_fails_only_if_all_with_enough_seeds_fail(record):

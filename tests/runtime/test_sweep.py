@@ -2,11 +2,16 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 import yaml
 
+from lightning_coordconv.runtime import signals
 from lightning_coordconv.runtime.cli import main
 from lightning_coordconv.runtime.sweep import jobs, search
 
@@ -98,6 +103,29 @@ def test_a_failed_run_does_not_stop_the_others(fits, capsys):
     output = capsys.readouterr().out
     assert "exit code 3, it ends here (logs/" in output
     assert "| 0, 2 | 2 (1 to 3) |" in output
+
+
+def test_a_signal_ends_all_processes_and_starts_no_more(tmp_path):
+    """The sweep gets SIGTERM while two of its six processes run."""
+    code = """
+import sys, pathlib
+from lightning_coordconv.runtime.signals import stop_signals
+from lightning_coordconv.runtime.sweep.processes import processes
+stop_signals.install()
+sleeper = "import sys, time, pathlib; pathlib.Path(sys.argv[1]).touch(); time.sleep(60)"
+processes.map(lambda i: processes.call([sys.executable, "-c", sleeper, f"started{i}"]), range(6), 2)
+"""
+    root = jobs.configs.PACKAGE.parent
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(root)}
+    ) as sweep:
+        begin = time.monotonic()
+        while len(list(tmp_path.iterdir())) < 2:
+            assert time.monotonic() < begin + 120
+            time.sleep(0.1)
+        sweep.send_signal(signal.SIGTERM)
+        assert sweep.wait(30) == signals.REQUEUE
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.slow

@@ -105,7 +105,7 @@ def as_text(value: Any) -> str:
 
 
 def common_metrics(arms: Sequence[Arm]) -> list[str]:
-    """Return the metrics that at least one run of every arm has, those of tests only if there are any.
+    """Return the metrics that a run of every arm has: those of tests if there are any, or else of validation.
 
     Raises:
         ValueError: if there are none.
@@ -114,7 +114,10 @@ def common_metrics(arms: Sequence[Arm]) -> list[str]:
     if not shared:
         names = ", ".join(f"{arm.name} has {', '.join(sorted(arm.runs[0].metrics)[:3])}" for arm in arms[:2])
         raise ValueError(f"the runs have no metric in common: {names}")
-    return sorted(name for name in shared if name.startswith("test/")) or sorted(shared)
+    chosen: list[str] = []
+    for prefix in ("test/", "test", "val", ""):
+        chosen = chosen or sorted(name for name in shared if name.startswith(prefix))
+    return chosen
 
 
 def interval(values: Values) -> tuple[float, float] | None:

@@ -18,7 +18,9 @@ def make_parser() -> argparse.ArgumentParser:
         "differences. Reads what `lightning-coordconv fit`, Lightning's CSVLogger and TensorBoard write.",
     )
     parser.add_argument("folders", nargs="+", type=Path, help="folders of runs, such as logs/")
-    parser.add_argument("--metric", nargs="+", help="metrics to compare; those of the tests by default")
+    parser.add_argument(
+        "--metric", nargs="+", help="metrics to compare; by default those of tests, or else of validation"
+    )
     parser.add_argument("--baseline", help="the arm that others are compared with; the first by default")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the printed tables to a file")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write all rows to a file, with each seed's value")

@@ -117,7 +117,7 @@ def read_events(file: Path, root: Path) -> Run:
 
 READERS: dict[str, Callable[[Path, Path], Run]] = {
     "summary.json": read_summary,
-    "seed*.json": read_summary,
+    "seed[0-9]*.json": read_summary,
     "metrics.csv": read_csv,
     "events.out.tfevents*": read_events,
 }

@@ -2,13 +2,13 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_coordconv.runtime import configs
 from lightning_coordconv.runtime.comparison import command as comparison
 from lightning_coordconv.runtime.sweep.jobs import Job
+from lightning_coordconv.runtime.sweep.processes import processes
 from lightning_coordconv.runtime.sweep.search import best_value, open_study, optimize, parse_space
 
 if TYPE_CHECKING:
@@ -78,8 +78,7 @@ def train_all(arguments: argparse.Namespace, options: Sequence[str]) -> list[Job
     jobs = [
         Job(config, seed, tuple(options), arguments.logs) for seed in arguments.seeds for config in arguments.configs
     ]
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        list(pool.map(lambda job: job.run(arguments.threads), jobs))
+    processes.map(lambda job: job.run(arguments.threads), jobs, arguments.jobs)
     return sorted(jobs, key=lambda job: arguments.configs.index(job.config))
 
 

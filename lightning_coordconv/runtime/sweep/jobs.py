@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_coordconv.runtime import configs
+from lightning_coordconv.runtime.sweep.processes import processes
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def fit(config: str | Path, seed: int, threads: int, options: Sequence[str], out
     command = [sys.executable, "-m", "lightning_coordconv", "fit", "-c", str(config), "--seed_everything", str(seed)]
     output.parent.mkdir(parents=True, exist_ok=True)
     with output.open("a") as file:
-        return subprocess.call(
+        return processes.call(
             [*command, "--trainer.enable_progress_bar", "false", *options],
             stdout=file,
             stderr=subprocess.STDOUT,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import yaml
 
 from lightning_coordconv.core.extras import extra
+from lightning_coordconv.runtime.sweep.processes import processes
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -122,9 +123,21 @@ def open_study(file: Path, name: str, maximize: bool) -> "Study":
 
 
 def optimize(study: "Study", objective: Callable[["Trial"], float], trials: int, jobs: int) -> None:
-    """Run trials until a study has as many complete ones as wanted, some of them at a time."""
+    """Run trials until a study has as many complete ones as wanted, some of them at a time.
+
+    A trial that a stop of the sweep interrupts stays open, and is tried again by the next :func:`open_study`.
+    """
     from optuna.trial import TrialState
 
+    def run(number: int) -> None:
+        trial = study.ask()
+        try:
+            value = objective(trial)
+        except ValueError:
+            if not processes.stopped:
+                study.tell(trial, state=TrialState.FAIL)
+            raise
+        study.tell(trial, value)
+
     left = trials - len(study.get_trials(states=[TrialState.COMPLETE]))
-    if left > 0:
-        study.optimize(objective, n_trials=left, n_jobs=jobs)
+    processes.map(run, range(left), jobs)

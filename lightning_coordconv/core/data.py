@@ -128,7 +128,7 @@ class BaseDataModule(LightningDataModule):
             samples = len(dataset)  # type: ignore[arg-type]
             if samples < world_size:
                 raise ValueError(
-                    f"the {split} split of {type(self).__name__} has {samples} samples, fewer than the {world_size} ranks"
+                    f"the {split} split of {type(self).__name__} has {samples} samples: fewer than {world_size} ranks"
                 )
             sampler = UnrepeatedDistributedSampler(dataset, world_size, rank, shuffle=False)
         num_workers = self._workers()

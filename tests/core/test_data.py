@@ -151,9 +151,7 @@ def test_a_batch_that_ranks_cannot_share_is_refused():
 
 def test_a_split_with_fewer_samples_than_ranks_is_refused():
     samples = len(NotSoClevrDataModule(canvas=16, size=3).dataset("val"))
-    with pytest.raises(
-        ValueError, match=f"the val split of .* has {samples} samples, fewer than the {samples + 1} ranks"
-    ):
+    with pytest.raises(ValueError, match=f"the val split of .* has {samples} samples: fewer than {samples + 1} ranks"):
         batches("val", 0, samples + 1)
 
 

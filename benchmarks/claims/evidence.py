@@ -12,66 +12,18 @@ optimiser steps times the batch (for agents: environment steps). :func:`verdict`
 criteria.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
 
-from benchmarks import detection_verdict, paper_regressor, results
-from lightning_coordconv.runtime import configs
+from benchmarks.claims.records import MIN_SEEDS, Run, images, metric, records
 from lightning_coordconv.runtime.comparison.statistics import Values, bootstrap
 
-Run = dict[str, Any]
-
-MIN_SEEDS = 3
-"""Seeds that an experiment needs before an interval is computed."""
 HOLDS, FAILS, OPEN, NOT_RUN = "holds", "fails", "open", "not run"
 VERDICTS = ("reproduced", "reproduced in part", "contradicted", "undecided", "not run")
-
-
-def records(experiment: str) -> list[Run]:
-    """Return the records of an experiment by seed; those of two other benchmarks are named by their module first."""
-    source, _, rest = experiment.partition("/")
-    if source == "detection_verdict":
-        folder = detection_verdict.RECORDS / rest
-        return sorted((json.loads(path.read_text()) for path in folder.glob("seed*.json")), key=lambda run: run["seed"])
-    if source == "paper_regressor":
-        return [run for run in json.loads(paper_regressor.RESULTS.read_text()) if run["partition"] == rest]
-    return results.runs_of(experiment)
-
-
-def images(experiment: str, run: Run) -> float:
-    """Return on how many images a run trained, or for an agent how many environment steps it made."""
-    if "epochs" in run:
-        return run["images"] * len(run["epochs"])
-    if "val/timesteps" in run["curve"][-1]:
-        return run["curve"][-1]["val/timesteps"]
-    return run["steps"] * batch_size(experiment)
-
-
-def batch_size(experiment: str) -> int:
-    """Return the batch size of an experiment's configs."""
-    data = [yaml.safe_load(Path(path).read_text()).get("data", {}) for path in configs.find(experiment)]
-    return [part["init_args"]["batch_size"] for part in data if "batch_size" in part.get("init_args", {})][-1]
-
-
-def metric(name: str) -> Callable[[Run], float]:
-    """Return a function that reads a metric of the test from a record."""
-
-    def read(run: Run) -> float:
-        return run["test"][f"test/{name}"]
-
-    return read
-
-
-def cost(run: Run, name: str, slack: float = 0.01) -> float:
-    """Return the seconds to the plateau of a metric in validation: CPU seconds of a CPU, else elapsed seconds."""
-    row = results.plateau(run, f"val/{name}", max, slack)
-    return row["cpu_seconds" if run["device"] == "cpu" else "seconds"]
 
 
 @dataclass(frozen=True)
@@ -124,8 +76,8 @@ class Criterion:
     name: str
     arms: tuple[Arm, ...]
     statistic: Callable[..., Any] = np.mean
-    at_least: float = float("-inf")
-    at_most: float = float("inf")
+    at_least: float = -inf
+    at_most: float = inf
     exact: bool = False
 
     @property
@@ -278,20 +230,16 @@ def ratio(ours: Values, theirs: Values) -> float:
     return float(np.median(theirs) / np.median(ours))
 
 
-def strongest(experiments: Sequence[str], key: str) -> str:
-    """Return the experiment with the greatest mean of a metric, of those with enough seeds where there are any."""
-    found = {name: records(name) for name in experiments}
-    for least in (MIN_SEEDS, 1):
-        means = {
-            name: float(np.mean([metric(key)(run) for run in runs]))
-            for name, runs in found.items()
-            if len(runs) >= least
-        }
-        if means:
-            return max(means, key=means.__getitem__)
-    return experiments[0]
+def mean_of(
+    name: str, experiment: str, key: str, paper: float = 0, at_least: float = -inf, at_most: float = inf
+) -> Criterion:
+    """Return a criterion on the mean of a metric of the test of one experiment."""
+    return Criterion(name, (Arm(experiment, metric(key), paper),), at_least=at_least, at_most=at_most)
 
 
-def available(*pairs: tuple[str, str]) -> tuple[str, str]:
-    """Return the first pair of experiments of which both have records, or the last."""
-    return next((pair for pair in pairs if all(map(records, pair))), pairs[-1])
+def less(
+    name: str, pair: tuple[str, str], key: str, paper: float = 0, at_least: float = -inf, at_most: float = inf
+) -> Criterion:
+    """Return a criterion on the mean of a metric of the first experiment less that of the second."""
+    arms = tuple(Arm(experiment, metric(key), paper) for experiment in pair)
+    return Criterion(name, arms, difference, at_least, at_most)

@@ -8,8 +8,12 @@ from typing import Any
 
 from benchmarks import atari, detection_verdict
 from benchmarks.claims import costs
-from benchmarks.claims.evidence import MIN_SEEDS, NOT_RUN, VERDICTS, Finding, images, records, verdict
+from benchmarks.claims.evidence import NOT_RUN, VERDICTS, Finding, verdict
 from benchmarks.claims.paper import GAME_STEPS, SEEDS, Claim, claims
+from benchmarks.claims.records import MIN_SEEDS, images, records
+
+PAPER_RECIPE = ("detection/proposals_conv_paper", "detection/proposals_coordconv_paper")
+"""Experiments that are as long as a run of the detection grid."""
 
 
 def number(value: float) -> str:
@@ -99,7 +103,7 @@ def missing(claim: Claim) -> Iterator[tuple[str, list[int]]]:
 
 def core_hours(experiment: str) -> float | None:
     """Return the core hours of a run by the records of its experiment, or of the other games; None without records."""
-    if experiment.startswith("detection_verdict/"):
+    if experiment.startswith("detection_verdict/") or experiment in PAPER_RECIPE:
         return detection_verdict.MINUTES / 60
     found = records(experiment)
     if experiment.startswith("rl/"):

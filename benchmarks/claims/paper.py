@@ -5,23 +5,10 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from math import inf
 
 from benchmarks import atari, detection_verdict
-from benchmarks.claims.evidence import (
-    Arm,
-    Best,
-    Count,
-    Criterion,
-    Run,
-    available,
-    cost,
-    difference,
-    gain,
-    metric,
-    ratio,
-    strongest,
-)
+from benchmarks.claims.evidence import Arm, Best, Count, Criterion, difference, gain, less, mean_of, ratio
+from benchmarks.claims.records import Run, available, cost, metric, strongest
 
 SEEDS = range(5)
 """Seeds that each experiment is to have."""
@@ -68,21 +55,6 @@ class Claim:
     def experiments(self) -> list[str]:
         """The experiments whose records are read, each once."""
         return list(dict.fromkeys(arm.experiment for criterion in self.criteria for arm in criterion.arms))
-
-
-def mean_of(
-    name: str, experiment: str, key: str, paper: float = 0, at_least: float = -inf, at_most: float = inf
-) -> Criterion:
-    """Return a criterion on the mean of a metric of the test of one experiment."""
-    return Criterion(name, (Arm(experiment, metric(key), paper),), at_least=at_least, at_most=at_most)
-
-
-def less(
-    name: str, pair: tuple[str, str], key: str, paper: float = 0, at_least: float = -inf, at_most: float = inf
-) -> Criterion:
-    """Return a criterion on the mean of a metric of the first experiment less that of the second."""
-    arms = tuple(Arm(experiment, metric(key), paper) for experiment in pair)
-    return Criterion(name, arms, difference, at_least, at_most)
 
 
 def painting(task: str, split: str, key: str, most: float, place: str, reported: str) -> Claim:

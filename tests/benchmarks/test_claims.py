@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from benchmarks import detection_verdict, results
-from benchmarks.claims import costs, evidence, page
-from benchmarks.claims.evidence import FAILS, HOLDS, NOT_RUN, OPEN, Arm, Best, Count, Criterion, Finding, metric
+from benchmarks.claims import costs, evidence, page, records
+from benchmarks.claims.evidence import FAILS, HOLDS, NOT_RUN, OPEN, Arm, Best, Count, Criterion, Finding
 from benchmarks.claims.paper import claims
+from benchmarks.claims.records import metric
 from lightning_coordconv.runtime import configs
 
 CONTROL = "coordinates/classification_uniform_coordconv"  # a config with batches of 4
@@ -105,6 +106,26 @@ def test_a_count_is_open_while_cases_without_records_could_reach_it(record):
     assert count.evaluate().result == HOLDS
 
 
+def test_the_strongest_baseline_has_enough_seeds_if_any_has(record):
+    names = [f"detection/proposals_conv{variant}" for variant in ("", "_long", "_same")]
+    assert records.strongest(names, "accuracy") == names[0]
+    record(names[1], [0.9])
+    assert records.strongest(names, "accuracy") == names[1]
+    record(names[0], [0.5] * 3)
+    record(names[2], [0.6] * 3)
+    assert records.strongest(names, "accuracy") == names[2]
+
+
+def test_the_first_pair_with_records_of_both_is_used(record):
+    pairs = [
+        (f"detection/proposals_coordconv{variant}", f"detection/proposals_conv{variant}") for variant in ("", "_same")
+    ]
+    record(pairs[0][0], [0.5])
+    assert records.available(*pairs) == pairs[1]
+    record(pairs[0][1], [0.5])
+    assert records.available(*pairs) == pairs[0]
+
+
 def test_claims_without_records_are_not_run(record):
     findings = {claim.name: [each.evaluate() for each in claim.criteria] for claim in claims()}
     del findings["regression"]  # which also reads the file of benchmarks.paper_regressor
@@ -133,12 +154,12 @@ def test_a_verdict_changes_with_the_records(record):
 def test_experiments_of_claims_exist_and_have_a_cost():
     for claim in claims():
         for experiment in claim.experiments:
-            source, _, rest = experiment.partition("/")
+            source, _, _ = experiment.partition("/")
             if source in ("detection_verdict", "paper_regressor"):
                 continue
             if source != "rl":
                 assert configs.find(experiment)
-            assert page.core_hours(experiment) or page.estimate(experiment) or "proposals" in rest, experiment
+            assert page.core_hours(experiment) or page.estimate(experiment), experiment
 
 
 def test_missing_runs_complete_five_seeds_and_are_priced(record):

@@ -147,7 +147,7 @@ def read_config(folder: Path) -> dict[str, Any] | None:
     for name in ("config.yaml", "hparams.yaml"):
         try:
             config = yaml.safe_load((folder / name).read_text())
-        except (OSError, yaml.YAMLError):  # hyperparameters may be Python objects
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):  # hyperparameters may be Python objects
             continue
         if isinstance(config, dict) and config:
             return config

@@ -3,13 +3,14 @@
 import csv
 import io
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import astuple, dataclass, fields
 
 from lightning_coordconv.runtime.comparison.arms import Arm, differences, interval
 from lightning_coordconv.runtime.comparison.statistics import CONFIDENCE, Values
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True)
+class Row:
     """A mean over seeds: of a metric of an arm, or of its difference to a baseline."""
 
     arm: str
@@ -87,6 +88,6 @@ def to_csv(rows: Sequence[Row]) -> str:
     """Return rows as CSV with a header."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Row._fields)
-    writer.writerows(rows)
+    writer.writerow(field.name for field in fields(Row))
+    writer.writerows(map(astuple, rows))
     return text.getvalue()

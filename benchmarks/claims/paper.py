@@ -231,7 +231,7 @@ def detection() -> Claim:
         (
             "lightning-coordconv sweep detection/proposals_{conv,coordconv}{,_long,_unseen,_same,_paper} "
             "--seeds 0 1 2 3 4",
-            "python -m benchmarks.detection verdict --run --seeds 5",
+            "python -m benchmarks.detection verdict --run --arms conv coordconv zero_to_one --seeds 5",
         ),
     )
 

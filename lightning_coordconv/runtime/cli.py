@@ -18,6 +18,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from lightning_coordconv import __version__
 from lightning_coordconv.core._lightning import ConfiguredCLI
 from lightning_coordconv.core.data import BaseDataModule
+from lightning_coordconv.core.restore import INSTANTIATOR
 from lightning_coordconv.core.task import BaseTask
 from lightning_coordconv.runtime import configs
 from lightning_coordconv.runtime.callbacks.defaults import default_callbacks
@@ -157,8 +158,7 @@ class CoordConvCLI(ConfiguredCLI):
         dumped = json.loads(self.parser.dump(self.config, skip_link_targets=False, skip_none=False, format="json"))
         given = dumped[self.subcommand][key]
         arguments = {**(given.get("init_args") or {}), **(given.get("dict_kwargs") or {})}
-        instantiator = "pytorch_lightning.cli.instantiate_module"
-        return {"_class_path": given["class_path"], "_instantiator": instantiator, **arguments}
+        return {"_class_path": given["class_path"], "_instantiator": INSTANTIATOR, **arguments}
 
 
 def main(args: ArgsType = None) -> None:

@@ -1,0 +1,159 @@
+"""The base of trained models in Python: device, images, class names, and results that can be drawn and saved."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from pytorch_lightning.utilities import rank_zero_info
+from torch import Tensor
+
+from lightning_coordconv.core.checkpoints import CheckpointError
+from lightning_coordconv.core.figures import to_picture
+from lightning_coordconv.core.preprocessing import Preprocessing
+from lightning_coordconv.core.sources import Images, Source, find_sources
+from lightning_coordconv.core.task import BaseTask
+
+TaskT = TypeVar("TaskT", bound=BaseTask)
+ResultT = TypeVar("ResultT")
+
+
+class Result(ABC):
+    """A prediction, which can be drawn and saved."""
+
+    @abstractmethod
+    def draw(self) -> Figure | Image.Image:
+        """Return a picture of the prediction."""
+
+    def plot(self) -> Image.Image:
+        """Return a picture of the prediction. Needs no display; notebooks show it."""
+        picture = self.draw()
+        return to_picture(picture) if isinstance(picture, Figure) else picture
+
+    def save(self, path: str | Path) -> Path:
+        """Write the picture of the prediction to a file, in the format of its suffix, and return the path.
+
+        Raises:
+            OSError: naming the path, if it cannot be written or has the suffix of no image format.
+        """
+        path = Path(path)
+        picture = self.plot()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(path)
+        except (OSError, ValueError) as error:
+            raise OSError(f"{path} cannot be written: {error}") from error
+        return path
+
+
+class Predictor(Generic[TaskT]):
+    """A trained task, in evaluation mode, on a device.
+
+    Weights are those that evaluation uses: a checkpoint holds moving averages in place of the weights where a run has
+    them.
+
+    Args:
+        task: a trained task.
+        device: ``"auto"`` for an accelerator if there is one, or a device of torch.
+
+    Raises:
+        ValueError: if there is no such device.
+    """
+
+    def __init__(self, task: TaskT, device: str | torch.device = "auto") -> None:
+        self.device = _device(device)
+        self.task = task.eval().requires_grad_(False).to(self.device)
+
+
+class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
+    """A trained task that makes a prediction for each image, independent of other images.
+
+    Args:
+        task: a trained task.
+        device: see :class:`Predictor`.
+
+    Raises:
+        CheckpointError: if the checkpoint describes class names or the preparation of images, but wrongly.
+    """
+
+    default: Preprocessing = Preprocessing()
+    """The preparation of images where a checkpoint does not say it."""
+
+    def __init__(self, task: TaskT, device: str | torch.device = "auto") -> None:
+        super().__init__(task, device)
+        described = task.describe_data()
+        self.class_names = self.read_names(described)
+        self.preprocessing = self._read_preprocessing(described)
+
+    def read_names(self, described: Mapping[str, Any]) -> list[str]:
+        """Return the names of the classes, by class; an empty list, with a message, where they are not known.
+
+        Raises:
+            CheckpointError: if they are no list of strings.
+        """
+        names = described.get("class_names", [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise CheckpointError(f"the class_names of the checkpoint must be a list of strings, got {names!r:.100}")
+        if not names:
+            rank_zero_info("The checkpoint has no class names: classes are numbers.")
+        return names
+
+    def name_of(self, label: int) -> str:
+        """Return the name of a class; its number where the name is not known."""
+        return self.class_names[label] if label < len(self.class_names) else str(label)
+
+    @torch.inference_mode()
+    def predict_each(self, images: Images, **options: Any) -> ResultT | list[ResultT]:
+        """Return the result of one image, or a list of results; see :func:`find_sources` for what images can be."""
+        sources, several = find_sources(images)
+        results = [self._predict(source, options) for source in sources]
+        return results if several else results[0]
+
+    def predict_image(self, image: Tensor, source: Source, **options: Any) -> ResultT:
+        """Return the result of an image (C, H, W) that is prepared, on the device."""
+        raise NotImplementedError(f"{type(self).__name__} must implement predict_image(image, source)")
+
+    def _predict(self, source: Source, options: Mapping[str, Any]) -> ResultT:
+        image = self.preprocessing(source.read()).to(self.device)
+        try:
+            return self.predict_image(image, source, **options)
+        except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            shape = " x ".join(map(str, image.shape))
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(f"the network does not take {source.name}, prepared as {shape}: {reason}") from error
+
+    def _read_preprocessing(self, described: Mapping[str, Any]) -> Preprocessing:
+        if "preprocessing" not in described:
+            rank_zero_info(f"The checkpoint does not say how images are prepared: used is {self.default}.")
+            return self.default
+        try:
+            return Preprocessing.from_dict(described["preprocessing"])
+        except ValueError as error:
+            raise CheckpointError(f"the checkpoint describes no preparation of images: {error}") from error
+
+
+def check_threshold(threshold: float) -> None:
+    """Check that a threshold of scores is in [0, 1].
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold must be in [0, 1], got {threshold!r}")
+
+
+def _device(device: str | torch.device) -> torch.device:
+    if device == "auto":
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return torch.device("cpu") if accelerator is None else accelerator
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"there is no device {str(device)!r}: {str(error).splitlines()[0]}") from error
+    return found

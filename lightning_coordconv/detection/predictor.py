@@ -1,0 +1,142 @@
+"""Use a trained detector in Python."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lightning_coordconv.core.checkpoints import CheckpointError
+from lightning_coordconv.core.predictor import ImagePredictor, Result, check_threshold
+from lightning_coordconv.core.restore import load_task
+from lightning_coordconv.core.sources import Images, Source
+from lightning_coordconv.detection.boxes import draw_boxes
+from lightning_coordconv.detection.region_proposal_task import RegionProposal
+from lightning_coordconv.detection.task import ObjectDetection
+
+PROPOSAL = "object"
+"""What a box without a class is called."""
+
+
+class Detection(NamedTuple):
+    """One detected object: the name of its class, its score in [0, 1] and its box x1, y1, x2, y2 in pixels."""
+
+    name: str
+    score: float
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, repr=False)
+class Detections(Result):
+    """What is detected on one image, the highest score first; iterating yields a :class:`Detection` for each.
+
+    Attributes:
+        source: the image.
+        boxes: (n, 4), float32, x1, y1, x2, y2 in pixels of the image.
+        labels: (n,), int64, from 1 on; 0 is the background.
+        scores: (n,), float32, in [0, 1], at least ``threshold``.
+        names: of the classes, n strings.
+        threshold: lower scores are left out.
+        hidden: number of boxes that are left out.
+    """
+
+    source: Source
+    boxes: Tensor
+    labels: Tensor
+    scores: Tensor
+    names: tuple[str, ...]
+    threshold: float
+    hidden: int
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __iter__(self) -> Iterator[Detection]:
+        for name, score, box in zip(self.names, self.scores.tolist(), self.boxes.tolist(), strict=True):
+            yield Detection(name, score, tuple(box))
+
+    def __repr__(self) -> str:
+        found = ", ".join(f"{name} {score:.2f}" for name, score, _ in self)
+        return f"{self.source.name}: {len(self)} boxes{': ' if found else ''}{found}"
+
+    def draw(self) -> Figure:
+        """Draw the boxes on the image, with names and scores."""
+        categories = {label: (label, name) for label, name in zip(self.labels.tolist(), self.names, strict=True)}
+        predicted = {"boxes": self.boxes, "labels": self.labels, "scores": self.scores}
+        sample = {"image": self.source.tensor(), "predicted": predicted}
+        return draw_boxes(sample, categories, self.threshold, hidden=self.hidden)
+
+
+class DetectionPredictor(ImagePredictor[ObjectDetection | RegionProposal, Detections]):
+    """A trained detector, or the paper's region-proposal network; see :func:`load`."""
+
+    def predict(self, images: Images, threshold: float = 0.5) -> Detections | list[Detections]:
+        """Return what is detected on images.
+
+        Boxes are those that ``trainer.predict`` computes on the same image, each image by itself. EXIF orientations
+        are not applied.
+
+        Args:
+            images: a file or a Pillow image, an array (H, W, C) of uint8, or a tensor (C, H, W) of uint8 or in [0, 1];
+                or a folder, a list or a batch of these.
+            threshold: lower scores are left out. torchvision's detectors leave out scores below their
+                ``box_score_thresh`` or ``score_thresh`` themselves, by default 0.05 or 0.2.
+
+        Returns:
+            The detections on one image; of a folder, a list or a batch a list of them.
+
+        Raises:
+            FileNotFoundError: if there is no such file, or no image in a folder.
+            OSError: if a file is no image or a damaged one.
+            ValueError: for a wrong shape, dtype or range, a threshold outside [0, 1], or an image that the network does
+                not take.
+        """
+        check_threshold(threshold)
+        return self.predict_each(images, threshold=threshold)
+
+    def read_names(self, described: Mapping[str, Any]) -> list[str]:
+        """Return the names of the labels, with the background first."""
+        categories = described.get("categories", [])
+        pairs = isinstance(categories, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in categories)
+        if not pairs or not all(isinstance(name, str) for _, name in categories):
+            raise CheckpointError(f"the categories of the checkpoint must be pairs of id and name, got {categories!r}")
+        names = ["background", *(name for _, name in categories)] if categories else []
+        return super().read_names({"class_names": names})
+
+    def predict_image(self, image: Tensor, source: Source, threshold: float = 0.5) -> Detections:
+        """Return what is detected on an image (C, H, W)."""
+        batch = {"image": image[None] if isinstance(self.task, RegionProposal) else [image]}
+        (found,) = self.task.predict_step(batch, 0)
+        kept = found["scores"] >= threshold
+        scores, boxes = found["scores"][kept].float().cpu(), found["boxes"][kept].float().cpu()
+        order = scores.argsort(descending=True, stable=True)
+        labelled = "labels" in found
+        labels = (found["labels"][kept].cpu() if labelled else torch.ones(len(scores), dtype=torch.int64))[order]
+        names = tuple(self.name_of(label) if labelled else PROPOSAL for label in labels.tolist())
+        hidden = len(found["scores"]) - len(scores)
+        return Detections(source, boxes[order], labels, scores[order], names, threshold, hidden)
+
+
+def load(
+    path: str | Path, device: str | torch.device = "auto", trust: bool = False, **arguments: Any
+) -> DetectionPredictor:
+    """Load a trained detector from a checkpoint, which is enough: neither its data nor its configuration is needed.
+
+    The checkpoint is read as data: nothing in it is run, unless ``trust`` is set.
+
+    Args:
+        path: the checkpoint.
+        device: ``"auto"`` for an accelerator if there is one, or a device of torch, such as ``"cpu"``.
+        trust: build whatever the checkpoint names, which can run code.
+        **arguments: of the task, in place of those in the checkpoint; ``net`` for a network that it cannot describe.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if it is damaged, no checkpoint, or one of another task or architecture.
+        UntrustedCheckpointError: if it names a class that loading a checkpoint must not import.
+        ValueError: if there is no such device.
+    """
+    return DetectionPredictor(load_task(path, (ObjectDetection, RegionProposal), trust, arguments), device)

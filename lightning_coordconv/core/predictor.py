@@ -1,9 +1,10 @@
 """The base of trained models in Python: device, images, class names, and results that can be drawn and saved."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 import torch
 from matplotlib.figure import Figure
@@ -14,6 +15,7 @@ from torch import Tensor
 from lightning_coordconv.core.checkpoints import CheckpointError
 from lightning_coordconv.core.figures import to_picture
 from lightning_coordconv.core.preprocessing import Preprocessing
+from lightning_coordconv.core.restore import load_task
 from lightning_coordconv.core.sources import Images, Source, find_sources
 from lightning_coordconv.core.task import BaseTask
 
@@ -39,14 +41,10 @@ class Result(ABC):
         Raises:
             OSError: naming the path, if it cannot be written or has the suffix of no image format.
         """
-        path = Path(path)
         picture = self.plot()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            picture.save(path)
-        except (OSError, ValueError) as error:
-            raise OSError(f"{path} cannot be written: {error}") from error
-        return path
+        with writing(path) as target:
+            picture.save(target)
+        return target
 
 
 class Predictor(Generic[TaskT]):
@@ -63,9 +61,33 @@ class Predictor(Generic[TaskT]):
         ValueError: if there is no such device.
     """
 
+    kinds: ClassVar[tuple[type[BaseTask], ...]] = (BaseTask,)
+    """Classes of the tasks that it is for."""
+
     def __init__(self, task: TaskT, device: str | torch.device = "auto") -> None:
         self.device = _device(device)
         self.task = task.eval().requires_grad_(False).to(self.device)
+
+    @classmethod
+    def load(cls, path: str | Path, device: str | torch.device = "auto", trust: bool = False, **arguments: Any) -> Self:
+        """Load a trained model from a checkpoint, which is enough: its data and configuration are not needed.
+
+        The checkpoint is read as data: nothing in it is run, unless ``trust`` is set.
+
+        Args:
+            path: the checkpoint.
+            device: ``"auto"`` for an accelerator if there is one, or a device of torch, such as ``"cpu"``.
+            trust: build whatever the checkpoint names, which can run code.
+            **arguments: of the task, in place of those in the checkpoint; ``net``, for example, for a network that it
+                cannot describe.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            CheckpointError: if it is damaged, no checkpoint, or one of another task or architecture.
+            UntrustedCheckpointError: if it names a class that loading a checkpoint must not import.
+            ValueError: if there is no such device.
+        """
+        return cls(cast(TaskT, load_task(path, cls.kinds, trust, arguments)), device)
 
 
 class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
@@ -135,6 +157,21 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
             return Preprocessing.from_dict(described["preprocessing"])
         except ValueError as error:
             raise CheckpointError(f"the checkpoint describes no preparation of images: {error}") from error
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[Path]:
+    """Return a context that writes a file, in a folder that is made for it.
+
+    Raises:
+        OSError: naming the path, if it cannot be written or its suffix is that of no known format.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield path
+    except (OSError, ValueError) as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def check_threshold(threshold: float) -> None:

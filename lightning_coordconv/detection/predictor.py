@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +10,6 @@ from torch import Tensor
 
 from lightning_coordconv.core.checkpoints import CheckpointError
 from lightning_coordconv.core.predictor import ImagePredictor, Result, check_threshold
-from lightning_coordconv.core.restore import load_task
 from lightning_coordconv.core.sources import Images, Source
 from lightning_coordconv.detection.boxes import draw_boxes
 from lightning_coordconv.detection.region_proposal_task import RegionProposal
@@ -71,7 +69,9 @@ class Detections(Result):
 
 
 class DetectionPredictor(ImagePredictor[ObjectDetection | RegionProposal, Detections]):
-    """A trained detector, or the paper's region-proposal network; see :func:`load`."""
+    """A trained detector, or the paper's region-proposal network; see :meth:`load`."""
+
+    kinds = (ObjectDetection, RegionProposal)
 
     def predict(self, images: Images, threshold: float = 0.5) -> Detections | list[Detections]:
         """Return what is detected on images.
@@ -120,23 +120,4 @@ class DetectionPredictor(ImagePredictor[ObjectDetection | RegionProposal, Detect
         return Detections(source, boxes[order], labels, scores[order], names, threshold, hidden)
 
 
-def load(
-    path: str | Path, device: str | torch.device = "auto", trust: bool = False, **arguments: Any
-) -> DetectionPredictor:
-    """Load a trained detector from a checkpoint, which is enough: neither its data nor its configuration is needed.
-
-    The checkpoint is read as data: nothing in it is run, unless ``trust`` is set.
-
-    Args:
-        path: the checkpoint.
-        device: ``"auto"`` for an accelerator if there is one, or a device of torch, such as ``"cpu"``.
-        trust: build whatever the checkpoint names, which can run code.
-        **arguments: of the task, in place of those in the checkpoint; ``net`` for a network that it cannot describe.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        CheckpointError: if it is damaged, no checkpoint, or one of another task or architecture.
-        UntrustedCheckpointError: if it names a class that loading a checkpoint must not import.
-        ValueError: if there is no such device.
-    """
-    return DetectionPredictor(load_task(path, (ObjectDetection, RegionProposal), trust, arguments), device)
+load = DetectionPredictor.load

@@ -1,7 +1,8 @@
 """Data modules of image classification: folders of images, and the generated benchmark of placed digits."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from matplotlib.figure import Figure
@@ -60,7 +61,9 @@ class ImageFolderDataModule(BaseDataModule):
         classes = class_names(self._folder("train"))
         self.num_classes = len(classes)
         self.class_names = classes
-        self.preprocessing = Preprocessing(3, round(image_size * 8 / 7), image_size, IMAGENET_MEAN, IMAGENET_STD)
+        self.preprocessing: Preprocessing = Preprocessing(
+            3, round(image_size * 8 / 7), image_size, IMAGENET_MEAN, IMAGENET_STD
+        )
         for split in ("val", "test"):
             differing = set(classes).symmetric_difference(class_names(self._folder(split)))
             if differing:
@@ -75,13 +78,13 @@ class ImageFolderDataModule(BaseDataModule):
         if split != "train":
             return LabelledImages(folder, self.preprocessing)
         finish = Preprocessing(mean=IMAGENET_MEAN, std=IMAGENET_STD)
-        steps = [v2.RandomResizedCrop(self.image_size), v2.RandomHorizontalFlip(), finish]
+        steps: list[Callable[..., Any]] = [v2.RandomResizedCrop(self.image_size), v2.RandomHorizontalFlip(), finish]
         return LabelledImages(folder, v2.Compose(steps))
 
     def plot(self, sample: dict[str, Tensor]) -> Figure:
         """Draw one sample, with the name of its class."""
         image = sample["image"] * torch.tensor(IMAGENET_STD)[:, None, None] + torch.tensor(IMAGENET_MEAN)[:, None, None]
-        return draw_labelled(image, self.class_names[sample["label"]])
+        return draw_labelled(image, self.class_names[int(sample["label"])])
 
     def _folder(self, split: Split) -> Path:
         has_test = (self.root / "test").is_dir()

@@ -59,10 +59,9 @@ class ClassificationPredictor(ImagePredictor[ImageClassification, Classification
             OSError: if a file is no image or a damaged one.
             ValueError: for a wrong shape, dtype or range, or an image that the network does not take.
         """
-        return self.predict_each(images)
+        return self.predict_each(images, self._predict_image)
 
-    def predict_image(self, image: Tensor, source: Source) -> Classification:
-        """Return the class of an image (C, H, W)."""
+    def _predict_image(self, image: Tensor, source: Source) -> Classification:
         probabilities = self.task.net(image[None]).softmax(1)[0].float().cpu()
         order = probabilities.argsort(descending=True, stable=True).tolist()
         named = {self.name_of(label): probabilities[label].item() for label in order}

@@ -6,18 +6,18 @@ from typing import Any, TypeVar
 
 from lightning_coordconv.core.hyperparameters import UntrustedCheckpointError, check_plain
 
-ClassT = TypeVar("ClassT", bound=type)
+InstanceT = TypeVar("InstanceT")
 
 
-def remember_arguments(cls: ClassT) -> ClassT:
+def remember_arguments(cls: type[InstanceT]) -> type[InstanceT]:
     """Make a class keep the arguments of each instance in ``init_args``; a decorator.
 
     Instances of subclasses have no ``init_args``: their arguments are others.
 
     Args:
-        cls: any class.
+        cls: a class with a constructor.
     """
-    build: Any = cls.__init__
+    build: Any = vars(cls)["__init__"]
 
     @functools.wraps(build)
     def initialise(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -26,7 +26,7 @@ def remember_arguments(cls: ClassT) -> ClassT:
             arguments = inspect.signature(build).bind(self, *args, **kwargs).arguments
             self.init_args = dict(list(arguments.items())[1:])
 
-    cls.__init__ = initialise  # type: ignore[misc]  # mypy expects that no subclass exists
+    setattr(cls, "__init__", initialise)  # noqa: B010  # mypy refuses the assignment
     return cls
 
 

@@ -1,7 +1,7 @@
 """The base of trained models in Python: device, images, class names, and results that can be drawn and saved."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
@@ -128,20 +128,21 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
         return self.class_names[label] if label < len(self.class_names) else str(label)
 
     @torch.inference_mode()
-    def predict_each(self, images: Images, **options: Any) -> ResultT | list[ResultT]:
-        """Return the result of one image, or a list of results; see :func:`find_sources` for what images can be."""
+    def predict_each(self, images: Images, function: Callable[[Tensor, Source], ResultT]) -> ResultT | list[ResultT]:
+        """Return the result of one image, or a list of the results of several.
+
+        Args:
+            images: see :func:`~lightning_coordconv.core.sources.find_sources`.
+            function: returns the result of an image (C, H, W), which is prepared and on the device.
+        """
         sources, several = find_sources(images)
-        results = [self._predict(source, options) for source in sources]
+        results = [self._predict(source, function) for source in sources]
         return results if several else results[0]
 
-    def predict_image(self, image: Tensor, source: Source, **options: Any) -> ResultT:
-        """Return the result of an image (C, H, W) that is prepared, on the device."""
-        raise NotImplementedError(f"{type(self).__name__} must implement predict_image(image, source)")
-
-    def _predict(self, source: Source, options: Mapping[str, Any]) -> ResultT:
+    def _predict(self, source: Source, function: Callable[[Tensor, Source], ResultT]) -> ResultT:
         image = self.preprocessing(source.read()).to(self.device)
         try:
-            return self.predict_image(image, source, **options)
+            return function(image, source)
         except RuntimeError as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise

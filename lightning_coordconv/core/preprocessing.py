@@ -61,11 +61,12 @@ class Preprocessing:
             image = image.convert("RGB" if self.channels == 3 else "L")
         elif image.shape[0] != self.channels:
             image = image.expand(3, -1, -1) if self.channels == 3 else TF.rgb_to_grayscale(image)
+        sized: Any = image  # torchvision's types do not say that they also take Pillow images
         if self.resize is not None:
-            image = TF.resize(image, [self.resize])
+            sized = TF.resize(sized, [self.resize])
         if self.crop is not None:
-            image = TF.center_crop(image, [self.crop])
-        values = TF.pil_to_tensor(image) if isinstance(image, Image.Image) else image
+            sized = TF.center_crop(sized, [self.crop])
+        values = sized if isinstance(sized, Tensor) else TF.pil_to_tensor(sized)
         return self.normalise(TF.to_dtype(values, torch.float32, scale=True))
 
     def normalise(self, values: Tensor) -> Tensor:

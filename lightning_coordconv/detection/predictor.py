@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -95,7 +96,7 @@ class DetectionPredictor(ImagePredictor[ObjectDetection | RegionProposal, Detect
                 not take.
         """
         check_threshold(threshold)
-        return self.predict_each(images, threshold=threshold)
+        return self.predict_each(images, partial(self._detect, threshold))
 
     def read_names(self, described: Mapping[str, Any]) -> list[str]:
         """Return the names of the labels, with the background first."""
@@ -106,8 +107,7 @@ class DetectionPredictor(ImagePredictor[ObjectDetection | RegionProposal, Detect
         names = ["background", *(name for _, name in categories)] if categories else []
         return super().read_names({"class_names": names})
 
-    def predict_image(self, image: Tensor, source: Source, threshold: float = 0.5) -> Detections:
-        """Return what is detected on an image (C, H, W)."""
+    def _detect(self, threshold: float, image: Tensor, source: Source) -> Detections:
         batch = {"image": image[None] if isinstance(self.task, RegionProposal) else [image]}
         (found,) = self.task.predict_step(batch, 0)
         kept = found["scores"] >= threshold

@@ -74,14 +74,13 @@ class SegmentationPredictor(ImagePredictor[SemanticSegmentation, Segmentation]):
             OSError: if a file is no image or a damaged one.
             ValueError: for a wrong shape, dtype or range, or an image that the network does not take.
         """
-        return self.predict_each(images)
+        return self.predict_each(images, self._predict_image)
 
     def read_names(self, described: Mapping[str, Any]) -> list[str]:
         """Return the names of the classes, which older checkpoints have among the arguments of the task."""
         return super().read_names({"class_names": list(self.task.class_names), **described})
 
-    def predict_image(self, image: Tensor, source: Source) -> Segmentation:
-        """Return the class of each pixel of an image (C, H, W)."""
+    def _predict_image(self, image: Tensor, source: Source) -> Segmentation:
         labels = predict_tiles(self.task.net, image, self.task.tile, self.task.overlap)
         present, counts = labels.unique(return_counts=True)
         pairs = zip(present.tolist(), counts.tolist(), strict=True)

@@ -1,5 +1,6 @@
 """Use a trained classifier in Python."""
 
+import copy
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
@@ -7,9 +8,11 @@ from torch import Tensor
 
 from lightning_coordconv.classification.figures import draw_labelled
 from lightning_coordconv.classification.task import ImageClassification
-from lightning_coordconv.core.predictor import ImagePredictor, Result
+from lightning_coordconv.core.export import Exportable, PreparedNetwork
+from lightning_coordconv.core.predictor import ImagePredictor, Result, Size
 from lightning_coordconv.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from lightning_coordconv.core.sources import Images, Source
+from lightning_coordconv.layers import coordconv_layers, fold_coordconv
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,11 +64,24 @@ class ClassificationPredictor(ImagePredictor[ImageClassification, Classification
         """
         return self.predict_each(images, self._predict_image)
 
+    def exportable(self, size: Size | None) -> Exportable:
+        """Return the network from images in [0, 1], (B, C, H, W), to ``probabilities``; folded if the size is fixed."""
+        examples, axes = self.examples(size)
+        net = copy.deepcopy(self.task.net).cpu()
+        if 2 not in axes and coordconv_layers(net):
+            net = fold_coordconv(net, self.preprocessing.normalise(examples[0][0]))
+        module = PreparedNetwork(net, self.preprocessing.normalise, _probabilities)
+        return Exportable(module, examples, ("image",), ("probabilities",), axes, self.metadata())
+
     def _predict_image(self, image: Tensor, source: Source) -> Classification:
         probabilities = self.task.net(image[None]).softmax(1)[0].float().cpu()
         order = probabilities.argsort(descending=True, stable=True).tolist()
         named = {self.name_of(label): probabilities[label].item() for label in order}
         return Classification(source, order[0], self.name_of(order[0]), probabilities[order[0]].item(), named)
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    return logits.softmax(1)
 
 
 load = ClassificationPredictor.load

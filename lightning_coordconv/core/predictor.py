@@ -12,7 +12,9 @@ from PIL import Image
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
+from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.checkpoints import CheckpointError
+from lightning_coordconv.core.export import SIZES, Exportable, ExportError, Format, choose_format, export
 from lightning_coordconv.core.figures import to_picture
 from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.core.restore import load_task
@@ -21,6 +23,8 @@ from lightning_coordconv.core.task import BaseTask
 
 TaskT = TypeVar("TaskT", bound=BaseTask)
 ResultT = TypeVar("ResultT")
+Size = tuple[int, int]
+"""Height and width in pixels."""
 
 
 class Result(ABC):
@@ -63,6 +67,8 @@ class Predictor(Generic[TaskT]):
 
     kinds: ClassVar[tuple[type[BaseTask], ...]] = (BaseTask,)
     """Classes of the tasks that it is for."""
+    formats: ClassVar[tuple[Format, ...]] = ("onnx", "torch")
+    """Formats that the network can be exported in."""
 
     def __init__(self, task: TaskT, device: str | torch.device = "auto") -> None:
         self.device = _device(device)
@@ -88,6 +94,41 @@ class Predictor(Generic[TaskT]):
             ValueError: if there is no such device.
         """
         return cls(cast(TaskT, load_task(path, cls.kinds, trust, arguments)), device)
+
+    def export(self, path: str | Path, size: Size | None = None, format: Format | None = None) -> float:
+        """Write the network to a file that other programs run, if the file computes what the network computes.
+
+        Args:
+            path: the file: ``.onnx``, ``.pt2`` or, of agents, ``.zip``.
+            size: height and width of the images, in pixels, where they are fixed; the coordinates then are constants.
+                Without it the file takes images of any size, as far as that is possible.
+            format: ``"onnx"``, ``"torch"`` or ``"sb3"``; by default that of the suffix.
+
+        Returns:
+            The largest difference between outputs of the file and of the network, as a share of the largest value.
+
+        Raises:
+            ExportError: if the network cannot be exported in this way, or the file would compute something else.
+            OSError: if the file cannot be written.
+            ValueError: if the size is not two positive integers.
+        """
+        path = Path(path)
+        chosen = choose_format(path, format)
+        if chosen not in self.formats:
+            raise ExportError(
+                f"{type(self.task).__name__} is exported as {' or '.join(self.formats)}, and not as {chosen}"
+            )
+        if size is not None:
+            check_at_least(1, **dict(zip(("height", "width"), size, strict=True)))
+        return self.write(path, chosen, size)
+
+    def write(self, path: Path, format: Format, size: Size | None) -> float:
+        """Write a file of a format that this class has; see :meth:`export`."""
+        return export(self.exportable(size), path, format)
+
+    def exportable(self, size: Size | None) -> Exportable:
+        """Return the network in the form in which it is exported."""
+        raise ExportError(f"{type(self.task).__name__} cannot be exported")
 
 
 class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
@@ -126,6 +167,26 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
     def name_of(self, label: int) -> str:
         """Return the name of a class; its number where the name is not known."""
         return self.class_names[label] if label < len(self.class_names) else str(label)
+
+    def metadata(self) -> dict[str, Any]:
+        """Return what a user of an exported file must know: class names, and how images are prepared."""
+        return {"class_names": self.class_names, "preprocessing": self.preprocessing.to_dict()}
+
+    def examples(self, size: Size | None) -> tuple[tuple[tuple[Tensor], ...], dict[int, str]]:
+        """Return three batches of random images in [0, 1], and which of their axes may have any length.
+
+        Args:
+            size: of the images; that of the preprocessing by default, and several sizes if it has none.
+        """
+        if size is None and self.preprocessing.crop is not None:
+            size = (self.preprocessing.crop, self.preprocessing.crop)
+        generator = torch.Generator().manual_seed(0)
+        shapes = [
+            (batch, self.preprocessing.channels, *(size or varied))
+            for batch, varied in zip((2, 1, 3), SIZES, strict=True)
+        ]
+        axes = {0: "batch"} | ({2: "height", 3: "width"} if size is None else {})
+        return tuple((torch.rand(shape, generator=generator),) for shape in shapes), axes
 
     @torch.inference_mode()
     def predict_each(self, images: Images, function: Callable[[Tensor, Source], ResultT]) -> ResultT | list[ResultT]:

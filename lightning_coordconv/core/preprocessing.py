@@ -71,7 +71,10 @@ class Preprocessing:
 
     def normalise(self, values: Tensor) -> Tensor:
         """Subtract the mean of images (..., C, H, W) in [0, 1] and divide by the standard deviation."""
-        return TF.normalize(values, list(self.mean), list(self.std)) if self.mean else values
+        if not self.mean:
+            return values
+        mean, std = (torch.tensor(row, device=values.device)[:, None, None] for row in (self.mean, self.std))
+        return (values - mean) / std
 
     def to_dict(self) -> dict[str, Any]:
         """Return the arguments as plain data."""

@@ -130,17 +130,7 @@ def load_task(
         UntrustedCheckpointError: see :func:`restore`.
     """
     checkpoint = read_checkpoint(path)
-    name = task_name(checkpoint)
-    base = LightningModule
-    if name is None:
-        kind: type = kinds[0]
-    else:
-        if trust:
-            import_module(name.rpartition(".")[0])
-        try:
-            kind = resolve_class(name, base, "the task")
-        except UntrustedCheckpointError as error:
-            raise UntrustedCheckpointError(f"{path}: {error}; trust=True loads it all the same") from error
+    kind = task_class(checkpoint, path, trust) or kinds[0]
     if not issubclass(kind, kinds):
         expected = " or ".join(each.__name__ for each in kinds)
         raise CheckpointError(f"{path} is a checkpoint of {kind.__name__}, and {expected} is expected{_hint(kind)}")
@@ -150,13 +140,28 @@ def load_task(
     return restore(kind, checkpoint, path, None, given)
 
 
-def task_name(checkpoint: Mapping[str, Any]) -> str | None:
-    """Return the dotted name of the class of a checkpoint's task; ``None`` where it is not known."""
+def task_class(checkpoint: Mapping[str, Any], name: object, trust: bool = False) -> type | None:
+    """Return the class of a checkpoint's task; ``None`` where the checkpoint does not name it.
+
+    Args:
+        checkpoint: its content.
+        name: of the file, for error messages.
+        trust: import the module of the class, which runs its code.
+
+    Raises:
+        UntrustedCheckpointError: if what it names is no task, or in a module that must not be imported.
+    """
     for key, entry in ((INFERENCE, "task"), (HYPERPARAMETERS, "_class_path")):
         part = checkpoint.get(key)
-        name = part.get(entry) if isinstance(part, Mapping) else None
-        if isinstance(name, str):
-            return name
+        found = part.get(entry) if isinstance(part, Mapping) else None
+        if not isinstance(found, str):
+            continue
+        if trust:
+            import_module(found.rpartition(".")[0])
+        try:
+            return resolve_class(found, LightningModule, "the task")
+        except UntrustedCheckpointError as error:
+            raise UntrustedCheckpointError(f"{name}: {error}; trust=True loads it all the same") from error
     return None
 
 

@@ -1,5 +1,6 @@
 """Use a trained detector in Python."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -7,15 +8,19 @@ from typing import Any, NamedTuple
 
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_coordconv.core.checkpoints import CheckpointError
-from lightning_coordconv.core.predictor import ImagePredictor, Result, check_threshold
+from lightning_coordconv.core.export import Exportable, ExportError
+from lightning_coordconv.core.predictor import ImagePredictor, Result, Size, check_threshold
 from lightning_coordconv.core.sources import Images, Source
 from lightning_coordconv.detection.boxes import draw_boxes
+from lightning_coordconv.detection.image_frames import trace_one_size
 from lightning_coordconv.detection.region_proposal_task import RegionProposal
 from lightning_coordconv.detection.task import ObjectDetection
 
+TOLERANCE = 1e-3
+"""Allowed difference of an exported detector's boxes, as a share of the largest coordinate: small terms are summed."""
 PROPOSAL = "object"
 """What a box without a class is called."""
 
@@ -73,6 +78,7 @@ class DetectionPredictor(ImagePredictor[ObjectDetection | RegionProposal, Detect
     """A trained detector, or the paper's region-proposal network; see :meth:`load`."""
 
     kinds = (ObjectDetection, RegionProposal)
+    formats = ("onnx",)
 
     def predict(self, images: Images, threshold: float = 0.5) -> Detections | list[Detections]:
         """Return what is detected on images.
@@ -107,9 +113,25 @@ class DetectionPredictor(ImagePredictor[ObjectDetection | RegionProposal, Detect
         names = ["background", *(name for _, name in categories)] if categories else []
         return super().read_names({"class_names": names})
 
+    def exportable(self, size: Size | None) -> Exportable:
+        """Return the detector from one image (C, H, W) in [0, 1] to ``boxes``, ``labels`` and ``scores``, traced."""
+        if size is None:
+            raise ExportError(
+                "a detector is exported for images of one size: the exporter that traces would keep the coordinates and "
+                "the padding of one size and find other boxes in images of other sizes, and torch.export does not "
+                "support torchvision's non-maximum suppression; give --size HEIGHT WIDTH"
+            )
+        outputs = ("boxes", "scores") if isinstance(self.task, RegionProposal) else ("boxes", "labels", "scores")
+        generator = torch.Generator().manual_seed(0)
+        shape = (self.preprocessing.channels, *size)
+        examples = tuple((torch.rand(shape, generator=generator),) for _ in range(3))
+        module = _OneImage(copy.deepcopy(self.task).cpu(), outputs)
+        return Exportable(
+            module, examples, ("image",), outputs, {}, self.metadata(), TOLERANCE, traced=True, context=trace_one_size
+        )
+
     def _detect(self, threshold: float, image: Tensor, source: Source) -> Detections:
-        batch = {"image": image[None] if isinstance(self.task, RegionProposal) else [image]}
-        (found,) = self.task.predict_step(batch, 0)
+        found = _predict(self.task, image)
         kept = found["scores"] >= threshold
         scores, boxes = found["scores"][kept].float().cpu(), found["boxes"][kept].float().cpu()
         order = scores.argsort(descending=True, stable=True)
@@ -118,6 +140,26 @@ class DetectionPredictor(ImagePredictor[ObjectDetection | RegionProposal, Detect
         names = tuple(self.name_of(label) if labelled else PROPOSAL for label in labels.tolist())
         hidden = len(found["scores"]) - len(scores)
         return Detections(source, boxes[order], labels, scores[order], names, threshold, hidden)
+
+
+class _OneImage(nn.Module):
+    """Maps an image (C, H, W) to the named outputs of a task."""
+
+    def __init__(self, task: ObjectDetection | RegionProposal, outputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.task = task
+        self.outputs = outputs
+        self.eval()
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        found = _predict(self.task, image)
+        return tuple(found[name] for name in self.outputs)
+
+
+def _predict(task: ObjectDetection | RegionProposal, image: Tensor) -> dict[str, Tensor]:
+    batch = {"image": image[None] if isinstance(task, RegionProposal) else [image]}
+    (found,) = task.predict_step(batch, 0)
+    return found
 
 
 load = DetectionPredictor.load

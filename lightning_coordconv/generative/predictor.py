@@ -1,17 +1,19 @@
 """Use a trained generator in Python."""
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_coordconv.core.arguments import check_at_least
+from lightning_coordconv.core.export import Exportable, ExportError, PreparedNetwork
 from lightning_coordconv.core.figures import grid, save_gif, to_bytes, to_image
-from lightning_coordconv.core.predictor import Predictor, Result, writing
+from lightning_coordconv.core.predictor import Predictor, Result, Size, writing
 from lightning_coordconv.generative.latents import LatentSampler
-from lightning_coordconv.generative.task import GenerativeTask
+from lightning_coordconv.generative.task import GenerativeTask, to_images
 
 
 @dataclass(frozen=True, repr=False)
@@ -135,6 +137,16 @@ class GenerativePredictor(Predictor[GenerativeTask]):
         if latents.ndim != 2 or latents.shape[1] != size or not latents.is_floating_point():
             raise ValueError(f"latents must be floating-point, (n, {size}), got {latents.dtype} {tuple(latents.shape)}")
         return GeneratedSamples(self._generate(latents), latents)
+
+    def exportable(self, size: Size | None) -> Exportable:
+        """Return the generator from latent vectors (B, latent_size) to images (B, C, H, W) in [-1, 1]."""
+        _, height, width = self.task.image_shape
+        if size not in (None, (height, width)):
+            raise ExportError(f"the generator makes images of {height} x {width} pixels, and no others: {size}")
+        net = copy.deepcopy(self.task.sampled_generator).cpu()
+        module = PreparedNetwork(net, nn.Identity(), to_images)
+        examples = tuple((self._sampler(seed).draw(count),) for seed, count in enumerate((2, 1, 3)))
+        return Exportable(module, examples, ("latent",), ("image",), {0: "batch"})
 
     def _sampler(self, seed: int) -> LatentSampler:
         check_at_least(0, seed=seed)

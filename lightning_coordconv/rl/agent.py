@@ -1,5 +1,6 @@
 """Use a trained agent in Python."""
 
+import copy
 import statistics
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,10 +17,11 @@ from pytorch_lightning.utilities.seed import isolate_rng
 
 from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.checkpoints import CheckpointError, UntrustedCheckpointError
+from lightning_coordconv.core.export import ExportError, Format, complete_file
 from lightning_coordconv.core.figures import grid
 from lightning_coordconv.core.figures import to_image as to_pillow
 from lightning_coordconv.core.hyperparameters import check_plain
-from lightning_coordconv.core.predictor import Predictor, Result, writing
+from lightning_coordconv.core.predictor import Predictor, Result, Size, writing
 from lightning_coordconv.core.restore import load_task
 from lightning_coordconv.rl.data import EVALUATION, EnvironmentDataModule
 from lightning_coordconv.rl.evaluation import play_seeded
@@ -27,6 +29,8 @@ from lightning_coordconv.rl.precision import policy_calls
 from lightning_coordconv.rl.task import EVALUATION_SEEDS, AgentTask
 from lightning_coordconv.rl.video import play_frames, write_video
 
+TOLERANCE = 1e-5
+"""Allowed difference of an exported agent's values and log-probabilities."""
 SHOWN = 16
 """Number of frames in the picture of an episode."""
 
@@ -107,6 +111,7 @@ class Agent(Predictor[AgentTask]):
     """
 
     kinds = (AgentTask,)
+    formats = ("sb3",)
 
     def __init__(
         self, task: AgentTask, device: str | torch.device = "auto", data: EnvironmentDataModule | None = None
@@ -186,6 +191,26 @@ class Agent(Predictor[AgentTask]):
             frames, rewards = zip(*play_frames(self._policy, env, deterministic, max_steps, saliency), strict=True)
         return Episode(np.stack(frames), float(rewards[-1]), fps)
 
+    def write(self, path: Path, format: Format, size: Size | None) -> float:
+        """Write Stable-Baselines3's zip, and compare the actions of the agent that it loads on random observations.
+
+        Returns:
+            The largest difference of the probability of an action, which must be zero.
+
+        Raises:
+            ExportError: if the agents differ, or a size is given, which observations have already.
+        """
+        if size is not None:
+            raise ExportError("an agent has the size of its observations: leave out --size")
+        algorithm = self.task.algorithm
+        assert algorithm is not None
+        policy = copy.deepcopy(self._policy).cpu()
+        with complete_file(path) as part:
+            algorithm.save(part)
+            loaded = type(algorithm).load(part, device="cpu").policy
+            differences = [_difference(policy, loaded, seed) for seed in range(3)]
+        return max(differences)
+
     @property
     def _policy(self) -> Any:
         assert self.task.policy is not None
@@ -203,6 +228,20 @@ class Agent(Predictor[AgentTask]):
             yield self.data.eval_env
         finally:
             self.data.teardown("test")
+
+
+def _difference(policy: Any, loaded: Any, seed: int) -> float:
+    """Return how much two policies differ in the values and log-probabilities of random observations."""
+    policy.observation_space.seed(seed)
+    observation, _ = policy.obs_to_tensor(policy.observation_space.sample())
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        actions, *expected = policy(observation)
+        found = loaded.evaluate_actions(observation, actions)
+    difference = max((a - b.view_as(a)).abs().max().item() for a, b in zip(expected, found, strict=False))
+    if not difference <= TOLERANCE:
+        raise ExportError(f"the agent that the file holds acts differently, by {difference:.2g}; nothing is written")
+    return float(difference)
 
 
 def _environments(described: Mapping[str, Any]) -> EnvironmentDataModule:

@@ -41,7 +41,11 @@ REFUSED = (ValueError, TypeError, ImportError, OSError, MisconfigurationExceptio
 EXPLAINED = (ValueError, OSError, EOFError, FloatingPointError)
 """Errors of a run that one line explains. Any other is a fault of the program, and keeps its traceback."""
 
-COMMANDS = {"configs": "lightning_coordconv.runtime.configs", "advise": "lightning_coordconv.position.command"}
+COMMANDS = {
+    "configs": "lightning_coordconv.runtime.configs",
+    "advise": "lightning_coordconv.position.command",
+    "export": "lightning_coordconv.runtime.export",
+}
 """Commands that train nothing: the modules whose ``main`` runs them."""
 
 

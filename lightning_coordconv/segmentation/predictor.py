@@ -1,5 +1,6 @@
 """Use a trained segmentation network in Python."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Any
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lightning_coordconv.core.predictor import ImagePredictor, Result, writing
+from lightning_coordconv.core.export import Exportable, PreparedNetwork
+from lightning_coordconv.core.predictor import ImagePredictor, Result, Size, writing
 from lightning_coordconv.core.sources import Images, Source
+from lightning_coordconv.layers import coordconv_layers, fold_coordconv
 from lightning_coordconv.segmentation.figures import draw_masks, save_mask
 from lightning_coordconv.segmentation.mask_folder import PREPROCESSING
 from lightning_coordconv.segmentation.task import SemanticSegmentation
@@ -80,12 +83,25 @@ class SegmentationPredictor(ImagePredictor[SemanticSegmentation, Segmentation]):
         """Return the names of the classes, which older checkpoints have among the arguments of the task."""
         return super().read_names({"class_names": list(self.task.class_names), **described})
 
+    def exportable(self, size: Size | None) -> Exportable:
+        """Return the network from images in [0, 1], (B, C, H, W), to ``logits``; folded if the size is fixed."""
+        examples, axes = self.examples(size)
+        net = copy.deepcopy(self.task.net).cpu()
+        if 2 not in axes and coordconv_layers(net):
+            net = fold_coordconv(net, self.preprocessing.normalise(examples[0][0]))
+        module = PreparedNetwork(net, self.preprocessing.normalise, _logits)
+        return Exportable(module, examples, ("image",), ("logits",), axes, self.metadata())
+
     def _predict_image(self, image: Tensor, source: Source) -> Segmentation:
         labels = predict_tiles(self.task.net, image, self.task.tile, self.task.overlap)
         present, counts = labels.unique(return_counts=True)
         pairs = zip(present.tolist(), counts.tolist(), strict=True)
         shares = {self.name_of(label): count / labels.numel() for label, count in pairs}
         return Segmentation(source, labels, self.class_names, shares)
+
+
+def _logits(output: Any) -> Tensor:
+    return output["out"] if isinstance(output, Mapping) else output
 
 
 load = SegmentationPredictor.load

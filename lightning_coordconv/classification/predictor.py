@@ -64,9 +64,9 @@ class ClassificationPredictor(ImagePredictor[ImageClassification, Classification
         """
         return self.predict_each(images, self._predict_image)
 
-    def exportable(self, size: Size | None) -> Exportable:
+    def exportable(self, size: Size | None, images: Images | None = None) -> Exportable:
         """Return the network from images in [0, 1], (B, C, H, W), to ``probabilities``; folded if the size is fixed."""
-        examples, axes = self.examples(size)
+        examples, axes = self.examples(size, images)
         net = copy.deepcopy(self.task.net).cpu()
         if 2 not in axes and coordconv_layers(net):
             net = fold_coordconv(net, self.preprocessing.normalise(examples[0][0]))

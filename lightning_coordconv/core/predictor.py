@@ -1,5 +1,6 @@
 """The base of trained models in Python: device, images, class names, and results that can be drawn and saved."""
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
+from torchvision.transforms.v2.functional import resize
 
 from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.checkpoints import CheckpointError
@@ -25,6 +27,7 @@ TaskT = TypeVar("TaskT", bound=BaseTask)
 ResultT = TypeVar("ResultT")
 Size = tuple[int, int]
 """Height and width in pixels."""
+Examples = tuple[tuple[Tensor], ...]
 
 
 class Result(ABC):
@@ -95,7 +98,13 @@ class Predictor(Generic[TaskT]):
         """
         return cls(cast(TaskT, load_task(path, cls.kinds, trust, arguments)), device)
 
-    def export(self, path: str | Path, size: Size | None = None, format: Format | None = None) -> float:
+    def export(
+        self,
+        path: str | Path,
+        size: Size | None = None,
+        format: Format | None = None,
+        images: Images | None = None,
+    ) -> float:
         """Write the network to a file that other programs run, if the file computes what the network computes.
 
         Args:
@@ -103,6 +112,7 @@ class Predictor(Generic[TaskT]):
             size: height and width of the images, in pixels, where they are fixed; the coordinates then are constants.
                 Without it the file takes images of any size, as far as that is possible.
             format: ``"onnx"``, ``"torch"`` or ``"sb3"``; by default that of the suffix.
+            images: on which the outputs are compared, three at most; random images by default.
 
         Returns:
             The largest difference between outputs of the file and of the network, as a share of the largest value.
@@ -120,14 +130,14 @@ class Predictor(Generic[TaskT]):
             )
         if size is not None:
             check_at_least(1, **dict(zip(("height", "width"), size, strict=True)))
-        return self.write(path, chosen, size)
+        return self.write(path, chosen, size, images)
 
-    def write(self, path: Path, format: Format, size: Size | None) -> float:
+    def write(self, path: Path, format: Format, size: Size | None, images: Images | None = None) -> float:
         """Write a file of a format that this class has; see :meth:`export`."""
-        return export(self.exportable(size), path, format)
+        return export(self.exportable(size, images), path, format)
 
-    def exportable(self, size: Size | None) -> Exportable:
-        """Return the network in the form in which it is exported."""
+    def exportable(self, size: Size | None, images: Images | None = None) -> Exportable:
+        """Return the network in the form in which it is exported; see :meth:`export`."""
         raise ExportError(f"{type(self.task).__name__} cannot be exported")
 
 
@@ -172,21 +182,28 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
         """Return what a user of an exported file must know: class names, and how images are prepared."""
         return {"class_names": self.class_names, "preprocessing": self.preprocessing.to_dict()}
 
-    def examples(self, size: Size | None) -> tuple[tuple[tuple[Tensor], ...], dict[int, str]]:
-        """Return three batches of random images in [0, 1], and which of their axes may have any length.
+    def examples(self, size: Size | None, images: Images | None) -> tuple[Examples, dict[int, str]]:
+        """Return three batches of images in [0, 1], (B, C, H, W), and which of their axes may have any length.
 
         Args:
             size: of the images; that of the preprocessing by default, and several sizes if it has none.
+            images: what they show; random pixels by default.
         """
         if size is None and self.preprocessing.crop is not None:
             size = (self.preprocessing.crop, self.preprocessing.crop)
         generator = torch.Generator().manual_seed(0)
+        given = [] if images is None else [source.tensor() for source in find_sources(images)[0][:3]]
         shapes = [
             (batch, self.preprocessing.channels, *(size or varied))
             for batch, varied in zip((2, 1, 3), SIZES, strict=True)
         ]
         axes = {0: "batch"} | ({2: "height", 3: "width"} if size is None else {})
-        return tuple((torch.rand(shape, generator=generator),) for shape in shapes), axes
+        batches = [torch.rand(shape, generator=generator) for shape in shapes]
+        if given:
+            in_channels = Preprocessing(self.preprocessing.channels)
+            pairs = zip(batches, itertools.cycle(given), strict=False)
+            batches = [in_channels(resize(image, batch.shape[-2:])).expand_as(batch) for batch, image in pairs]
+        return tuple((batch,) for batch in batches), axes
 
     @torch.inference_mode()
     def predict_each(self, images: Images, function: Callable[[Tensor, Source], ResultT]) -> ResultT | list[ResultT]:

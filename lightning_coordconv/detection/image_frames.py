@@ -40,8 +40,8 @@ def use_image_frames(detector: Any, mask_padding: bool = True, multiple: int = C
 
     Raises:
         NotImplementedError: by the detector, when ``torch.jit.trace`` or the ONNX exporter with ``dynamo=False`` traces
-            it outside of :func:`trace_one_size`: a trace would keep the coordinates and the padding of the traced image size. ``fold_coordconv`` makes a
-            detector without masks that can be traced, and refuses other sizes.
+            it outside of :func:`trace_one_size`: a trace would keep the coordinates and the padding of the traced image
+            size. ``fold_coordconv`` makes a detector without masks that can be traced, and refuses other sizes.
     """
     frames = _ImageFrames(mask_padding)
     detector.register_forward_pre_hook(frames.refuse_tracing)

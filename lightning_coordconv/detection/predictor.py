@@ -113,22 +113,22 @@ class DetectionPredictor(ImagePredictor[ObjectDetection | RegionProposal, Detect
         names = ["background", *(name for _, name in categories)] if categories else []
         return super().read_names({"class_names": names})
 
-    def exportable(self, size: Size | None) -> Exportable:
+    def exportable(self, size: Size | None, images: Images | None = None) -> Exportable:
         """Return the detector from one image (C, H, W) in [0, 1] to ``boxes``, ``labels`` and ``scores``, traced."""
         if size is None:
             raise ExportError(
-                "a detector is exported for images of one size: the exporter that traces would keep the coordinates and "
-                "the padding of one size and find other boxes in images of other sizes, and torch.export does not "
-                "support torchvision's non-maximum suppression; give --size HEIGHT WIDTH"
+                "a detector is exported for images of one size, --size HEIGHT WIDTH: a trace keeps the coordinates and "
+                "the padding of one size, and would find other boxes in images of another; and torch.export does not "
+                "support torchvision's non-maximum suppression"
             )
         outputs = ("boxes", "scores") if isinstance(self.task, RegionProposal) else ("boxes", "labels", "scores")
-        generator = torch.Generator().manual_seed(0)
-        shape = (self.preprocessing.channels, *size)
-        examples = tuple((torch.rand(shape, generator=generator),) for _ in range(3))
+        batches, _ = self.examples(size, images)
+        examples = tuple((batch[0],) for (batch,) in batches)
         module = _OneImage(copy.deepcopy(self.task).cpu(), outputs)
         return Exportable(
-            module, examples, ("image",), outputs, {}, self.metadata(), TOLERANCE, traced=True, context=trace_one_size
-        )
+            module, examples, ("image",), outputs, {}, self.metadata(), TOLERANCE,
+            traced=True, context=trace_one_size, align=_align,
+        )  # fmt: skip
 
     def _detect(self, threshold: float, image: Tensor, source: Source) -> Detections:
         found = _predict(self.task, image)
@@ -154,6 +154,15 @@ class _OneImage(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         found = _predict(self.task, image)
         return tuple(found[name] for name in self.outputs)
+
+
+def _align(found: list[Tensor], expected: list[Tensor]) -> list[Tensor]:
+    """Put detections in the order of the expected ones, if each of those has a nearest one that no other has."""
+    rows, wanted = (
+        torch.cat([part.reshape(len(part), -1).double() for part in parts], 1) for parts in (found, expected)
+    )
+    order = torch.cdist(wanted, rows, p=float("inf")).argmin(1) if len(rows) else torch.empty(0, dtype=torch.int64)
+    return [part[order] for part in found] if len(order.unique()) == len(rows) else found
 
 
 def _predict(task: ObjectDetection | RegionProposal, image: Tensor) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.export import Exportable, ExportError, PreparedNetwork
 from lightning_coordconv.core.figures import grid, save_gif, to_bytes, to_image
 from lightning_coordconv.core.predictor import Predictor, Result, Size, writing
+from lightning_coordconv.core.sources import Images
 from lightning_coordconv.generative.latents import LatentSampler
 from lightning_coordconv.generative.task import GenerativeTask, to_images
 
@@ -138,8 +139,10 @@ class GenerativePredictor(Predictor[GenerativeTask]):
             raise ValueError(f"latents must be floating-point, (n, {size}), got {latents.dtype} {tuple(latents.shape)}")
         return GeneratedSamples(self._generate(latents), latents)
 
-    def exportable(self, size: Size | None) -> Exportable:
+    def exportable(self, size: Size | None, images: Images | None = None) -> Exportable:
         """Return the generator from latent vectors (B, latent_size) to images (B, C, H, W) in [-1, 1]."""
+        if images is not None:
+            raise ExportError("a generator takes no images: leave out --images")
         _, height, width = self.task.image_shape
         if size not in (None, (height, width)):
             raise ExportError(f"the generator makes images of {height} x {width} pixels, and no others: {size}")

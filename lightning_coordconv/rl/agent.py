@@ -23,6 +23,7 @@ from lightning_coordconv.core.figures import to_image as to_pillow
 from lightning_coordconv.core.hyperparameters import check_plain
 from lightning_coordconv.core.predictor import Predictor, Result, Size, writing
 from lightning_coordconv.core.restore import load_task
+from lightning_coordconv.core.sources import Images
 from lightning_coordconv.rl.data import EVALUATION, EnvironmentDataModule
 from lightning_coordconv.rl.evaluation import play_seeded
 from lightning_coordconv.rl.precision import policy_calls
@@ -191,17 +192,17 @@ class Agent(Predictor[AgentTask]):
             frames, rewards = zip(*play_frames(self._policy, env, deterministic, max_steps, saliency), strict=True)
         return Episode(np.stack(frames), float(rewards[-1]), fps)
 
-    def write(self, path: Path, format: Format, size: Size | None) -> float:
+    def write(self, path: Path, format: Format, size: Size | None, images: Images | None = None) -> float:
         """Write Stable-Baselines3's zip, and compare the actions of the agent that it loads on random observations.
 
         Returns:
             The largest difference of the probability of an action, which must be zero.
 
         Raises:
-            ExportError: if the agents differ, or a size is given, which observations have already.
+            ExportError: if the agents differ, or a size or images are given.
         """
-        if size is not None:
-            raise ExportError("an agent has the size of its observations: leave out --size")
+        if size is not None or images is not None:
+            raise ExportError("an agent takes observations of its environment: leave out --size and --images")
         algorithm = self.task.algorithm
         assert algorithm is not None
         policy = copy.deepcopy(self._policy).cpu()

@@ -33,13 +33,11 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         model = _load(options.checkpoint, options.trust)
         size = None if options.size is None else tuple(options.size)
-        difference = model.export(options.out, size, options.format)
+        difference = model.export(options.out, size, options.format, options.images)
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {str(error).strip().splitlines()[0]}", file=sys.stderr)
         raise SystemExit(2) from error
-    print(
-        f"Wrote {options.out}: its outputs differ from the network's by at most {difference:.1e} of the largest value."
-    )
+    print(f"Wrote {options.out}: outputs differ from the network's by {difference:.1e} of the largest value at most.")
 
 
 def _load(path: Path, trust: bool) -> Any:
@@ -71,5 +69,6 @@ def _parser() -> argparse.ArgumentParser:
         "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"),
         help="of images, where it is fixed: coordinates become constants; images of any size without it",
     )  # fmt: skip
+    parser.add_argument("--images", help="a folder or a file: compare outputs on its images, not on random ones")
     parser.add_argument("--trust", action="store_true", help="build whatever the checkpoint names, which can run code")
     return parser

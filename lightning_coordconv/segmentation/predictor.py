@@ -83,9 +83,9 @@ class SegmentationPredictor(ImagePredictor[SemanticSegmentation, Segmentation]):
         """Return the names of the classes, which older checkpoints have among the arguments of the task."""
         return super().read_names({"class_names": list(self.task.class_names), **described})
 
-    def exportable(self, size: Size | None) -> Exportable:
+    def exportable(self, size: Size | None, images: Images | None = None) -> Exportable:
         """Return the network from images in [0, 1], (B, C, H, W), to ``logits``; folded if the size is fixed."""
-        examples, axes = self.examples(size)
+        examples, axes = self.examples(size, images)
         net = copy.deepcopy(self.task.net).cpu()
         if 2 not in axes and coordconv_layers(net):
             net = fold_coordconv(net, self.preprocessing.normalise(examples[0][0]))

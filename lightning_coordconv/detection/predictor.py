@@ -158,10 +158,12 @@ class _OneImage(nn.Module):
 
 def _align(found: list[Tensor], expected: list[Tensor]) -> list[Tensor]:
     """Put detections in the order of the expected ones, if each of those has a nearest one that no other has."""
+    if not len(found[0]):
+        return found
     rows, wanted = (
-        torch.cat([part.reshape(len(part), -1).double() for part in parts], 1) for parts in (found, expected)
+        torch.cat([part.double().view(len(part), -1) for part in parts], dim=1) for parts in (found, expected)
     )
-    order = torch.cdist(wanted, rows, p=float("inf")).argmin(1) if len(rows) else torch.empty(0, dtype=torch.int64)
+    order = torch.cdist(wanted, rows, p=float("inf")).argmin(1)
     return [part[order] for part in found] if len(order.unique()) == len(rows) else found
 
 

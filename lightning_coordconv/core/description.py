@@ -24,7 +24,7 @@ def remember_arguments(cls: type[InstanceT]) -> type[InstanceT]:
         build(self, *args, **kwargs)
         if type(self) is cls:
             arguments = inspect.signature(build).bind(self, *args, **kwargs).arguments
-            self.init_args = dict(list(arguments.items())[1:])
+            vars(self)["init_args"] = dict(list(arguments.items())[1:])
 
     setattr(cls, "__init__", initialise)  # noqa: B010  # mypy refuses the assignment
     return cls

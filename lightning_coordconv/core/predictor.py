@@ -202,7 +202,7 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
         if given:
             in_channels = Preprocessing(self.preprocessing.channels)
             pairs = zip(batches, itertools.cycle(given), strict=False)
-            batches = [in_channels(resize(image, batch.shape[-2:])).expand_as(batch) for batch, image in pairs]
+            batches = [in_channels(resize(image, list(batch.shape[-2:]))).expand_as(batch) for batch, image in pairs]
         return tuple((batch,) for batch in batches), axes
 
     @torch.inference_mode()

@@ -39,6 +39,8 @@ def environment():
     return make_vec_env("lightning_coordconv/FindAndTouch-v0", 1, env_kwargs={"size": 36})
 
 
+PICTURES = ("python.md",)
+"""Pages that take folders of images as given."""
 GIVEN = {
     "own_model.md": lambda: {"loader": [(torch.rand(2, 3, 64, 64), torch.tensor([1, 2]))]},
     "agents.md": lambda: {"env": environment(), "total_timesteps": 10},
@@ -100,11 +102,13 @@ def check(words: list[str], run: bool) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "argv", ["lightning-coordconv"])
     scope = GIVEN.get(page.name, dict)()
+    if page.name in PICTURES:
+        request.getfixturevalue("pictures")
     for language, text in blocks(page):
         name = re.match(r"# (\w+\.(?:py|yaml))\n", text)
         if name:

@@ -5,9 +5,12 @@ from lightning_coordconv.classification.image_folder import LabelledImages
 from lightning_coordconv.classification.metrics import TopKAccuracy, top_k_correct
 from lightning_coordconv.classification.networks import PooledClassifier, ResNetClassifier
 from lightning_coordconv.classification.placed_digits import PlacedDigits
+from lightning_coordconv.classification.predictor import Classification, ClassificationPredictor, load
 from lightning_coordconv.classification.task import ImageClassification
 
 __all__ = [
+    "Classification",
+    "ClassificationPredictor",
     "ImageClassification",
     "ImageFolderDataModule",
     "LabelledImages",
@@ -16,5 +19,6 @@ __all__ = [
     "PooledClassifier",
     "ResNetClassifier",
     "TopKAccuracy",
+    "load",
     "top_k_correct",
 ]

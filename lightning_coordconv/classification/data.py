@@ -1,20 +1,20 @@
 """Data modules of image classification: folders of images, and the generated benchmark of placed digits."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.transforms import v2
 
+from lightning_coordconv.classification.figures import draw_labelled
 from lightning_coordconv.classification.image_folder import LabelledImages, class_names
 from lightning_coordconv.classification.placed_digits import Labels, PlacedDigits
 from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.data import BaseDataModule, Split
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from lightning_coordconv.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 
 class ImageFolderDataModule(BaseDataModule):
@@ -60,6 +60,10 @@ class ImageFolderDataModule(BaseDataModule):
         self.image_size = image_size
         classes = class_names(self._folder("train"))
         self.num_classes = len(classes)
+        self.class_names = classes
+        self.preprocessing: Preprocessing = Preprocessing(
+            3, round(image_size * 8 / 7), image_size, IMAGENET_MEAN, IMAGENET_STD
+        )
         for split in ("val", "test"):
             differing = set(classes).symmetric_difference(class_names(self._folder(split)))
             if differing:
@@ -70,21 +74,17 @@ class ImageFolderDataModule(BaseDataModule):
 
     def make_dataset(self, split: Split) -> LabelledImages:
         """Find the images of a split."""
-        to_tensor = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
-        if split == "train":
-            geometry = [v2.RandomResizedCrop(self.image_size), v2.RandomHorizontalFlip()]
-        else:
-            geometry = [v2.Resize(round(self.image_size * 8 / 7)), v2.CenterCrop(self.image_size)]
-        return LabelledImages(self._folder(split), v2.Compose([*geometry, *to_tensor]))
+        folder = self._folder(split)
+        if split != "train":
+            return LabelledImages(folder, self.preprocessing)
+        finish = Preprocessing(mean=IMAGENET_MEAN, std=IMAGENET_STD)
+        steps: list[Callable[..., Any]] = [v2.RandomResizedCrop(self.image_size), v2.RandomHorizontalFlip(), finish]
+        return LabelledImages(folder, v2.Compose(steps))
 
     def plot(self, sample: dict[str, Tensor]) -> Figure:
         """Draw one sample, with the name of its class."""
-        figure = Figure(figsize=(3, 3), layout="constrained")
-        axes = figure.subplots()
-        image = sample["image"].permute(1, 2, 0) * torch.tensor(IMAGENET_STD) + torch.tensor(IMAGENET_MEAN)
-        axes.imshow(image.clamp(0, 1).numpy())
-        axes.set_title(class_names(self._folder("train"))[sample["label"]])
-        return figure
+        image = sample["image"] * torch.tensor(IMAGENET_STD)[:, None, None] + torch.tensor(IMAGENET_MEAN)[:, None, None]
+        return draw_labelled(image, self.class_names[int(sample["label"])])
 
     def _folder(self, split: Split) -> Path:
         has_test = (self.root / "test").is_dir()
@@ -114,6 +114,7 @@ class PlacedDigitsDataModule(BaseDataModule):
 
     sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "label", "digit", "cell", "top", "left"})
     whole_batches = True
+    preprocessing = Preprocessing(channels=1)
 
     def __init__(
         self,
@@ -134,6 +135,7 @@ class PlacedDigitsDataModule(BaseDataModule):
         self.margin = margin
         self.copies = copies
         self.num_classes = grid**2 if labels == "position" else 10
+        self.class_names = [f"cell {cell}" if labels == "position" else str(cell) for cell in range(self.num_classes)]
         self.dataset("train")  # refuses an impossible grid before anything is written
 
     def make_dataset(self, split: Split) -> PlacedDigits:

@@ -7,9 +7,11 @@ from torch import Tensor, nn
 from torchvision import models
 
 from lightning_coordconv.core.arguments import check_at_least
+from lightning_coordconv.core.description import remember_arguments
 from lightning_coordconv.layers import CoordConv2d
 
 
+@remember_arguments
 class ResNetClassifier(nn.Module):
     """A torchvision ResNet, with coordinates behind one 1x1 CoordConv layer (paper, supplement on ImageNet).
 
@@ -48,6 +50,7 @@ class ResNetClassifier(nn.Module):
         return logits
 
 
+@remember_arguments
 class PooledClassifier(nn.Sequential):
     """Three strided convolutions and a global maximum, which without coordinates know a position only near the border.
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from lightning_coordconv.classification.figures import draw_labelled
 from lightning_coordconv.core.arguments import check_at_least, check_choice
 from lightning_coordconv.core.digits import SPLITS, mnist_digits
 
@@ -104,11 +105,8 @@ class PlacedDigits(Dataset[dict[str, Tensor]]):
 
     def plot(self, sample: dict[str, Tensor]) -> Figure:
         """Draw one sample, with its digit, cell and class."""
-        figure = Figure(figsize=(3, 3), layout="constrained")
-        axes = figure.subplots()
-        axes.imshow(sample["image"][0].numpy(), cmap="gray", vmin=0, vmax=1)
-        axes.set_title(f"{sample['digit']} in cell {sample['cell']}: class {sample['label']}")
-        return figure
+        title = f"{sample['digit']} in cell {sample['cell']}: class {sample['label']}"
+        return draw_labelled(sample["image"], title)
 
 
 def _place(patches: Tensor, corners: Tensor, canvas: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from lightning_coordconv.core.arguments import check_at_least, check_choice
 from lightning_coordconv.core.data import BaseDataModule, report_dropped
+from lightning_coordconv.core.description import remember_arguments
 from lightning_coordconv.core.loading import ResumableDataLoader, TrainingSampler
 from lightning_coordconv.core.metrics import MeanTerms, SampleMean
 from lightning_coordconv.core.predictions import PredictionTable
@@ -19,6 +20,7 @@ __all__ = [
     "TrainingSampler",
     "check_at_least",
     "check_choice",
+    "remember_arguments",
     "report_dropped",
     "warmup_cosine",
 ]

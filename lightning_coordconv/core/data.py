@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.loading import ResumableDataLoader, TrainingSampler
+from lightning_coordconv.core.preprocessing import Preprocessing
 
 Split = Literal["train", "val", "test", "predict"]
 
@@ -58,6 +59,10 @@ class BaseDataModule(LightningDataModule):
     """Seconds after which loading processes that have delivered nothing are taken to be stuck."""
     drop_last: ClassVar[bool] = False
     """Whether training samples that do not fill a batch are left out of the epoch."""
+    class_names: Sequence[str] = ()
+    """Names of the classes, by class; empty if they have none."""
+    preprocessing: Preprocessing | None = None
+    """How images are prepared for evaluation; ``None`` if it cannot be said in these terms."""
 
     def __init__(
         self,
@@ -79,6 +84,15 @@ class BaseDataModule(LightningDataModule):
     def collate(samples: list[Any]) -> Any:
         """Make a batch of a list of samples: tensors are stacked."""
         return default_collate(samples)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what predictions on other images need, as plain data that checkpoints hold.
+
+        Returns:
+            ``class_names`` and ``preprocessing``, as far as they are known.
+        """
+        names = {"class_names": list(self.class_names)} if self.class_names else {}
+        return names if self.preprocessing is None else {**names, "preprocessing": self.preprocessing.to_dict()}
 
     def make_dataset(self, split: Split) -> Dataset[Any]:
         """Build the data set of a split."""

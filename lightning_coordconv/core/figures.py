@@ -1,6 +1,7 @@
 """Pictures of a run: gathering what ranks have to draw, and saving figures in the run's folder and in its loggers."""
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,8 @@ from torchvision.utils import make_grid
 Part = TypeVar("Part")
 SIDE = 600
 """Width in pixels up to which grids and animations are enlarged."""
+DPI = 120
+"""Pixels in an inch of a figure."""
 
 
 def gathered(trainer: Trainer, part: Part) -> list[Part]:
@@ -55,7 +58,7 @@ def save_pictures(trainer: Trainer, folder: Path, stage: str, pictures: Mapping[
         path = folder / "figures" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(picture, Figure):
-            picture.savefig(path, dpi=120)
+            picture.savefig(path, dpi=DPI)
         else:
             to_image(picture).save(path)
         for logger in trainer.loggers:
@@ -85,6 +88,13 @@ def grid(images: Tensor, columns: int = 8) -> Tensor:
 def to_bytes(images: Tensor) -> Tensor:
     """Convert images in [-1, 1] to uint8."""
     return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def to_picture(figure: Figure) -> Image.Image:
+    """Convert a figure to a Pillow image. Needs no display."""
+    buffer = BytesIO()
+    figure.savefig(buffer, dpi=DPI, format="png")
+    return Image.open(buffer).convert("RGB")
 
 
 def to_image(image: Tensor) -> Image.Image:

@@ -39,9 +39,28 @@ def read_rgb(path: str | Path, root: str | Path | None = None) -> Image.Image:
         limit = _largest_image()
         with Image.open(path) as file:
             _check_content(file, limit)
-            return _to_rgb(file)
+            return to_rgb(file)
     except Exception as error:  # of damaged files Pillow also raises SyntaxError, ValueError, DecompressionBombError
         raise OSError(f"{path} cannot be read as an image: {error}; replace or remove it") from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert a Pillow image to RGB, 8 bits a channel, as :func:`read_rgb` does.
+
+    Raises:
+        ValueError: if it holds 32-bit integers or floating-point numbers, whose scale is unknown.
+    """
+    ppm = image.format == "PPM"  # whose mode I runs to 65,535
+    if image.mode in WITHOUT_SCALE and not ppm:
+        raise ValueError(
+            f"it holds {WITHOUT_SCALE[image.mode]}, of which the value of white is unknown; save it with 8 or 16 bits"
+        )
+    if image.mode in SIXTEEN_BIT or image.mode == "I":
+        values = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode in ("P", "PA"):  # Pillow warns where it would drop the transparency of a palette
+        return image.convert("RGBA").convert("RGB")
+    return image.convert("RGB")
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -73,10 +92,6 @@ def _check_content(file: Image.Image, limit: int) -> None:
         )
     if file.format not in FORMATS:
         raise ValueError(f"it is a file of the format {file.format}, and those that are read are {sorted(FORMATS)}")
-    if file.mode in WITHOUT_SCALE and file.format != "PPM":  # whose mode I runs to 65,535
-        raise ValueError(
-            f"it holds {WITHOUT_SCALE[file.mode]}, of which the value of white is unknown; save it with 8 or 16 bits"
-        )
 
 
 def _largest_image() -> int:
@@ -92,12 +107,3 @@ def _largest_image() -> int:
         raise ValueError(f"{LIMIT} must be a positive whole number, got {wanted!r}")
     Image.MAX_IMAGE_PIXELS = int(wanted)
     return int(wanted)
-
-
-def _to_rgb(file: Image.Image) -> Image.Image:
-    if file.mode in SIXTEEN_BIT or file.mode == "I":
-        values = np.asarray(file).astype(np.uint32)
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
-    if file.mode in ("P", "PA"):  # Pillow warns where it would drop the transparency of a palette
-        return file.convert("RGBA").convert("RGB")
-    return file.convert("RGB")

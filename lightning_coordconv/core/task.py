@@ -1,10 +1,9 @@
 """The base classes of tasks: what the command line requires, and what tasks with one network share."""
 
-import inspect
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, ClassVar, Literal, Self, TypeVar, cast
+from typing import IO, Any, ClassVar, Literal, Self, cast
 
 import torch
 from pytorch_lightning import Callback, LightningModule
@@ -14,18 +13,12 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from lightning_coordconv.core._lightning import is_attached
-from lightning_coordconv.core.checkpoints import (
-    MapLocation,
-    UntrustedCheckpointError,
-    build_arguments,
-    check_plain,
-    read_checkpoint,
-    resolve_class,
-)
+from lightning_coordconv.core.checkpoints import MapLocation, read_checkpoint
+from lightning_coordconv.core.data import BaseDataModule
+from lightning_coordconv.core.restore import INFERENCE, complete, restore, restoring
 
 Batch = Mapping[str, Any]
 Outputs = dict[str, Any]
-TaskType = TypeVar("TaskType", bound="BaseTask")
 
 
 class BaseTask(LightningModule):
@@ -49,6 +42,8 @@ class BaseTask(LightningModule):
 
     def __init__(self) -> None:
         super().__init__()
+        self.inference: Mapping[str, Any] = {}
+        """What a checkpoint says that predictions need, such as class names; see :meth:`describe_data`."""
         # Objects are no plain data. The command line adds what it built them from.
         self.save_hyperparameters(ignore=["metrics", "train_metrics", *self.unsaved_hparams])
 
@@ -79,7 +74,7 @@ class BaseTask(LightningModule):
 
         Raises:
             FileNotFoundError: if there is no such file.
-            CheckpointError: if the file is damaged or not a checkpoint.
+            CheckpointError: if the file is damaged, not a checkpoint, or does not fit the task.
             UntrustedCheckpointError: naming the hyperparameter, if a checkpoint that is not trusted names anything
                 else than such classes.
             ValueError: if ``hparams_file`` or ``weights_only=False`` is given without ``trust``.
@@ -87,30 +82,29 @@ class BaseTask(LightningModule):
         if trust:
             rank_zero_info(f"trusting {checkpoint_path}: it can run code as it is loaded")
             read_checkpoint(checkpoint_path, trust=weights_only is False)
-            return super().load_from_checkpoint(
-                checkpoint_path,
-                map_location,
-                hparams_file,
-                strict,
-                weights_only is not False,
-                **kwargs,
-            )
+            with restoring():
+                return super().load_from_checkpoint(
+                    checkpoint_path, map_location, hparams_file, strict, weights_only is not False, **kwargs
+                )
         if weights_only is False or hparams_file is not None:
             raise ValueError(
                 "weights_only=False and hparams_file can run code as a checkpoint is loaded: add trust=True"
             )
-        checkpoint = read_checkpoint(checkpoint_path, map_location)
-        hyperparameters = checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {})
-        try:
-            check_plain(hyperparameters, cls.CHECKPOINT_HYPER_PARAMS_KEY)
-            task = _build(cls, hyperparameters, kwargs)
-        except UntrustedCheckpointError as error:
-            raise UntrustedCheckpointError(f"{checkpoint_path}: {error}; trust=True loads it all the same") from error
-        task.configure_model()
-        task.on_load_checkpoint(checkpoint)
-        weights = checkpoint["state_dict"]
-        task.load_state_dict(weights, strict=task.strict_loading if strict is None else strict)
-        return task.to(next(iter(weights.values())).device) if weights else task
+        return restore(cls, read_checkpoint(checkpoint_path, map_location), checkpoint_path, strict, kwargs)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the task was built from, and what its data module says that predictions need."""
+        complete(checkpoint, self, self.unsaved_hparams, self.describe_data())
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what predictions need besides the weights."""
+        found = checkpoint.get(INFERENCE)
+        self.inference = dict(found) if isinstance(found, Mapping) else {}
+
+    def describe_data(self) -> Mapping[str, Any]:
+        """Return what predictions need besides the weights, of the data module of a run, else of the checkpoint."""
+        data = self.trainer.datamodule if is_attached(self) else None  # type: ignore[attr-defined]
+        return data.describe() if isinstance(data, BaseDataModule) else self.inference
 
     def figures(self) -> list[Callback]:
         """Return the callbacks that draw figures of the results and write them to tables; none by default."""
@@ -140,18 +134,6 @@ class BaseTask(LightningModule):
             return tensor
         torch.distributed.all_reduce(tensor)
         return tensor.div_(self.trainer.world_size)
-
-
-def _build(cls: type[TaskType], hyperparameters: Mapping[str, Any], given: Mapping[str, Any]) -> TaskType:
-    """Return the task that hyperparameters describe, with some arguments in place of theirs."""
-    if not isinstance(hyperparameters, Mapping):
-        raise UntrustedCheckpointError(f"the hyperparameters are a {type(hyperparameters).__name__}, not a dict")
-    target = resolve_class(hyperparameters.get("_class_path", cls), cls, "_class_path")
-    accepted = inspect.signature(target).parameters
-    saved = {name: value for name, value in hyperparameters.items() if name in accepted and name not in given}
-    task: TaskType = target(**build_arguments(target, saved), **given)
-    task.hparams.update({name: value for name, value in hyperparameters.items() if name not in given})
-    return task
 
 
 class NetworkTask(BaseTask):

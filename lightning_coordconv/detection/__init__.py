@@ -14,6 +14,7 @@ from lightning_coordconv.detection.metrics import (
     TiedBestBoxIoU,
     TiedBestBoxIoUError,
 )
+from lightning_coordconv.detection.predictor import Detection, DetectionPredictor, Detections, load
 from lightning_coordconv.detection.region_proposal import DigitFasterRCNN, RegionProposalNet, ZeroToOne
 from lightning_coordconv.detection.region_proposal_task import RegionProposal
 from lightning_coordconv.detection.task import ObjectDetection
@@ -27,7 +28,10 @@ __all__ = [
     "CocoDetection",
     "CocoDetectionDataModule",
     "CocoResults",
+    "Detection",
     "DetectionFigures",
+    "DetectionPredictor",
+    "Detections",
     "Detector",
     "DigitFasterRCNN",
     "FieldOfMnist",
@@ -40,5 +44,6 @@ __all__ = [
     "TiedBestBoxIoU",
     "TiedBestBoxIoUError",
     "ZeroToOne",
+    "load",
     "use_image_frames",
 ]

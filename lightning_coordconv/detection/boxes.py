@@ -17,7 +17,9 @@ LEGEND = (2.6, 0.4)
 """Smallest width and the height, in inches, of the legend below an image."""
 
 
-def draw_boxes(sample: Mapping[str, Any], categories: Categories, least: float = 0.5, size: float = 5.0) -> Figure:
+def draw_boxes(
+    sample: Mapping[str, Any], categories: Categories, least: float = 0.5, size: float = 5.0, hidden: int = 0
+) -> Figure:
     """Draw an image, its true boxes in green with solid lines, and the predicted ones in red with broken lines.
 
     A legend below the image tells the two apart, and says how many boxes there are of each, and how many predictions
@@ -30,6 +32,7 @@ def draw_boxes(sample: Mapping[str, Any], categories: Categories, least: float =
         categories: of the labels, by their names.
         least: predictions of a lower score are hidden.
         size: of the longer side of the image, in inches.
+        hidden: number of predictions of a lower score that ``sample`` does not have any more.
     """
     image = torch.as_tensor(sample["image"]).float().clamp(0, 1).cpu()
     height, width = image.shape[-2:]
@@ -49,7 +52,8 @@ def draw_boxes(sample: Mapping[str, Any], categories: Categories, least: float =
         shown = predicted["scores"] >= least
         group = {key: values[shown] for key, values in predicted.items()}
         _draw_group(axes, group, categories, PREDICTED)
-        count, hidden = len(group["boxes"]), len(predicted["boxes"]) - len(group["boxes"])
+        count = len(group["boxes"])
+        hidden += len(predicted["boxes"]) - count
         entries.append(_entry(PREDICTED, f"predicted: {count} with a score from {least:g}, {hidden} below"))
         if not count:
             axes.set_title("nothing predicted", y=0.5, color=PREDICTED, fontsize=10, backgroundcolor=(0, 0, 0, 0.6))

@@ -11,12 +11,32 @@ from torchvision.transforms import v2
 
 from lightning_coordconv.core.data import BaseDataModule, Split
 from lightning_coordconv.core.digits import DigitSplit
+from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.detection.boxes import Categories, draw_boxes
 from lightning_coordconv.detection.coco import CocoDetection, ImageFiles, Links, Policy
 from lightning_coordconv.detection.field_of_mnist import CATEGORIES, FieldOfMnist
 
 
-class FieldOfMnistDataModule(BaseDataModule):
+class BoxesDataModule(BaseDataModule):
+    """Base of data modules of images with boxes.
+
+    Attributes:
+        categories: of the labels, by label.
+    """
+
+    categories: Categories
+    preprocessing: Preprocessing | None = Preprocessing()
+
+    def describe(self) -> dict[str, Any]:
+        """Return ``categories``, the id and name of each label from 1 on, and ``preprocessing``."""
+        return {**super().describe(), "categories": [list(self.categories[label]) for label in sorted(self.categories)]}
+
+    def plot(self, sample: Mapping[str, Any]) -> Figure:
+        """Draw one sample."""
+        return draw_boxes(sample, self.categories)
+
+
+class FieldOfMnistDataModule(BoxesDataModule):
     """Digits scattered over a canvas (paper, detection), in images that are made once, before training.
 
     The paper has 9,000 images for training and 1,000 for validation; the default adds 1,000 for a test. No digit is in
@@ -41,6 +61,7 @@ class FieldOfMnistDataModule(BaseDataModule):
     sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "boxes", "labels", "image_id"})
     whole_batches = True
     categories: Categories = CATEGORIES
+    preprocessing = Preprocessing(channels=1)
 
     def __init__(
         self,
@@ -86,12 +107,8 @@ class FieldOfMnistDataModule(BaseDataModule):
             self.seed,
         )
 
-    def plot(self, sample: Mapping[str, Any]) -> Figure:
-        """Draw one sample."""
-        return draw_boxes(sample, self.categories)
 
-
-class CocoDetectionDataModule(BaseDataModule):
+class CocoDetectionDataModule(BoxesDataModule):
     """Images and boxes in COCO's format.
 
     A batch has the keys of a sample, with a list for each, because sizes and numbers differ; see
@@ -183,10 +200,6 @@ class CocoDetectionDataModule(BaseDataModule):
         for remark in dataset.remarks():
             rank_zero_info(f"data of the {split} split: {remark}")
         return dataset
-
-    def plot(self, sample: Mapping[str, Any]) -> Figure:
-        """Draw one sample."""
-        return draw_boxes(sample, self.categories)
 
     def _read(self, split: Split) -> CocoDetection:
         training = split == "train"

@@ -1,7 +1,9 @@
 """Make what a torchvision detector finds in an image independent of the other images of the batch."""
 
 from collections import OrderedDict
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ COARSEST_STRIDE = 128
 """Stride, in pixels, of the coarsest feature map of torchvision's detectors."""
 NO_OBJECT = -1e4
 """Logit of an anchor in the padding; finite in float16."""
+_traces_one_size = ContextVar("traces_one_size", default=False)
 
 
 def use_image_frames(detector: Any, mask_padding: bool = True, multiple: int = COARSEST_STRIDE) -> None:
@@ -37,8 +40,8 @@ def use_image_frames(detector: Any, mask_padding: bool = True, multiple: int = C
 
     Raises:
         NotImplementedError: by the detector, when ``torch.jit.trace`` or the ONNX exporter with ``dynamo=False`` traces
-            it: a trace would keep the coordinates and the padding of the traced image size. ``fold_coordconv`` makes a
-            detector without masks that can be traced, and refuses other sizes.
+            it outside of :func:`trace_one_size`: a trace would keep the coordinates and the padding of the traced image
+            size. ``fold_coordconv`` makes a detector without masks that can be traced, and refuses other sizes.
     """
     frames = _ImageFrames(mask_padding)
     detector.register_forward_pre_hook(frames.refuse_tracing)
@@ -66,6 +69,20 @@ def use_image_frames(detector: Any, mask_padding: bool = True, multiple: int = C
         part.register_forward_hook(frames.leave, always_call=True)
 
 
+@contextmanager
+def trace_one_size() -> Iterator[None]:
+    """Return a context in which detectors can be traced, for a graph that declares the image size as fixed.
+
+    Such a graph is right: sizes, coordinates and padding are those of the traced image, and other sizes are refused by
+    whoever runs it.
+    """
+    token = _traces_one_size.set(True)
+    try:
+        yield
+    finally:
+        _traces_one_size.reset(token)
+
+
 class _ImageFrames:
     """Hooks that know the sizes of the images in the batch. An object, so that a copied detector has its own.
 
@@ -81,11 +98,14 @@ class _ImageFrames:
 
     def refuse_tracing(self, detector: nn.Module, inputs: Any) -> None:
         """Refuse a trace that would be wrong for images of any other size, without any sign of it."""
+        if _traces_one_size.get():
+            return
         if torch.jit.is_tracing() and (self.mask_padding or coordconv_layers(detector)):  # type: ignore[attr-defined, no-untyped-call]
             raise NotImplementedError(
                 "torch.jit.trace and torch.onnx.export(dynamo=False) would keep the coordinates and the padding of the "
-                "traced image size: build the detector with mask_padding=False and trace fold_coordconv(detector, "
-                "[image]), which accepts that size only; it must be a multiple of 32"
+                "traced image size: use lightning-coordconv export with --size, which declares the size as fixed; or "
+                "build the detector with mask_padding=False and trace fold_coordconv(detector, [image]), which accepts "
+                "that size only; it must be a multiple of 32"
             )
 
     def remember(self, transform: nn.Module, inputs: Any, output: Any) -> None:

@@ -10,6 +10,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.ops import MultiScaleRoIAlign
 
+from lightning_coordconv.core.description import remember_arguments
 from lightning_coordconv.core.initialisation import he_normal_
 from lightning_coordconv.detection.image_frames import use_image_frames
 from lightning_coordconv.layers import CoordConv2d, Encoding, to_coordconv
@@ -48,6 +49,7 @@ class RegionProposals(NamedTuple):
     logits: Tensor
 
 
+@remember_arguments
 class RegionProposalNet(nn.Module):
     """The paper's "Faster R-CNN": a backbone and a region-proposal network, without the second stage.
 
@@ -110,6 +112,7 @@ class RegionProposalNet(nn.Module):
         return RegionProposals(anchors, _rows(self.offsets(features), 4), _rows(self.scores(features), 2))
 
 
+@remember_arguments
 class DigitFasterRCNN(FasterRCNN):
     """torchvision's Faster R-CNN, with both stages, over the paper's backbone and anchors; it also classifies digits.
 

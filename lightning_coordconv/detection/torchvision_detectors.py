@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 from torchvision.ops.misc import FrozenBatchNorm2d
 
+from lightning_coordconv.core.description import remember_arguments
+from lightning_coordconv.core.restore import is_restoring
 from lightning_coordconv.detection.image_frames import use_image_frames
 from lightning_coordconv.layers import Encoding, to_coordconv
 
@@ -31,6 +33,7 @@ PREDICTORS = ("roi_heads.box_predictor.", "head.classification_head.cls_logits."
 """Layers whose size depends on the number of classes."""
 
 
+@remember_arguments
 class Detector(nn.Module):
     """One of torchvision's detectors, with coordinates in some of its convolutions.
 
@@ -86,9 +89,9 @@ class Detector(nn.Module):
         self.num_classes = num_classes
         self.detector = get_model(name, weights=None, weights_backbone=None, num_classes=num_classes, **(options or {}))
         body = self.detector.backbone.body
-        if weights:
+        if weights and not is_restoring():
             _load(self.detector, _state_dict(weights, name), PREDICTORS)
-        if weights_backbone:
+        if weights_backbone and not is_restoring():
             backbone = "mobilenet_v3_large" if "mobilenet" in name else "resnet50"
             state = _state_dict(weights_backbone, backbone)
             features = {key: weight for key, weight in state.items() if not key.startswith(("fc.", "classifier."))}

@@ -29,6 +29,7 @@ from lightning_coordconv.generative.networks import (
     CoordConvGenerator,
     SpatialBroadcastDecoder,
 )
+from lightning_coordconv.generative.predictor import GeneratedSamples, GenerativePredictor, Interpolations, load
 from lightning_coordconv.generative.sort_of_clevr import SortOfClevr
 from lightning_coordconv.generative.task import GenerativeTask
 from lightning_coordconv.generative.unlabelled_images import UnlabelledImages
@@ -44,8 +45,11 @@ __all__ = [
     "FrechetDistance",
     "FrozenFeatures",
     "GeneratedImages",
+    "GeneratedSamples",
+    "GenerativePredictor",
     "GenerativeTask",
     "Interpolation",
+    "Interpolations",
     "LSUNDataModule",
     "LSUNImages",
     "ObjectFlaws",
@@ -66,4 +70,5 @@ __all__ = [
     "find_flaws",
     "find_objects",
     "interpolation_smoothness",
+    "load",
 ]

@@ -6,6 +6,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from lightning_coordconv.core.description import remember_arguments
 from lightning_coordconv.core.initialisation import glorot_uniform_, he_normal_
 from lightning_coordconv.layers import ConstantCoordinates, CoordConv2d, CoordConvTranspose2d, TiledCoordConv2d
 
@@ -13,6 +14,7 @@ Norm = Literal["batch", "spectral", "none"]
 NORMS: tuple[Norm, ...] = ("batch", "spectral", "none")
 
 
+@remember_arguments
 class ConvGenerator(nn.Module):
     """DCGAN's generator: a dense layer to a 4x4 map, then transposed 5x5 convolutions that double its size.
 
@@ -54,6 +56,7 @@ class ConvGenerator(nn.Module):
         return image
 
 
+@remember_arguments
 class CoordConvGenerator(nn.Sequential):
     """The paper's CoordConv generator: 1x1, then 3x3 convolutions of the vector and the coordinates at every pixel.
 
@@ -97,6 +100,7 @@ class CoordConvGenerator(nn.Sequential):
         he_normal_(self)
 
 
+@remember_arguments
 class SpatialBroadcastDecoder(nn.Module):
     """A decoder that repeats the latent vector at every pixel and appends coordinates (Watters et al., 2019).
 
@@ -137,6 +141,7 @@ class SpatialBroadcastDecoder(nn.Module):
         return image
 
 
+@remember_arguments
 class ConvDiscriminator(nn.Module):
     """DCGAN's discriminator: strided 5x5 convolutions down to a 4x4 map, then a dense layer to one logit.
 
@@ -212,6 +217,7 @@ def map_channels(canvas: int, width: int) -> list[int]:
     return [width * 2**i for i in range(depth)]
 
 
+@remember_arguments
 class ConvEncoder(nn.Module):
     """Encoder of a VAE: the convolutions of DCGAN's discriminator, then a dense layer to means and log variances.
 

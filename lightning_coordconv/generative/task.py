@@ -210,10 +210,12 @@ class GenerativeTask(BaseTask):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the state of the random stream that training draws from."""
+        super().on_save_checkpoint(checkpoint)
         checkpoint["latents"] = self.latents.generator.get_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the state of the random stream that training draws from."""
+        super().on_load_checkpoint(checkpoint)
         self.latents.generator.set_state(checkpoint["latents"].cpu())
 
     def _evaluate(self, batch: Batch, metrics: MetricCollection, stage: str) -> Outputs:

@@ -60,6 +60,11 @@ class VAE(GenerativeTask):
         self.beta = beta
         self.to(memory_format=torch.channels_last)
 
+    @property
+    def decoder(self) -> nn.Module:
+        """The generator, by the name of the argument."""
+        return self.generator
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Build the optimiser over both networks."""
         return self.optimizer([*self.encoder.parameters(), *self.generator.parameters()])

@@ -1,6 +1,7 @@
 """Reinforcement learning: Stable-Baselines3's A2C and PPO under Lightning, and policies with coordinates."""
 
 import lightning_coordconv.rl.environments  # noqa: F401  # registers the games
+from lightning_coordconv.rl.agent import Agent, Episode, Evaluation, load
 from lightning_coordconv.rl.algorithms import A2C, PPO
 from lightning_coordconv.rl.classes import PolicyArguments
 from lightning_coordconv.rl.data import EnvironmentDataModule
@@ -11,11 +12,15 @@ from lightning_coordconv.rl.video import AgentVideo
 __all__ = [
     "A2C",
     "PPO",
+    "Agent",
     "AgentVideo",
     "CoordConvNatureCNN",
     "EnvironmentDataModule",
+    "Episode",
+    "Evaluation",
     "ImpalaCNN",
     "PolicyArguments",
     "SmallCNN",
     "human_normalised_score",
+    "load",
 ]

@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.extras import extra
+from lightning_coordconv.core.hyperparameters import UntrustedCheckpointError, check_plain
 from lightning_coordconv.rl.environments.snapshots import NoSnapshotError, restore, snapshot
 from lightning_coordconv.rl.environments.vector import Backend, find, make
 from lightning_coordconv.rl.ranges import check_ranges
@@ -16,6 +17,17 @@ with extra("rl", "environments"):
     from stable_baselines3.common.vec_env import VecEnv
 
 BatchT = TypeVar("BatchT")
+EVALUATION = (
+    "env_id",
+    "backend",
+    "frame_stack",
+    "n_eval_envs",
+    "env_kwargs",
+    "wrapper_kwargs",
+    "seed",
+    "max_eval_steps",
+)
+"""Arguments of :class:`EnvironmentDataModule` that the episodes of an evaluation depend on."""
 
 
 class Batches(Generic[BatchT]):
@@ -114,8 +126,9 @@ class EnvironmentDataModule(BaseDataModule):
         self.eval_episodes = eval_episodes
         self.n_eval_envs = n_eval_envs
         self.max_eval_steps = max_eval_steps
+        self.env_kwargs = env_kwargs or {}
         self.wrapper_kwargs = wrapper_kwargs or {}
-        self.spec = find(env_id, backend, env_kwargs or {}, self.wrapper_kwargs)
+        self.spec = find(env_id, backend, self.env_kwargs, self.wrapper_kwargs)
         self.train_env: VecEnv | None = None
         self.eval_env: VecEnv | None = None
 
@@ -128,6 +141,15 @@ class EnvironmentDataModule(BaseDataModule):
             self.train_env = self._make(self.n_envs // world_size, self.backend)
         # the scores of ALE's own vector environment are not comparable with SB3's
         self.eval_env = self._make(self.n_eval_envs, "lean" if self.backend == "ale" else self.backend)
+
+    def describe(self) -> dict[str, Any]:
+        """Return ``environment``, the arguments that evaluation depends on, unless they are no plain data."""
+        arguments = {name: getattr(self, name) for name in EVALUATION}
+        try:
+            check_plain(arguments, "environment")
+        except UntrustedCheckpointError:
+            return super().describe()
+        return {**super().describe(), "environment": arguments}
 
     def seed_training(self, shift: int = 0) -> None:
         """Seed the next reset of the training environments with the seeds of this rank.

@@ -4,6 +4,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from pytorch_lightning.utilities import rank_zero_warn
+from pytorch_lightning.utilities.seed import isolate_rng
 
 from lightning_coordconv.core.extras import extra
 
@@ -71,6 +74,38 @@ def play_episodes(
                 active[i] = bool(over) and owed[i] > 0
                 steps[i] = 0
     return Episodes(rewards, lengths, cut)
+
+
+def play_seeded(
+    policy: BasePolicy,
+    env: VecEnv,
+    episodes: int,
+    seed: int,
+    deterministic: bool,
+    max_steps: int,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Episodes:
+    """Play episodes that depend only on the policy and the seed; random states of the process are kept.
+
+    Args:
+        policy: see :func:`play_episodes` for this and the following.
+        env: monitored environments.
+        episodes: how many to play.
+        seed: of the first environment, and of the actions.
+        deterministic: whether to take the most probable action instead of sampling one.
+        max_steps: the limit of an episode; a warning says how many reached it.
+        interrupted: asked before each step.
+    """
+    with isolate_rng():
+        torch.manual_seed(seed)
+        env.seed(seed)
+        played = play_episodes(policy, env, episodes, deterministic, max_steps, interrupted)
+    if played.cut:
+        rank_zero_warn(
+            f"{played.cut} of {episodes} episodes were cut after max_eval_steps={max_steps} steps; they count with "
+            "their reward so far"
+        )
+    return played
 
 
 def _end_games(env: VecEnv) -> None:

@@ -9,7 +9,6 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
-from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 
 from lightning_coordconv.core.extras import extra
@@ -18,7 +17,7 @@ from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.core.task import BaseTask
 from lightning_coordconv.rl._sb3 import make_algorithm
 from lightning_coordconv.rl.classes import PolicyArguments, class_names, resolve_classes
-from lightning_coordconv.rl.evaluation import Episodes, play_episodes
+from lightning_coordconv.rl.evaluation import Episodes, play_seeded
 from lightning_coordconv.rl.precision import mix_precision, policy_calls
 from lightning_coordconv.rl.scores import human_normalised_score
 from lightning_coordconv.rl.spaces import Space, decode_space, encode_space
@@ -160,21 +159,15 @@ class AgentTask(BaseTask):
         assert self.policy is not None
         data = self.data
         seed = data.seed + EVALUATION_SEEDS[stage] + self.global_rank * data.n_eval_envs
-        with isolate_rng(), policy_calls(self.device):
-            torch.manual_seed(seed)
-            data.eval_env.seed(seed)
-            played = play_episodes(
+        with policy_calls(self.device):
+            played = play_seeded(
                 self.policy,
                 data.eval_env,
                 episodes,
+                seed,
                 self.deterministic_evaluation,
                 data.max_eval_steps,
                 self._interrupted,
-            )
-        if played.cut:
-            rank_zero_warn(
-                f"{played.cut} of {episodes} episodes were cut after max_eval_steps={data.max_eval_steps} steps; they "
-                "count with their reward so far"
             )
         if len(played.rewards) < episodes:
             rank_zero_warn(f"evaluation was interrupted after {len(played.rewards)} of {episodes} episodes")
@@ -183,12 +176,14 @@ class AgentTask(BaseTask):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the spaces, and forget the file of initial weights, which those of the checkpoint replace."""
         assert self.policy is not None
+        super().on_save_checkpoint(checkpoint)
         checkpoint["spaces"] = [encode_space(s) for s in (self.policy.observation_space, self.policy.action_space)]
         if "hyper_parameters" in checkpoint:
             checkpoint["hyper_parameters"]["initial_weights"] = None
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Build the policy if there is none, and check that it is for the spaces of the checkpoint."""
+        super().on_load_checkpoint(checkpoint)
         if "spaces" not in checkpoint:
             raise ValueError(f"this is not a checkpoint of {type(self).__name__}: it has no spaces of a policy")
         observations, actions = map(decode_space, checkpoint["spaces"])

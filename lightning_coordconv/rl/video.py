@@ -80,28 +80,45 @@ class AgentVideo(Callback):
             torch.manual_seed(data.seed)
             data.eval_env.seed(data.seed)
             try:
-                steps, reward = _write(path, self._play(task, data.eval_env), self.fps)
+                episode = play_frames(
+                    task.policy, data.eval_env, task.deterministic_evaluation, self.max_steps, self.saliency
+                )
+                steps, reward = write_video(path, episode, self.fps)
             except CannotRenderError as error:
                 self.renders = False
                 rank_zero_warn(f"no videos are recorded: the environment {data.env_id} cannot be rendered: {error}")
                 return
         rank_zero_info(f"{path}: {steps} steps, reward {reward:g}")
 
-    def _play(self, task: Any, env: Any) -> Iterator[tuple[Image, float]]:
-        """Yield the frames (H, W, 3) of an episode, each with the reward so far."""
-        observations, reward = env.reset(), 0.0
-        for _ in range(self.max_steps):
-            frame = _render(env)
-            actions, _ = task.policy.predict(observations, deterministic=task.deterministic_evaluation)
-            if self.saliency:
-                frame = overlay(frame, saliency(task.policy, observations[:1], actions[:1]))
+
+def play_frames(
+    policy: Any, env: Any, deterministic: bool, max_steps: int, with_saliency: bool = False
+) -> Iterator[tuple[Image, float]]:
+    """Play an episode and yield its frames (H, W, 3), uint8, each with the reward so far.
+
+    Args:
+        policy: an actor-critic policy of Stable-Baselines3.
+        env: a vector of environments, of which the first is seen.
+        deterministic: whether to take the most probable action instead of sampling one.
+        max_steps: longest episode, in steps of the environment.
+        with_saliency: whether pixels turn red by how much the probability of the chosen action depends on them.
+
+    Raises:
+        CannotRenderError: if the environment returns no frames.
+    """
+    observations, reward = env.reset(), 0.0
+    for _ in range(max_steps):
+        frame = _render(env)
+        actions, _ = policy.predict(observations, deterministic=deterministic)
+        if with_saliency:
+            frame = overlay(frame, saliency(policy, observations[:1], actions[:1]))
+        yield frame, reward
+        observations, rewards, _, infos = env.step(actions)
+        over = infos[0].get("episode")
+        reward = over["r"] if over else reward + float(rewards[0])
+        if over:
             yield frame, reward
-            observations, rewards, _, infos = env.step(actions)
-            over = infos[0].get("episode")
-            reward = over["r"] if over else reward + float(rewards[0])
-            if over:
-                yield frame, reward
-                return
+            return
 
 
 def _render(env: Any) -> Image:
@@ -150,7 +167,7 @@ def overlay(frame: Image, heat: Image) -> Image:
     return mixed.astype(np.uint8)
 
 
-def _write(path: Path, frames: Iterator[tuple[Image, float]], fps: int) -> tuple[int, float]:
+def write_video(path: Path, frames: Iterator[tuple[Image, float]], fps: int) -> tuple[int, float]:
     """Write a video frame by frame, and return the number of frames and the last reward."""
     first, reward = next(frames)
     # colours are stored at half the resolution, so sizes must be even

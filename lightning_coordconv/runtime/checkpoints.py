@@ -11,6 +11,7 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities import rank_zero_info
 
 from lightning_coordconv.core.checkpoints import CheckpointError, MapLocation, read_archive, read_checkpoint
+from lightning_coordconv.core.restore import load_weights
 
 
 class DurableCheckpointIO(TorchCheckpointIO):
@@ -95,9 +96,6 @@ def load_checkpoint(path: str | Path, module: LightningModule, weights_only: boo
     checkpoint = read_checkpoint(path, trust=weights_only is False)
     try:
         module.on_load_checkpoint(checkpoint)
-        module.load_state_dict(checkpoint["state_dict"])
-    except RuntimeError as error:
-        differences = [line.strip() for line in str(error).splitlines()[1:]]
-        raise CheckpointError(f"{path} holds weights of another architecture: {differences[0]}") from error
+        load_weights(module, checkpoint["state_dict"], path)
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is not a checkpoint of {type(module).__name__}: {error!r}") from error

@@ -19,6 +19,7 @@ from lightning_coordconv import __version__
 from lightning_coordconv.core._lightning import ConfiguredCLI
 from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.protocols import DataOfTask, TaskOfData
+from lightning_coordconv.core.restore import INSTANTIATOR
 from lightning_coordconv.core.task import BaseTask
 from lightning_coordconv.runtime import configs
 from lightning_coordconv.runtime.callbacks.defaults import default_callbacks
@@ -46,6 +47,7 @@ COMMANDS = {
     "advise": "lightning_coordconv.position.command",
     "compare": "lightning_coordconv.runtime.comparison.command",
     "sweep": "lightning_coordconv.runtime.sweep.command",
+    "export": "lightning_coordconv.runtime.export",
 }
 """Commands that are no method of the Trainer: the modules whose ``main`` runs them."""
 
@@ -166,8 +168,7 @@ class CoordConvCLI(ConfiguredCLI):
         dumped = json.loads(self.parser.dump(self.config, skip_link_targets=False, skip_none=False, format="json"))
         given = dumped[self.subcommand][key]
         arguments = {**(given.get("init_args") or {}), **(given.get("dict_kwargs") or {})}
-        instantiator = "pytorch_lightning.cli.instantiate_module"
-        return {"_class_path": given["class_path"], "_instantiator": instantiator, **arguments}
+        return {"_class_path": given["class_path"], "_instantiator": INSTANTIATOR, **arguments}
 
 
 def main(args: ArgsType = None) -> None:

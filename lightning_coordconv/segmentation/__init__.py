@@ -5,6 +5,7 @@ from lightning_coordconv.segmentation.figures import MaskWriter, SegmentationFig
 from lightning_coordconv.segmentation.mask_folder import MaskFolder
 from lightning_coordconv.segmentation.metrics import MeanIoU, PixelAccuracy
 from lightning_coordconv.segmentation.networks import SegmentationNetwork
+from lightning_coordconv.segmentation.predictor import Segmentation, SegmentationPredictor, load
 from lightning_coordconv.segmentation.task import SemanticSegmentation
 from lightning_coordconv.segmentation.tiles import predict_tiles
 
@@ -14,8 +15,11 @@ __all__ = [
     "MaskWriter",
     "MeanIoU",
     "PixelAccuracy",
+    "Segmentation",
     "SegmentationFigures",
     "SegmentationNetwork",
+    "SegmentationPredictor",
     "SemanticSegmentation",
+    "load",
     "predict_tiles",
 ]

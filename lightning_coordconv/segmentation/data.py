@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from lightning_coordconv.core.data import BaseDataModule, Split
 from lightning_coordconv.core.images import find_images
 from lightning_coordconv.segmentation.figures import draw_masks
-from lightning_coordconv.segmentation.mask_folder import MaskFolder, pad_to
+from lightning_coordconv.segmentation.mask_folder import PREPROCESSING, MaskFolder, pad_to
 
 
 class MaskFolderDataModule(BaseDataModule):
@@ -41,6 +41,7 @@ class MaskFolderDataModule(BaseDataModule):
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "mask", "origin", "size", "path"})
+    preprocessing = PREPROCESSING
     decodes_files: ClassVar[bool] = True
 
     def __init__(

@@ -100,7 +100,7 @@ class MaskWriter(BasePredictionWriter):
             target = self.folder / f"{Path(path).stem}.png"
             if target.exists() and self.written == 0:
                 rank_zero_info(f"masks of an earlier prediction in {self.folder} are replaced")
-            _save_mask(mask, target)
+            save_mask(mask, target)
             self.written += 1
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -109,22 +109,23 @@ class MaskWriter(BasePredictionWriter):
 
 
 def draw_masks(sample: Mapping[str, Any], class_names: Sequence[str], ignore_index: int) -> Figure:
-    """Draw an image beside its true mask and, if there is one, its predicted mask, with a legend.
+    """Draw an image beside its true mask and its predicted mask, as far as there are any, with a legend.
 
     Args:
-        sample: with ``image`` (3, H, W), normalised, ``mask`` (H, W) and perhaps ``predicted`` (H, W).
+        sample: with ``image`` (3, H, W), normalised or not, and perhaps ``mask`` and ``predicted`` (H, W).
         class_names: by class.
         ignore_index: value of pixels that are left uncoloured.
     """
     image = _displayed(sample["image"])
-    masks = {"truth": sample["mask"]} | ({"prediction": sample["predicted"]} if "predicted" in sample else {})
+    titles = {"mask": "truth", "predicted": "prediction"}
+    masks = {title: sample[key] for key, title in titles.items() if key in sample}
     figure = Figure(figsize=(4 * (1 + len(masks)), 4), layout="constrained")
     first, *others = figure.subplots(1, 1 + len(masks))
     first.imshow(image)
     first.set_title("image")
     colours, shown = _colours(len(class_names)), set()
     for axes, (title, mask) in zip(others, masks.items(), strict=True):
-        known = (mask >= 0) & (mask < len(class_names)) & (sample["mask"] != ignore_index)
+        known = (mask >= 0) & (mask < len(class_names)) & (sample.get("mask", mask) != ignore_index)
         shown |= set(mask[known].unique().tolist())
         overlay = image.copy()
         overlay[known.numpy()] = OPACITY * colours[mask[known].numpy()] / 255 + (1 - OPACITY) * image[known.numpy()]
@@ -149,7 +150,8 @@ def _colours(count: int) -> Any:
     return (np.array([palette[number % len(palette)] for number in range(count)]) * 255).astype(np.uint8)
 
 
-def _save_mask(mask: Tensor, path: Path) -> None:
+def save_mask(mask: Tensor, path: Path) -> None:
+    """Write a mask (H, W) as an indexed PNG in distinct colours if it is uint8, else as a grey image of 16 bits."""
     if mask.dtype == torch.uint8:
         indexed = Image.fromarray(mask.numpy())
         indexed.putpalette(_colours(256).tobytes())

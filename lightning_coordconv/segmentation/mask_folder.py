@@ -9,12 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms.v2 import functional as TF
 
 from lightning_coordconv.core.images import find_images, read_rgb
+from lightning_coordconv.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+PREPROCESSING = Preprocessing(mean=IMAGENET_MEAN, std=IMAGENET_STD)
 LOSSY = {".jpg", ".jpeg", ".webp"}
 """Formats that change label values between one class and the next."""
 
@@ -78,12 +77,11 @@ class MaskFolder(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.images[index]
-        image = TF.to_dtype(TF.to_image(read_rgb(path)), torch.float32, scale=True)
+        image = PREPROCESSING(read_rgb(path))
         mask = read_mask(self.masks[index], self.num_classes, self.ignore_index)
         size = (int(image.shape[-2]), int(image.shape[-1]))
         if mask.shape != size:
             raise ValueError(f"{self.masks[index]} has size {tuple(mask.shape)}, but its image {path} has size {size}")
-        image = TF.normalize(image, list(IMAGENET_MEAN), list(IMAGENET_STD))
         origin = (0, 0)
         if self.crop is not None:
             image, mask, origin = self._random_crop(image, mask)

@@ -1,10 +1,12 @@
 """torchvision's segmentation networks, with coordinates where they are wanted."""
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 from torchvision.models import get_model
 
+from lightning_coordconv.core.description import remember_arguments
+from lightning_coordconv.core.restore import is_restoring
 from lightning_coordconv.layers import Encoding, to_coordconv
 
 Name = Literal[
@@ -20,6 +22,7 @@ HEADS = {"fcn": "classifier.0", "deeplabv3": "classifier.1", "lraspp": "classifi
 """The first convolution of each network's head that sees the backbone's features, or all branches of them."""
 
 
+@remember_arguments
 class SegmentationNetwork(nn.Module):
     """One of torchvision's networks for semantic segmentation, with coordinates in one of its convolutions.
 
@@ -55,7 +58,10 @@ class SegmentationNetwork(nn.Module):
             raise ValueError(f"name must be one of {', '.join(get_args(Name))}, got {name!r}")
         if coordinates not in get_args(Coordinates):
             raise ValueError(f"coordinates must be one of {', '.join(get_args(Coordinates))}, got {coordinates!r}")
-        chosen = {"weights": weights or None, "weights_backbone": weights_backbone or None}
+        chosen: dict[str, Any] = {"weights": weights or None, "weights_backbone": weights_backbone or None}
+        if is_restoring():  # weights of a whole network come with an auxiliary head, but for LRASPP
+            chosen = {"weights": None, "weights_backbone": None}
+            chosen |= {"aux_loss": True} if weights and not name.startswith("lraspp") else {}
         self.network = get_model(name, num_classes=num_classes, **chosen)
         if coordinates != "none":
             where = "first" if coordinates == "first" else self._head(name)

@@ -15,7 +15,7 @@ BUILDS = {name: getattr(room, name) for room in (coordinates, classification) fo
 CASES = [
     (name, parameter)
     for name, build in BUILDS.items()
-    if inspect.isclass(build) and name != "ImageFolderDataModule"
+    if inspect.isclass(build) and name not in ("ImageFolderDataModule", "Classification")  # the second is a result
     for parameter in inspect.signature(build).parameters.values()
     if parameter.annotation in (int, int | None)
 ]

@@ -1,0 +1,250 @@
+"""Writes a network to a file that other programs run, and keeps it if it computes what the network computes."""
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lightning_coordconv.core.extras import extra
+
+Format = Literal["onnx", "torch", "sb3"]
+SUFFIXES: dict[str, Format] = {".onnx": "onnx", ".pt2": "torch", ".zip": "sb3"}
+"""Formats by the suffix of the file."""
+METADATA = "lightning_coordconv"
+"""Name of the entry that describes the inputs, in JSON."""
+SIZES = ((64, 96), (96, 64), (128, 160))
+"""Heights and widths of the images that a network for images of any size is checked on."""
+
+Run = Callable[[tuple[Tensor, ...]], list[Tensor]]
+
+
+class ExportError(ValueError):
+    """A network cannot be exported, or what was exported computes something else."""
+
+
+@dataclass(frozen=True)
+class Exportable:
+    """A network in the form in which it is exported.
+
+    Attributes:
+        module: maps the inputs, in evaluation mode, to a tensor or a tuple of tensors.
+        examples: inputs that the check runs on, at least one; the first is what the exporter sees.
+        inputs: their names.
+        outputs: the names of the outputs.
+        axes: which axes of the first input may have any length, by number and name.
+        metadata: plain data about inputs and outputs.
+        tolerance: allowed difference of an output, as a share of its largest magnitude.
+        traced: use the exporter that traces, where the other one cannot export the network; then only ONNX is possible.
+        context: in which the exporter runs.
+        align: puts the outputs of the file, its first argument, in the order of those of the network, where rounding
+            can change the order of nearly equal scores.
+    """
+
+    module: nn.Module
+    examples: tuple[tuple[Tensor, ...], ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    axes: Mapping[int, str] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    tolerance: float = 1e-4
+    traced: bool = False
+    context: Callable[[], AbstractContextManager[Any]] = nullcontext
+    align: Callable[[list[Tensor], list[Tensor]], list[Tensor]] | None = None
+
+
+def choose_format(path: Path, given: Format | None) -> Format:
+    """Return the format that is given, or else that of the suffix.
+
+    Raises:
+        ExportError: if neither says which one, or they contradict each other.
+    """
+    known = SUFFIXES.get(path.suffix.lower())
+    if given is None and known is None:
+        raise ExportError(f"{path} has none of the suffixes {', '.join(SUFFIXES)}: use one of them, or give --format")
+    if given is not None and known not in (None, given):
+        raise ExportError(f"{path} has the suffix of the format {known}, but --format is {given}")
+    return given or known  # type: ignore[return-value]  # one of them is given
+
+
+@contextmanager
+def complete_file(path: Path) -> Iterator[Path]:
+    """Return a context for writing a file: it appears at its path, complete, if the context ends without an error.
+
+    Args:
+        path: the file; it is replaced if it exists.
+
+    Raises:
+        OSError: naming the path, if it cannot be written.
+    """
+    part = path.with_name(f"{path.stem}.part{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)  # what a killed process left, or a link
+        part.open("xb").close()
+        yield part
+        os.replace(part, path)
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
+    finally:
+        if part.is_file():
+            part.unlink()
+
+
+@torch.no_grad()
+def export(exportable: Exportable, path: Path, format: Format) -> float:
+    """Export a network, run the file, and keep it if its outputs are those of the network.
+
+    Args:
+        exportable: the network.
+        path: where to. The file appears there once it has been checked.
+        format: ``"onnx"``, which is run by onnxruntime, or ``"torch"``, an ``ExportedProgram``.
+
+    Returns:
+        The largest difference of an output from that of the network, as a share of its largest magnitude.
+
+    Raises:
+        ExportError: if the exporter fails, or outputs differ by more than the tolerance.
+        OSError: if the file cannot be written.
+        ModuleNotFoundError: if onnxruntime or the exporter is not installed.
+    """
+    with complete_file(path) as part, _quiet():
+        with exportable.context():
+            try:
+                run = (_to_onnx if format == "onnx" else _to_torch)(exportable, part)
+            except (OSError, ImportError, ExportError):
+                raise
+            except Exception as error:  # the exporters raise whatever they meet
+                raise ExportError(f"the exporter cannot export this network: {_reason(error)}") from error
+        differences = [found for example in exportable.examples for found in _compare(exportable, run, example)]
+        if not differences:
+            raise ExportError(
+                "nothing was compared: the network finds nothing in the images of the check; give images in which it "
+                "finds something (--images)"
+            )
+    return max(differences)
+
+
+def _to_onnx(exportable: Exportable, path: Path) -> Run:
+    with extra("export", "exports"):
+        import onnx
+        import onnxruntime
+        import onnxscript  # noqa: F401  # the exporter needs it
+    options: dict[str, Any] = {"input_names": list(exportable.inputs), "output_names": list(exportable.outputs)}
+    if exportable.traced:
+        lengths = {name: {0: f"{name}_count"} for name in exportable.outputs}
+        torch.onnx.export(
+            exportable.module, exportable.examples[0], path, dynamo=False, dynamic_axes=lengths, **options
+        )
+    else:
+        program = _program(exportable)
+        torch.onnx.export(program, (), path, dynamo=True, external_data=False, verbose=False, **options)
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {METADATA: json.dumps(exportable.metadata)})
+    onnx.save(model, path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def run(inputs: tuple[Tensor, ...]) -> list[Tensor]:
+        arrays = {name: value.numpy() for name, value in zip(exportable.inputs, inputs, strict=True)}
+        return [torch.from_numpy(array) for array in session.run(None, arrays)]
+
+    return run
+
+
+def _to_torch(exportable: Exportable, path: Path) -> Run:
+    if exportable.traced:
+        raise ExportError("torch.export cannot export this network: export it to .onnx")
+    torch.export.save(_program(exportable), path, extra_files={METADATA: json.dumps(exportable.metadata)})
+    module = torch.export.load(path).module()
+    return lambda inputs: _listed(module(*inputs))
+
+
+def _program(exportable: Exportable) -> torch.export.ExportedProgram:
+    axes = dict.fromkeys(exportable.axes, torch.export.Dim.DYNAMIC)
+    others = [None] * (len(exportable.inputs) - 1)
+    return torch.export.export(exportable.module, exportable.examples[0], dynamic_shapes=(axes, *others))
+
+
+def _compare(exportable: Exportable, run: Run, example: tuple[Tensor, ...]) -> Iterator[float]:
+    """Yield the largest relative difference of each output that is not empty, for one input."""
+    expected = _listed(exportable.module(*example))
+    try:
+        found = run(example)
+    except Exception as error:  # of the runtime
+        raise ExportError(f"the exported network does not run: {_reason(error)}; nothing is written") from error
+    if exportable.align is not None and [a.shape for a in found] == [b.shape for b in expected]:
+        found = exportable.align(found, expected)
+    for name, mine, theirs in zip(exportable.outputs, found, expected, strict=True):
+        if mine.shape != theirs.shape:
+            raise ExportError(
+                f"the exported network computes another {name}, of shape {tuple(mine.shape)} where the network's is "
+                f"{tuple(theirs.shape)}; nothing is written"
+            )
+        if not theirs.numel():
+            continue
+        scale = theirs.abs().max().double().clamp(min=1e-12)
+        difference = ((mine.double() - theirs.double()).abs().max() / scale).item()
+        if not difference <= exportable.tolerance:  # also if NaN
+            shape = " x ".join(map(str, example[0].shape))
+            raise ExportError(
+                f"the exported network computes another {name} for an input of {shape}: the largest difference is "
+                f"{difference:.2g} of its largest value, and {exportable.tolerance:g} is allowed; nothing is written"
+            )
+        yield difference
+
+
+def _listed(outputs: Any) -> list[Tensor]:
+    return list(outputs) if isinstance(outputs, tuple | list) else [outputs]
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error, or of the error that it was raised from."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return f"{type(cause).__name__}: {lines[0]}" if lines else type(cause).__name__
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Return a context without the exporters' messages, which are about their own code."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+class PreparedNetwork(nn.Module):
+    """A network that normalises images in [0, 1] itself.
+
+    Args:
+        net: maps normalised images to outputs.
+        normalise: normalises images.
+        finish: makes of the outputs what is exported.
+    """
+
+    def __init__(self, net: nn.Module, normalise: Callable[[Tensor], Tensor], finish: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.net = net
+        self.normalise = normalise
+        self.finish = finish
+        self.eval()
+
+    def forward(self, image: Tensor) -> Any:
+        """Map images (B, C, H, W) in [0, 1] to outputs."""
+        return self.finish(self.net(self.normalise(image)))

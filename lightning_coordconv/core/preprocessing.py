@@ -1,0 +1,96 @@
+"""How an image becomes what a network sees: channels, resizing, cropping and normalisation."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2 import functional as TF
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """The preparation of images for evaluation, as plain data that a checkpoint can hold.
+
+    Args:
+        channels: 3 for RGB, 1 for grey.
+        resize: length that the shorter side is scaled to, in pixels; ``None`` keeps the size.
+        crop: height and width of the square in the middle that is kept, in pixels; ``None`` keeps all.
+        mean: of each channel, in [0, 1]; subtracted.
+        std: of each channel, in [0, 1]; divided by. Empty ``mean`` and ``std`` leave values in [0, 1].
+
+    Raises:
+        ValueError: for a number of channels other than 1 and 3, sizes that are no positive integers, and a mean or
+            standard deviation that is not one finite number for each channel.
+    """
+
+    channels: int = 3
+    resize: int | None = None
+    crop: int | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels must be 1 or 3, got {self.channels!r}")
+        for name in ("resize", "crop"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < 1):
+                raise ValueError(f"{name} must be a positive integer or None, got {value!r}")
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"mean and std must have the same length, got {self.mean!r} and {self.std!r}")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            right = all(isinstance(value, float | int) and math.isfinite(value) for value in values)
+            if not right or len(values) not in (0, self.channels) or (name == "std" and 0 in values):
+                raise ValueError(f"{name} must be {self.channels} finite numbers, got {values!r}")
+
+    def __call__(self, image: Image.Image | Tensor) -> Tensor:
+        """Return what the network sees of an image, (C, H, W), float32.
+
+        Args:
+            image: a Pillow image of 8 bits a channel; or a tensor (1 or 3, H, W) in [0, 1], which is resized by torch
+                and therefore differs slightly from a Pillow image where ``resize`` is given.
+        """
+        if isinstance(image, Image.Image):
+            image = image.convert("RGB" if self.channels == 3 else "L")
+        elif image.shape[0] != self.channels:
+            image = image.expand(3, -1, -1) if self.channels == 3 else TF.rgb_to_grayscale(image)
+        sized: Any = image  # torchvision's types do not say that they also take Pillow images
+        if self.resize is not None:
+            sized = TF.resize(sized, [self.resize])
+        if self.crop is not None:
+            sized = TF.center_crop(sized, [self.crop])
+        values = sized if isinstance(sized, Tensor) else TF.pil_to_tensor(sized)
+        return self.normalise(TF.to_dtype(values, torch.float32, scale=True))
+
+    def normalise(self, values: Tensor) -> Tensor:
+        """Subtract the mean of images (..., C, H, W) in [0, 1] and divide by the standard deviation."""
+        if not self.mean:
+            return values
+        mean, std = (torch.tensor(row, device=values.device)[:, None, None] for row in (self.mean, self.std))
+        return (values - mean) / std
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the arguments as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: object) -> "Preprocessing":
+        """Return the preprocessing that plain data describe; see :meth:`to_dict`.
+
+        Raises:
+            ValueError: if they describe none.
+        """
+        names = cls.__dataclass_fields__
+        if not isinstance(values, Mapping) or not set(values) <= set(names):
+            raise ValueError(f"preprocessing must be a dict of {', '.join(names)}, got {values!r}")
+        sequences = {name: values[name] for name in ("mean", "std") if name in values}
+        if not all(isinstance(value, list | tuple) for value in sequences.values()):
+            raise ValueError(f"mean and std must be sequences of numbers, got {sequences!r}")
+        return cls(**{**values, **{name: tuple(value) for name, value in sequences.items()}})

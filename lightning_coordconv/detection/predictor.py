@@ -1,0 +1,176 @@
+"""Use a trained detector in Python."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from lightning_coordconv.core.checkpoints import CheckpointError
+from lightning_coordconv.core.export import Exportable, ExportError
+from lightning_coordconv.core.predictor import ImagePredictor, Result, Size, check_threshold
+from lightning_coordconv.core.sources import Images, Source
+from lightning_coordconv.detection.boxes import draw_boxes
+from lightning_coordconv.detection.image_frames import trace_one_size
+from lightning_coordconv.detection.region_proposal_task import RegionProposal
+from lightning_coordconv.detection.task import ObjectDetection
+
+TOLERANCE = 1e-3
+"""Allowed difference of an exported detector's boxes, as a share of the largest coordinate: small terms are summed."""
+PROPOSAL = "object"
+"""What a box without a class is called."""
+
+
+class Detection(NamedTuple):
+    """One detected object: the name of its class, its score in [0, 1] and its box x1, y1, x2, y2 in pixels."""
+
+    name: str
+    score: float
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, repr=False)
+class Detections(Result):
+    """What is detected on one image, the highest score first; iterating yields a :class:`Detection` for each.
+
+    Attributes:
+        source: the image.
+        boxes: (n, 4), float32, x1, y1, x2, y2 in pixels of the image.
+        labels: (n,), int64, from 1 on; 0 is the background.
+        scores: (n,), float32, in [0, 1], at least ``threshold``.
+        names: of the classes, n strings.
+        threshold: lower scores are left out.
+        hidden: number of boxes that are left out.
+    """
+
+    source: Source
+    boxes: Tensor
+    labels: Tensor
+    scores: Tensor
+    names: tuple[str, ...]
+    threshold: float
+    hidden: int
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __iter__(self) -> Iterator[Detection]:
+        for name, score, box in zip(self.names, self.scores.tolist(), self.boxes.tolist(), strict=True):
+            yield Detection(name, score, tuple(box))
+
+    def __repr__(self) -> str:
+        found = ", ".join(f"{name} {score:.2f}" for name, score, _ in self)
+        return f"{self.source.name}: {len(self)} boxes{': ' if found else ''}{found}"
+
+    def draw(self) -> Figure:
+        """Draw the boxes on the image, with names and scores."""
+        categories = {label: (label, name) for label, name in zip(self.labels.tolist(), self.names, strict=True)}
+        predicted = {"boxes": self.boxes, "labels": self.labels, "scores": self.scores}
+        sample = {"image": self.source.tensor(), "predicted": predicted}
+        return draw_boxes(sample, categories, self.threshold, hidden=self.hidden)
+
+
+class DetectionPredictor(ImagePredictor[ObjectDetection | RegionProposal, Detections]):
+    """A trained detector, or the paper's region-proposal network; see :meth:`load`."""
+
+    kinds = (ObjectDetection, RegionProposal)
+    formats = ("onnx",)
+
+    def predict(self, images: Images, threshold: float = 0.5) -> Detections | list[Detections]:
+        """Return what is detected on images.
+
+        Boxes are those that ``trainer.predict`` computes on the same image, each image by itself. EXIF orientations
+        are not applied.
+
+        Args:
+            images: a file or a Pillow image, an array (H, W, C) of uint8, or a tensor (C, H, W) of uint8 or in [0, 1];
+                or a folder, a list or a batch of these.
+            threshold: lower scores are left out. torchvision's detectors leave out scores below their
+                ``box_score_thresh`` or ``score_thresh`` themselves, by default 0.05 or 0.2.
+
+        Returns:
+            The detections on one image; of a folder, a list or a batch a list of them.
+
+        Raises:
+            FileNotFoundError: if there is no such file, or no image in a folder.
+            OSError: if a file is no image or a damaged one.
+            ValueError: for a wrong shape, dtype or range, a threshold outside [0, 1], or an image that the network does
+                not take.
+        """
+        check_threshold(threshold)
+        return self.predict_each(images, partial(self._detect, threshold))
+
+    def read_names(self, described: Mapping[str, Any]) -> list[str]:
+        """Return the names of the labels, with the background first."""
+        categories = described.get("categories", [])
+        pairs = isinstance(categories, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in categories)
+        if not pairs or not all(isinstance(name, str) for _, name in categories):
+            raise CheckpointError(f"the categories of the checkpoint must be pairs of id and name, got {categories!r}")
+        names = ["background", *(name for _, name in categories)] if categories else []
+        return super().read_names({"class_names": names})
+
+    def exportable(self, size: Size | None, images: Images | None = None) -> Exportable:
+        """Return the detector from one image (C, H, W) in [0, 1] to ``boxes``, ``labels`` and ``scores``, traced."""
+        if size is None:
+            raise ExportError(
+                "a detector is exported for images of one size, --size HEIGHT WIDTH: a trace keeps the coordinates and "
+                "the padding of one size, and would find other boxes in images of another; and torch.export does not "
+                "support torchvision's non-maximum suppression"
+            )
+        outputs = ("boxes", "scores") if isinstance(self.task, RegionProposal) else ("boxes", "labels", "scores")
+        batches, _ = self.examples(size, images)
+        examples = tuple((batch[0],) for (batch,) in batches)
+        module = _OneImage(copy.deepcopy(self.task).cpu(), outputs)
+        return Exportable(
+            module, examples, ("image",), outputs, {}, self.metadata(), TOLERANCE,
+            traced=True, context=trace_one_size, align=_align,
+        )  # fmt: skip
+
+    def _detect(self, threshold: float, image: Tensor, source: Source) -> Detections:
+        found = _predict(self.task, image)
+        kept = found["scores"] >= threshold
+        scores, boxes = found["scores"][kept].float().cpu(), found["boxes"][kept].float().cpu()
+        order = scores.argsort(descending=True, stable=True)
+        labelled = "labels" in found
+        labels = (found["labels"][kept].cpu() if labelled else torch.ones(len(scores), dtype=torch.int64))[order]
+        names = tuple(self.name_of(label) if labelled else PROPOSAL for label in labels.tolist())
+        hidden = len(found["scores"]) - len(scores)
+        return Detections(source, boxes[order], labels, scores[order], names, threshold, hidden)
+
+
+class _OneImage(nn.Module):
+    """Maps an image (C, H, W) to the named outputs of a task."""
+
+    def __init__(self, task: ObjectDetection | RegionProposal, outputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.task = task
+        self.outputs = outputs
+        self.eval()
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        found = _predict(self.task, image)
+        return tuple(found[name] for name in self.outputs)
+
+
+def _align(found: list[Tensor], expected: list[Tensor]) -> list[Tensor]:
+    """Put detections in the order of the expected ones, if each of those has a nearest one that no other has."""
+    if not len(found[0]):
+        return found
+    rows, wanted = (
+        torch.cat([part.double().view(len(part), -1) for part in parts], dim=1) for parts in (found, expected)
+    )
+    order = torch.cdist(wanted, rows, p=float("inf")).argmin(1)
+    return [part[order] for part in found] if len(order.unique()) == len(rows) else found
+
+
+def _predict(task: ObjectDetection | RegionProposal, image: Tensor) -> dict[str, Tensor]:
+    batch = {"image": image[None] if isinstance(task, RegionProposal) else [image]}
+    (found,) = task.predict_step(batch, 0)
+    return found
+
+
+load = DetectionPredictor.load

@@ -1,0 +1,276 @@
+"""Use a trained agent in Python."""
+
+import copy
+import statistics
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from pytorch_lightning.utilities.seed import isolate_rng
+
+from lightning_coordconv.core.arguments import check_at_least
+from lightning_coordconv.core.checkpoints import CheckpointError, UntrustedCheckpointError
+from lightning_coordconv.core.export import ExportError, Format, complete_file
+from lightning_coordconv.core.figures import grid
+from lightning_coordconv.core.figures import to_image as to_pillow
+from lightning_coordconv.core.hyperparameters import check_plain
+from lightning_coordconv.core.predictor import Predictor, Result, Size, writing
+from lightning_coordconv.core.restore import load_task
+from lightning_coordconv.core.sources import Images
+from lightning_coordconv.rl.data import EVALUATION, EnvironmentDataModule
+from lightning_coordconv.rl.evaluation import play_seeded
+from lightning_coordconv.rl.precision import policy_calls
+from lightning_coordconv.rl.task import EVALUATION_SEEDS, AgentTask
+from lightning_coordconv.rl.video import play_frames, write_video
+
+TOLERANCE = 1e-5
+"""Allowed difference of an exported agent's values and log-probabilities."""
+SHOWN = 16
+"""Number of frames in the picture of an episode."""
+
+
+class Evaluation(NamedTuple):
+    """Rewards and lengths (in steps) of episodes, and how many of them were cut at ``max_eval_steps``."""
+
+    rewards: list[float]
+    lengths: list[int]
+    cut: int
+
+    @property
+    def mean(self) -> float:
+        """The mean reward."""
+        return statistics.fmean(self.rewards)
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation of the reward over the episodes."""
+        return statistics.pstdev(self.rewards)
+
+
+@dataclass(frozen=True, repr=False)
+class Episode(Result):
+    """An episode that an agent played.
+
+    Attributes:
+        frames: (T, H, W, 3), uint8, one for each step, and the last one again.
+        reward: the sum of the rewards.
+        fps: frames a second of the video.
+    """
+
+    frames: NDArray[np.uint8]
+    reward: float
+    fps: int
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __repr__(self) -> str:
+        return f"{len(self)} frames, reward {self.reward:g}"
+
+    def draw(self) -> Image.Image:
+        """Draw some of the frames, from the first to the last."""
+        chosen = np.linspace(0, len(self) - 1, min(SHOWN, len(self))).round().astype(int)
+        frames = torch.from_numpy(self.frames[chosen]).permute(0, 3, 1, 2)
+        return to_pillow(grid(frames / 127.5 - 1, 4))
+
+    def save(self, path: str | Path) -> Path:
+        """Write a video to ``.mp4``, an animation to ``.gif``, or a picture of some frames; return the path.
+
+        Raises:
+            OSError: naming the path, if it cannot be written or has the suffix of no known format.
+        """
+        suffix = Path(path).suffix.lower()
+        if suffix not in (".mp4", ".gif"):
+            return super().save(path)
+        with writing(path) as target:
+            if suffix == ".mp4":
+                target.open("wb").close()  # the encoder's own process would report a folder that cannot be written
+                write_video(target, ((frame, self.reward) for frame in self.frames), self.fps)
+            else:
+                first, *others = map(Image.fromarray, self.frames)
+                first.save(target, save_all=True, append_images=others, duration=1000 // self.fps, loop=0)
+        return target
+
+
+class Agent(Predictor[AgentTask]):
+    """A trained agent with its environments; see :meth:`load`.
+
+    Args:
+        task: a trained task.
+        device: see :class:`~lightning_coordconv.core.Predictor`.
+        data: the environments, in place of those that the checkpoint describes.
+
+    Raises:
+        CheckpointError: if the checkpoint does not describe its environments, and there is no ``data``.
+    """
+
+    kinds = (AgentTask,)
+    formats = ("sb3",)
+
+    def __init__(
+        self, task: AgentTask, device: str | torch.device = "auto", data: EnvironmentDataModule | None = None
+    ) -> None:
+        super().__init__(task, device)
+        self.data = data or _environments(task.describe_data())
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        device: str | torch.device = "auto",
+        trust: bool = False,
+        data: EnvironmentDataModule | None = None,
+        **arguments: Any,
+    ) -> Self:
+        """Load a trained agent from a checkpoint, which is enough: its configuration is not needed.
+
+        The checkpoint is read as data: nothing in it is run, unless ``trust`` is set. The environments that it names
+        must be registered, and a module that it names for that must have been imported.
+
+        Args:
+            path: the checkpoint.
+            device: ``"auto"`` for an accelerator if there is one, or a device of torch, such as ``"cpu"``.
+            trust: build and import whatever the checkpoint names, which can run code.
+            data: environments in place of those that the checkpoint names.
+            **arguments: of the task, in place of those in the checkpoint.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            CheckpointError: if it is damaged, no checkpoint, of another task, or does not describe its environments.
+            UntrustedCheckpointError: if it names a class or a module that loading a checkpoint must not import.
+            ValueError: if there is no such device or environment.
+        """
+        task = load_task(path, cls.kinds, trust, arguments)
+        if data is None and not trust:
+            _check_imported(task.describe_data().get("environment"), path)
+        return cls(task, device, data)
+
+    def evaluate(self, episodes: int = 10, seed: int | None = None) -> Evaluation:
+        """Play whole episodes, as a test does, and return their rewards and lengths.
+
+        Args:
+            episodes: how many.
+            seed: of the episodes; by default those of the test after training.
+
+        Raises:
+            ValueError: if ``episodes`` is not positive or the seed is negative.
+        """
+        check_at_least(1, episodes=episodes)
+        chosen = self._seed(seed, self.data.seed + EVALUATION_SEEDS["test"])
+        with self._environment() as env, policy_calls(self.device):
+            played = play_seeded(
+                self._policy, env, episodes, chosen, self.task.deterministic_evaluation, self.data.max_eval_steps
+            )
+        return Evaluation(*played)
+
+    def play(self, max_steps: int = 2000, seed: int | None = None, saliency: bool = False, fps: int = 15) -> Episode:
+        """Play one episode and return its frames.
+
+        Args:
+            max_steps: longest episode, in steps of the environment.
+            seed: of the episode; by default that of the data.
+            saliency: whether pixels turn red by how much the probability of the chosen action depends on them.
+            fps: frames a second of the video that the episode can be saved as.
+
+        Raises:
+            ValueError: for a number out of its range.
+            CannotRenderError: if the environment returns no frames.
+        """
+        check_at_least(1, max_steps=max_steps, fps=fps)
+        chosen = self._seed(seed, self.data.seed)
+        with self._environment() as env, isolate_rng(), torch.no_grad(), policy_calls(self.device):
+            torch.manual_seed(chosen)
+            env.seed(chosen)
+            deterministic = self.task.deterministic_evaluation
+            frames, rewards = zip(*play_frames(self._policy, env, deterministic, max_steps, saliency), strict=True)
+        return Episode(np.stack(frames), float(rewards[-1]), fps)
+
+    def write(self, path: Path, format: Format, size: Size | None, images: Images | None = None) -> float:
+        """Write Stable-Baselines3's zip, and compare the actions of the agent that it loads on random observations.
+
+        Returns:
+            The largest difference of the probability of an action, which must be zero.
+
+        Raises:
+            ExportError: if the agents differ, or a size or images are given.
+        """
+        if size is not None or images is not None:
+            raise ExportError("an agent takes observations of its environment: leave out --size and --images")
+        algorithm = self.task.algorithm
+        assert algorithm is not None
+        policy = copy.deepcopy(self._policy).cpu()
+        with complete_file(path) as part:
+            algorithm.save(part)
+            loaded = type(algorithm).load(part, device="cpu").policy
+            differences = [_difference(policy, loaded, seed) for seed in range(3)]
+        return max(differences)
+
+    @property
+    def _policy(self) -> Any:
+        assert self.task.policy is not None
+        return self.task.policy
+
+    def _seed(self, given: int | None, default: int) -> int:
+        if given is not None:
+            check_at_least(0, seed=given)
+        return default if given is None else given
+
+    @contextmanager
+    def _environment(self) -> Iterator[Any]:
+        self.data.setup("test")
+        try:
+            yield self.data.eval_env
+        finally:
+            self.data.teardown("test")
+
+
+def _difference(policy: Any, loaded: Any, seed: int) -> float:
+    """Return how much two policies differ in the values and log-probabilities of random observations."""
+    policy.observation_space.seed(seed)
+    observation, _ = policy.obs_to_tensor(policy.observation_space.sample())
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        actions, *expected = policy(observation)
+        found = loaded.evaluate_actions(observation, actions)
+    difference = max((a - b.view_as(a)).abs().max().item() for a, b in zip(expected, found, strict=False))
+    if not difference <= TOLERANCE:
+        raise ExportError(f"the agent that the file holds acts differently, by {difference:.2g}; nothing is written")
+    return float(difference)
+
+
+def _environments(described: Mapping[str, Any]) -> EnvironmentDataModule:
+    """Return the environments that a checkpoint describes."""
+    arguments = described.get("environment")
+    if arguments is None:
+        raise CheckpointError(
+            "the checkpoint does not describe its environments: give them, as load(..., "
+            "data=EnvironmentDataModule(env_id))"
+        )
+    if not isinstance(arguments, Mapping) or not set(arguments) <= set(EVALUATION):
+        raise CheckpointError(f"the environment of the checkpoint must have only {', '.join(EVALUATION)}")
+    try:
+        check_plain(arguments, "environment")
+        return EnvironmentDataModule(**arguments)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"the environment of the checkpoint cannot be made: {error}") from error
+
+
+def _check_imported(arguments: Any, path: str | Path) -> None:
+    """Refuse a module that was not imported before: importing it runs its code."""
+    env_id = arguments.get("env_id") if isinstance(arguments, Mapping) else None
+    module = env_id.rpartition(":")[0] if isinstance(env_id, str) else ""
+    if module and module not in sys.modules:
+        raise UntrustedCheckpointError(
+            f"{path}: the environment {env_id!r} is in a module that was not imported before: import it first if you "
+            "trust it, or set trust=True"
+        )
+
+
+load = Agent.load

@@ -1,0 +1,74 @@
+"""The command ``lightning-coordconv export``: a checkpoint becomes a file that other programs run."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn, get_args
+
+from lightning_coordconv.core.checkpoints import CheckpointError, read_checkpoint
+from lightning_coordconv.core.export import Format
+from lightning_coordconv.core.restore import domain_of, task_class
+
+EPILOG = """The format follows from the suffix of OUT: .onnx, .pt2 (a torch.export.ExportedProgram), .zip
+(Stable-Baselines3). The file appears once its outputs have been compared with those of the network on three inputs.
+Images are float32 in [0, 1]; the file normalises them itself."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Exit with one line."""
+        print(f"error: {message}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Export a checkpoint, and print where to and how much the outputs differ.
+
+    Args:
+        args: arguments as a list; those of the process by default.
+    """
+    options = _parser().parse_args(args)
+    try:
+        model = _load(options.checkpoint, options.trust)
+        size = None if options.size is None else tuple(options.size)
+        difference = model.export(options.out, size, options.format, options.images)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {str(error).strip().splitlines()[0]}", file=sys.stderr)
+        raise SystemExit(2) from error
+    print(f"Wrote {options.out}: outputs differ from the network's by {difference:.1e} of the largest value at most.")
+
+
+def _load(path: Path, trust: bool) -> Any:
+    """Return the trained model of a checkpoint, of the domain that its task belongs to."""
+    kind = task_class(read_checkpoint(path), path, trust)
+    if kind is None:
+        raise CheckpointError(f"{path} does not say what its task is: export it in Python, with load(...).export(...)")
+    domain = domain_of(kind)
+    load = None if domain is None else getattr(importlib.import_module(domain), "load", None)
+    if load is None:
+        raise CheckpointError(
+            f"{path} is a checkpoint of {kind.__name__}, which this command cannot export: use torch.onnx.export with "
+            "the task's network"
+        )
+    return load(path, device="cpu", trust=trust)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="lightning-coordconv export",
+        description="Write the network of a checkpoint to a file that other programs run.",
+        epilog=EPILOG,
+        allow_abbrev=False,
+    )
+    parser.add_argument("checkpoint", type=Path, help="a checkpoint")
+    parser.add_argument("out", type=Path, help="the file to write; it is replaced if it exists")
+    parser.add_argument("--format", choices=get_args(Format), help="if the suffix of OUT is none of the known ones")
+    parser.add_argument(
+        "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"),
+        help="of images, where it is fixed: coordinates become constants; images of any size without it",
+    )  # fmt: skip
+    parser.add_argument("--images", help="a folder or a file: compare outputs on its images, not on random ones")
+    parser.add_argument("--trust", action="store_true", help="build whatever the checkpoint names, which can run code")
+    return parser

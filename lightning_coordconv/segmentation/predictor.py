@@ -1,0 +1,107 @@
+"""Use a trained segmentation network in Python."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lightning_coordconv.core.export import Exportable, PreparedNetwork
+from lightning_coordconv.core.predictor import ImagePredictor, Result, Size, writing
+from lightning_coordconv.core.sources import Images, Source
+from lightning_coordconv.layers import coordconv_layers, fold_coordconv
+from lightning_coordconv.segmentation.figures import draw_masks, save_mask
+from lightning_coordconv.segmentation.mask_folder import PREPROCESSING
+from lightning_coordconv.segmentation.task import SemanticSegmentation
+from lightning_coordconv.segmentation.tiles import predict_tiles
+
+
+@dataclass(frozen=True, repr=False)
+class Segmentation(Result):
+    """The class of each pixel of one image.
+
+    Attributes:
+        source: the image.
+        labels: (H, W), uint8 for up to 256 classes, else int16, from 0 on.
+        class_names: by class.
+        shares: of the pixels that each class has, in [0, 1], by name, for the classes that occur.
+    """
+
+    source: Source
+    labels: Tensor
+    class_names: list[str]
+    shares: dict[str, float]
+
+    def __repr__(self) -> str:
+        height, width = self.labels.shape
+        found = ", ".join(f"{name} {share:.0%}" for name, share in self.shares.items())
+        return f"{self.source.name}: {height} x {width} pixels: {found}"
+
+    def draw(self) -> Figure:
+        """Draw the image beside its label map, with a legend."""
+        sample = {"image": self.source.tensor(), "predicted": self.labels.long()}
+        return draw_masks(sample, self.class_names, ignore_index=-1)
+
+    def save_mask(self, path: str | Path) -> Path:
+        """Write the label map as a PNG file whose values are classes, and return the path.
+
+        Raises:
+            OSError: naming the path, if it cannot be written.
+        """
+        with writing(path) as target:
+            save_mask(self.labels, target)
+        return target
+
+
+class SegmentationPredictor(ImagePredictor[SemanticSegmentation, Segmentation]):
+    """A trained segmentation network; see :meth:`load`."""
+
+    kinds = (SemanticSegmentation,)
+    default = PREPROCESSING
+
+    def predict(self, images: Images) -> Segmentation | list[Segmentation]:
+        """Return the class of each pixel of images; those larger than the task's ``tile`` are predicted by tiles.
+
+        Args:
+            images: a file or a Pillow image, an array (H, W, C) of uint8, or a tensor (C, H, W) of uint8 or in [0, 1];
+                or a folder, a list or a batch of these.
+
+        Returns:
+            The label map of one image; of a folder, a list or a batch a list of them.
+
+        Raises:
+            FileNotFoundError: if there is no such file, or no image in a folder.
+            OSError: if a file is no image or a damaged one.
+            ValueError: for a wrong shape, dtype or range, or an image that the network does not take.
+        """
+        return self.predict_each(images, self._predict_image)
+
+    def read_names(self, described: Mapping[str, Any]) -> list[str]:
+        """Return the names of the classes, which older checkpoints have among the arguments of the task."""
+        return super().read_names({"class_names": list(self.task.class_names), **described})
+
+    def exportable(self, size: Size | None, images: Images | None = None) -> Exportable:
+        """Return the network from images in [0, 1], (B, C, H, W), to ``logits``; folded if the size is fixed."""
+        examples, axes = self.examples(size, images)
+        net = copy.deepcopy(self.task.net).cpu()
+        if 2 not in axes and coordconv_layers(net):
+            net = fold_coordconv(net, self.preprocessing.normalise(examples[0][0]))
+        module = PreparedNetwork(net, self.preprocessing.normalise, _logits)
+        return Exportable(module, examples, ("image",), ("logits",), axes, self.metadata())
+
+    def _predict_image(self, image: Tensor, source: Source) -> Segmentation:
+        labels = predict_tiles(self.task.net, image, self.task.tile, self.task.overlap)
+        present, counts = labels.unique(return_counts=True)
+        pairs = zip(present.tolist(), counts.tolist(), strict=True)
+        shares = {self.name_of(label): count / labels.numel() for label, count in pairs}
+        return Segmentation(source, labels, self.class_names, shares)
+
+
+def _logits(output: Any) -> Tensor:
+    return output["out"] if isinstance(output, Mapping) else output
+
+
+load = SegmentationPredictor.load

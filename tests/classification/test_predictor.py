@@ -1,0 +1,98 @@
+"""A trained classifier in Python: the checkpoint is enough, and its probabilities are those of evaluation."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lightning_coordconv.classification import (
+    ClassificationPredictor,
+    ImageClassification,
+    ImageFolderDataModule,
+    PlacedDigitsDataModule,
+    PooledClassifier,
+    load,
+)
+from tests.classification.test_task import quiet
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return photographs of two classes, of several sizes."""
+    root = tmp_path_factory.mktemp("folders")
+    for split in ("train", "val"):
+        for number, name in enumerate(("hat", "dahlia")):
+            (root / split / name).mkdir(parents=True)
+            for size in ((40, 30), (50, 70), (33, 33)):
+                Image.effect_noise(size, 60 + 40 * number).convert("RGB").save(root / split / name / f"{size[0]}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("trained") / "last.ckpt"
+    task = ImageClassification(PooledClassifier(2, coordinates=True, channels=3))
+    run = quiet(path.parent, max_steps=2, limit_val_batches=0)
+    run.fit(task, ImageFolderDataModule(str(folders), 32, batch_size=2, num_workers=0))
+    run.save_checkpoint(path)
+    return path
+
+
+def test_classes_are_those_of_trainer_predict(trained, folders, tmp_path):
+    model = load(trained, device="cpu")
+    assert model.class_names == ["dahlia", "hat"]
+    data = ImageFolderDataModule(str(folders), 32, batch_size=1, num_workers=0)
+    batches = quiet(tmp_path).predict(model.task, data)
+    found = model.predict(folders / "val")
+    assert len(found) == len(batches) == 6
+    for mine, theirs in zip(found, batches, strict=True):
+        assert mine.source.name == str(theirs["path"][0])
+        assert (mine.label, mine.probability) == (theirs["predicted"].item(), theirs["probability"].item())
+        assert mine.name == next(iter(mine.probabilities)) == model.class_names[mine.label]
+        assert sum(mine.probabilities.values()) == pytest.approx(1)
+
+
+def test_each_form_of_an_image_has_the_same_class(trained, folders):
+    model = load(trained)
+    path = folders / "val" / "hat" / "50.png"
+    expected = model.predict(path).probabilities
+    array = np.asarray(Image.open(path))
+    tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
+    for form in (str(path), Image.open(path), array, tensor):
+        assert model.predict(form).probabilities == expected
+    assert model.predict(tensor / 255).probabilities == pytest.approx(expected, abs=1e-2)
+    assert [result.probabilities for result in model.predict(tensor[None])] == [expected]
+
+
+def test_placed_digits_are_read_in_grey(tmp_path):
+    data = PlacedDigitsDataModule("position", copies=1, batch_size=64, eval_batch_size=1)
+    task = ImageClassification(PooledClassifier(4, coordinates=True))
+    run = quiet(tmp_path, max_steps=1, limit_val_batches=0, limit_predict_batches=1)
+    run.fit(task, data)
+    run.save_checkpoint(tmp_path / "last.ckpt")
+    image = (data.dataset("test")[0]["image"][0] * 255).round().byte().numpy()
+    found = load(tmp_path / "last.ckpt").predict(image)
+    (expected,) = run.predict(task, data)
+    assert (found.label, found.probability) == (
+        expected["predicted"].item(),
+        pytest.approx(expected["probability"].item()),
+    )
+    assert found.name == f"cell {found.label}"
+
+
+def test_a_result_is_drawn_and_saved(trained, folders, tmp_path):
+    found = load(trained).predict(folders / "val" / "hat" / "40.png")
+    assert repr(found).endswith(f": {found.name} {found.probability:.2f}")
+    assert np.asarray(found.plot()).std() > 1
+    with Image.open(found.save(tmp_path / "class.jpg")) as saved:
+        assert saved.size == found.plot().size
+
+
+def test_a_task_after_its_training_predicts_without_a_checkpoint(trained, folders, tmp_path):
+    task = ImageClassification(PooledClassifier(2, channels=3))
+    quiet(tmp_path, max_steps=1, limit_val_batches=0).fit(
+        task, ImageFolderDataModule(str(folders), 32, batch_size=2, num_workers=0)
+    )
+    assert ClassificationPredictor(task).predict(folders / "val" / "hat" / "40.png").name in ("hat", "dahlia")

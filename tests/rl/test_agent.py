@@ -1,0 +1,119 @@
+"""A trained agent in Python: the checkpoint is enough, and its episodes are those of evaluation."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lightning_coordconv.core.checkpoints import CheckpointError, UntrustedCheckpointError
+from lightning_coordconv.rl import A2C, EnvironmentDataModule, SmallCNN, load
+from tests.rl.agents import TOUCH, data, trainer
+from tests.rl.test_video import frames
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("trained") / "last.ckpt"
+    task = A2C(40, policy_kwargs={"features_extractor_class": SmallCNN})
+    run = trainer(path.parent)
+    run.fit(task, data(2, frame_stack=2, env_kwargs={"size": 36}))
+    run.save_checkpoint(path)
+    return path
+
+
+def test_rewards_are_those_of_the_test(trained, tmp_path):
+    agent = load(trained, device="cpu")
+    environments = data(2, frame_stack=2, env_kwargs={"size": 36}, eval_episodes=4)
+    (result,) = trainer(tmp_path).test(agent.task, environments, verbose=False)
+    found = agent.evaluate(4)
+    assert found.mean == pytest.approx(result["test/reward"])
+    assert found.deviation == pytest.approx(result["test/reward_std"])
+    assert np.mean(found.lengths) == pytest.approx(result["test/episode_length"])
+    assert agent.evaluate(4) == found
+    assert agent.evaluate(4, seed=7) != found
+
+
+def test_random_states_of_the_program_are_kept(trained):
+    agent = load(trained)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    agent.evaluate(1)
+    agent.play(5)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_an_episode_is_filmed(trained, tmp_path):
+    agent = load(trained)
+    episode = agent.play(max_steps=6, seed=1)
+    assert episode.frames.shape == (len(episode), 288, 288, 3)
+    assert repr(episode) == f"{len(episode)} frames, reward {episode.reward:g}"
+    assert np.array_equal(agent.play(max_steps=6, seed=1).frames, episode.frames)
+    seen = frames(episode.save(tmp_path / "new" / "agent.mp4"))
+    assert len(seen) == len(episode)
+    assert np.abs(seen.astype(float) - episode.frames).mean() < 10
+    with Image.open(episode.save(tmp_path / "agent.gif")) as saved:
+        assert saved.size == (288, 288)
+    with Image.open(episode.save(tmp_path / "agent.png")) as saved:
+        assert saved.size == episode.plot().size
+    assert (agent.play(max_steps=2, saliency=True).frames[0] != agent.play(max_steps=2).frames[0]).any()
+    (tmp_path / "file").write_text("x")
+    for name in ("agent.mp4", "agent.gif", "agent.png"):
+        with pytest.raises(OSError, match=f"{name} cannot be written: "):
+            episode.save(tmp_path / "file" / name)
+
+
+def test_a_module_that_a_checkpoint_names_is_not_imported(trained, tmp_path):
+    checkpoint = torch.load(trained, weights_only=True)
+    checkpoint["inference"]["environment"]["env_id"] = "this:Env-v0"
+    torch.save(checkpoint, tmp_path / "foreign.ckpt")
+    with pytest.raises(UntrustedCheckpointError, match=r"foreign.ckpt: the environment 'this:Env-v0' is in a module"):
+        load(tmp_path / "foreign.ckpt")
+    checkpoint["inference"]["environment"]["env_id"] = f"gymnasium:{TOUCH}"
+    torch.save(checkpoint, tmp_path / "known.ckpt")
+    assert load(tmp_path / "known.ckpt").data.spec.id == TOUCH
+
+
+WRONG = {
+    "unknown environment": {"env_id": "Nowhere-v0"},
+    "unknown argument": {"env_id": TOUCH, "downloads": True},
+    "argument out of range": {"env_id": TOUCH, "frame_stack": 0},
+    "no dict": 3,
+}
+
+
+@pytest.mark.parametrize("environment", WRONG.values(), ids=WRONG)
+def test_environments_that_cannot_be_made_are_named(trained, tmp_path, environment):
+    checkpoint = torch.load(trained, weights_only=True)
+    checkpoint["inference"]["environment"] = environment
+    torch.save(checkpoint, tmp_path / "wrong.ckpt")
+    with pytest.raises(CheckpointError, match="the environment of the checkpoint"):
+        load(tmp_path / "wrong.ckpt")
+
+
+def test_an_older_checkpoint_needs_its_environments(trained, tmp_path):
+    checkpoint = torch.load(trained, weights_only=True)
+    del checkpoint["inference"]
+    checkpoint["hyper_parameters"]["_class_path"] = "lightning_coordconv.rl.A2C"
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    with pytest.raises(CheckpointError, match=r"does not describe its environments.*data=EnvironmentDataModule"):
+        load(tmp_path / "old.ckpt")
+    environments = EnvironmentDataModule(TOUCH, frame_stack=2, env_kwargs={"size": 36}, seed=3)
+    assert load(tmp_path / "old.ckpt", data=environments).evaluate(2) == load(trained).evaluate(2)
+
+
+def test_numbers_out_of_range_are_named(trained):
+    agent = load(trained)
+    for call in (lambda: agent.evaluate(0), lambda: agent.evaluate(1, seed=-1), lambda: agent.play(0)):
+        with pytest.raises(ValueError, match="must be at least"):
+            call()
+
+
+def test_arguments_that_are_no_plain_data_are_not_saved():
+    environments = EnvironmentDataModule("CartPole-v1", env_kwargs={"sutton_barto_reward": np.bool_(True)})
+    assert environments.describe() == {}
+    assert EnvironmentDataModule("CartPole-v1").describe()["environment"]["env_id"] == "CartPole-v1"

@@ -61,7 +61,10 @@ def attempt(step: str, model: Model, pipe: Connection) -> None:
 
 def limited(step: str, model: Model) -> dict[str, Any]:
     """Run a check in a child process, and end it after its time limit."""
-    import_module(model.package)  # once, not in each child
+    try:
+        import_module(model.package)  # once, not in each child
+    except ImportError as error:
+        return {"error": first_line(error), "seconds": 0.0}
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=attempt, args=(step, model, sender))

@@ -3,6 +3,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 VENV_OLDEST ?= .venv-oldest
+VENV_FOREIGN ?= .venv-foreign
+# An additional index with builds of torch without CUDA; empty installs the builds of pip's default index
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := $(VENV)/bin
 DEMO := configs/coordinates/classification_quadrant_coordconv.yaml
 PIP := bin/pip --quiet --disable-pip-version-check install
@@ -12,7 +15,7 @@ OLDEST_FITS := coordinates/classification_quadrant_coordconv classification/digi
   generative/small_coordconv rl/ppo_pong_coordconv segmentation/masks_coordconv
 OLDEST_TESTS := tests/layers $(foreach fit,$(OLDEST_FITS),'tests/test_configs.py::test_config_runs[$(fit)]')
 
-.PHONY: help demo check test test-oldest lint type fast unit format bench clean
+.PHONY: help demo check test test-oldest foreign lint type fast unit format bench clean
 
 help:  ## print this list (at once)
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "make %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +30,9 @@ test: lint type unit  ## lint, types and all tests (25 minutes)
 test-oldest: $(VENV_OLDEST)/.installed  ## layers, export, compile and a fit of each domain, lowest admitted versions (5 minutes)
 # Old releases use names that the newest releases of their dependencies deprecate
 	OMP_NUM_THREADS=1 $(VENV_OLDEST)/bin/pytest --numprocesses auto -W default::DeprecationWarning $(OLDEST_TESTS)
+
+foreign: $(VENV_FOREIGN)/.installed  ## convert models of other libraries, write docs/compatibility.md (150 minutes)
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(VENV_FOREIGN)/bin/python -W ignore -m benchmarks.foreign
 
 lint: $(VENV)/.installed-dev  ## ruff: rules and format (seconds)
 	$(BIN)/ruff check --no-cache .
@@ -49,7 +55,7 @@ bench: $(VENV)/.installed-dev  ## speed and memory of the layers (minutes)
 	$(BIN)/python -m benchmarks.layer
 
 clean:  ## remove the environments, builds and logs (seconds)
-	rm -rf $(VENV) $(VENV_OLDEST) build dist logs
+	rm -rf $(VENV) $(VENV_OLDEST) $(VENV_FOREIGN) build dist logs
 
 # Each environment has a stamp for what is installed in it; development tools include what the demo needs.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -65,4 +71,10 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt
 $(VENV_OLDEST)/.installed: pyproject.toml constraints-oldest.txt
 	test -x $(VENV_OLDEST)/bin/python || $(PYTHON) -m venv $(VENV_OLDEST)
 	$(VENV_OLDEST)/$(PIP) --constraint constraints-oldest.txt --editable '.[dev]'
+	touch $@
+
+$(VENV_FOREIGN)/.installed: pyproject.toml constraints.txt benchmarks/foreign/requirements.txt
+	test -x $(VENV_FOREIGN)/bin/python || $(PYTHON) -m venv $(VENV_FOREIGN)
+	$(VENV_FOREIGN)/$(PIP) --constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
+	  --requirement benchmarks/foreign/requirements.txt --editable '.[export]'
 	touch $@

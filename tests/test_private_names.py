@@ -9,8 +9,6 @@ import lightning_coordconv
 
 PACKAGE = Path(lightning_coordconv.__file__).parent
 COMPATIBILITY = {"layers/_torch.py", "core/_lightning.py", "rl/_sb3.py"}
-NOT_YET_CLEAN = {"core/initialisation.py", "layers", "coordinates", "classification", "detection", "generative", "rl"}
-"""Rooms and files that still use such names; each is removed once it does not."""
 FOREIGN = ("torch", "torchvision", "pytorch_lightning", "lightning_fabric", "torchmetrics", "stable_baselines3")
 FOREIGN += ("gymnasium", "jsonargparse", "numpy", "rich", "matplotlib", "timm", "ale_py")
 
@@ -47,11 +45,9 @@ def foreign_names(path: Path, own: set[str]) -> list[str]:
 
 @pytest.mark.parametrize("room", sorted(path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()))
 def test_a_room_uses_no_private_name_of_another_package(room):
-    if room in NOT_YET_CLEAN:
-        pytest.skip("not yet clean")
     own = own_names()
     for path in (PACKAGE / room).rglob("*.py"):
-        if path.relative_to(PACKAGE).as_posix() not in COMPATIBILITY | NOT_YET_CLEAN:
+        if path.relative_to(PACKAGE).as_posix() not in COMPATIBILITY:
             assert not foreign_names(path, own)
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "check_plain",
     "read_archive",
     "read_checkpoint",
+    "read_state_dict",
     "resolve_class",
     "verify",
 ]
@@ -35,6 +36,8 @@ MAX_BYTES = "COORDCONV_MAX_CHECKPOINT_BYTES"
 DEFAULT_MAX_BYTES = 2**28
 SIGNATURE = b"PK\x03\x04"
 """First bytes of the files that ``torch.save`` writes. torch reads files that begin otherwise without check sums."""
+LEGACY_SIGNATURE = b"\x80\x02\x8a\n"
+"""First bytes of the files that torch wrote before version 1.6, which have no check sums."""
 DIRECTORY = 0x10
 """Attribute of a record for which torch, unlike Python, would return memory that was never written."""
 MapLocation = Callable[[Any, str], Any] | torch.device | str | None
@@ -109,6 +112,23 @@ def read_checkpoint(
     return checkpoint
 
 
+def read_state_dict(source: str | Path | IO[bytes]) -> dict[str, Any]:
+    """Verify a file and return the weights in it: a state dict, or the one in a Lightning checkpoint.
+
+    Args:
+        source: see :func:`verify`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CheckpointError: see :func:`read_archive`; and if it holds no state dict.
+    """
+    content = read_archive(source)
+    weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not isinstance(weights, Mapping) or not all(isinstance(name, str) for name in weights):
+        raise CheckpointError(f"{source} holds no state dict")
+    return dict(weights)
+
+
 @contextmanager
 def _opened(source: str | Path | IO[bytes]) -> Iterator[tuple[IO[bytes], str]]:
     """Open a regular file, and yield it with its name; what is open already is left open."""
@@ -131,6 +151,11 @@ def _verify(file: IO[bytes], name: str, max_bytes: int | None) -> None:
     size = file.seek(0, os.SEEK_END)
     if max_bytes is None:
         max_bytes = int(os.environ.get(MAX_BYTES, max(size, DEFAULT_MAX_BYTES)))
+    if start == LEGACY_SIGNATURE:
+        raise CheckpointError(
+            f"{name} was written by torch before version 1.6, without check sums: if you know where it comes from, "
+            "write it again with torch.save(torch.load(path, weights_only=True), path)"
+        )
     if start != SIGNATURE:
         raise DamagedCheckpointError(f"{name} is damaged, or not a checkpoint that torch.save wrote")
     try:

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NoReturn
 
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
@@ -79,6 +79,19 @@ class BaseDataModule(LightningDataModule):
         check_at_least(1, batch_size=self.batch_size, eval_batch_size=self.eval_batch_size)
         check_at_least(0, num_workers=num_workers or 0, seed=seed)
         self._datasets: dict[Split, Dataset[Any]] = {}
+
+    @classmethod
+    def load_from_checkpoint(cls, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse to build a data module from a checkpoint, which holds none of its arguments.
+
+        Lightning's method would build whatever else the checkpoint names.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(
+            f"a checkpoint does not hold the arguments of {cls.__name__}: build it from its arguments or its config"
+        )
 
     @staticmethod
     def collate(samples: list[Any]) -> Any:

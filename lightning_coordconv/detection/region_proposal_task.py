@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 from torchvision.ops import nms
 
+from lightning_coordconv.core._lightning import is_attached
 from lightning_coordconv.core.task import Batch, NetworkTask, Outputs
 from lightning_coordconv.detection.figures import DetectionFigures
 from lightning_coordconv.detection.matching import (
@@ -176,7 +177,7 @@ class RegionProposal(NetworkTask):
             counts: (n,) of this rank's boxes, int64.
             images: of this rank.
         """
-        if not self.training or self._trainer is None or self.trainer.world_size == 1:
+        if not self.training or not is_attached(self) or self.trainer.world_size == 1:
             return counts.clamp(min=1)
         mean = self.mean_over_ranks(counts.to(self.dtype))
         return mean.clamp(min=1 / self.trainer.world_size) * self.share(images)

@@ -5,11 +5,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import torch
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 from torchvision.ops.misc import FrozenBatchNorm2d
 
+from lightning_coordconv.core.checkpoints import read_state_dict
 from lightning_coordconv.core.description import remember_arguments
 from lightning_coordconv.core.restore import is_restoring
 from lightning_coordconv.detection.image_frames import use_image_frames
@@ -62,7 +62,8 @@ class Detector(nn.Module):
     As in torchvision, the batch normalisation of a pretrained backbone is frozen, but for the ``_v2`` models.
 
     Raises:
-        ValueError: for an unknown name or place, weights of both kinds, or weights of another architecture.
+        ValueError: for an unknown name or place, weights of both kinds, a damaged file, or weights of another
+            architecture.
         FileNotFoundError: if weights are neither a file nor one of torchvision's.
     """
 
@@ -118,11 +119,7 @@ def _as_in_pp_yolo(name: str, convolution: nn.Module) -> bool:
 def _state_dict(weights: str, name: str) -> Mapping[str, Tensor]:
     """Return weights of a model: those in a file, or torchvision's of that name."""
     if Path(weights).is_file():
-        try:
-            state = torch.load(weights, map_location="cpu", weights_only=True)
-        except Exception as error:  # a damaged file raises whatever its bytes happen to mean
-            raise ValueError(f"{weights} is damaged, or not a state dict of tensors: {error}") from error
-        return state
+        return read_state_dict(weights)
     known = [entry.name for entry in get_model_weights(name)]
     if weights not in known:
         raise FileNotFoundError(f"{weights} is neither a file nor one of torchvision's weights of {name}: {known}")

@@ -12,19 +12,20 @@ from typing import Any, cast
 from torch import Tensor, nn
 from torch.fx import Proxy
 
-FUSION = "torch.nn.utils.fusion"
+FUSIONS = ("torch.nn.utils.fusion", "ultralytics.utils.torch_utils")
+"""Modules whose functions fuse batch norm into a layer by setting its ``weight`` and ``bias``."""
 MKLDNN = "torch.utils.mkldnn"
 
 
 class GuardedModule(nn.Module):
-    """A module that refuses to be fused by torch, converted to MKL-DNN, or scripted."""
+    """A module that refuses to be fused by torch or Ultralytics, converted to MKL-DNN, or scripted."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse a weight or bias that torch's ``fuse_conv_bn_eval`` sets: it leaves the coordinate bias unscaled."""
-        if name in ("weight", "bias") and _caller() == FUSION:
+        """Refuse a weight or bias that a fusion with batch norm sets: it leaves the coordinate bias unscaled."""
+        if name in ("weight", "bias") and (caller := _caller()) in FUSIONS:
             raise RuntimeError(
-                f"torch's fusion with batch norm does not scale the coordinate bias of {type(self).__name__}; use "
-                "lightning_coordconv.fuse_conv_bn(conv, bn)"
+                f"the fusion with batch norm of {caller} does not scale the coordinate bias of {type(self).__name__}; "
+                "use lightning_coordconv.fuse_conv_bn(conv, bn)"
             )
         super().__setattr__(name, value)
 

@@ -11,6 +11,7 @@ from torch import nn
 from torchvision.models import get_model, list_models
 
 from lightning_coordconv.core import BaseDataModule
+from lightning_coordconv.core.checkpoints import read_state_dict
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.position.advice import Advice, advise
 from lightning_coordconv.position.figures import draw_advice
@@ -50,18 +51,16 @@ def load_model(model: nn.Module | str, checkpoint: str | Path | None = None) -> 
             is run.
 
     Raises:
-        ValueError: for an unknown name, or weights of another architecture.
+        ValueError: for an unknown name, a damaged file, or weights of another architecture.
         FileNotFoundError: if there is no such file.
     """
     if isinstance(model, str):
         model = _by_name(model)
     if checkpoint is None:
         return model
-    if not Path(checkpoint).is_file():
-        raise FileNotFoundError(f"no checkpoint at {checkpoint}")
-    state: Any = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    state = read_state_dict(checkpoint)
     try:
-        model.load_state_dict(state.get("state_dict", state))
+        model.load_state_dict(state)
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip()
         raise ValueError(f"{checkpoint} holds weights of another architecture: {reason}") from error

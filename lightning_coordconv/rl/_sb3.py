@@ -4,6 +4,7 @@ SB3 nests its training loop in ``learn``. To run the same loop under Lightning, 
 one, and the counters that it keeps are saved and restored. ``tests/rl/test_sb3.py`` names what a new release removed.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ with extra("rl", "agents"):
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
     from stable_baselines3.common.vec_env import VecEnv
+    from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 COUNTERS = ("num_timesteps", "_episode_num", "_n_updates", "_last_obs", "_last_episode_starts")
+VECTOR_METHODS = ("_reset_seeds", "_get_indices")
 METHODS = ("_setup_model", "_setup_learn", "_update_learning_rate", "_update_current_progress_remaining")
 
 
@@ -85,3 +88,15 @@ def set_counters(algorithm: OnPolicyAlgorithm, state: dict[str, Any]) -> None:
     """Undo :func:`get_counters`."""
     for name in COUNTERS:
         setattr(algorithm, name, state[name])
+
+
+def take_seeds(env: VecEnv) -> list[int | None]:
+    """Return the seeds that the next reset of each environment uses, and forget them."""
+    seeds = env._seeds
+    env._reset_seeds()
+    return seeds
+
+
+def selected(env: VecEnv, indices: VecEnvIndices) -> Iterable[int]:
+    """Return the numbers of the environments that ``indices`` names; all of them for ``None``."""
+    return env._get_indices(indices)

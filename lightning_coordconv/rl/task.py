@@ -1,5 +1,7 @@
 """The base of tasks whose network is the policy of an agent: builds the policy and evaluates it."""
 
+import io
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -11,6 +13,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
+from lightning_coordconv.core.checkpoints import read_state_dict, verify
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.core.predictions import PredictionTable
 from lightning_coordconv.core.protocols import data_module
@@ -28,7 +31,6 @@ with extra("rl", "agents"):
     from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
     from stable_baselines3.common.policies import ActorCriticPolicy
     from stable_baselines3.common.preprocessing import is_image_space
-    from stable_baselines3.common.save_util import load_from_zip_file
 
 EVALUATION_SEEDS = {"val": 1_000_000, "test": 2_000_000, "predict": 3_000_000}
 """Added to the seed: evaluation always plays the same episodes, which differ from those of training."""
@@ -197,14 +199,20 @@ class AgentTask(BaseTask):
     def load_zip(self, path: str) -> None:
         """Load the weights of a policy from an SB3 zip, without reading what is pickled in it.
 
+        Args:
+            path: of the file; SB3 leaves out the suffix ``.zip``.
+
         Raises:
-            ValueError: if there is no such file, its weights are not plain tensors, or they belong to another policy.
+            ValueError: if there is no such file, it is damaged, its weights are not plain tensors, or they belong to
+                another policy.
         """
         assert self.policy is not None
+        path = path if Path(path).is_file() else f"{path}.zip"
         try:
-            _, parameters, _ = load_from_zip_file(path, load_data=False)
-            weights: Any = parameters["policy"]
-        except Exception as error:
+            verify(path)
+            with zipfile.ZipFile(path) as archive:
+                weights = read_state_dict(io.BytesIO(archive.read("policy.pth")))
+        except (ValueError, KeyError, OSError) as error:
             raise AgentConfigurationError(
                 f"{path} is not an SB3 zip with the weights of a policy as plain tensors: {error}"
             ) from error

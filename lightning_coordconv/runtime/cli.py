@@ -27,6 +27,7 @@ from lightning_coordconv.runtime.checkpoints import DurableCheckpointIO, load_ch
 from lightning_coordconv.runtime.distributed import destroy_process_group_at_exit, rendezvous_on_localhost
 from lightning_coordconv.runtime.errors import explain, from_user_code, one_line
 from lightning_coordconv.runtime.malloc import keep_freed_memory
+from lightning_coordconv.runtime.nulls import restore_nulls
 from lightning_coordconv.runtime.quiet import silence_libraries
 from lightning_coordconv.runtime.ranges import check_ranges
 from lightning_coordconv.runtime.signals import stop_signals
@@ -58,12 +59,16 @@ class CoordConvParser(LightningArgumentParser):
     debug = False
 
     def parse_args(self, args: Any = None, *more: Any, **options: Any) -> Any:
-        """Parse arguments in which a config may be given by its name."""
+        """Parse arguments in which a config may be given by its name, and ``null`` is no word."""
         try:
             args = configs.with_paths(sys.argv[1:] if args is None else args)
         except ValueError as error:
             self.error(str(error))
-        return super().parse_args(args, *more, **options)
+        if any(word.partition("=")[0] in ("--data.seed", "--data.init_args.seed") for word in args):
+            self.error("--data.seed has no effect, because the data use the seed of the run: give --seed_everything")
+        config = super().parse_args(args, *more, **options)
+        restore_nulls(config.get(config.get("subcommand"), config), args)
+        return config
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Exit with the line of the message that matters; an error in a user's module keeps its traceback."""

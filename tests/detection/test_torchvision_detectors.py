@@ -88,7 +88,7 @@ def test_wrong_arguments_are_named(arguments, error, message):
 def test_wrong_weights_are_refused(tmp_path):
     path = tmp_path / "weights.pth"
     path.write_bytes(b"no weights")
-    with pytest.raises(ValueError, match=f"{path} is damaged, or not a state dict"):
+    with pytest.raises(ValueError, match=f"{path} is damaged, or not a checkpoint"):
         Detector(MOBILE, 3, weights=str(path))
     torch.save(mobilenet_v3_large(weights=None).state_dict(), path)
     with pytest.raises(ValueError, match=r"another architecture: \d+ are missing, as .*, and \d+ unknown"):

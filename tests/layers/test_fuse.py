@@ -84,6 +84,20 @@ class TestRefused:
         model = nn.Sequential(conv, bn)  # torch.fx fuses torch's own classes only
         torch.testing.assert_close(optimization.fuse(model)(x), model(x))
 
+    @pytest.mark.parametrize("fold", [False, True])
+    @pytest.mark.parametrize("bias", [False, True])
+    def test_fusions_of_other_libraries_that_set_weight_and_bias(self, fold, bias):
+        """Ultralytics fuses the whole model so whenever it predicts or validates."""
+        namespace = {"__name__": "ultralytics.utils.torch_utils", "weights": fusion.fuse_conv_bn_weights}
+        code = "def fuse_conv_and_bn(conv, bn):\n"
+        code += "    statistics = bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias\n"
+        code += "    conv.weight, conv.bias = weights(conv.weight, conv.bias, *statistics)\n"
+        exec(code, namespace)
+        conv, x = CoordConv2d(3, 4, 3, bias=bias).eval(), torch.randn(2, 3, 8, 8)
+        conv = fold_coordconv(conv, x) if fold else conv
+        with pytest.raises(RuntimeError, match=r"ultralytics.* does not scale the coordinate bias.*fuse_conv_bn"):
+            namespace["fuse_conv_and_bn"](conv, trained_norm(2, 4))
+
     def test_other_assignments_are_not(self):
         layer = CoordConv2d(3, 4, 3, bias=False).eval()
         layer.weight = nn.Parameter(torch.zeros_like(layer.weight))

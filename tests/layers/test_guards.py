@@ -1,5 +1,6 @@
 """Transformations of torch and other libraries work, or are refused with the way out. None drops coordinates."""
 
+import contextlib
 import copy
 
 import pytest
@@ -17,6 +18,7 @@ from lightning_coordconv.layers import (
     CoordConvTranspose2d,
     TiledCoordConv2d,
     coordconv_layers,
+    coordinate_frame,
     fold_coordconv,
     to_coordconv,
 )
@@ -58,6 +60,34 @@ class TestRefused:
             torch.jit.script(nn.Sequential(nn.ReLU(), layer) if nested else layer)
         traced = torch.jit.trace(layer, x)
         torch.testing.assert_close(traced(x), layer(x), **CLOSE)
+
+
+@QUIET
+def test_a_trace_is_right_at_other_sizes():
+    for net in (
+        CoordConv2d(3, 4, 3, stride=2),
+        CoordConvTranspose2d(3, 4, 2),
+        nn.Sequential(AddCoords(), nn.Flatten()),
+    ):
+        traced = torch.jit.trace(net, torch.randn(1, 3, 16, 16))
+        for size in ((2, 3, 20, 12), (1, 3, 5, 33)):
+            x = torch.randn(size)
+            torch.testing.assert_close(traced(x), net(x), **CLOSE)
+
+
+@QUIET
+@pytest.mark.parametrize("traced_inside", [False, True])
+@pytest.mark.parametrize("trace", [torch.jit.trace, lambda net, x: torch.export.export(net, (x,)).module()])
+def test_a_trace_keeps_the_frame_in_which_it_was_made(trace, traced_inside):
+    net, x = CoordConv2d(3, 4, 3).eval(), torch.randn(1, 3, 8, 8)
+    tracing, calling = coordinate_frame((4, 4), (16, 16), crop=(8, 8)), contextlib.nullcontext()
+    if not traced_inside:
+        tracing, calling = calling, tracing
+    with tracing:
+        expected, traced = net(x), trace(net, x)
+    with calling:
+        torch.testing.assert_close(traced(x), expected, **CLOSE)
+        assert not torch.allclose(net(x), expected)
 
 
 @QUIET

@@ -26,3 +26,13 @@ def test_private_names_exist(kind):
     assert not missing, f"{RELEASE} has no attributes {', '.join(missing)}: change lightning_coordconv/rl/_sb3.py"
     for name in ("ep_info_buffer", "rollout_buffer", "num_timesteps", "n_steps"):
         assert hasattr(algorithm, name), f"{RELEASE} has no attribute {name}"
+
+
+def test_private_names_of_vectors_exist():
+    vector = make_vec_env("CartPole-v1", 3)
+    missing = [name for name in (*_sb3.VECTOR_METHODS, "_seeds") if not hasattr(vector, name)]
+    assert not missing, f"{RELEASE} has no {', '.join(missing)}: change lightning_coordconv/rl/_sb3.py"
+    vector.seed(5)
+    assert _sb3.take_seeds(vector) == [5, 6, 7]
+    assert _sb3.take_seeds(vector) == [None, None, None]
+    assert [list(_sb3.selected(vector, indices)) for indices in (None, 1, [2, 0])] == [[0, 1, 2], [1], [2, 0]]

@@ -67,6 +67,22 @@ def test_a_file_called_like_a_keyword_is_still_checked(cli, tmp_path, capsys):
     assert "last.ckpt holds weights of another architecture" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("interval", [2, 100])
+def test_steps_after_the_last_validation_are_saved(cli, interval):
+    arguments = ("--trainer.max_steps=3", "--trainer.logger.init_args.version=mine")
+    folder = cli("fit", *SMALL, *arguments, f"--trainer.val_check_interval={interval}") / RUN / "mine"
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3
+    cli(
+        "fit",
+        *SMALL,
+        *arguments,
+        f"--trainer.val_check_interval={interval}",
+        "--trainer.max_steps=5",
+        "--ckpt_path=last",
+    )
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 5
+
+
 def test_a_finished_run_that_is_resumed_keeps_its_summary(cli):
     folder = cli("fit", *SMALL, *TWO)
     path = folder / RUN / "mine" / "summary.json"

@@ -12,6 +12,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
+from lightning_coordconv.rl._sb3 import selected, take_seeds
 from lightning_coordconv.rl.environments.frame_stack import Frame
 
 
@@ -78,14 +79,14 @@ class AleVecEnv(VecEnv):
 
     def reset(self) -> Frame:
         """Start all games, with new seeds if there are any."""
-        seed = None if None in self._seeds else np.array(self._seeds)
+        seeds = take_seeds(self)
+        seed = None if None in seeds else np.array(seeds)
         frames, info = self.games.reset(seed=seed)
         self.frames = np.zeros_like(self.frames)
         self.frames[:, -1] = frames[:, -1]
         self.lives = info["lives"].copy()
         self.scores[:] = 0
         self.lengths[:] = 0
-        self._reset_seeds()
         return self.frames
 
     def step_async(self, actions: NDArray[np.int64]) -> None:
@@ -129,7 +130,7 @@ class AleVecEnv(VecEnv):
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """Return an attribute, the same for each game."""
         value = "rgb_array" if attr_name == "render_mode" else getattr(self.games, attr_name)
-        return [value for _ in self._get_indices(indices)]
+        return [value for _ in selected(self, indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         """Refuse: single games cannot be accessed."""
@@ -141,4 +142,4 @@ class AleVecEnv(VecEnv):
 
     def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None) -> list[bool]:
         """Say that the games are monitored, as they report their scores."""
-        return [wrapper_class is Monitor for _ in self._get_indices(indices)]
+        return [wrapper_class is Monitor for _ in selected(self, indices)]

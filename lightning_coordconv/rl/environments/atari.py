@@ -17,6 +17,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
+from lightning_coordconv.rl._sb3 import selected, take_seeds
 from lightning_coordconv.rl.environments.frame_stack import Frame, FrameStack
 
 
@@ -182,9 +183,8 @@ class LeanAtariVecEnv(VecEnv):
 
     def reset(self) -> Frame:
         """Start an episode of each, with the seeds if there are new ones."""
-        for i, game in enumerate(self.games):
-            self.stack.reset(i, game.reset(self._seeds[i]))
-        self._reset_seeds()
+        for i, (game, seed) in enumerate(zip(self.games, take_seeds(self), strict=True)):
+            self.stack.reset(i, game.reset(seed))
         return self.stack.observations()
 
     def step_async(self, actions: NDArray[np.int64]) -> None:
@@ -217,11 +217,11 @@ class LeanAtariVecEnv(VecEnv):
         """Return an attribute of each game."""
         if attr_name == "render_mode":
             return ["rgb_array"] * self.num_envs
-        return [getattr(self.games[i], attr_name) for i in self._get_indices(indices)]
+        return [getattr(self.games[i], attr_name) for i in selected(self, indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         """Set an attribute of each game."""
-        for i in self._get_indices(indices):
+        for i in selected(self, indices):
             setattr(self.games[i], attr_name, value)
 
     def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
@@ -231,4 +231,4 @@ class LeanAtariVecEnv(VecEnv):
 
     def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None) -> list[bool]:
         """Say that the games are monitored."""
-        return [wrapper_class is Monitor for _ in self._get_indices(indices)]
+        return [wrapper_class is Monitor for _ in selected(self, indices)]

@@ -11,6 +11,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, Progress
 
 from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint
 from lightning_coordconv.runtime.callbacks.finite import StopAtNonFinite
+from lightning_coordconv.runtime.callbacks.last_checkpoint import LastCheckpoint
 from lightning_coordconv.runtime.callbacks.preemption import CheckpointingPreemption, Preemption
 from lightning_coordconv.runtime.callbacks.progress import ProgressLines, TerminalProgressBar
 from lightning_coordconv.runtime.callbacks.randomness import RandomState
@@ -59,12 +60,10 @@ def default_callbacks(
     if trainer.get("enable_checkpointing") is False:
         defaults.append(Preemption())
     else:
-        # Both are saved at the end of a validation, before a preempted run stops. save_last of the first one would save
-        # the last state only where it is also the best.
-        last = ModelCheckpoint.CHECKPOINT_NAME_LAST
+        # Both are saved at the end of a validation, before a preempted run stops.
         defaults += [
             BestCheckpoint(monitor=monitor, mode=mode, save_on_train_epoch_end=False),
-            ModelCheckpoint(filename=last, enable_version_counter=False, save_on_train_epoch_end=False),
+            LastCheckpoint(),
             CheckpointingPreemption(),
         ]
     return [

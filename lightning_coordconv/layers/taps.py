@@ -281,7 +281,9 @@ def expand_tables(weight: Tensor, tables: Sequence[Tensor]) -> Tensor:
     Returns:
         A tensor of shape ``(1, channels, *output_sizes)``.
     """
-    values = weight.transpose(0, 1)
-    for table in tables[:-1]:
-        values = torch.einsum("ncj...,njp->nc...p", values, table)
-    return torch.einsum("ncj...,njp->c...p", values, tables[-1])[None]
+    n, values = len(tables), weight
+    for k, table in enumerate(tables[:-1]):
+        # A sum, not a product of matrices: the compiler computes it without copies of the weights in another order.
+        spread = table.view(n, *(1,) * k, *table.shape[1:], *(1,) * (n - 1 - k))
+        values = (values.unsqueeze(3 + k) * spread).sum(2 + k)
+    return torch.matmul(values.movedim(1, -2).flatten(-2), tables[-1].flatten(0, 1))[None]

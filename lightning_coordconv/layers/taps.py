@@ -230,7 +230,9 @@ def _factor(table: Tensor) -> tuple[Tensor, Tensor]:
     return (left * values)[:, :rank].view(*table.shape[:2], rank), right[:rank].contiguous()
 
 
-def tap_tables(geometry: Geometry, output_sizes: Sequence[int], device: torch.device, dtype: torch.dtype) -> list[Tensor]:
+def tap_tables(
+    geometry: Geometry, output_sizes: Sequence[int], device: torch.device, dtype: torch.dtype
+) -> list[Tensor]:
     """Return for each axis what each tap sees of each coordinate at each output cell.
 
     A coordinate of another axis is constant along this one: its taps see 1, and what the padding makes of it. This is

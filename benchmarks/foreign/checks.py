@@ -1,9 +1,8 @@
 """What is tried with each model. Every check raises, or returns what there is to say besides "it works"."""
 
 import copy
-import io
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +56,9 @@ def compiles(model: Model) -> dict[str, str]:
 
     def error_of(network: nn.Module, inputs: tuple[Any, ...]) -> float:
         torch.compiler.reset()
-        return difference(run(network, inputs), run(torch.compile(network, backend="aot_eager"), inputs))
+        return difference(
+            run(network, inputs), run(cast("nn.Module", torch.compile(network, backend="aot_eager")), inputs)
+        )
 
     return _compared(model, error_of)
 
@@ -69,9 +70,7 @@ def exports(model: Model) -> dict[str, str]:
     def error_of(network: nn.Module, inputs: tuple[Any, ...]) -> float:
         program = torch.onnx.export(network, inputs, dynamo=True, verbose=False)
         assert program is not None
-        file = io.BytesIO()
-        program.save(file)
-        session = onnxruntime.InferenceSession(file.getvalue())
+        session = onnxruntime.InferenceSession(program.model_proto.SerializeToString())
         values = [value.numpy() for value in tensors(inputs)]
         feeds = {entry.name: value for entry, value in zip(session.get_inputs(), values, strict=True)}
         outputs = [torch.from_numpy(value) for value in session.run(None, feeds)]

@@ -3,9 +3,9 @@
 There are two routes. Eager: matrix products with taps that are kept per geometry (:mod:`taps`), and an addition in
 place. Traced or transformed (compiled, exported, ``torch.func``, tensor subclasses): the same taps as arithmetic of
 ranges, and an addition, which compilers fuse and every transform can differentiate. Encodings, the radius and frames
-convolve the coordinate grid. The eager route differs with and
-without gradients only in the backward pass that autograd records for its operations. A ``torch.autograd.Function`` that
-does all of it took 75 microseconds longer in a training step of a tiny map, of 275 for the plain convolution.
+convolve the coordinate grid. The eager route differs with and without gradients only in the backward pass that autograd
+records for its operations. A ``torch.autograd.Function`` that does all of it took 75 microseconds longer in a training
+step of a tiny map, of 275 for the plain convolution.
 """
 
 from __future__ import annotations
@@ -88,9 +88,7 @@ def coordinate_bias(layer: CoordConvNd, sizes: Sequence[int], output_padding: Se
     taps = TAPS.get(geometry_of(layer, weight, sizes, output_padding))
     if taps is None:
         return convolve_coordinates(layer, sizes, output_padding)
-    if not is_autocast(weight):
-        return taps.expand(weight)
-    with torch.autocast(weight.device.type, enabled=False):
+    with without_autocast(weight):
         return taps.expand(weight)
 
 
@@ -141,9 +139,8 @@ class _ExpandOverBatch(torch.autograd.Function):
         if not dense.is_contiguous():
             return grad.sum(0, keepdim=True), None
         with without_autocast(grad):
-            total = torch.mm(grad.new_ones(1, grad.shape[0]), dense.reshape(grad.shape[0], -1)).view(
-                1, *dense.shape[1:]
-            )
+            total = torch.mm(grad.new_ones(1, grad.shape[0]), dense.reshape(grad.shape[0], -1))
+        total = total.view(1, *dense.shape[1:])
         return total if dense is grad else total.movedim(-1, 1), None
 
     @staticmethod
@@ -214,13 +211,10 @@ def runs_eagerly(input: Tensor, weight: Tensor) -> bool:
     )
 
 
-def is_autocast(tensor: Tensor) -> bool:
-    """Return whether autocast is on for the device of a tensor."""
-    # (torch knows no autocast for meta tensors, and torch 2.11 cannot trace torch.amp.is_autocast_available)
-    device = tensor.device.type
-    return device != "meta" and torch.is_autocast_enabled(device)
-
-
 def without_autocast(tensor: Tensor) -> contextlib.AbstractContextManager[object]:
     """Return a context in which autocast is off for the device of a tensor."""
-    return torch.autocast(tensor.device.type, enabled=False) if is_autocast(tensor) else contextlib.nullcontext()
+    device = tensor.device.type
+    # (torch knows no autocast for meta tensors, and torch 2.11 cannot trace torch.amp.is_autocast_available)
+    if device != "meta" and torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return contextlib.nullcontext()

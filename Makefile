@@ -31,7 +31,7 @@ test-oldest: $(VENV_OLDEST)/.installed  ## layers, export, compile and a fit of 
 # Old releases use names that the newest releases of their dependencies deprecate
 	OMP_NUM_THREADS=1 $(VENV_OLDEST)/bin/pytest --numprocesses auto -W default::DeprecationWarning $(OLDEST_TESTS)
 
-foreign: $(VENV_FOREIGN)/.installed  ## convert models of other libraries, write docs/compatibility.md (150 minutes)
+foreign: $(VENV_FOREIGN)/.installed  ## convert models of other libraries, write docs/compatibility.md (150 minutes or more; continues)
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(VENV_FOREIGN)/bin/python -W ignore -m benchmarks.foreign
 
 lint: $(VENV)/.installed-dev  ## ruff: rules and format (seconds)

@@ -89,6 +89,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="run models again whose LIBRARY/NAME contains this")
     options = parser.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"models": {}}
+    results["listed"] = len(list(models()))
     if not options.table:
         results["versions"] = {package: _version(package) for package in PACKAGES} | {
             "python": platform.python_version()

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ TOLERANCE = 1e-3
 
 
 class PlainModelError(RuntimeError):
-    """The model fails as it is, before its conversion."""
+    """The model fails as it is, or has nothing to convert."""
 
 
 def surgery(model: Model) -> dict[str, str]:
@@ -56,9 +56,8 @@ def compiles(model: Model) -> dict[str, str]:
 
     def error_of(network: nn.Module, inputs: tuple[Any, ...]) -> float:
         torch.compiler.reset()
-        return difference(
-            run(network, inputs), run(cast("nn.Module", torch.compile(network, backend="aot_eager")), inputs)
-        )
+        compiled: Any = torch.compile(network, backend="aot_eager")
+        return difference(run(network, inputs), run(compiled, inputs))
 
     return _compared(model, error_of)
 
@@ -122,8 +121,11 @@ def convert(network: nn.Module) -> tuple[nn.Module, str]:
         if isinstance(module, CONVOLUTIONS) and (reason := why_not_convertible(module)):
             text = f"{type(module).__module__.split('.')[0]}.{type(module).__name__}: {reason.partition(';')[0]}"
             reasons[text] = reasons.get(text, 0) + 1
+    left_out = "; ".join(f"{count} {text}" for text, count in reasons.items())
+    if sum(reasons.values()) == sum(isinstance(module, CONVOLUTIONS) for module in network.modules()):
+        raise PlainModelError(f"no convolution that can be converted ({left_out or 'it has none'})")
     to_coordconv(network, lambda _, module: why_not_convertible(module) is None)
-    return network, "; ".join(f"{count} {text}" for text, count in reasons.items())
+    return network, left_out
 
 
 def randomise(network: nn.Module) -> None:

@@ -24,7 +24,8 @@ def table(results: dict[str, Any]) -> str:
         for where, reason in _exceptions(outcome)
     ]
     versions = ", ".join(f"{name} {results['versions'][name]}" for name in ("torch", "onnxruntime"))
-    text = f"With {versions}:\n\n" + "\n".join(lines)
+    tried = sum("surgery" in outcome for outcome in outcomes.values())
+    text = f"With {versions}; {tried} of {results['listed']} models tried so far:\n\n" + "\n".join(lines)
     if exceptions:
         text += "\n\n| model | where | reason |\n|---|---|---|\n" + "\n".join(exceptions)
     return text
@@ -43,7 +44,7 @@ def _exceptions(outcome: dict[str, Any]) -> list[tuple[str, str]]:
     for step, result in outcome.items():
         title = STEPS.get(step, "conversion")
         if "plain model" in result:
-            found.append((title, f"not counted, the plain model fails too: {result['plain model']}"))
+            found.append((title, f"not counted, the plain model: {result['plain model']}"))
         elif "error" in result:
             found.append((title, result["error"]))
         else:

@@ -41,6 +41,13 @@ def test_what_cannot_be_converted_is_left_out_and_named():
     assert found["left out"] == "1 tests.Halved: its class overrides forward"
 
 
+def test_a_model_without_a_convolution_does_not_count():
+    with pytest.raises(checks.PlainModelError, match=r"no convolution that can be converted \(1 tests\.Halved"):
+        checks.surgery(small(Halved(2, 3, 3)))
+    with pytest.raises(checks.PlainModelError, match="it has none"):
+        checks.surgery(small(nn.ReLU()))
+
+
 def test_differences_are_found(monkeypatch):
     model = small(nn.Conv2d(2, 3, 3))
     monkeypatch.setattr(
@@ -101,7 +108,8 @@ def test_the_table_counts_what_works_and_names_the_rest():
             "onnx": {"error": "E"},
         },
     }
-    text = table({"models": outcomes, "versions": {"one": "1.2", "torch": "2", "onnxruntime": "3"}})
+    text = table({"models": outcomes, "listed": 3, "versions": {"one": "1.2", "torch": "2", "onnxruntime": "3"}})
+    assert "2 of 3 models tried so far" in text
     assert "| one 1.2 | 2 | 2 of 2 | 2 of 2 | 2 of 2 | 1 of 2 | 1 of 1 | 0 of 1 |" in text
     assert "| one/bad | fold | outputs differ by 1.0e-01 |" in text
-    assert "| one/good | ONNX | not counted, the plain model fails too: no |" in text
+    assert "| one/good | ONNX | not counted, the plain model: no |" in text

@@ -29,12 +29,7 @@ class LastCheckpoint(ModelCheckpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the steps that followed the last validation."""
         super().on_train_end(trainer, pl_module)
-<<<<<<< HEAD
-        dry_run = trainer.fast_dev_run  # type: ignore[attr-defined]  # Lightning does not declare it
-        if self.validated_step != trainer.global_step and not dry_run:
-=======
         debugging = trainer.fast_dev_run  # type: ignore[attr-defined]  # Lightning does not declare it
         if self.validated_step != trainer.global_step and not debugging:
->>>>>>> trust
             assert self.dirpath is not None
             trainer.save_checkpoint(Path(self.dirpath, f"{self.CHECKPOINT_NAME_LAST}{self.FILE_EXTENSION}"))

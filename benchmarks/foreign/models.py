@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import yaml  # type: ignore[import-untyped]
+import yaml
 from torch import nn
 
 Built = tuple[nn.Module, tuple[Any, ...]]

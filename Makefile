@@ -15,7 +15,12 @@ OLDEST_FITS := coordinates/classification_quadrant_coordconv classification/digi
   generative/small_coordconv rl/ppo_pong_coordconv segmentation/masks_coordconv
 OLDEST_TESTS := tests/layers $(foreach fit,$(OLDEST_FITS),'tests/test_configs.py::test_config_runs[$(fit)]')
 
-.PHONY: help demo check test test-oldest foreign lint type fast unit format bench clean
+# The site runs networks in the browser by onnxruntime-web, which is served with it: package, sha512 and the files used
+RUNTIME := onnxruntime-web-1.30.0
+RUNTIME_SHA512 := ab4cbe26baedba45d2cec05610c71c55fa97db92d19a8b171c5f8269126683ca590a5cdc57bb2f35ce2b298de32f4d956fb42644c0ecd528a0a91e025c07ca61
+RUNTIME_FILES := ort.wasm.bundle.min.mjs ort-wasm-simd-threaded.wasm
+
+.PHONY: help demo check test test-oldest foreign lint type fast unit format bench docs docs-test clean
 
 help:  ## print this list (at once)
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "make %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +59,12 @@ format: $(VENV)/.installed-dev  ## apply ruff's fixes and format (seconds)
 bench: $(VENV)/.installed-dev  ## speed and memory of the layers (minutes)
 	$(BIN)/python -m benchmarks.layer
 
+docs: $(VENV)/.installed-docs build/onnxruntime-web  ## build the site in build/site (1 minute; needs npm once)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+docs-test: docs $(VENV)/.installed-dev  ## test the site in headless Chromium (1 minute)
+	$(BIN)/pytest tests/docs
+
 clean:  ## remove the environments, builds and logs (seconds)
 	rm -rf $(VENV) $(VENV_OLDEST) $(VENV_FOREIGN) build dist logs
 
@@ -68,6 +79,11 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt
 	$(VENV)/$(PIP) --constraint constraints.txt --editable '.[dev]'
 	touch $@ $(VENV)/.installed
 
+$(VENV)/.installed-docs: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/$(PIP) --constraint constraints.txt --editable '.[docs]'
+	touch $@ $(VENV)/.installed
+
 $(VENV_OLDEST)/.installed: pyproject.toml constraints-oldest.txt
 	test -x $(VENV_OLDEST)/bin/python || $(PYTHON) -m venv $(VENV_OLDEST)
 	$(VENV_OLDEST)/$(PIP) --constraint constraints-oldest.txt --editable '.[dev]'
@@ -77,4 +93,12 @@ $(VENV_FOREIGN)/.installed: pyproject.toml constraints.txt benchmarks/foreign/re
 	test -x $(VENV_FOREIGN)/bin/python || $(PYTHON) -m venv $(VENV_FOREIGN)
 	$(VENV_FOREIGN)/$(PIP) --constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
 	  --requirement benchmarks/foreign/requirements.txt --editable '.[export]'
+	touch $@
+
+build/onnxruntime-web: Makefile
+	mkdir -p build
+	cd build && npm pack --silent $(subst web-,web@,$(RUNTIME))
+	echo '$(RUNTIME_SHA512)  build/$(RUNTIME).tgz' | sha512sum --check --quiet
+	rm -rf $@ && mkdir $@
+	tar -xzf build/$(RUNTIME).tgz -C $@ --strip-components 2 $(addprefix package/dist/,$(RUNTIME_FILES))
 	touch $@

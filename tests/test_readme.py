@@ -24,7 +24,7 @@ from lightning_coordconv.runtime.comparison import command as comparison
 from lightning_coordconv.runtime.sweep import command as sweep
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
 PAGES += [ROOT / "configs" / "README.md", ROOT / "benchmarks" / "README.md"]
 SMALLER = {'weights="IMAGENET1K_V2"': "weights=None", "224": "64", "448": "128"}
 PASSED_ON = ("--data.", "--model.", "--trainer.")
@@ -94,6 +94,8 @@ def check(words: list[str], run: bool) -> None:
         source = Path(spec.origin).read_text()
         options = [word.partition("=")[0] for word in arguments if word.startswith("--")]
         assert all(f'"{option}"' in source for option in options if not option.startswith(PASSED_ON)), words
+    elif program == "pipx":
+        assert arguments[:2] in (["run", "build"], ["run", "twine"]), words
     elif program in ("docker", "podman", "podman-compose"):
         assert all((ROOT / word).is_file() for word in arguments if word.endswith(".yaml")), words
     else:

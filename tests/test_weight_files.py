@@ -39,7 +39,8 @@ def loads(path: Path) -> list[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             root = node.module.split(".")[0]
             names = [node.module] if root in UNPICKLING else []
-            names += [alias.name for alias in node.names if alias.name in LOADING and node.module != "json"]
+            own = root in ("json", PACKAGE.name)
+            names += [alias.name for alias in node.names if alias.name in LOADING and not own]
         elif isinstance(node, ast.Attribute) and node.attr in LOADING and ast.unparse(node.value) in LOADERS:
             names = [ast.unparse(node)]
         elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "get_state_dict":

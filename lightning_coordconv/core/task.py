@@ -22,6 +22,7 @@ from lightning_coordconv.core.checkpoints import (
     read_checkpoint,
     resolve_class,
 )
+from lightning_coordconv.core.network_options import apply_network_options
 
 Batch = Mapping[str, Any]
 Outputs = dict[str, Any]
@@ -170,10 +171,9 @@ class NetworkTask(BaseTask):
         lr_scheduler: builds the learning rate schedule; none by default.
         lr_scheduler_interval: whether the schedule advances once per ``"epoch"`` or once per ``"step"``.
         train_metrics: the metrics of the training stage, if they differ.
-        compile: compile the network with ``torch.compile``, at its first call. The names of its weights do not change,
-            nor do checkpoints.
-        channels_last: keep weights of four dimensions in the memory format ``torch.channels_last``, which tensor cores
-            and some CPUs convolve faster.
+        compile: compile the network with ``torch.compile``; for this and the following see
+            :func:`~lightning_coordconv.core.network_options.apply_network_options`.
+        channels_last: keep its weights in the memory format channels last.
     """
 
     unsaved_hparams: ClassVar[frozenset[str]] = frozenset({"net", "optimizer", "lr_scheduler"})
@@ -193,9 +193,8 @@ class NetworkTask(BaseTask):
         channels_last: bool = False,
     ) -> None:
         super().__init__()
-        self.net = net.to(memory_format=torch.channels_last) if channels_last else net
-        if compile:
-            net.compile()
+        self.net = net
+        apply_network_options(net, compile, channels_last)
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.lr_scheduler_interval = lr_scheduler_interval

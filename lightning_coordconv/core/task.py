@@ -241,7 +241,7 @@ class NetworkTask(BaseTask):
         """
         if self.trainer.world_size == 1 or not self.trainer.is_last_batch:
             return 1.0
-        share = torch.tensor(float(samples), device=self.device)
+        share = torch.full((), float(samples), device=self.device)
         return share / self.mean_over_ranks(share.clone())
 
     def parameter_groups(self) -> list[dict[str, Any]]:

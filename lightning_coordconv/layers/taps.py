@@ -199,8 +199,8 @@ def make_taps(geometry: Geometry) -> Taps:
         whole, *others = tables
         for table in others:
             whole = (whole[:, :, None, :, None] * table[:, None, :, None, :]).flatten(1, 2).flatten(2)
-        matrix = whole.flatten(0, 1).to(geometry.device, geometry.dtype)
-        axes = tuple(factor.to(geometry.device, geometry.dtype) for factor in factors)
+        matrix = whole.flatten(0, 1).to(geometry.device, geometry.dtype, non_blocking=True)
+        axes = tuple(factor.to(geometry.device, geometry.dtype, non_blocking=True) for factor in factors)
         return Taps(matrix, axes, sizes, geometry.output_padding is not None)
 
 

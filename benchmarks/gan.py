@@ -119,8 +119,8 @@ def iterations(
     generator = build(size["latent_size"], size["canvas"], size["width"])
     discriminator = ConvDiscriminator(size["canvas"], size["width"], coordinates)
     plain = PlainLoop(generator, discriminator, size["latent_size"], generator_steps)
-    options = {"generator_steps": generator_steps, "latent_size": size["latent_size"], "compile": compile}
-    task = GAN(generator, discriminator, ADAM, ADAM, **options)
+    options: dict[str, Any] = {"generator_steps": generator_steps, "compile": compile}
+    task = GAN(generator, discriminator, ADAM, ADAM, latent_size=size["latent_size"], **options)
     dataset = SortOfClevr("train", size["batch"], size["canvas"], 10 * size["canvas"] // 64)
     loader = Interleaved([dataset.__getitems__(list(range(size["batch"])))] * count, plain)
     Trainer(

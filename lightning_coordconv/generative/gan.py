@@ -116,6 +116,7 @@ class GAN(GenerativeTask):
         self.r1 = r1
         self.feature_matching = feature_matching
         self.squash = squash
+        self.compiled = compile
         for network in (generator, discriminator):
             apply_network_options(network, compile, channels_last)
         self.average: nn.Module | None = None
@@ -167,7 +168,8 @@ class GAN(GenerativeTask):
         if not self.r1:
             return self.loss.discriminator(self.discriminator(real), self.discriminator(fake)), 0.0
         real = real.detach().requires_grad_()
-        with torch.compiler.set_stance("force_eager"):  # compiled code cannot be differentiated twice
+        # Compiled code cannot be differentiated twice
+        with torch.compiler.set_stance("force_eager") if self.compiled else nullcontext():
             logits = self.discriminator(real)
             loss = self.loss.discriminator(logits, self.discriminator(fake))
         return loss, self.r1 / 2 * gradient_penalty(logits, real)

@@ -17,6 +17,6 @@ def apply_network_options(network: nn.Module, compile: bool, channels_last: bool
             cores and some CPUs convolve faster. If false, each weight keeps the format that the network chose.
     """
     if channels_last:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(memory_format=torch.channels_last)
     if compile:
         network.compile()

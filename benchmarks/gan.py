@@ -110,14 +110,17 @@ class Interleaved:
             self.seconds.append((between - start, time.perf_counter() - between))
 
 
-def iterations(kind: str, size: dict[str, int], count: int, generator_steps: int) -> dict[str, float]:
+def iterations(
+    kind: str, size: dict[str, int], count: int, generator_steps: int, compile: bool = False
+) -> dict[str, float]:
     """Return the median milliseconds of an iteration of either loop, and the median of their ratios."""
     coordinates = kind == "coordconv"
     build = CoordConvGenerator if coordinates else ConvGenerator
     generator = build(size["latent_size"], size["canvas"], size["width"])
     discriminator = ConvDiscriminator(size["canvas"], size["width"], coordinates)
     plain = PlainLoop(generator, discriminator, size["latent_size"], generator_steps)
-    task = GAN(generator, discriminator, ADAM, ADAM, generator_steps=generator_steps, latent_size=size["latent_size"])
+    options: dict[str, Any] = {"generator_steps": generator_steps, "compile": compile}
+    task = GAN(generator, discriminator, ADAM, ADAM, latent_size=size["latent_size"], **options)
     dataset = SortOfClevr("train", size["batch"], size["canvas"], 10 * size["canvas"] // 64)
     loader = Interleaved([dataset.__getitems__(list(range(size["batch"])))] * count, plain)
     Trainer(
@@ -159,6 +162,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=60, help="of either loop")
     parser.add_argument("--seconds", type=float, default=10, help="to time generators for; at least 11 rounds")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--compile", action="store_true", help="the networks of GAN, not those of the plain loop")
     options = parser.parse_args()
     keep_freed_memory()
     torch.set_num_threads(options.threads)
@@ -171,7 +175,8 @@ def main() -> None:
             found = _generators(name, size, options) if part == "generators" else _iterations(name, size, options)
             results[name] = size | found
         RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"gan-{part}-cpu.json").write_text(json.dumps(results, indent=1) + "\n")
+        name = f"gan-{part}{'-compiled' * options.compile}-cpu.json"
+        (RESULTS / name).write_text(json.dumps(results, indent=1) + "\n")
 
 
 def _generators(name: str, size: dict[str, int], options: argparse.Namespace) -> dict[str, Any]:
@@ -186,7 +191,7 @@ def _iterations(name: str, size: dict[str, int], options: argparse.Namespace) ->
     results = {}
     for kind in ("conv", "coordconv"):
         torch.manual_seed(0)
-        found = iterations(kind, size, options.iterations, generator_steps=2)
+        found = iterations(kind, size, options.iterations, generator_steps=2, compile=options.compile)
         times = f"task {found['task_ms']:.1f} ms, plain loop {found['plain_ms']:.1f} ms"
         print(f"{name}, {kind}, an iteration: {times}, {found['speed']:.2f}x as fast", flush=True)
         results[kind] = found

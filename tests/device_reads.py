@@ -1,5 +1,9 @@
-"""Find the operations that make the host wait for the device, on a machine that has only a CPU."""
+"""Find the operations that make the host wait for the device, on a machine that has only a CPU.
 
+They are reads of values on the device, and copies to it that are not ``non_blocking``.
+"""
+
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +27,16 @@ def _caller() -> str:
     package = lightning_coordconv.__path__[0]
     frames = [frame for frame in traceback.extract_stack() if frame.filename.startswith(package)]
     return f"{frames[-1].filename.removeprefix(package + '/')}:{frames[-1].name}" if frames else "elsewhere"
+
+
+def _waits_for_copy(name: str, args: Any, kwargs: Any) -> bool:
+    """Return whether a call copies values of the host to a device and waits until they are there; not in libraries."""
+    if "site-packages" in sys._getframe(2).f_code.co_filename:  # 0 is this function, and 1 the mode
+        return False
+    if name in ("tensor", "as_tensor"):
+        return kwargs.get("device") is not None
+    to_device = name == "to" and (isinstance(args[1], torch.device) if len(args) > 1 else "device" in kwargs)
+    return to_device and not kwargs.get("non_blocking", kwargs.get("copy"))
 
 
 class _Operators(TorchDispatchMode):
@@ -49,7 +63,7 @@ class _Methods(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
-        if name in METHODS:
+        if name in METHODS or _waits_for_copy(name, args, kwargs or {}):
             self.found.add((name, _caller()))
         return func(*args, **(kwargs or {}))
 

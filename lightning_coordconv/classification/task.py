@@ -27,6 +27,8 @@ class ImageClassification(NetworkTask):
             applies to all weights, as in torchvision's reference recipes.
         lr_scheduler: builds the learning rate schedule.
         lr_scheduler_interval: ``"epoch"`` or ``"step"``.
+        compile: compile the network with ``torch.compile``.
+        channels_last: keep its weights in the memory format channels last.
 
     Raises:
         ValueError: in a step, if the network has fewer outputs than the data module has ``num_classes``.
@@ -43,9 +45,13 @@ class ImageClassification(NetworkTask):
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
+        compile: bool = False,
+        channels_last: bool = False,
     ) -> None:
         metrics: dict[str, Metric] = {"top1": TopKAccuracy(1), "top5": TopKAccuracy(5)}
-        super().__init__(net, metrics, optimizer, lr_scheduler, lr_scheduler_interval)
+        super().__init__(
+            net, metrics, optimizer, lr_scheduler, lr_scheduler_interval, compile=compile, channels_last=channels_last
+        )
         self.num_classes: int | None = None
 
     def setup(self, stage: str) -> None:

@@ -27,6 +27,8 @@ class CoordinateTask(NetworkTask):
         optimizer: builds the optimiser.
         lr_scheduler: builds the learning rate schedule.
         lr_scheduler_interval: ``"epoch"`` or ``"step"``.
+        compile: compile the network with ``torch.compile``.
+        channels_last: keep its weights in the memory format channels last.
     """
 
     stages: ClassVar[tuple[str, ...]] = ("train", "val", "test", "test_train")
@@ -38,8 +40,12 @@ class CoordinateTask(NetworkTask):
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
+        compile: bool = False,
+        channels_last: bool = False,
     ) -> None:
-        super().__init__(net, metrics, optimizer, lr_scheduler, lr_scheduler_interval)
+        super().__init__(
+            net, metrics, optimizer, lr_scheduler, lr_scheduler_interval, compile=compile, channels_last=channels_last
+        )
         self.test_train_metrics = self.val_metrics.clone(prefix="test_train/")
 
     def figures(self) -> list[Callback]:
@@ -91,6 +97,8 @@ class CoordinateClassification(CoordinateTask):
         optimizer: see :class:`~lightning_coordconv.core.NetworkTask` for this and the following.
         lr_scheduler: builds the learning rate schedule.
         lr_scheduler_interval: ``"epoch"`` or ``"step"``.
+        compile: compile the network with ``torch.compile``.
+        channels_last: keep its weights in the memory format channels last.
 
     Raises:
         ValueError: in a step, if the network's output and the canvas of the data differ in size.
@@ -107,13 +115,17 @@ class CoordinateClassification(CoordinateTask):
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
+        compile: bool = False,
+        channels_last: bool = False,
     ) -> None:
         metrics: dict[str, Metric] = {
             "accuracy": PositionAccuracy(),
             "distance": PixelDistance(),
             "manhattan": PixelDistance(norm=1),
         }
-        super().__init__(net, metrics, optimizer, lr_scheduler, lr_scheduler_interval)
+        super().__init__(
+            net, metrics, optimizer, lr_scheduler, lr_scheduler_interval, compile=compile, channels_last=channels_last
+        )
 
     def evaluate(self, batch: Batch) -> Outputs:
         """Return ``loss``, ``logits`` (B, H, W), and the predicted and true (x, y) ``preds`` and ``target`` (B, 2)."""
@@ -147,6 +159,8 @@ class CoordinateRegression(CoordinateTask):
         optimizer: see :class:`~lightning_coordconv.core.NetworkTask` for this and the following.
         lr_scheduler: builds the learning rate schedule.
         lr_scheduler_interval: ``"epoch"`` or ``"step"``.
+        compile: compile the network with ``torch.compile``.
+        channels_last: keep its weights in the memory format channels last.
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset({"onehot", "xy", "held_out"})
@@ -159,9 +173,13 @@ class CoordinateRegression(CoordinateTask):
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
+        compile: bool = False,
+        channels_last: bool = False,
     ) -> None:
         metrics: dict[str, Metric] = {"distance": PixelDistance(), "accuracy": PositionAccuracy(tolerance=0.5)}
-        super().__init__(net, metrics, optimizer, lr_scheduler, lr_scheduler_interval)
+        super().__init__(
+            net, metrics, optimizer, lr_scheduler, lr_scheduler_interval, compile=compile, channels_last=channels_last
+        )
 
     def evaluate(self, batch: Batch) -> Outputs:
         """Return ``loss``, and the predicted and the true positions ``preds`` and ``target`` (B, 2) in pixels."""
@@ -189,6 +207,8 @@ class CoordinateRendering(CoordinateTask):
         optimizer: see :class:`~lightning_coordconv.core.NetworkTask` for this and the following.
         lr_scheduler: builds the learning rate schedule.
         lr_scheduler_interval: ``"epoch"`` or ``"step"``.
+        compile: compile the network with ``torch.compile``.
+        channels_last: keep its weights in the memory format channels last.
 
     Raises:
         ValueError: for a negative ``centre_weight``; in a step, for a positive one with a net that does not return the
@@ -207,8 +227,18 @@ class CoordinateRendering(CoordinateTask):
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
+        compile: bool = False,
+        channels_last: bool = False,
     ) -> None:
-        super().__init__(net, {"iou": PixelIoU()}, optimizer, lr_scheduler, lr_scheduler_interval)
+        super().__init__(
+            net,
+            {"iou": PixelIoU()},
+            optimizer,
+            lr_scheduler,
+            lr_scheduler_interval,
+            compile=compile,
+            channels_last=channels_last,
+        )
         if not centre_weight >= 0:
             raise ValueError(f"centre_weight must be at least 0, got {centre_weight}")
         self.centre_weight = centre_weight

@@ -15,6 +15,7 @@ from torchmetrics import MeanMetric, Metric, MetricCollection
 from lightning_coordconv.core._lightning import is_attached
 from lightning_coordconv.core.checkpoints import MapLocation, read_checkpoint
 from lightning_coordconv.core.data import BaseDataModule
+from lightning_coordconv.core.network_options import apply_network_options
 from lightning_coordconv.core.restore import INFERENCE, complete, restore, restoring
 
 Batch = Mapping[str, Any]
@@ -152,10 +153,9 @@ class NetworkTask(BaseTask):
         lr_scheduler: builds the learning rate schedule; none by default.
         lr_scheduler_interval: whether the schedule advances once per ``"epoch"`` or once per ``"step"``.
         train_metrics: the metrics of the training stage, if they differ.
-        compile: compile the network with ``torch.compile``, at its first call. The names of its weights do not change,
-            nor do checkpoints.
-        channels_last: keep weights of four dimensions in the memory format ``torch.channels_last``, which tensor cores
-            and some CPUs convolve faster.
+        compile: compile the network with ``torch.compile``; for this and the following see
+            :func:`~lightning_coordconv.core.network_options.apply_network_options`.
+        channels_last: keep its weights in the memory format channels last.
     """
 
     unsaved_hparams: ClassVar[frozenset[str]] = frozenset({"net", "optimizer", "lr_scheduler"})
@@ -175,9 +175,8 @@ class NetworkTask(BaseTask):
         channels_last: bool = False,
     ) -> None:
         super().__init__()
-        self.net = net.to(memory_format=torch.channels_last) if channels_last else net
-        if compile:
-            net.compile()
+        self.net = net
+        apply_network_options(net, compile, channels_last)
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.lr_scheduler_interval = lr_scheduler_interval
@@ -224,7 +223,7 @@ class NetworkTask(BaseTask):
         """
         if self.trainer.world_size == 1 or not self.trainer.is_last_batch:
             return 1.0
-        share = torch.tensor(float(samples), device=self.device)
+        share = torch.full((), float(samples), device=self.device)
         return share / self.mean_over_ranks(share.clone())
 
     def parameter_groups(self) -> list[dict[str, Any]]:

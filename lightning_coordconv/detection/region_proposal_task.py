@@ -64,6 +64,8 @@ class RegionProposal(NetworkTask):
         optimizer: see :class:`~lightning_coordconv.core.NetworkTask` for this and the following.
         lr_scheduler: builds the learning rate schedule.
         lr_scheduler_interval: ``"epoch"`` or ``"step"``.
+        compile: compile the network with ``torch.compile``.
+        channels_last: keep its weights in the memory format channels last.
 
     Raises:
         ValueError: for another ``box_loss`` or ``sampling``.
@@ -86,6 +88,8 @@ class RegionProposal(NetworkTask):
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
+        compile: bool = False,
+        channels_last: bool = False,
     ) -> None:
         metrics: dict[str, Metric] = {
             "best_iou": BestBoxIoU(),
@@ -95,7 +99,9 @@ class RegionProposal(NetworkTask):
             "tied_iou_error": TiedBestBoxIoUError(),
         }
         in_training: dict[str, Metric] = {"positive_iou": MatchedIoU()}
-        super().__init__(net, metrics, optimizer, lr_scheduler, lr_scheduler_interval, in_training)
+        super().__init__(
+            net, metrics, optimizer, lr_scheduler, lr_scheduler_interval, in_training, compile, channels_last
+        )
         if box_loss not in ("authors", "smooth_l1"):
             raise ValueError(f"box_loss must be 'authors' or 'smooth_l1', got {box_loss!r}")
         if sampling not in ("boxes", "pairs"):

@@ -37,6 +37,8 @@ class ObjectDetection(NetworkTask):
         optimizer: see :class:`~lightning_coordconv.core.NetworkTask` for this and the following.
         lr_scheduler: builds the learning rate schedule.
         lr_scheduler_interval: ``"epoch"`` or ``"step"``.
+        compile: compile the network with ``torch.compile``.
+        channels_last: keep its weights in the memory format channels last.
 
     Raises:
         ModuleNotFoundError: if pycocotools is not installed.
@@ -56,9 +58,11 @@ class ObjectDetection(NetworkTask):
         optimizer: OptimizerCallable = torch.optim.SGD,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
+        compile: bool = False,
+        channels_last: bool = False,
     ) -> None:
         metrics = {"coco": CocoAveragePrecision()}
-        super().__init__(net, metrics, optimizer, lr_scheduler, lr_scheduler_interval, {})
+        super().__init__(net, metrics, optimizer, lr_scheduler, lr_scheduler_interval, {}, compile, channels_last)
         if coordinate_lr < 0:
             raise ValueError(f"coordinate_lr must not be negative, got {coordinate_lr}")
         if warmup is not None and not 0 <= warmup < 1:

@@ -111,6 +111,19 @@ class Detector(nn.Module):
         """Return the losses of a batch in training, the detections on its images in evaluation."""
         return self.detector(images, targets)
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the backbone and its feature pyramid; what follows depends on how many boxes there are.
+
+        Images of another size, or another combination of sizes in a batch, are another graph: this pays off if all
+        images have one size. After eight graphs torch warns, and leaves further sizes uncompiled.
+
+        Args:
+            *args: of ``torch.compile``.
+            **kwargs: of ``torch.compile``.
+        """
+        for part in (self.detector.backbone.body, self.detector.backbone.fpn):
+            part.compile(*args, **kwargs)
+
 
 def _as_in_pp_yolo(name: str, convolution: nn.Module) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in PP_YOLO)

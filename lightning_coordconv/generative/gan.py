@@ -12,6 +12,7 @@ from pytorch_lightning.strategies import ParallelStrategy
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from lightning_coordconv.core.network_options import apply_network_options
 from lightning_coordconv.core.task import Batch
 from lightning_coordconv.generative.latents import Distribution
 from lightning_coordconv.generative.losses import LOSSES, feature_distance, gradient_penalty
@@ -55,6 +56,9 @@ class GAN(GenerativeTask):
         binary_latents: see there.
         object_radius: see there.
         features: see there.
+        compile: compile both networks with ``torch.compile``. With ``r1``, the discriminator's steps are not compiled:
+            torch 2.15 has no second derivatives of compiled code. Nor are its ``features``.
+        channels_last: keep the networks' weights in the memory format channels last.
 
     Raises:
         ValueError: for an unknown loss, numbers out of range, or networks that do not fit each other.
@@ -83,6 +87,8 @@ class GAN(GenerativeTask):
         binary_latents: int = 0,
         object_radius: int | None = None,
         features: nn.Module | None = None,
+        compile: bool = False,
+        channels_last: bool = True,
     ) -> None:
         super().__init__(generator, latent_size, latent, binary_latents, object_radius, features)
         if loss not in LOSSES:
@@ -110,12 +116,14 @@ class GAN(GenerativeTask):
         self.r1 = r1
         self.feature_matching = feature_matching
         self.squash = squash
+        self.compiled = compile
+        for network in (generator, discriminator):
+            apply_network_options(network, compile, channels_last)
         self.average: nn.Module | None = None
         if ema_decay is not None:
             self.average = copy.deepcopy(generator).requires_grad_(False)
             self.update_average = get_ema_multi_avg_fn(ema_decay)
         self.automatic_optimization = False
-        self.to(memory_format=torch.channels_last)
 
     @property
     def sampled_generator(self) -> nn.Module:
@@ -160,8 +168,10 @@ class GAN(GenerativeTask):
         if not self.r1:
             return self.loss.discriminator(self.discriminator(real), self.discriminator(fake)), 0.0
         real = real.detach().requires_grad_()
-        logits = self.discriminator(real)
-        loss = self.loss.discriminator(logits, self.discriminator(fake))
+        # Compiled code cannot be differentiated twice
+        with torch.compiler.set_stance("force_eager") if self.compiled else nullcontext():
+            logits = self.discriminator(real)
+            loss = self.loss.discriminator(logits, self.discriminator(fake))
         return loss, self.r1 / 2 * gradient_penalty(logits, real)
 
     def generator_loss(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor | float]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from lightning_coordconv.core.task import BaseTask, Batch, Outputs
+from lightning_coordconv.core.transfers import to_device
 from lightning_coordconv.generative.figures.interpolation import Interpolation
 from lightning_coordconv.generative.figures.object_positions import ObjectPositionFigures
 from lightning_coordconv.generative.figures.samples import GeneratedImages, SampleGrid
@@ -160,9 +161,7 @@ class GenerativeTask(BaseTask):
     def draw(self, sampler: LatentSampler, count: int) -> Tensor:
         """Return this rank's next latent vectors (count, latent_size), on the task's device."""
         vectors = sampler.draw(count, self.global_rank, self.trainer.world_size)
-        if self.device.type == "cuda":
-            vectors = vectors.pin_memory()  # the host would wait for a copy from other memory
-        return vectors.to(self.fixed_latents, non_blocking=True)
+        return to_device(vectors.to(self.fixed_latents.dtype), self.device)
 
     @torch.no_grad()
     def generate(self, latents: Tensor) -> Tensor:

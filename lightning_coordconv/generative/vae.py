@@ -8,6 +8,7 @@ from pytorch_lightning.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_coordconv.core.network_options import apply_network_options
 from lightning_coordconv.core.task import Batch
 from lightning_coordconv.generative.task import GenerativeTask
 
@@ -31,6 +32,8 @@ class VAE(GenerativeTask):
         latent_size: see :class:`~lightning_coordconv.generative.GenerativeTask` for this and the following arguments.
         object_radius: see there.
         features: see there.
+        compile: compile both networks with ``torch.compile``.
+        channels_last: keep their weights in the memory format channels last.
 
     Raises:
         ValueError: for numbers out of range, or networks that do not fit each other.
@@ -47,6 +50,8 @@ class VAE(GenerativeTask):
         latent_size: int = 32,
         object_radius: int | None = None,
         features: nn.Module | None = None,
+        compile: bool = False,
+        channels_last: bool = True,
     ) -> None:
         super().__init__(decoder, latent_size, "normal", 0, object_radius, features)
         if not 0 <= beta < float("inf"):
@@ -58,7 +63,8 @@ class VAE(GenerativeTask):
         self.encoder = encoder
         self.optimizer = optimizer
         self.beta = beta
-        self.to(memory_format=torch.channels_last)
+        for network in (encoder, decoder):
+            apply_network_options(network, compile, channels_last)
 
     @property
     def decoder(self) -> nn.Module:

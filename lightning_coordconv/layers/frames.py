@@ -57,12 +57,13 @@ class Frame:
                 f"the coordinate frame has {len(self.crop)} axes (crop={self.crop}), but the layer has {len(sizes)}"
             )
         strides = [self._stride(crop, cells) for crop, cells in zip(self.crop, sizes, strict=True)]
-        stride = torch.tensor(strides, device=device, dtype=dtype)
+        stride = torch.tensor(strides, dtype=dtype).to(device, non_blocking=True)
         # A net that pads keeps ceil(crop / stride) cells; one that doesn't loses as many more of them on the full
         # image as on the crop.
         kept = [cells + crop // -s for cells, crop, s in zip(sizes, self.crop, strides, strict=True)]
-        full = (self.size.to(device, dtype) / stride).ceil() + torch.tensor(kept, device=device, dtype=dtype)
-        return self.origin.to(device, dtype) / stride, full.clamp(min=1)
+        size, origin = (values.to(device, dtype, non_blocking=True) for values in (self.size, self.origin))
+        full = (size / stride).ceil() + torch.tensor(kept, dtype=dtype).to(device, non_blocking=True)
+        return origin / stride, full.clamp(min=1)
 
     def inside(self, sizes: Sequence[int], device: torch.device, dtype: torch.dtype) -> Tensor:
         """Return which cells of a map of the given sizes lie in the full image, ``(F, 1, *sizes)``, bool."""
@@ -111,7 +112,7 @@ class Field:
                 f"a layer with {num_axes} axes needs coordinates of shape (n, *sizes) or (B, n, *sizes) with "
                 f"n = {num_axes}, but the coordinate field has shape {tuple(self.values.shape)}"
             )
-        values = self.values.to(device, dtype)
+        values = self.values.to(device, dtype, non_blocking=True)
         return values if values.dim() == num_axes + 2 else values[None]
 
 
@@ -207,7 +208,7 @@ def coordinate_frame(
     Raises:
         RuntimeError: On leaving, if another block that was entered later is still active.
         ValueError: If the numbers of axes or of samples do not agree, a size or stride is not positive, or the crop is
-            not inside the image and ``padded`` does not allow it.
+            not inside the image and ``padded`` does not allow it. Values on a GPU are not read, so not checked.
     """
     with _active(_make_frame(origin, size, tuple(crop), padded, strides, zero_outside)):
         yield
@@ -250,7 +251,7 @@ def _make_frame(
             raise ValueError(f"{name} must have shape ({n},) or (B, {n}) for crop={crop}, but has {tuple(row.shape)}")
         rows.append(row if row.dim() == 2 else row[None])
     origins, full = rows
-    origins = origins.to(full.device)
+    origins = origins.to(full.device, non_blocking=True)
     if 1 != origins.shape[0] != full.shape[0] != 1:
         raise ValueError(f"origin is of {origins.shape[0]} samples, but size of {full.shape[0]}")
     _check(origins, full, crop, padded, strides)
@@ -262,8 +263,8 @@ def _check(origins: Tensor, full: Tensor, crop: tuple[int, ...], padded: bool, s
         raise ValueError(f"crop must be positive along every axis, but got {crop}")
     if strides is not None and (len(strides) == 0 or min(strides) <= 0):
         raise ValueError(f"strides must be positive and at least one, but got {tuple(strides)}")
-    if torch.compiler.is_compiling():
-        return  # what follows depends on values, which a graph does not know
+    if torch.compiler.is_compiling() or full.device.type != "cpu":
+        return  # what follows depends on values, which a graph does not know and for which the host would wait
     if bool((full < 1).any()):
         raise ValueError(f"size must be positive along every axis, but got {full.tolist()}")
     ends = origins + origins.new_tensor(crop)

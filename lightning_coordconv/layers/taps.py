@@ -210,8 +210,8 @@ def make_taps(geometry: Geometry) -> Taps:
             tables, factors = [small for small, _ in factored], [factor for _, factor in factored]
             if math.prod(factor.shape[0] for factor in factors) * math.prod(sizes) <= MAX_WHOLE_ELEMENTS:
                 factors = [_product([factor[None] for factor in factors])]
-        matrix = _product(tables).to(geometry.device, geometry.dtype)
-        axes = tuple(factor.to(geometry.device, geometry.dtype) for factor in factors)
+        matrix = _product(tables).to(geometry.device, geometry.dtype, non_blocking=True)
+        axes = tuple(factor.to(geometry.device, geometry.dtype, non_blocking=True) for factor in factors)
         return Taps(matrix, axes, sizes, geometry.output_padding is not None)
 
 

@@ -4,10 +4,12 @@ SB3 nests its training loop in ``learn``. To run the same loop under Lightning, 
 one, and the counters that it keeps are saved and restored. ``tests/rl/test_sb3.py`` names what a new release removed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
 from lightning_coordconv.core.extras import extra
 
@@ -57,6 +59,11 @@ def reset_environments(algorithm: OnPolicyAlgorithm) -> None:
     assert algorithm.env is not None
     algorithm._last_obs = algorithm.env.reset()  # type: ignore[assignment]
     algorithm._last_episode_starts = np.ones(algorithm.n_envs, dtype=bool)
+
+
+def copy_minibatches_with(algorithm: OnPolicyAlgorithm, copy: Callable[[NDArray[Any]], Tensor]) -> None:
+    """Let a function copy each array of a minibatch to the device, for which the buffer's own method would wait."""
+    algorithm.rollout_buffer.to_torch = lambda array, *_: copy(array)  # type: ignore[method-assign]
 
 
 def count_update(algorithm: OnPolicyAlgorithm) -> None:

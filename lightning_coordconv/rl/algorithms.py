@@ -41,7 +41,8 @@ class A2C(OnPolicyTask):
         normalize_advantage: whether advantages are normalised, over the batches of all ranks.
         initial_weights: an SB3 zip with initial weights.
         deterministic_evaluation: whether evaluation takes the most probable action.
-        channels_last: whether the memory format of the weights is channels last.
+        compile: compile the policy's feature extractors with ``torch.compile``.
+        channels_last: keep the policy's weights in the memory format channels last.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class A2C(OnPolicyTask):
         normalize_advantage: bool = False,
         initial_weights: str | None = None,
         deterministic_evaluation: bool = False,
+        compile: bool = False,
         channels_last: bool = False,
     ) -> None:
         numbers = {
@@ -82,6 +84,7 @@ class A2C(OnPolicyTask):
             policy_kwargs=policy_kwargs,
             initial_weights=initial_weights,
             deterministic_evaluation=deterministic_evaluation,
+            compile=compile,
             channels_last=channels_last,
         )
         self.normalize_advantage = normalize_advantage
@@ -125,7 +128,8 @@ class PPO(OnPolicyTask):
         target_kl: a rollout is left as soon as the mean divergence over all ranks exceeds 1.5 times this value.
         initial_weights: an SB3 zip with initial weights.
         deterministic_evaluation: whether evaluation takes the most probable action.
-        channels_last: whether the memory format of the weights is channels last.
+        compile: compile the policy's feature extractors with ``torch.compile``.
+        channels_last: keep the policy's weights in the memory format channels last.
     """
 
     def __init__(
@@ -149,6 +153,7 @@ class PPO(OnPolicyTask):
         target_kl: float | None = None,
         initial_weights: str | None = None,
         deterministic_evaluation: bool = False,
+        compile: bool = False,
         channels_last: bool = False,
     ) -> None:
         numbers = {
@@ -178,6 +183,7 @@ class PPO(OnPolicyTask):
             policy_kwargs=policy_kwargs,
             initial_weights=initial_weights,
             deterministic_evaluation=deterministic_evaluation,
+            compile=compile,
             channels_last=channels_last,
         )
         self.batch_size = batch_size

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -11,6 +12,7 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 
 from lightning_coordconv.core.extras import extra
+from lightning_coordconv.core.transfers import to_device
 from lightning_coordconv.rl import _sb3
 from lightning_coordconv.rl.environments.snapshots import NoSnapshotError
 from lightning_coordconv.rl.precision import policy_calls
@@ -104,6 +106,7 @@ class OnPolicyTask(AgentTask):
         algorithm, data = self.algorithm, self.data
         assert algorithm is not None
         algorithm.device = algorithm.rollout_buffer.device = self.device
+        _sb3.copy_minibatches_with(algorithm, partial(to_device, device=self.device))
         saved, self.saved = self.saved, ()
         data.seed_training()
         if saved:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lightning_coordconv.core.checkpoints import read_state_dict, verify
 from lightning_coordconv.core.extras import extra
+from lightning_coordconv.core.network_options import apply_network_options
 from lightning_coordconv.core.predictions import PredictionTable
 from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.core.task import BaseTask
@@ -55,7 +56,9 @@ class AgentTask(BaseTask):
         initial_weights: an SB3 zip with initial weights. Only its tensors are read, so none of its code is run. The
             weights of a plain convolution fit a CoordConv, whose coordinate weights become zeros.
         deterministic_evaluation: whether evaluation takes the most probable action instead of sampling one.
-        channels_last: whether the memory format of the weights is channels last, which some machines convolve faster.
+        compile: compile the feature extractors and the layers behind them with ``torch.compile``; for this and the
+            following see :func:`~lightning_coordconv.core.network_options.apply_network_options`.
+        channels_last: keep the policy's weights in the memory format channels last.
 
     Raises:
         ValueError: for an unknown policy or class, or if ``initial_weights`` is not a file.
@@ -74,6 +77,7 @@ class AgentTask(BaseTask):
         policy_kwargs: PolicyArguments | None,
         initial_weights: str | None,
         deterministic_evaluation: bool,
+        compile: bool,
         channels_last: bool,
     ) -> None:
         super().__init__()
@@ -88,6 +92,7 @@ class AgentTask(BaseTask):
         self.policy_kwargs = resolve_classes(policy_kwargs)
         self.initial_weights = initial_weights
         self.deterministic_evaluation = deterministic_evaluation
+        self.compiled = compile
         self.channels_last = channels_last
         self.algorithm: OnPolicyAlgorithm | None = None
         self.policy: ActorCriticPolicy | None = None
@@ -257,8 +262,14 @@ class AgentTask(BaseTask):
             self.policy.load_state_dict(weights)
         elif self.initial_weights is not None:
             self.load_zip(self.initial_weights)
-        if self.channels_last:
-            self.policy.to(memory_format=torch.channels_last)
+        apply_network_options(self.policy, False, self.channels_last)
+        if self.compiled:  # the policy itself is called by other methods than forward, and samples
+            for part in {
+                self.policy.pi_features_extractor,
+                self.policy.vf_features_extractor,
+                self.policy.mlp_extractor,
+            }:
+                part.compile()
 
     def _interrupted(self) -> bool:
         """Return whether the run was asked to end by a signal, of Lightning's own handler or a callback's."""

@@ -38,6 +38,8 @@ class SemanticSegmentation(NetworkTask):
         optimizer: see :class:`~lightning_coordconv.core.NetworkTask` for this and the following.
         lr_scheduler: builds the learning rate schedule.
         lr_scheduler_interval: ``"epoch"`` or ``"step"``.
+        compile: compile the network with ``torch.compile``.
+        channels_last: keep its weights in the memory format channels last.
 
     Raises:
         ValueError: if names and classes do not agree, or a tile is not larger than two overlaps.
@@ -59,12 +61,16 @@ class SemanticSegmentation(NetworkTask):
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
+        compile: bool = False,
+        channels_last: bool = False,
     ) -> None:
         metrics: dict[str, Metric] = {
             "miou": MeanIoU(num_classes, ignore_index),
             "accuracy": PixelAccuracy(ignore_index),
         }
-        super().__init__(net, metrics, optimizer, lr_scheduler, lr_scheduler_interval)
+        super().__init__(
+            net, metrics, optimizer, lr_scheduler, lr_scheduler_interval, compile=compile, channels_last=channels_last
+        )
         if class_names is not None and len(class_names) != num_classes:
             raise ValueError(f"expected {num_classes} class_names, got {len(class_names)}: {list(class_names)}")
         if overlap < 0 or tile <= 2 * overlap:

@@ -100,6 +100,25 @@ def test_an_iteration_by_a_plain_loop(tmp_path, squash):
     assert all(weight.grad is None for weight in module.average.parameters())
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # by the compiler itself
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_a_compiled_iteration_by_an_eager_one(tmp_path, monkeypatch, batch_norm):
+    """With both penalties, of which R1 needs second derivatives, which compiled code does not have."""
+    compiled, whole = [], torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, **_: compiled.append(f) or whole(f, backend="aot_eager"))
+    runs = []
+    for compile in (False, True):
+        seed_everything(0)
+        sgd = partial(torch.optim.SGD, lr=0.01)  # Adam makes full steps of rounding errors
+        options = {"generator_optimizer": sgd, "discriminator_optimizer": sgd, "compile": compile}
+        module = task(batch_norm, r1=1.0, feature_matching=0.3, **options)
+        runs.append(state(fit(tmp_path, module)))
+    assert len(compiled) == 2
+    for eager, other in zip(*runs, strict=True):
+        torch.testing.assert_close(other, eager, rtol=1e-3, atol=1e-4)
+
+
 def state(runner):
     """Everything that a run goes on from."""
     module = runner.lightning_module

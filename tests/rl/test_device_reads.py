@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lightning_coordconv.rl import A2C, PPO
+from lightning_coordconv.rl.environments.ale import pinned_frames
 from tests.device_reads import device_reads
 from tests.rl.agents import COORDCONV, data, trainer
 
@@ -75,3 +76,25 @@ def test_a_step_reads_nothing(arm, tmp_path):
     assert watched.steps >= 6
     places = {place for _, place in watched.found}
     assert places <= (ALLOWED.keys() if arm == "ppo with target_kl" else set())
+
+
+def test_minibatches_stay_bytes_and_are_copied_without_waiting(tmp_path, monkeypatch):
+    copied = []
+    monkeypatch.setattr(
+        "lightning_coordconv.rl.on_policy.to_device",
+        lambda array, device: copied.append((array.dtype.name, array.ndim, device.type)) or torch.tensor(array),
+    )
+    trainer(tmp_path).fit(A2C(40, policy_kwargs={"features_extractor_class": COORDCONV}), data(4))
+    assert len(copied) == 2 * 6  # two updates of observations, actions, values, log-probabilities, advantages, returns
+    assert copied[::6] == [("uint8", 4, "cpu")] * 2
+
+
+def test_frames_of_ale_are_in_pinned_memory_where_there_is_a_gpu(monkeypatch):
+    asked, empty = [], torch.empty
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        torch, "empty", lambda *size, pin_memory, **options: asked.append(pin_memory) or empty(*size, **options)
+    )
+    frames = pinned_frames((2, 4, 8, 8))
+    assert asked == [True]
+    assert (frames.dtype, frames.shape) == ("uint8", (2, 4, 8, 8))

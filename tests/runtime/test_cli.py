@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.accelerators import CPUAccelerator
 
 from lightning_coordconv.coordinates import CoordinateClassification, DeconvDecoder
 from lightning_coordconv.core import BaseDataModule
@@ -85,3 +87,16 @@ def test_help(command):
     for subcommand in ("fit", "validate", "test", "predict"):
         assert subcommand in result.stdout
     assert "convolutions that know where they are" in result.stdout
+
+
+def test_float32_products_use_tensor_cores_and_the_log_says_so(cli, monkeypatch):
+    """On a GPU; here the accelerator of the CPU stands for it."""
+    chosen, lines = [], []
+    monkeypatch.setattr("lightning_coordconv.runtime.cli.CUDAAccelerator", CPUAccelerator)
+    monkeypatch.setattr("lightning_coordconv.runtime.cli.rank_zero_info", lines.append)
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", chosen.append)
+    monkeypatch.setattr(Trainer, "fit", lambda *_, **__: None)
+    with pytest.raises(SystemExit, match="no optimiser step"):
+        cli("fit", "-c", CONFIG, "--trainer.accelerator=cpu")
+    assert chosen == ["high"]
+    assert lines == ["float32_matmul_precision is 'high': float32 products may use TF32 on this device"]

@@ -104,7 +104,7 @@ class Preemption(Callback):
     def _any_rank(self, asked: bool, device: torch.device, last: bool) -> bool:
         """Start to ask whether any rank should stop; return the answer to the previous question, or the ``last``."""
         previous = self.pending
-        flag = torch.tensor(asked, dtype=torch.uint8, device=device)
+        flag = torch.full((), int(asked), dtype=torch.uint8, device=device)
         work = dist.all_reduce(flag, op=dist.ReduceOp.MAX, async_op=True)
         assert work is not None
         if is_asynchronous(flag):

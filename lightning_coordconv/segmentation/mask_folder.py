@@ -73,8 +73,8 @@ class MaskFolder(Dataset[dict[str, Any]]):
         for first, second in itertools.pairwise(sorted(range(len(self.names)), key=self.names.__getitem__)):
             if self.names[first] == self.names[second]:
                 raise ValueError(
-                    f"{self.images[first]} and {self.images[second]} have the same name up to the ending, so they would "
-                    "have the same mask: rename one of them and its mask"
+                    f"{self.images[first]} and {self.images[second]} have the same name up to the ending, so they "
+                    "would have the same mask: rename one of them and its mask"
                 )
         self.masks = [_mask_of(path, name, masks) for path, name in zip(self.images, self.names, strict=True)]
         self.num_classes = num_classes
@@ -95,7 +95,14 @@ class MaskFolder(Dataset[dict[str, Any]]):
         origin = (0, 0)
         if self.crop is not None:
             image, mask, origin = self._random_crop(image, mask)
-        return {"image": image, "mask": mask, "origin": origin, "size": size, "path": str(path), "name": str(self.names[index])}
+        return {
+            "image": image,
+            "mask": mask,
+            "origin": origin,
+            "size": size,
+            "path": str(path),
+            "name": str(self.names[index]),
+        }
 
     def _random_crop(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
         assert self.crop is not None

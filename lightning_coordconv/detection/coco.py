@@ -101,9 +101,8 @@ class CocoDetection(Dataset[dict[str, Any]]):
         self.left_out: list[int] = []
         self.objects = self._collect(content, crowds, bad_boxes)
         if all(self.objects[image["id"]]["iscrowd"].all() for image in self.images):
-            raise ValueError(
-                f"{annotations} has no box to detect: {'; '.join(self.remarks()) or 'it has none, or only crowds'}"
-            )
+            reason = "; ".join(self.remarks()) or ("only crowds" if content["annotations"] else "no annotations")
+            raise ValueError(f"{annotations} has no box to detect: {reason}")
 
     def remarks(self) -> list[str]:
         """Return a line on each kind of annotation that is not used as it is, and on each image that is left out."""

@@ -20,6 +20,7 @@ class TaskOfCallbacks(Protocol):
         ...
 
 
+@runtime_checkable
 class TaskOfData(Protocol):
     """What the command line requires of a task so that it can be run on data."""
 
@@ -33,6 +34,7 @@ class TaskOfData(Protocol):
         ...
 
 
+@runtime_checkable
 class DataOfTask(Protocol):
     """What a task requires of a data module."""
 
@@ -40,6 +42,7 @@ class DataOfTask(Protocol):
     seed: int
 
 
+@runtime_checkable
 class DataOfCallbacks(Protocol):
     """What callbacks that draw samples require of a data module."""
 

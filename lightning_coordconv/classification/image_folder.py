@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from lightning_coordconv.core.data import report_dropped
-from lightning_coordconv.core.images import read_rgb
+from lightning_coordconv.core.images import find_files, read_rgb
 
 
 class LabelledImages(Dataset[dict[str, Any]]):
@@ -36,6 +36,7 @@ class LabelledImages(Dataset[dict[str, Any]]):
 
     Raises:
         FileNotFoundError: if the folder does not exist, has no class folder, or a class has no image.
+        ValueError: if a link leads back to a folder that holds it.
         OSError: when a sample is read from a file that is damaged or no image.
     """
 
@@ -45,7 +46,7 @@ class LabelledImages(Dataset[dict[str, Any]]):
         others = [entry.name for entry in sorted(folder.iterdir()) if entry.is_file()]
         empty = []
         for label, name in enumerate(self.classes):
-            files = _files(folder / name)
+            files = [str(path) for path in find_files(folder / name)]
             images = [path for path in files if _is_image(path)]
             self.samples += [(path, label) for path in images]
             others += [os.path.relpath(path, folder) for path in files if not _is_image(path)]
@@ -79,12 +80,6 @@ def class_names(folder: Path) -> list[str]:
     if not names:
         raise FileNotFoundError(f"{folder} has no folder per class: {layout}")
     return names
-
-
-def _files(folder: Path) -> list[str]:
-    """Return all files below a folder, those of each folder sorted."""
-    walked = sorted(os.walk(folder, followlinks=True))
-    return [os.path.join(parent, name) for parent, _, names in walked for name in sorted(names)]
 
 
 def _is_image(path: str) -> bool:

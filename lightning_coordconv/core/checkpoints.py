@@ -150,7 +150,10 @@ def _verify(file: IO[bytes], name: str, max_bytes: int | None) -> None:
     start = file.read(len(SIGNATURE))
     size = file.seek(0, os.SEEK_END)
     if max_bytes is None:
-        max_bytes = int(os.environ.get(MAX_BYTES, max(size, DEFAULT_MAX_BYTES)))
+        wanted = os.environ.get(MAX_BYTES)
+        if wanted is not None and not wanted.isdecimal():
+            raise CheckpointError(f"the environment variable {MAX_BYTES} must be a whole number, got {wanted!r}")
+        max_bytes = max(size, DEFAULT_MAX_BYTES) if wanted is None else int(wanted)
     if start == LEGACY_SIGNATURE:
         raise CheckpointError(
             f"{name} was written by torch before version 1.6, without check sums: if you know where it comes from, "

@@ -8,6 +8,8 @@ import numpy as np
 from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from lightning_coordconv.core.data import report_dropped
+
 LIMIT = "COORDCONV_MAX_IMAGE_PIXELS"
 """Environment variable with the largest number of pixels that an image may have."""
 FORMATS = {"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"}
@@ -64,15 +66,37 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Return the image files anywhere below a folder, sorted.
+    """Return the image files anywhere below a folder, sorted; the names of other files are logged.
 
     Raises:
         FileNotFoundError: if there are none.
+        ValueError: if a link leads back to a folder that holds it.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
+    files = find_files(folder)
+    paths = sorted(path for path in files if path.suffix.lower() in IMG_EXTENSIONS)
     if not paths:
         raise FileNotFoundError(f"there are no images ({', '.join(IMG_EXTENSIONS)}) in {folder}")
+    others = [path for path in files if path.suffix.lower() not in IMG_EXTENSIONS]
+    report_dropped(f"files in {folder} that are no images", [path.relative_to(folder) for path in others])
     return paths
+
+
+def find_files(folder: Path) -> list[Path]:
+    """Return the files anywhere below a folder, behind links too, those of each folder sorted.
+
+    Raises:
+        ValueError: if a link leads back to a folder that holds it: its files would be found again and again.
+    """
+    found: list[Path] = []
+    above: dict[str, list[str]] = {}  # for each folder, its real path and those of the folders that lead to it
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        real, leading = os.path.realpath(parent), above.get(os.path.dirname(parent), [])
+        if real in leading:
+            raise ValueError(f"{parent} is a link to a folder that holds it, so its files would be found without end")
+        above[parent] = [*leading, real]
+        folders.sort()
+        found += [Path(parent, name) for name in sorted(names)]
+    return found
 
 
 def _check_path(path: Path, root: str | Path | None) -> None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -11,14 +11,13 @@ from PIL import ExifTags, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
-from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import pil_to_tensor, to_dtype
 
 from lightning_coordconv.core.images import find_images, read_rgb
 from lightning_coordconv.detection.boxes import Categories
 from lightning_coordconv.detection.coco_format import read_annotations
+from lightning_coordconv.detection.transforms import ImageAndBoxes
 
-PER_BOX = ("labels", "iscrowd", "filled")
 Policy = Literal["error", "drop"]
 Links = Literal["inside", "anywhere"]
 THINNEST = 1e-3
@@ -50,8 +49,8 @@ class CocoDetection(Dataset[dict[str, Any]]):
     Args:
         folder: where the ``file_name`` of an image begins.
         annotations: the JSON file.
-        transforms: v2 transforms of image and boxes, applied one after the other. Boxes of which they leave less than a
-            pixel are left out.
+        transforms: v2 transforms of image and boxes; see
+            :class:`~lightning_coordconv.detection.transforms.ImageAndBoxes`.
         crowds: keep boxes around crowds; to a detector in training they are no objects.
         bad_boxes: what to do with boxes that have no area inside the image, or hold infinite values or NaN:
             ``"error"``, or ``"drop"``. Boxes that stick out of the image are cut at its border.
@@ -83,15 +82,14 @@ class CocoDetection(Dataset[dict[str, Any]]):
         bad_images: Policy = "error",
         links: Links = "inside",
     ) -> None:
+        _check_policies(bad_boxes=bad_boxes, bad_images=bad_images)
         content = read_annotations(annotations)
         self.folder = folder
         self.root = _root(folder, links)
         self.annotations = annotations
         categories = sorted((category["id"], category["name"]) for category in content["categories"])
         self.categories: Categories = dict(enumerate(categories, start=1))
-        changes = list(transforms)
-        tidy = [v2.ClampBoundingBoxes(), v2.SanitizeBoundingBoxes(labels_getter=_per_box)] if changes else []
-        self.transform = v2.Compose([v2.Identity(), *changes, *tidy])
+        self.transform = ImageAndBoxes(transforms)
         self.images: list[dict[str, Any]] = sorted(content["images"], key=lambda image: image["id"])
         self.unreadable: list[str] = []
         if bad_images == "drop":
@@ -103,7 +101,8 @@ class CocoDetection(Dataset[dict[str, Any]]):
         self.left_out: list[int] = []
         self.objects = self._collect(content, crowds, bad_boxes)
         if all(self.objects[image["id"]]["iscrowd"].all() for image in self.images):
-            raise ValueError(f"{annotations} has no box to detect: {'; '.join(self.remarks()) or 'no annotations'}")
+            reason = "; ".join(self.remarks()) or ("only crowds" if content["annotations"] else "no annotations")
+            raise ValueError(f"{annotations} has no box to detect: {reason}")
 
     def remarks(self) -> list[str]:
         """Return a line on each kind of annotation that is not used as it is, and on each image that is left out."""
@@ -136,7 +135,7 @@ class CocoDetection(Dataset[dict[str, Any]]):
         sample = self.transform(objects | {"image": tv_tensors.Image(pil_to_tensor(image)), "boxes": boxes})
         boxes = sample["boxes"].as_subclass(Tensor)
         return {
-            "image": to_dtype(sample["image"].as_subclass(Tensor), torch.float32, scale=True),
+            "image": sample["image"],
             "boxes": boxes,
             "labels": sample["labels"],
             "area": sample["filled"] * (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]),
@@ -195,6 +194,7 @@ class ImageFiles(Dataset[dict[str, Any]]):
     """
 
     def __init__(self, folder: Path, bad_images: Policy = "error", links: Links = "inside") -> None:
+        _check_policies(bad_images=bad_images)
         self.paths = find_images(folder)
         self.root = _root(folder, links)
         self.unreadable: list[str] = []
@@ -214,6 +214,12 @@ class ImageFiles(Dataset[dict[str, Any]]):
     def remarks(self) -> list[str]:
         """Return a line on each image that is left out."""
         return [f"left out an image: {reason}" for reason in self.unreadable]
+
+
+def _check_policies(**policies: str) -> None:
+    for name, policy in policies.items():
+        if policy not in get_args(Policy):
+            raise ValueError(f"{name} must be one of {', '.join(get_args(Policy))}, got {policy!r}")
 
 
 def _root(folder: Path, links: Links) -> Path | None:
@@ -268,7 +274,3 @@ def _columns(rows: list[tuple[list[float], int, int, float]]) -> dict[str, Tenso
         "iscrowd": torch.tensor(crowds, dtype=torch.int64),
         "filled": torch.tensor(filled, dtype=torch.float32),
     }
-
-
-def _per_box(sample: Mapping[str, Any]) -> tuple[Tensor, ...]:
-    return tuple(sample[name] for name in PER_BOX)

@@ -67,7 +67,7 @@ def read_annotations(path: Path) -> dict[str, list[dict[str, Any]]]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no annotation file {path}")
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes(), object_pairs_hook=_each_key_once)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON file: {error}") from error
     try:
@@ -77,6 +77,15 @@ def read_annotations(path: Path) -> dict[str, list[dict[str, Any]]]:
     if not content["images"]:
         raise ValueError(f"{path} has no images")
     return {part: content[part] for part in SCHEMA}
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a dict of the pairs of a JSON object; Python's parser would keep the last value of a repeated key."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} occurs twice in one object")
+    return content
 
 
 def _check(content: Any) -> None:

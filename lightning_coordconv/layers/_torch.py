@@ -38,6 +38,7 @@ REQUIRED = {
     "torch.nn.Conv2d._conv_forward": "a convolution with another bias than the layer's own",
     "torch.nn.ConvTranspose2d._output_padding": "the output padding that gives a requested output size",
     "torch.nn.Module._load_from_state_dict": "reading a layer's part of a state dict",
+    "torch.nn.Module._replicate_for_data_parallel": "the copy of a layer that DataParallel runs in another thread",
     "torch._C._are_functorch_transforms_active": "whether a transform of torch.func is running",
     "torch.utils._python_dispatch._disable_current_modes": "building tensors outside of tracing modes",
 }
@@ -81,7 +82,7 @@ def overridden(kind: type[nn.Module], torch_class: type[nn.Module]) -> list[str]
 
 
 class TorchConvolution(ConvNd):
-    """A convolution that may get another bias than its own, and may complete its part of a state dict."""
+    """A convolution that may get another bias, complete its part of a state dict, or refuse to be copied."""
 
     def convolve(self, input: Tensor, bias: Tensor | None, output_padding: Sequence[int] | None) -> Tensor:
         """Return what the torch class computes, with ``bias`` in place of the layer's bias."""
@@ -90,6 +91,13 @@ class TorchConvolution(ConvNd):
     def complete_state_dict(self, state_dict: dict[str, Any], prefix: str) -> dict[str, Any]:
         """Return the state dict to load in place of the given one."""
         return state_dict
+
+    def check_replication(self) -> None:
+        """Raise an error if a copy of this layer cannot run in another thread."""
+
+    def _replicate_for_data_parallel(self) -> Any:
+        self.check_replication()
+        return super()._replicate_for_data_parallel()  # type: ignore[no-untyped-call]
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         super()._load_from_state_dict(self.complete_state_dict(state_dict, prefix), prefix, *args)

@@ -19,6 +19,7 @@ from lightning_coordconv.layers._torch import ConvTransposeNd, TorchConvolution,
 from lightning_coordconv.layers.coordinate_bias import convolve_with_coordinates
 from lightning_coordconv.layers.coords import check_input, num_coordinates
 from lightning_coordconv.layers.encodings import Encoding
+from lightning_coordconv.layers.frames import active_frame
 from lightning_coordconv.layers.guards import GuardedModule, is_traced_symbolically, trace_as_leaf
 
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -144,6 +145,18 @@ class CoordConvNd(GuardedModule, TorchConvolution):
             return state_dict | {prefix + "weight": own, prefix + "coord_weight": coord}
         like = next(value for key, value in state_dict.items() if key in entries and value.is_floating_point())
         return state_dict | {prefix + "coord_weight": like.new_zeros(coord_weight.shape)}
+
+    def check_replication(self) -> None:
+        """Refuse ``DataParallel`` within a coordinate frame, which its threads do not see.
+
+        Raises:
+            RuntimeError: If a frame is active.
+        """
+        if active_frame() is not None:
+            raise RuntimeError(
+                "DataParallel runs the model in other threads, which do not see the coordinate frame of this one; use "
+                "DistributedDataParallel, or enter the frame in the forward method of a module inside DataParallel"
+            )
 
     def extra_repr(self) -> str:
         """Return what the torch class does, and ``with_r``."""

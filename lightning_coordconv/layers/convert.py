@@ -126,6 +126,8 @@ def _select(model: nn.Module, where: Where) -> dict[ConvNd, str]:
         chosen = todo
     elif where == "first":
         chosen = [(name, m) for name, m in convs[:1] if not isinstance(m, CoordConvNd)]
+    elif isinstance(where, nn.Module) or not (isinstance(where, str | Sequence) or callable(where)):
+        raise TypeError(f"where must be a name, a list of names or a predicate, but got {where!r}")
     elif callable(where):
         chosen = [(name, m) for name, m in todo if where(name, m)]
     else:

@@ -114,6 +114,8 @@ def num_coordinates(num_axes: int, with_r: bool, encoding: Encoding | None) -> i
         TypeError: If the encoding is not an :class:`Encoding`.
         ValueError: If both ``with_r`` and an encoding are given, or the encoding produces no channels.
     """
+    if with_r not in (False, True):
+        raise ValueError(f"with_r must be True or False, but got {with_r!r}")
     if encoding is None:
         return num_axes + with_r
     if not isinstance(encoding, Encoding):
@@ -158,6 +160,8 @@ def encoded_coordinates(
         )
         grid = coordinate_grid(axes)
     channels: Tensor = (append_radius(grid) if with_r else grid) if encoding is None else encoding(grid)
+    if encoding is not None:
+        check_encoded(channels, encoding, grid)
     if isinstance(frame, Frame) and frame.zero_outside:
         return channels.masked_fill(~frame.inside(sizes, device, dtype), 0.0)
     return channels
@@ -235,6 +239,18 @@ def check_input(x: Tensor, num_axes: int, name: str) -> None:
             f"{name} expects a batched input of {num_axes + 2} dimensions or an unbatched one of {num_axes + 1}, "
             f"but got shape {tuple(x.shape)}"
         )
+
+
+def check_encoded(channels: Tensor, encoding: Encoding, grid: Tensor) -> None:
+    """Raise an error if an encoding returned another shape than it promises, which addition might broadcast.
+
+    Raises:
+        ValueError: If the channels are not ``(F, d, *sizes)``, where the grid is ``(F, n, *sizes)``.
+    """
+    expected = (grid.shape[0], encoding.num_channels(grid.shape[1]), *grid.shape[2:])
+    if not isinstance(channels, Tensor) or channels.shape != expected:
+        got = tuple(channels.shape) if isinstance(channels, Tensor) else type(channels).__name__
+        raise ValueError(f"{encoding!r} must return a tensor of shape {expected}, but returned {got}")
 
 
 def check_samples(coords: Tensor, batch: int) -> None:

@@ -7,6 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+MAX_FREQUENCIES = 24
+"""Most Fourier frequencies: of finer ones float32, of 24 bits, cannot tell the phase, and from 128 on they are NaN."""
+
 
 def append_radius(grid: Tensor) -> Tensor:
     """Append r = sqrt(i^2 + j^2 + ...) to a grid as its last channel.
@@ -118,13 +121,13 @@ class FourierFeatures(Encoding):
     all axes at k = 1, ...), then the cosines in the same order.
 
     Args:
-        num_frequencies: How many frequencies, at least 1; the finest has a period of 2^(2 - num_frequencies).
+        num_frequencies: How many frequencies, from 1 to 24; the finest has a period of 2^(2 - num_frequencies).
         include_coordinates: Keep the coordinates themselves as the first channels.
         align_corners: See :class:`Encoding`.
         preserve_aspect: See :class:`Encoding`.
 
     Raises:
-        ValueError: If there is no frequency.
+        ValueError: If there is no frequency, or one that single precision cannot represent.
     """
 
     def __init__(
@@ -136,8 +139,8 @@ class FourierFeatures(Encoding):
         preserve_aspect: bool = False,
     ) -> None:
         super().__init__(align_corners=align_corners, preserve_aspect=preserve_aspect)
-        if num_frequencies < 1:
-            raise ValueError(f"num_frequencies must be at least 1, but got {num_frequencies}")
+        if num_frequencies not in range(1, MAX_FREQUENCIES + 1):
+            raise ValueError(f"num_frequencies must be from 1 to {MAX_FREQUENCIES}, but got {num_frequencies!r}")
         self.num_frequencies = num_frequencies
         self.include_coordinates = include_coordinates
 

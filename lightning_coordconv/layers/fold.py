@@ -65,9 +65,9 @@ class FoldedConvNd(GuardedModule, ConvNd):
                 bias = self.get_buffer(name)
                 # In place: nothing else holds the convolution's output, and its gradient does not need it.
                 return out.add_(bias if out.dim() == n + 2 else bias[0])
-        known_sizes = " or ".join("x".join(map(str, into)) for into, _ in self.folded_sizes.values())
+        known_sizes = " or ".join(_by(into) for into, _ in self.folded_sizes.values())
         raise ValueError(
-            f"{type(self).__name__} was folded for inputs of {known_sizes}, but got {'x'.join(map(str, sizes[0]))}; "
+            f"{type(self).__name__} was folded for inputs of {known_sizes}, but got {_by(sizes[0])}; "
             "fold the unfolded model again with example inputs of that size"
         )
 
@@ -224,6 +224,11 @@ def _fold(layer: CoordConvNd, biases: dict[tuple[Sizes, Sizes], Tensor]) -> None
     layer.__class__ = kind  # type: ignore[assignment]  # a class swap is the point
     assert isinstance(layer, FoldedConvNd)
     layer.bias = None
-    layer.folded_sizes = {f"coordinate_bias_{index}": sizes for index, sizes in enumerate(biases)}
+    # Sizes are in the names, so that a state dict does not load into a layer that was folded for other inputs.
+    layer.folded_sizes = {f"coordinate_bias_{_by(sizes[0])}_to_{_by(sizes[1])}": sizes for sizes in biases}
     for name, bias in zip(layer.folded_sizes, biases.values(), strict=True):
         layer.register_buffer(name, bias)
+
+
+def _by(sizes: Sizes) -> str:
+    return "x".join(map(str, sizes))

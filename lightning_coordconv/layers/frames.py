@@ -246,7 +246,7 @@ def _make_frame(
     n = len(crop)
     rows = []
     for name, value in (("origin", origin), ("size", size)):
-        row = value if isinstance(value, Tensor) else torch.tensor(value)
+        row = value if isinstance(value, Tensor) else torch.tensor(value, device="cpu")
         if row.dim() not in (1, 2) or row.shape[-1] != n:
             raise ValueError(f"{name} must have shape ({n},) or (B, {n}) for crop={crop}, but has {tuple(row.shape)}")
         rows.append(row if row.dim() == 2 else row[None])
@@ -265,8 +265,10 @@ def _check(origins: Tensor, full: Tensor, crop: tuple[int, ...], padded: bool, s
         raise ValueError(f"strides must be positive and at least one, but got {tuple(strides)}")
     if torch.compiler.is_compiling() or full.device.type != "cpu":
         return  # what follows depends on values, which a graph does not know and for which the host would wait
-    if bool((full < 1).any()):
-        raise ValueError(f"size must be positive along every axis, but got {full.tolist()}")
+    if not bool((full >= 1).all() & full.isfinite().all()):
+        raise ValueError(f"size must be positive and finite along every axis, but got {full.tolist()}")
+    if not bool(origins.isfinite().all()):
+        raise ValueError(f"origin must be finite along every axis, but got {origins.tolist()}")
     ends = origins + origins.new_tensor(crop)
     if not padded and bool(((origins < 0) | (ends > full)).any()):
         raise ValueError(

@@ -256,7 +256,14 @@ class AgentTask(BaseTask):
                     f"batch_size must be at most the steps of a rollout, n_steps * n_envs = {rollout}, got {batch_size}"
                     " (on each rank)"
                 )
-        self.algorithm = make_algorithm(self.algorithm_class, self.policy_name, env, (observations, actions), arguments)
+        both = (observations, actions)
+        try:
+            self.algorithm = make_algorithm(self.algorithm_class, self.policy_name, env, both, arguments)
+        except (AssertionError, IndexError, TypeError) as error:  # with these SB3 refuses spaces, in words or not
+            raise AgentConfigurationError(
+                f"{self.algorithm_class.__name__} cannot build a {self.policy_name} for observations {observations}, "
+                f"actions {actions}: {str(error) or type(error).__name__}"
+            ) from error
         self.policy = self.algorithm.policy
         if weights is not None:
             self.policy.load_state_dict(weights)

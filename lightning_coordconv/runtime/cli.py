@@ -25,7 +25,7 @@ from lightning_coordconv.runtime import configs
 from lightning_coordconv.runtime.callbacks.defaults import default_callbacks
 from lightning_coordconv.runtime.checkpoints import DurableCheckpointIO, load_checkpoint
 from lightning_coordconv.runtime.distributed import destroy_process_group_at_exit, rendezvous_on_localhost
-from lightning_coordconv.runtime.errors import explain, from_user_code, one_line
+from lightning_coordconv.runtime.errors import explain, from_lightning, from_user_code, one_line
 from lightning_coordconv.runtime.malloc import keep_freed_memory
 from lightning_coordconv.runtime.nulls import restore_nulls
 from lightning_coordconv.runtime.quiet import silence_libraries
@@ -40,7 +40,7 @@ REFUSED = (ValueError, TypeError, ImportError, OSError, MisconfigurationExceptio
 """Errors of options that cannot work together."""
 
 
-EXPLAINED = (ValueError, OSError, EOFError, FloatingPointError)
+EXPLAINED = (ValueError, OSError, EOFError, FloatingPointError, MisconfigurationException)
 """Errors of a run that one line explains. Any other is a fault of the program, and keeps its traceback."""
 
 COMMANDS = {
@@ -220,7 +220,7 @@ def _run(args: ArgsType) -> None:
         if (
             CoordConvParser.debug
             or from_user_code(error)
-            or not (isinstance(error, EXPLAINED) or str(error).startswith("DataLoader "))
+            or not (isinstance(error, EXPLAINED) or from_lightning(error) or str(error).startswith("DataLoader "))
         ):
             raise
         raise SystemExit(f"error: {explain(error, CoordConvCLI.log_dir)}") from error

@@ -11,9 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]  # comes with jsonargparse, without stubs
+
 PACKAGE = Path(__file__).parents[1]
 CONFIGS = next((path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir()), PACKAGE)
 """The folder of configs: in an installed package, or else beside the package in a clone of the repository."""
+LINKED = dict.fromkeys(
+    ("data.seed", "data.init_args.seed"),
+    "the data get the seed of the run, so data.seed would have no effect: give seed_everything",
+)
+"""Options whose values the parser replaces by those of other options, and what to say of each."""
 
 
 def names() -> list[str]:
@@ -58,22 +65,64 @@ def find(config: str) -> list[Path]:
     raise ValueError(f"there is no config {config!r}, neither a file nor a name: {advice}")
 
 
+def check(path: Path) -> None:
+    """Check what the parser would pass over: a key that occurs twice, whose last value would win, and :data:`LINKED`.
+
+    Nothing in the file is built.
+
+    Raises:
+        ValueError: naming the file, and the line if there is one, if it is no YAML, no mapping, or holds such a key.
+    """
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}" if mark else str(path)
+        raise ValueError(f"{where}: this is no YAML file: {getattr(error, 'problem', None) or error}") from error
+    if not isinstance(root, yaml.MappingNode):
+        raise ValueError(f"{path} is no config: it must be a mapping with keys such as model, data and trainer")
+    pending: list[tuple[yaml.Node, tuple[str, ...]]] = [(root, ())]
+    checked: set[int] = set()  # an alias is the same node
+    while pending:
+        node, keys = pending.pop()
+        if id(node) in checked:
+            continue
+        checked.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            pending += [(entry, (*keys, "")) for entry in node.value]
+        elif isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in node.value:
+                name = ".".join((*keys, str(key.value)))
+                where = f"{path}, line {key.start_mark.line + 1}"
+                if name in seen:
+                    raise ValueError(f"{where}: the key {name} occurs twice; give its entries in one place")
+                if name in LINKED:
+                    raise ValueError(f"{where}: {LINKED[name]}")
+                seen.add(name)
+                pending.append((value, (*keys, str(key.value))))
+
+
 def with_paths(args: Sequence[str]) -> list[str]:
     """Return command line arguments with the paths of configs in place of their names.
 
     Raises:
-        ValueError: for a config that does not exist.
+        ValueError: for a config that does not exist or that :func:`check` refuses, and for an option of :data:`LINKED`.
     """
     found: list[str] = []
     words = iter(args)
     for word in words:
         option, equals, value = word.partition("=")
+        if option.removeprefix("--") in LINKED:
+            raise ValueError(LINKED[option.removeprefix("--")])
         if option not in ("-c", "--config"):
             found.append(word)
         elif (config := value if equals else next(words, None)) is None:
             found.append(word)  # the parser says that the option needs a value
         else:
-            found += [part for path in find(config) for part in ("--config", str(path))]
+            for path in find(config):
+                check(path)
+                found += ["--config", str(path)]
     return found
 
 

@@ -41,6 +41,13 @@ def from_user_code(error: BaseException) -> bool:
     )
 
 
+def from_lightning(error: BaseException) -> bool:
+    """Tell whether Lightning itself raised an error, as it does for options that do not fit the run."""
+    frames = traceback.extract_tb(error.__traceback__)
+    packages = ("pytorch_lightning", "lightning_fabric")
+    return type(error) is RuntimeError and bool(frames) and any(name in frames[-1].filename for name in packages)
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error

@@ -73,7 +73,10 @@ class SegmentationFigures(Callback):
 
 
 class MaskWriter(BasePredictionWriter):
-    """Write predicted masks as indexed PNG files, ``masks/<name>.png`` beside the logs, in distinct colours."""
+    """Write predicted masks as indexed PNG files, ``masks/<name>.png`` beside the logs, in distinct colours.
+
+    The masks of images in sub-folders are in the same sub-folders.
+    """
 
     def __init__(self) -> None:
         super().__init__(write_interval="batch")
@@ -95,9 +98,10 @@ class MaskWriter(BasePredictionWriter):
         dataloader_idx: int,
     ) -> None:
         """Write the masks of a batch."""
-        for mask, path in zip(prediction, batch["path"], strict=True):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            target = self.folder / f"{Path(path).stem}.png"
+        names = batch["name"] if "name" in batch else [Path(path).stem for path in batch["path"]]
+        for mask, name in zip(prediction, names, strict=True):
+            target = self.folder / f"{name}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
             if target.exists() and self.written == 0:
                 rank_zero_info(f"masks of an earlier prediction in {self.folder} are replaced")
             save_mask(mask, target)

@@ -1,5 +1,7 @@
 """Images and label masks in two folders."""
 
+import glob
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ class MaskFolder(Dataset[dict[str, Any]]):
     origin    tuple    2          row and column of the first pixel of a crop in the full image
     size      tuple    2          height and width of the full image
     path      str                 the file of the image
+    name      str                 the path relative to ``images``, without the ending
     ========  =======  =========  =======================================================================
 
     Args:
@@ -46,8 +49,9 @@ class MaskFolder(Dataset[dict[str, Any]]):
 
     Raises:
         FileNotFoundError: if a folder is missing or has no image, or an image has no mask.
-        ValueError: if a mask is in a lossy format; when it is read, if its size is not that of its image, it has other
-            values than classes, or not a single pixel of a class.
+        ValueError: if two images, or two masks, have the same name up to the ending, or a mask is in a lossy format;
+            when it is read, if its size is not that of its image, it has other values than classes, or not a single
+            pixel of a class.
         OSError: when a file is read that is no image, or a damaged one.
     """
 
@@ -63,11 +67,15 @@ class MaskFolder(Dataset[dict[str, Any]]):
         for folder in (images, masks):
             if not folder.is_dir():
                 raise FileNotFoundError(f"there is no folder {folder}: expected images and masks of the same names")
-        found = find_images(images)
-        if names is not None:
-            found = [images / name for name in names]
-        self.images = found
-        self.masks = [_mask_of(path, images, masks) for path in found]
+        self.images = find_images(images) if names is None else [images / name for name in names]
+        self.names = [path.relative_to(images).with_suffix("") for path in self.images]
+        for first, second in itertools.pairwise(sorted(range(len(self.names)), key=self.names.__getitem__)):
+            if self.names[first] == self.names[second]:
+                raise ValueError(
+                    f"{self.images[first]} and {self.images[second]} have the same name up to the ending, so they "
+                    "would have the same mask: rename one of them and its mask"
+                )
+        self.masks = [_mask_of(path, name, masks) for path, name in zip(self.images, self.names, strict=True)]
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.crop = crop
@@ -85,7 +93,14 @@ class MaskFolder(Dataset[dict[str, Any]]):
         origin = (0, 0)
         if self.crop is not None:
             image, mask, origin = self._random_crop(image, mask)
-        return {"image": image, "mask": mask, "origin": origin, "size": size, "path": str(path)}
+        return {
+            "image": image,
+            "mask": mask,
+            "origin": origin,
+            "size": size,
+            "path": str(path),
+            "name": str(self.names[index]),
+        }
 
     def _random_crop(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
         assert self.crop is not None
@@ -144,19 +159,17 @@ def pad_to(values: Tensor, height: int, width: int, fill: float) -> Tensor:
     return torch.nn.functional.pad(values, padding, value=fill)
 
 
-def _mask_of(path: Path, images: Path, masks: Path) -> Path:
-    """Return the mask of an image."""
-    relative = path.relative_to(images)
-    found = sorted((masks / relative.parent).glob(f"{_escaped(relative.stem)}.*"))
+def _mask_of(path: Path, name: Path, masks: Path) -> Path:
+    """Return the mask of an image, which has the same name; that of ``a.1`` is no mask of ``a``."""
+    beginning = glob.escape(name.name)
+    found = sorted(mask for mask in (masks / name.parent).glob(f"{beginning}.*") if mask.stem == name.name)
     if not found:
-        raise FileNotFoundError(f"{path} has no mask: expected {masks / relative.with_suffix('.png')}")
+        raise FileNotFoundError(f"{path} has no mask: expected {masks / name}.png")
+    if len(found) > 1:
+        raise ValueError(f"{path} has several masks, {found[0].name} and {found[1].name}: remove all but one")
     if found[0].suffix.lower() in LOSSY:
         raise ValueError(
             f"{found[0]} is a mask in a lossy format, which changes the values at the borders of classes: save masks "
             "as PNG"
         )
     return found[0]
-
-
-def _escaped(name: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)

@@ -212,3 +212,11 @@ def test_pickles_and_archives_of_code_are_refused(tmp_path):
     ):
         with pytest.raises(CheckpointError, match=message):
             read_checkpoint(tmp_path / f"{name}.ckpt")
+
+
+@pytest.mark.parametrize("limit", ["many", "-1", "1e9", ""])
+def test_a_limit_that_is_no_number_is_named(tmp_path, monkeypatch, limit):
+    torch.save({"state_dict": {}}, tmp_path / "a.ckpt")
+    monkeypatch.setenv("COORDCONV_MAX_CHECKPOINT_BYTES", limit)
+    with pytest.raises(CheckpointError, match="COORDCONV_MAX_CHECKPOINT_BYTES must be a whole number, got"):
+        read_checkpoint(tmp_path / "a.ckpt")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightning_coordconv.core.images import LIMIT, read_rgb
+from lightning_coordconv.core.images import LIMIT, find_images, read_rgb
 
 RAMP = np.linspace(0, 65_535, 64 * 48).reshape(48, 64).round()
 """Grey values of a picture, in 16 bits."""
@@ -150,3 +150,29 @@ def test_paths_out_of_the_root_are_refused(tmp_path):
         assert read_rgb(root / name, root).size == (8, 8)
         assert read_rgb(tmp_path / "alias" / name, tmp_path / "alias").size == (8, 8)
     assert read_rgb(root / "link.png").size == (8, 8)
+
+
+def test_files_that_are_left_out_are_named_and_links_followed(tmp_path, caplog):
+    """Images behind a link to a folder count, as in torchvision's ``ImageFolder``."""
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "folder"
+    elsewhere.mkdir()
+    folder.mkdir()
+    for path in (elsewhere / "b.png", folder / "a.PNG", folder / "c.heic", folder / "notes.txt"):
+        path.touch()
+    (folder / "link").symlink_to(elsewhere)
+    with caplog.at_level("INFO"):
+        found = find_images(folder)
+    assert found == [folder / "a.PNG", folder / "link" / "b.png"]
+    assert "Dropped 2 files in" in caplog.text
+    assert "that are no images: c.heic, notes.txt" in caplog.text
+
+
+@pytest.mark.parametrize("target", [".", "other"])
+def test_links_in_a_circle_are_refused(tmp_path, target):
+    for name in ("folder", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").touch()
+    (tmp_path / "other" / "back").symlink_to(tmp_path / "folder")
+    (tmp_path / "folder" / "link").symlink_to(tmp_path / "folder" if target == "." else tmp_path / "other")
+    with pytest.raises(ValueError, match="is a link to a folder that holds it"):
+        find_images(tmp_path / "folder")

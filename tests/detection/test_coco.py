@@ -97,7 +97,7 @@ def test_boxes_without_area_are_refused_on_request(folder, bbox):
         ([], True, "no annotations"),
         ([annotation(8, [50, 5, 20, 10])], True, "dropped 1 boxes without area in their image, by id 8"),
         ([annotation(9, [1, 1, 5, 5], iscrowd=1)], False, "left out 1 crowds, .* by id 9"),
-        ([annotation(9, [1, 1, 5, 5], iscrowd=1)], True, ""),
+        ([annotation(9, [1, 1, 5, 5], iscrowd=1)], True, "only crowds"),
     ],
 )
 def test_a_file_without_a_box_to_detect_is_refused(folder, annotations, crowds, reason):
@@ -229,3 +229,45 @@ def test_folder_of_images(folder):
     (folder / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"there are no images \(.jpg, .*\) in .*/empty"):
         ImageFiles(folder / "empty")
+
+
+def boxes_after(folder, *transforms):
+    sample = CocoDetection(folder, write(folder), transforms)[0]
+    assert sample["image"].shape[0] == 3
+    return sample["boxes"].tolist()
+
+
+def test_boxes_keep_their_meaning_in_any_format_of_the_transforms(folder):
+    for name in ("XYWH", "CXCYWH"):
+        assert boxes_after(folder, v2.ConvertBoundingBoxFormat(name)) == [[10, 5, 30, 15]]
+        assert boxes_after(folder, v2.ConvertBoundingBoxFormat(name), v2.RandomHorizontalFlip(1.0)) == [[10, 5, 30, 15]]
+
+
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [
+        (v2.ToDtype(torch.float32), r"values from .* to 25\d"),
+        (v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.1] * 3)]), "values from -"),
+        (v2.Grayscale(), r"must return an image \(3, H, W\), but returned one of shape \(1, 30, 40\)"),
+        (lambda sample: None, "must return a dict with the image as a tensor"),
+        (v2.ToPILImage(), "must return a dict with the image as a tensor"),
+        (v2.ToPureTensor(), "must return boxes as tv_tensors.BoundingBoxes"),
+        (v2.SanitizeBoundingBoxes(min_size=100), "return 0 boxes, but 1 iscrowd"),
+    ],
+)
+def test_what_a_transform_must_not_return_is_refused(folder, transform, message):
+    with pytest.raises(ValueError, match=f"the transforms .*{message}"):
+        CocoDetection(folder, write(folder), [transform])[0]
+
+
+@pytest.mark.parametrize("policy", ["bad_boxes", "bad_images", "links"])
+def test_a_policy_that_does_not_exist_is_refused(folder, policy):
+    with pytest.raises(ValueError, match=rf"{policy} must be .*drop|{policy} must be 'inside' or 'anywhere'"):
+        CocoDetection(folder, write(folder), **{policy: "nonsense"})
+
+
+def test_a_key_that_occurs_twice_is_refused(folder):
+    text = write(folder).read_text()
+    (folder / "boxes.json").write_text(text.replace('"bbox":', '"bbox": [0, 0, 1, 1], "bbox":', 1))
+    with pytest.raises(ValueError, match=r"boxes.json is no JSON file: the key 'bbox' occurs twice in one object"):
+        CocoDetection(folder, folder / "boxes.json")

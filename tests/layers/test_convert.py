@@ -447,3 +447,9 @@ def test_generated_layers_are_ordinary_ones():
     converted.load_state_dict(built.state_dict(), strict=True)
     assert all(torch.equal(a, b) for a, b in zip(converted.parameters(), built.parameters(), strict=True))
     assert repr(converted) == repr(built)
+
+
+@pytest.mark.parametrize("where", [None, 5, nn.ReLU(), b"conv1"[0]])
+def test_where_of_another_type_is_named(where):
+    with pytest.raises(TypeError, match="where must be a name, a list of names or a predicate, but got"):
+        to_coordconv(nn.Sequential(nn.Conv2d(1, 1, 1)), where)

@@ -171,7 +171,7 @@ class TestEncodings:
         out = FourierFeatures(2)(torch.tensor([[[0.25, -1.0]]]))[0]
         expected = [[0.25, -1], [half := math.sqrt(0.5), 0], [1, 0], [half, -1], [0, 1]]
         torch.testing.assert_close(out, torch.tensor(expected), rtol=0, atol=1e-6)
-        with pytest.raises(ValueError, match="num_frequencies must be at least 1, but got 0"):
+        with pytest.raises(ValueError, match="num_frequencies must be from 1 to 24, but got 0"):
             FourierFeatures(0)
 
     def test_sinusoidal(self):
@@ -267,3 +267,34 @@ class TestEncodings:
 
         with pytest.raises(ValueError, match="makes 0 channels of 2 coordinates"):
             CoordConv2d(1, 1, 1, encoding=Nothing())
+
+
+@pytest.mark.parametrize("count", [-1, 25, 200, 2.5, "4", float("inf"), None])
+def test_fourier_frequencies_that_single_precision_lacks_are_refused(count):
+    with pytest.raises(ValueError, match="num_frequencies must be from 1 to 24, but got"):
+        FourierFeatures(count)
+    assert FourierFeatures(24)(torch.rand(1, 2, 3, 3)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "wrong", [lambda g: g[:, :1], lambda g: g[..., :1], lambda g: g.mean((2, 3), keepdim=True), lambda g: g[0],
+              lambda g: g.repeat(3, 1, 1, 1), lambda g: None]
+)  # fmt: skip
+def test_an_encoding_of_another_shape_is_refused_not_broadcast(wrong):
+    class Wrong(Encoding):
+        def num_channels(self, num_axes):
+            return num_axes
+
+        def forward(self, grid):
+            return wrong(grid)
+
+    for module in (CoordConv2d(3, 4, 3, padding=1, encoding=Wrong()), AddCoords(encoding=Wrong())):
+        with pytest.raises(ValueError, match=r"Wrong\(\) must return a tensor of shape \(1, 2, 5, 6\), but returned"):
+            module(torch.rand(2, 3, 5, 6))
+
+
+@pytest.mark.parametrize("with_r", [2, "no", None, 0.5])
+def test_with_r_is_a_bool(with_r):
+    for build in (lambda: CoordConv2d(3, 4, 3, with_r=with_r), lambda: AddCoords(with_r=with_r)):
+        with pytest.raises(ValueError, match="with_r must be True or False, but got"):
+            build()

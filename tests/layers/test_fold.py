@@ -46,7 +46,8 @@ def test_every_layer(kind, unbatched):
     torch.testing.assert_close(folded(batch), layer(batch))
     torch.testing.assert_close(folded(batch[0]), layer(batch[0]))
     assert [name for name, _ in folded.named_parameters()] == ["weight"]
-    assert [name for name, _ in folded.named_buffers()] == ["coordinate_bias_0"]
+    (buffer,) = [name for name, _ in folded.named_buffers()]
+    assert buffer.startswith("coordinate_bias_" + "x".join(map(str, SHAPES[n])) + "_to_")
     assert type(layer) is kind
 
 
@@ -160,8 +161,8 @@ def test_dtype_and_memory_format(dtype):
     layer = CoordConv2d(3, 8, 3).to(dtype=dtype, memory_format=torch.channels_last)
     x = torch.randn(2, 3, 6, 7).to(dtype=dtype, memory_format=torch.channels_last)
     folded = fold_coordconv(layer, x)
-    assert folded.coordinate_bias_0.dtype == dtype
-    assert folded.coordinate_bias_0.is_contiguous(memory_format=torch.channels_last)
+    assert folded.coordinate_bias_6x7_to_4x5.dtype == dtype
+    assert folded.coordinate_bias_6x7_to_4x5.is_contiguous(memory_format=torch.channels_last)
     assert folded(x).is_contiguous(memory_format=torch.channels_last)
     tolerance = 2e-2 if dtype == torch.bfloat16 else 1e-6
     torch.testing.assert_close(folded(x), layer(x), rtol=tolerance, atol=tolerance)
@@ -171,7 +172,7 @@ def test_autocast():
     layer, x = CoordConv2d(3, 8, 3), torch.randn(2, 3, 6, 7)
     with torch.autocast("cpu", torch.bfloat16):
         folded = fold_coordconv(layer, x)
-        assert folded.coordinate_bias_0.dtype == folded(x).dtype == torch.bfloat16
+        assert folded.coordinate_bias_6x7_to_4x5.dtype == folded(x).dtype == torch.bfloat16
         torch.testing.assert_close(folded(x), layer(x), rtol=2e-2, atol=2e-2)
     torch.testing.assert_close(fold_coordconv(layer, x)(x), layer(x))
 
@@ -192,3 +193,13 @@ def test_export():
     program = torch.export.export(folded, (x,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
     torch.testing.assert_close(program.module()(other), net(other))
     torch.testing.assert_close(torch.compile(folded, fullgraph=True, backend="aot_eager")(other), net(other))
+
+
+@pytest.mark.parametrize("size", [7, 9])
+def test_a_state_dict_of_another_input_size_is_refused_though_outputs_are_alike(size):
+    layer = CoordConv2d(1, 1, 3, stride=2, padding=1)
+    first, second = (fold_coordconv(layer, torch.randn(1, 1, cells, cells)) for cells in (8, size))
+    if size == 7:
+        assert first(torch.randn(1, 1, 8, 8)).shape == second(torch.randn(1, 1, 7, 7)).shape
+    with pytest.raises(RuntimeError, match=f"coordinate_bias_{size}x{size}_to"):
+        second.load_state_dict(first.state_dict())

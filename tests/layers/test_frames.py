@@ -415,7 +415,12 @@ class TestErrors:
             ),
             ((0, 0), (8, 8, 8), {"crop": (8, 8)}, r"size must have shape \(2,\) or \(B, 2\) .* but has \(3,\)"),
             ([(0, 0)] * 2, [(8, 8)] * 3, {"crop": (8, 8)}, "origin is of 2 samples, but size of 3"),
-            ((0, 0), (0, 8), {"crop": (8, 8)}, r"size must be positive along every axis, but got \[\[0, 8\]\]"),
+            (
+                (0, 0),
+                (0, 8),
+                {"crop": (8, 8)},
+                r"size must be positive .* every axis, but got \[\[0, 8\]\]",
+            ),
             ((0, 0), (-4, 8), {"crop": (8, 8), "padded": True}, r"size must be positive .* \[\[-4, 8\]\]"),
             ((0, 0), (8, 8), {"crop": (8, 0)}, r"crop must be positive along every axis, but got \(8, 0\)"),
             ((), (), {"crop": ()}, r"crop must be positive along every axis, but got \(\)"),
@@ -517,3 +522,28 @@ class TestField:
     def test_half_precision_values(self):
         with coordinate_field(torch.rand(2, 4, 4).half()):
             assert CoordConv2d(1, 2, 3)(torch.zeros(2, 1, 8, 8)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_frames_that_are_not_finite_are_refused(number):
+    for origin, size, name in (((0, number), (16, 16), "origin"), ((0, 0), (16, number), "size")):
+        with (
+            pytest.raises(ValueError, match=f"{name} must be .*finite"),
+            coordinate_frame(origin, size, crop=(8, 8), padded=True),
+        ):
+            pass
+
+
+def test_frames_do_not_depend_on_the_default_device():
+    layer, x = CoordConv2d(1, 1, 1), torch.rand(1, 1, 8, 8)
+    with coordinate_frame((2, 3), (16, 16), crop=(8, 8)):
+        wanted = layer(x)
+    with torch.device("meta"), coordinate_frame((2, 3), (16, 16), crop=(8, 8)):
+        assert torch.equal(layer(x), wanted)
+
+
+def test_copies_for_the_threads_of_data_parallel_are_refused_in_a_frame():
+    layer = CoordConv2d(1, 1, 1)
+    assert isinstance(layer._replicate_for_data_parallel(), CoordConv2d)
+    with coordinate_frame((0, 0), (8, 8), crop=(8, 8)), pytest.raises(RuntimeError, match="DataParallel runs the mod"):
+        layer._replicate_for_data_parallel()

@@ -226,7 +226,7 @@ class TestReparametrisedWeights:
             wanted = layer(x)
         folded = fold_coordconv(layer, x)
         torch.testing.assert_close(folded(x), wanted)
-        assert list(folded.state_dict()) == ["weight", "coordinate_bias_0"]
+        assert list(folded.state_dict()) == ["weight", "coordinate_bias_8x8_to_6x6"]
 
 
 class TestMetaDevice:

@@ -1,9 +1,12 @@
 """Configurations that cannot work are refused with a message that says why."""
 
 import copy
+import re
 import sys
 from pathlib import Path
 
+import gymnasium as gym
+import numpy as np
 import pytest
 import stable_baselines3 as sb3
 import torch
@@ -225,3 +228,39 @@ def test_a_checkpoint_replaces_the_file_of_initial_weights(tmp_path):
     run.save_checkpoint(tmp_path / "agent.ckpt")
     (tmp_path / "start.zip").unlink()
     A2C.load_from_checkpoint(tmp_path / "agent.ckpt", weights_only=True)
+
+
+class Spaces(gym.Env):
+    """An environment of given spaces."""
+
+    def __init__(self, observations, actions):
+        self.observation_space, self.action_space = observations, actions
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        return self.observation_space.sample(), 0.0, False, False, {}
+
+
+VECTOR, CHOICE = gym.spaces.Box(-1.0, 1.0, (3,)), gym.spaces.Discrete(2)
+
+
+@pytest.mark.parametrize(
+    ("observations", "actions"),
+    [
+        (VECTOR, gym.spaces.Dict(a=CHOICE)),
+        (VECTOR, gym.spaces.Box(-np.inf, np.inf, (2,))),
+        (VECTOR, gym.spaces.MultiDiscrete([[2, 3], [2, 2]])),
+        (gym.spaces.Box(-1.0, 1.0, (0,)), CHOICE),
+    ],
+)
+def test_spaces_that_no_policy_can_be_built_for_are_named(tmp_path, monkeypatch, observations, actions):
+    monkeypatch.setitem(gym.registry, "Spaces-v0", gym.envs.registration.EnvSpec("Spaces-v0", Spaces))
+    environments = EnvironmentDataModule(
+        "Spaces-v0", n_envs=1, env_kwargs={"observations": observations, "actions": actions}
+    )
+    message = f"PPO cannot build a MlpPolicy for observations {observations}, actions {actions}: "
+    with pytest.raises(ValueError, match=re.escape(message) + "."):
+        trainer(tmp_path).fit(PPO(total_timesteps=8, policy="MlpPolicy", n_steps=8, batch_size=8), environments)

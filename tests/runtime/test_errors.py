@@ -87,3 +87,18 @@ def test_a_lost_connection_is_blamed_on_the_process_that_it_led_to(file, blamed)
         explained = explain(error, None)
     assert blamed in explained
     assert blamed or explained == "EOFError"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--trainer.limit_val_batches", "0.0001"], "limit_val_batches"),
+        (["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val/none"], "val/none"),
+        (["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.monitor=val/none"], "val/none"),
+    ],
+)
+def test_what_lightning_refuses_during_a_run_is_one_line(cli, options, message):
+    run = ("fit", "-c", "classification/digits_coordconv", "--trainer.max_epochs", "1", "--data.copies", "1")
+    few = ("--trainer.limit_train_batches", "1", "--trainer.accelerator", "cpu", "--figures", "false")
+    with pytest.raises(SystemExit, match=f"^error: .*{message}"):
+        cli(*run, *few, *options)

@@ -107,3 +107,24 @@ def test_no_step_on_cuda_waits_for_its_loss():
     callback.on_before_backward(trainer, task, loss * math.nan)
     with pytest.raises(FloatingPointError, match="is nan at step 0"):
         callback.on_save_checkpoint(trainer, task, {})
+
+
+class BrokenGradient(CoordinateClassification):
+    """Its losses are finite; the gradient of its only step is not."""
+
+    def training_step(self, batch, batch_idx):
+        outputs = super().training_step(batch, batch_idx)
+        return outputs | {"loss": outputs["loss"] + (next(self.parameters()) * 0).sum().sqrt()}
+
+
+@pytest.mark.parametrize("limit_val_batches", [0, 1])
+def test_weights_of_a_broken_gradient_are_neither_validated_nor_saved(limit_val_batches, tmp_path):
+    trainer = Trainer(
+        accelerator="cpu", max_steps=1, val_check_interval=1, limit_val_batches=limit_val_batches, logger=False,
+        callbacks=[StopAtNonFinite(), ModelCheckpoint(tmp_path, every_n_train_steps=1)],
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+    )  # fmt: skip
+    task = BrokenGradient(DeconvDecoder(2, 1, 16))
+    with pytest.raises(FloatingPointError, match=r"weights of BrokenGradient are infinite or NaN after 1 steps.*net\."):
+        trainer.fit(task, NotSoClevrDataModule("quadrant", canvas=16, size=3))
+    assert not list(tmp_path.glob("*.ckpt"))

@@ -1,11 +1,14 @@
 """Masks in the formats that people have, and what is wrong with others."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from lightning_coordconv.segmentation import MaskFolder, MaskFolderDataModule
+from lightning_coordconv.segmentation.figures import MaskWriter
 from lightning_coordconv.segmentation.mask_folder import read_mask
 
 
@@ -130,3 +133,42 @@ def test_batches_of_several_sizes_are_padded(masks):
 def test_wrong_arguments_are_named(masks, options, message):
     with pytest.raises(ValueError, match=message):
         MaskFolderDataModule(str(masks), **{"num_classes": 3, **options})
+
+
+def test_a_mask_belongs_to_the_image_of_exactly_its_name(pair):
+    """``a.0.png`` sorts before ``a.png``, and a glob for ``a.*`` finds both."""
+    Image.new("RGB", (12, 10)).save(pair / "images" / "a.0.jpg")
+    save(pair, np.zeros((10, 12), np.uint8))
+    save(pair, np.ones((10, 12), np.uint8), "a.0.png")
+    classes = {sample["name"]: sample["mask"].unique().tolist() for sample in dataset(pair)}
+    assert classes == {"a": [0], "a.0": [1]}
+    (pair / "masks" / "a.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"a.jpg has no mask: expected .*a.png"):
+        dataset(pair)
+
+
+def test_names_that_fit_two_files_are_refused(pair):
+    save(pair, np.zeros((10, 12), np.uint8))
+    save(pair, np.ones((10, 12), np.uint8), "a.tif")
+    with pytest.raises(ValueError, match=r"a.jpg has several masks, a.png and a.tif"):
+        dataset(pair)
+    (pair / "masks" / "a.tif").unlink()
+    Image.new("RGB", (12, 10)).save(pair / "images" / "a.png")
+    with pytest.raises(ValueError, match=r"a.jpg and .*a.png have the same name up to the ending"):
+        dataset(pair)
+
+
+def test_images_of_one_name_in_two_folders_have_two_predictions(pair, tmp_path):
+    save(pair, np.zeros((10, 12), np.uint8))
+    for side in ("left", "right"):
+        for kind, colour in (("images", "RGB"), ("masks", "L")):
+            (pair / kind / side).mkdir()
+            Image.new(colour, (12, 10)).save(pair / kind / side / "b.png")
+    samples = list(dataset(pair))
+    writer = MaskWriter()
+    writer.on_predict_start(SimpleNamespace(log_dir=str(tmp_path / "log")), None)
+    predictions = [torch.zeros(10, 12, dtype=torch.uint8)] * len(samples)
+    batch = {"name": [sample["name"] for sample in samples], "path": [sample["path"] for sample in samples]}
+    writer.write_on_batch_end(None, None, predictions, None, batch, 0, 0)
+    written = {str(path.relative_to(tmp_path / "log" / "masks")) for path in (tmp_path / "log").rglob("*.png")}
+    assert written == {"a.png", "left/b.png", "right/b.png"}

@@ -1,10 +1,16 @@
-"""State that environments keep outside their objects: in their classes and in their modules."""
+"""State that environments keep outside their objects: in their classes, functions and modules."""
 
 import collections
+import contextvars
 import dis
 import enum
+import os
+import random
+import secrets
 import sys
+import threading
 import types
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +32,8 @@ FRAMEWORKS = {"gymnasium", "stable_baselines3", "numpy", "torch", "ale_py", "lig
 MUTABLE = (list, dict, set, bytearray, collections.deque, np.ndarray, np.random.Generator, np.random.RandomState)
 SAMPLERS = [getattr(torch, name) for name in ("rand", "randn", "randint", "randperm", "normal", "bernoulli",
                                               "multinomial", "rand_like", "randn_like", "manual_seed")]  # fmt: skip
+UNSEEDED = [os.urandom, uuid.uuid1, uuid.uuid4, random.SystemRandom, *(getattr(secrets, n) for n in secrets.__all__)]
+"""What draws from the system's generator, which has no seed."""
 
 
 class Outside:
@@ -44,6 +52,8 @@ class Outside:
         """Take note of an object's class, of a class, or of a function."""
         if isinstance(value, types.FunctionType) and _is_own(value):
             self.functions.setdefault(label(value), value)
+        if isinstance(inner := getattr(value, "__wrapped__", None), types.FunctionType) and _is_own(inner):
+            self.functions.setdefault(label(inner), inner)  # of a decorator such as functools.cache
         for base in (value if isinstance(value, type) else type(value)).__mro__:
             package = base.__module__.partition(".")[0]
             if package == "__main__" or package not in sys.stdlib_module_names:
@@ -51,14 +61,15 @@ class Outside:
             if _is_own(base) and not issubclass(base, enum.Enum) and is_python_class(base):
                 self.classes.setdefault(label(base), base)
 
-    def encode(self, encoder: Encoder) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the attributes of classes and the variables of modules, encoded.
+    def encode(self, encoder: Encoder) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Return the attributes of classes, the variables of modules and the state of functions, encoded.
 
         Raises:
             NoSnapshotError: if they cannot be, or the code draws from a global random generator.
         """
         classes: dict[str, Any] = {}
         modules: dict[str, Any] = {}
+        functions: dict[str, Any] = {}
         analysed: set[str] = set()
         while (
             self.classes.keys() - classes.keys() or self.functions.keys() - analysed
@@ -70,13 +81,17 @@ class Outside:
                 classes[name] = {key: encoder.value(value, f"{name}.{key}") for key, value in data.items()}
             for name in self.functions.keys() - analysed:
                 analysed.add(name)
+                data = _function_state(self.functions[name])
+                functions[name] = {key: encoder.value(value, f"{name} {key}") for key, value in data.items()}
                 for module, key, value in self._variables(self.functions[name]):
                     modules.setdefault(module, {})[key] = encoder.value(value, f"{module}.{key}")
-        return classes, modules
+        return classes, modules, functions
 
-    def decode(self, decoder: Decoder, classes: dict[str, Any], modules: dict[str, Any]) -> None:
-        """Restore the attributes of these classes, and the variables of modules that their code uses."""
-        _, used = self.encode(Encoder(self))
+    def decode(
+        self, decoder: Decoder, classes: dict[str, Any], modules: dict[str, Any], functions: dict[str, Any]
+    ) -> None:
+        """Restore the attributes of these classes, the variables of modules that their code uses, and its functions."""
+        _, used, _ = self.encode(Encoder(self))
         for name, saved in classes.items():
             kind = self.classes.get(name) or decoder.class_of(name, None, name)
             present = _class_state(kind)
@@ -90,6 +105,12 @@ class Outside:
                     raise NoSnapshotError(f"{module}.{key} is not used by these environments")
                 variables = vars(sys.modules[module])
                 variables[key] = decoder.value(item, variables.get(key, MISSING), f"{module}.{key}")
+
+        for name, saved in functions.items():
+            function = self.functions[name]
+            present = _function_state(function)
+            for key, item in saved.items():
+                _set_function_state(function, key, decoder.value(item, present.get(key, MISSING), f"{name} {key}"))
 
     def _variables(self, function: types.FunctionType) -> Iterator[tuple[str, str, Any]]:
         """Yield module, name and value of what a function uses that can change, and take note of what it calls."""
@@ -106,6 +127,8 @@ class Outside:
                 value = vars(value).get(name) if isinstance(value, types.ModuleType) else value
             if _draws_globally(value) and not (seeded and value in SAMPLERS):
                 raise NoSnapshotError(f"{label(function)} draws from a global random generator: use np_random")
+            if isinstance(value, threading.local | contextvars.ContextVar):
+                raise NoSnapshotError(f"{label(function)} uses a {label(type(value))}, whose state cannot be saved")
             self.see(value, chain[0])
             if len(chain) > 1 and isinstance(variables.get(chain[0]), types.ModuleType):
                 continue
@@ -130,15 +153,43 @@ def _class_state(kind: type) -> dict[str, Any]:
     return {
         name: value
         for name, value in vars(kind).items()
-        if not (name.startswith("__") or name == "_abc_impl" or isinstance(value, type) or hasattr(value, "__get__"))
+        if not (
+            name.startswith("__") or name == "_abc_impl" or isinstance(value, type) or _is_foreign_descriptor(value)
+        )
     }
+
+
+def _is_foreign_descriptor(value: Any) -> bool:
+    return hasattr(value, "__get__") and not _is_own(type(value))
+
+
+def _function_state(function: types.FunctionType) -> dict[str, Any]:
+    """Return what calls of a function can change: its mutable defaults, and its attributes."""
+    defaults = dict(enumerate(function.__defaults__ or ())) | (function.__kwdefaults__ or {})
+    found = {f"default {name}": value for name, value in defaults.items() if isinstance(value, MUTABLE)}
+    return found | {f"attribute {name}": value for name, value in vars(function).items() if name[:2] != "__"}
+
+
+def _set_function_state(function: types.FunctionType, key: str, value: Any) -> None:
+    """Undo :func:`_function_state` for one of its entries."""
+    kind, _, name = key.partition(" ")
+    if kind == "attribute" and name[:2] != "__":
+        setattr(function, name, value)
+    elif kind == "default" and name.isdecimal():
+        defaults = list(function.__defaults__ or ())
+        defaults[int(name)] = value
+        function.__defaults__ = tuple(defaults)
+    elif kind == "default" and name in (function.__kwdefaults__ or {}):
+        function.__kwdefaults__[name] = value  # type: ignore[index]  # it has this name
+    else:
+        raise NoSnapshotError(f"{label(function)} has no {key}")
 
 
 def _draws_globally(value: Any) -> bool:
     owner = getattr(value, "__self__", None)
     return any(owner is generator for generator in GLOBAL_GENERATORS) or any(
         value is other
-        for other in (*GLOBAL_MODULES, *SAMPLERS, *GLOBAL_GENERATORS, np.random.seed, np.random.set_state)
+        for other in (*GLOBAL_MODULES, *SAMPLERS, *UNSEEDED, *GLOBAL_GENERATORS, np.random.seed, np.random.set_state)
     )
 
 

@@ -2,14 +2,17 @@
 
 The whole graph of Python objects behind a vector of environments is saved: attributes, slots and containers with their
 shared references and cycles, arrays with their shared memory, random generators, the emulators of Atari games, and what
-the environments' code keeps in its classes and modules. What cannot be saved so that the future is the same is refused
-with :class:`NoSnapshotError`: open files, C objects, iterators, and code that draws from a global random generator.
+the environments' code keeps in its classes, functions and modules. What cannot be saved so that the future is the same
+is refused with :class:`NoSnapshotError`: open files, C objects, iterators, and code that draws from a global random
+generator.
 
 A snapshot is data. When it is restored, no class or module is imported because of it: an object takes the place of its
 counterpart in the new environments, or is an instance of a class in a package that these environments come from.
 
-Three things are not seen: the order in which a set that grew and shrank is iterated, where it is the same after a copy
-and differs later; memory that C code shares; and state in modules outside the environments' packages.
+Not seen are: the order in which a set that grew and shrank is iterated, where it is the same after a copy and differs
+later; memory that C code shares; state outside the environments' packages, as in modules of others, in files, in
+``os.environ`` and in the clock; and what their code reaches by metaclasses, ``globals()`` and ``sys.modules``, or keeps
+in mutable results of ``functools.lru_cache``.
 """
 
 from typing import Any
@@ -38,10 +41,11 @@ def snapshot(env: VecEnv) -> dict[str, Any]:
     encoder = Encoder(outside)
     try:
         root = encoder.value(env, "")
-        classes, modules = outside.encode(encoder)
+        classes, modules, functions = outside.encode(encoder)
     except RecursionError as error:
         raise NoSnapshotError("the environments' objects are nested too deeply to be saved") from error
-    return {"root": root, "nodes": encoder.nodes, "classes": classes, "modules": modules}
+    outer = {"classes": classes, "modules": modules, "functions": functions}
+    return {"root": root, "nodes": encoder.nodes, **outer}
 
 
 def restore(env: VecEnv, state: dict[str, Any]) -> None:
@@ -56,7 +60,7 @@ def restore(env: VecEnv, state: dict[str, Any]) -> None:
     try:
         decoder = Decoder(state["nodes"], outside.packages)
         decoder.value(state["root"], env, "")
-        outside.decode(decoder, state["classes"], state["modules"])
+        outside.decode(decoder, state["classes"], state["modules"], state["functions"])
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
         if isinstance(error, NoSnapshotError):
             raise

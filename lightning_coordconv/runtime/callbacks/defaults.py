@@ -15,6 +15,7 @@ from lightning_coordconv.runtime.callbacks.last_checkpoint import LastCheckpoint
 from lightning_coordconv.runtime.callbacks.preemption import CheckpointingPreemption, Preemption
 from lightning_coordconv.runtime.callbacks.progress import ProgressLines, TerminalProgressBar
 from lightning_coordconv.runtime.callbacks.randomness import RandomState
+from lightning_coordconv.runtime.callbacks.resumed_options import ResumedOptions
 from lightning_coordconv.runtime.callbacks.run_folder import RunFolder
 from lightning_coordconv.runtime.callbacks.running_statistics import RunningStatistics
 from lightning_coordconv.runtime.callbacks.summary import RunSummary
@@ -48,6 +49,7 @@ def default_callbacks(
     defaults: list[Callback] = [
         RunningStatistics(),  # first: reading a metric makes a rank wait for the others
         RunFolder(ckpt_path),
+        ResumedOptions(),
         RunSummary(seed),
         StopAtNonFinite(),
         RandomState(),

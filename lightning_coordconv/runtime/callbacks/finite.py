@@ -1,10 +1,11 @@
-"""Stops a run whose loss is infinite or not a number, and names the step."""
+"""Stops a run whose loss or weights are infinite or not a number, and names the step."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from lightning_coordconv.core.protocols import TaskOfCallbacks
@@ -27,7 +28,8 @@ class StopAtNonFinite(Callback):
     On the CPU that is before its gradients are computed: the weights and the optimiser are those of the last good step.
     On CUDA the host does not wait for the loss but reads it one step later, so the weights in memory have been
     updated once or twice with its gradients. No checkpoint, validation or test sees those weights: every loss is read
-    before. In both cases the checkpoints written so far are good, and the run can be resumed from them with, for
+    before. A finite loss can have gradients that are not: the weights are checked before a validation and a checkpoint.
+    In all cases the checkpoints written so far are good, and the run can be resumed from them with, for
     example, a lower learning rate.
 
     Raises:
@@ -52,16 +54,19 @@ class StopAtNonFinite(Callback):
             self._read_all(pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Read all losses before the weights are used."""
+        """Read all losses, and check the weights, before these are used."""
         self._read_all(pl_module)
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            _check_weights(pl_module, trainer.global_step)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read all losses before the weights are used."""
         self._read_all(pl_module)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Read all losses before the weights are saved."""
+        """Read all losses, and check the weights, before these are saved."""
         self._read_all(pl_module)
+        _check_weights(pl_module, trainer.global_step)
 
     def _read_all(self, pl_module: LightningModule) -> None:
         checked, self.earlier, self.pending = [*self.earlier, *self.pending], [], []
@@ -80,3 +85,12 @@ class StopAtNonFinite(Callback):
                     f"the loss of {whose} is {loss.float().mean().item()} at step {entry.step} "
                     f"(epoch {entry.epoch}){where}"
                 )
+
+
+def _check_weights(module: LightningModule, steps: int) -> None:
+    broken = [name for name, weight in module.named_parameters() if not weight.isfinite().all()]
+    if broken:
+        raise FloatingPointError(
+            f"weights of {type(module).__name__} are infinite or NaN after {steps} steps, though its losses were "
+            f"finite: {', '.join(broken)}"
+        )

@@ -1,0 +1,66 @@
+"""A resumed run says which of its options differ from those of its checkpoint."""
+
+import re
+from types import SimpleNamespace
+
+import pytest
+from pytorch_lightning.trainer.states import TrainerFn
+
+from lightning_coordconv.core.checkpoints import CheckpointError
+from lightning_coordconv.runtime.callbacks import resumed_options
+
+SAVED = {
+    "net": {"class_path": "torch.nn.Linear", "init_args": {"in_features": 1}},
+    "optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.1}},
+    "gamma": 2.0,
+}
+
+
+@pytest.fixture
+def resume(monkeypatch):
+    """Resume with options, and return what was said."""
+
+    def call(given, saved=SAVED, fn=TrainerFn.FITTING):
+        said = []
+        monkeypatch.setattr(resumed_options, "rank_zero_info", said.append)
+        trainer = SimpleNamespace(state=SimpleNamespace(fn=fn))
+        checkpoint = {} if saved is None else {"hyper_parameters": saved}
+        resumed_options.ResumedOptions().on_load_checkpoint(trainer, SimpleNamespace(hparams=given), checkpoint)
+        return said
+
+    return call
+
+
+def test_options_that_changed_are_named_with_both_values(resume):
+    assert resume(SAVED) == []
+    assert resume(SAVED, saved=None) == []
+    assert resume(SAVED | {"new": 1}) == []
+    assert resume(SAVED | {"gamma": 3.0}) == [
+        "options that differ from those of the checkpoint: model.gamma is 3.0, and was 2.0"
+    ]
+
+
+def test_options_that_the_state_replaces_are_said_to_have_no_effect(resume):
+    given = SAVED | {"optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.5}}}
+    first, second = resume(given)
+    assert "model.optimizer.init_args.lr is 0.5, and was 0.1" in first
+    assert "have no effect" in second
+
+
+@pytest.mark.parametrize("name", ["optimizer", "lr_scheduler", "generator_optimizer"])
+def test_an_optimiser_of_another_class_is_refused(resume, name):
+    saved = SAVED | {name: {"class_path": "torch.optim.Adam"}}
+    given = SAVED | {name: {"class_path": "torch.optim.SGD"}}
+    message = f"model.{name}.class_path is torch.optim.SGD, and was torch.optim.Adam"
+    with pytest.raises(CheckpointError, match=re.escape(message)):
+        resume(given, saved)
+    assert resume(given, saved, fn=TrainerFn.TESTING) == []
+
+
+def test_a_run_of_the_command_line_refuses_another_optimiser(cli, capsys):
+    run = ("fit", "-c", "classification/digits_coordconv", "--trainer.max_steps", "1", "--trainer.accelerator", "cpu")
+    run += ("--trainer.limit_val_batches", "1", "--trainer.val_check_interval", "1", "--figures", "false")
+    folder = cli(*run, "--trainer.logger.init_args.version", "first")
+    (checkpoint,) = folder.rglob("last.ckpt")
+    with pytest.raises(SystemExit, match="cannot continue the optimiser of its checkpoint"):
+        cli(*run, "--trainer.max_steps", "2", "--ckpt_path", checkpoint, "--model.optimizer", "torch.optim.SGD")

@@ -2,10 +2,12 @@
 
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 LIMIT = "COORDCONV_MAX_IMAGE_PIXELS"
@@ -34,14 +36,19 @@ def read_rgb(path: str | Path, root: str | Path | None = None) -> Image.Image:
             it holds 32-bit integers or floating-point numbers, whose scale is unknown, or has more pixels than allowed:
             Pillow's ``MAX_IMAGE_PIXELS``, 89 million, or the environment variable ``COORDCONV_MAX_IMAGE_PIXELS``.
     """
-    try:
-        _check_path(Path(path), root)
-        limit = _largest_image()
-        with Image.open(path) as file:
-            _check_content(file, limit)
-            return to_rgb(file)
-    except Exception as error:  # of damaged files Pillow also raises SyntaxError, ValueError, DecompressionBombError
-        raise OSError(f"{path} cannot be read as an image: {error}; replace or remove it") from error
+    with _opened(path, root) as file:
+        return to_rgb(file)
+
+
+def read_size(path: str | Path, root: str | Path | None = None) -> tuple[int, int]:
+    """Return width and height of an image file, turned as its EXIF orientation says. Only its header is read.
+
+    Raises:
+        OSError: as :func:`read_rgb`, except for damage behind the header.
+    """
+    with _opened(path, root) as file:
+        turned = file.format != "TIFF" and file.getexif().get(ExifTags.Base.Orientation, 1) >= 5  # Pillow turns TIFF
+        return (file.height, file.width) if turned else file.size
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -73,6 +80,19 @@ def find_images(folder: Path) -> list[Path]:
     if not paths:
         raise FileNotFoundError(f"there are no images ({', '.join(IMG_EXTENSIONS)}) in {folder}")
     return paths
+
+
+@contextmanager
+def _opened(path: str | Path, root: str | Path | None) -> Iterator[Image.Image]:
+    """Return a context in which an image file is open, and whose errors name the file."""
+    try:
+        _check_path(Path(path), root)
+        limit = _largest_image()
+        with Image.open(path) as file:
+            _check_content(file, limit)
+            yield file
+    except Exception as error:  # of damaged files Pillow also raises SyntaxError, ValueError, DecompressionBombError
+        raise OSError(f"{path} cannot be read as an image: {error}; replace or remove it") from error
 
 
 def _check_path(path: Path, root: str | Path | None) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, NoReturn
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
 from pytorch_lightning.utilities import rank_zero_info
-from torch import Generator
+from torch import Generator, randperm
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from lightning_coordconv.core.arguments import check_at_least
@@ -195,6 +195,28 @@ class BaseDataModule(LightningDataModule):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         ranks = self.trainer.num_devices if self.trainer else 1
         return max(1, min(MAX_DEFAULT_WORKERS, cores // ranks))
+
+
+def split_by_chance(count: int, seed: int, what: str) -> dict[Split, list[int]]:
+    """Split samples by chance: 80, 10 and 10 % for training, validation and test; predictions are made for the test.
+
+    Args:
+        count: number of samples.
+        seed: fixes the split.
+        what: the first words of the error, e.g. ``"FOLDER has 2 images"``.
+
+    Returns:
+        The numbers of the samples of each split, sorted.
+
+    Raises:
+        ValueError: if there are fewer than three samples.
+    """
+    if count < 3:
+        raise ValueError(f"{what}, too few for three splits")
+    order = randperm(count, generator=Generator().manual_seed(seed)).tolist()
+    held_out = max(1, count // 10)
+    test = sorted(order[held_out : 2 * held_out])
+    return {"train": sorted(order[2 * held_out :]), "val": sorted(order[:held_out]), "test": test, "predict": test}
 
 
 def report_dropped(what: str, names: Sequence[object]) -> None:

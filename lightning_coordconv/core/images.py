@@ -2,10 +2,12 @@
 
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from lightning_coordconv.core.data import report_dropped
@@ -36,14 +38,19 @@ def read_rgb(path: str | Path, root: str | Path | None = None) -> Image.Image:
             it holds 32-bit integers or floating-point numbers, whose scale is unknown, or has more pixels than allowed:
             Pillow's ``MAX_IMAGE_PIXELS``, 89 million, or the environment variable ``COORDCONV_MAX_IMAGE_PIXELS``.
     """
-    try:
-        _check_path(Path(path), root)
-        limit = _largest_image()
-        with Image.open(path) as file:
-            _check_content(file, limit)
-            return to_rgb(file)
-    except Exception as error:  # of damaged files Pillow also raises SyntaxError, ValueError, DecompressionBombError
-        raise OSError(f"{path} cannot be read as an image: {error}; replace or remove it") from error
+    with _opened(path, root) as file:
+        return to_rgb(file)
+
+
+def read_size(path: str | Path, root: str | Path | None = None) -> tuple[int, int]:
+    """Return width and height of an image file, turned as its EXIF orientation says. Only its header is read.
+
+    Raises:
+        OSError: as :func:`read_rgb`, except for damage behind the header.
+    """
+    with _opened(path, root) as file:
+        turned = file.format != "TIFF" and file.getexif().get(ExifTags.Base.Orientation, 1) >= 5  # Pillow turns TIFF
+        return (file.height, file.width) if turned else file.size
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -97,6 +104,19 @@ def find_files(folder: Path) -> list[Path]:
         folders.sort()
         found += [Path(parent, name) for name in sorted(names)]
     return found
+
+
+@contextmanager
+def _opened(path: str | Path, root: str | Path | None) -> Iterator[Image.Image]:
+    """Return a context in which an image file is open, and whose errors name the file."""
+    try:
+        _check_path(Path(path), root)
+        limit = _largest_image()
+        with Image.open(path) as file:
+            _check_content(file, limit)
+            yield file
+    except Exception as error:  # of damaged files Pillow also raises SyntaxError, ValueError, DecompressionBombError
+        raise OSError(f"{path} cannot be read as an image: {error}; replace or remove it") from error
 
 
 def _check_path(path: Path, root: str | Path | None) -> None:

@@ -1,7 +1,12 @@
-"""Object detection: the paper's region proposals, and torchvision's detectors on data in COCO's format."""
+"""Object detection: the paper's region proposals, and torchvision's detectors on data in three formats."""
 
 from lightning_coordconv.detection.coco import CocoDetection, ImageFiles
-from lightning_coordconv.detection.data import CocoDetectionDataModule, FieldOfMnistDataModule
+from lightning_coordconv.detection.data import (
+    CocoDetectionDataModule,
+    FieldOfMnistDataModule,
+    VocDetectionDataModule,
+    YoloDetectionDataModule,
+)
 from lightning_coordconv.detection.field_of_mnist import FieldOfMnist
 from lightning_coordconv.detection.figures import CocoResults, DetectionFigures
 from lightning_coordconv.detection.image_frames import use_image_frames
@@ -19,6 +24,8 @@ from lightning_coordconv.detection.region_proposal import DigitFasterRCNN, Regio
 from lightning_coordconv.detection.region_proposal_task import RegionProposal
 from lightning_coordconv.detection.task import ObjectDetection
 from lightning_coordconv.detection.torchvision_detectors import Detector
+from lightning_coordconv.detection.voc_format import VocFolder
+from lightning_coordconv.detection.yolo_format import YoloFolder
 
 __all__ = [
     "AllPairsIoU",
@@ -43,6 +50,10 @@ __all__ = [
     "RegionProposalNet",
     "TiedBestBoxIoU",
     "TiedBestBoxIoUError",
+    "VocDetectionDataModule",
+    "VocFolder",
+    "YoloDetectionDataModule",
+    "YoloFolder",
     "ZeroToOne",
     "load",
     "use_image_frames",

@@ -1,4 +1,4 @@
-"""Images and boxes in COCO's format, and folders of images without boxes."""
+"""Images with boxes, and folders of images without boxes."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +14,8 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2.functional import pil_to_tensor, to_dtype
 
 from lightning_coordconv.core.images import find_images, read_rgb
+from lightning_coordconv.core.refusals import EntryError, Refuse, raise_refused
+from lightning_coordconv.detection.annotations import Annotations
 from lightning_coordconv.detection.boxes import Categories
 from lightning_coordconv.detection.coco_format import read_annotations
 from lightning_coordconv.detection.transforms import ImageAndBoxes
@@ -22,12 +24,10 @@ Policy = Literal["error", "drop"]
 Links = Literal["inside", "anywhere"]
 THINNEST = 1e-3
 """Side of a box, in pixels, that counts as none: torchvision's detectors drop proposals that are as thin."""
-NAMED = 5
-"""Number of annotations that a remark names; the others are counted."""
 
 
 class CocoDetection(Dataset[dict[str, Any]]):
-    """The images of an annotation file in COCO's format, with their boxes.
+    """The images of an annotation file in COCO's format, or of annotations of another format, with their boxes.
 
     A sample is a dict with
 
@@ -48,7 +48,7 @@ class CocoDetection(Dataset[dict[str, Any]]):
 
     Args:
         folder: where the ``file_name`` of an image begins.
-        annotations: the JSON file.
+        annotations: the JSON file, or what a reader of another format returned.
         transforms: v2 transforms of image and boxes; see
             :class:`~lightning_coordconv.detection.transforms.ImageAndBoxes`.
         crowds: keep boxes around crowds; to a detector in training they are no objects.
@@ -58,6 +58,7 @@ class CocoDetection(Dataset[dict[str, Any]]):
             ``"drop"``, which reads all of them beforehand.
         links: whether an image may lie outside of the folder, by its path or behind a symbolic link: ``"inside"`` or
             ``"anywhere"``.
+        refuse: receives each entry that contradicts the others; by default it is raised.
 
     Attributes:
         dropped: ids of annotations whose box was dropped.
@@ -75,44 +76,47 @@ class CocoDetection(Dataset[dict[str, Any]]):
     def __init__(
         self,
         folder: Path,
-        annotations: Path,
+        annotations: Path | Annotations,
         transforms: Iterable[Callable[[Any], Any]] = (),
         crowds: bool = True,
         bad_boxes: Policy = "drop",
         bad_images: Policy = "error",
         links: Links = "inside",
+        refuse: Refuse = raise_refused,
     ) -> None:
         _check_policies(bad_boxes=bad_boxes, bad_images=bad_images)
-        content = read_annotations(annotations)
+        read = annotations if isinstance(annotations, Annotations) else read_annotations(annotations, refuse)
+        content = read.content
         self.folder = folder
         self.root = _root(folder, links)
-        self.annotations = annotations
+        self.read = read
+        self.annotations = read.source
         categories = sorted((category["id"], category["name"]) for category in content["categories"])
         self.categories: Categories = dict(enumerate(categories, start=1))
         self.transform = ImageAndBoxes(transforms)
         self.images: list[dict[str, Any]] = sorted(content["images"], key=lambda image: image["id"])
         self.unreadable: list[str] = []
         if bad_images == "drop":
-            reasons = _why_unreadable([folder / image["file_name"] for image in self.images], self.root, annotations)
+            reasons = _why_unreadable([folder / image["file_name"] for image in self.images], self.root, read.source)
             self.unreadable = [reason for reason in reasons if reason]
             self.images = [image for image, reason in zip(self.images, reasons, strict=True) if not reason]
         self.dropped: list[int] = []
         self.clipped: list[int] = []
         self.left_out: list[int] = []
-        self.objects = self._collect(content, crowds, bad_boxes)
+        self.objects = self._collect(content, crowds, bad_boxes, refuse)
         if all(self.objects[image["id"]]["iscrowd"].all() for image in self.images):
             reason = "; ".join(self.remarks()) or ("only crowds" if content["annotations"] else "no annotations")
-            raise ValueError(f"{annotations} has no box to detect: {reason}")
+            raise ValueError(f"{read.source} has no box to detect: {reason}")
 
     def remarks(self) -> list[str]:
         """Return a line on each kind of annotation that is not used as it is, and on each image that is left out."""
         kinds = {
             "dropped {} boxes without area in their image": self.dropped,
             "cut {} boxes at the border of their image": self.clipped,
-            "left out {} crowds, which are no objects in training": self.left_out,
+            "left out {} crowds, or difficult objects, which are no objects in training": self.left_out,
         }
-        lines = [f"{line.format(len(found))}, {_some(found)}" for line, found in kinds.items() if found]
-        return lines + [f"left out an image: {reason}" for reason in self.unreadable]
+        lines = [f"{line.format(len(found))}{self.read.some(found)}" for line, found in kinds.items() if found]
+        return [*self.read.remarks, *lines] + [f"left out an image: {reason}" for reason in self.unreadable]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -123,7 +127,7 @@ class CocoDetection(Dataset[dict[str, Any]]):
         image = read_rgb(path, self.root)
         size = (known["width"], known["height"])
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        if image.size != size:
+        if image.size != size or self.read.upright:
             image = ImageOps.exif_transpose(image)
         if image.size != size:
             raise ValueError(
@@ -144,18 +148,24 @@ class CocoDetection(Dataset[dict[str, Any]]):
             "path": str(path),
         }
 
-    def _collect(self, content: Mapping[str, Any], crowds: bool, bad_boxes: Policy) -> dict[int, dict[str, Tensor]]:
+    def _collect(
+        self, content: Mapping[str, Any], crowds: bool, bad_boxes: Policy, refuse: Refuse
+    ) -> dict[int, dict[str, Tensor]]:
         """Return for each image its ``boxes``, and for each box label, ``iscrowd`` and which part of it is filled."""
         sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
         label_of = {identity: label for label, (identity, _) in self.categories.items()}
         rows: dict[int, list[tuple[list[float], int, int, float]]] = {image: [] for image in sizes}
         for annotation in content["annotations"]:
-            name = f"{self.annotations}: annotation {annotation['id']}"
+            name = self.read.place(annotation["id"])
             image, category, crowd = annotation["image_id"], annotation["category_id"], annotation.get("iscrowd", 0)
             if image not in sizes:
-                raise ValueError(f"{name} is of image {image}, which is not among its images")
+                reason = f"is of image {image}, which is not among its images"
+                refuse(EntryError(name, "annotations of unknown images", reason))
+                continue
             if category not in label_of:
-                raise ValueError(f"{name} has category {category}, which is not among its categories {list(label_of)}")
+                reason = f"has category {category}, which is not among its categories {list(label_of)}"
+                refuse(EntryError(name, "annotations of unknown classes", reason))
+                continue
             if crowd and not crowds:
                 self.left_out.append(annotation["id"])
                 continue
@@ -163,9 +173,8 @@ class CocoDetection(Dataset[dict[str, Any]]):
             if not box:
                 if bad_boxes == "error":
                     width, height = sizes[image]
-                    raise ValueError(
-                        f"{name} has the box {annotation['bbox']}, with no area inside an image of {width} x {height}"
-                    )
+                    reason = f"has the box {annotation['bbox']}, with no area inside an image of {width} x {height}"
+                    refuse(EntryError(name, "boxes without area in their image", reason))
                 self.dropped.append(annotation["id"])
                 continue
             if cut > 1:
@@ -244,11 +253,6 @@ def _why_unreadable(paths: Sequence[Path], root: Path | None, source: Path) -> l
     if all(reasons):
         raise OSError(f"none of the {len(paths)} images of {source} can be read; the first: {reasons[0]}")
     return reasons
-
-
-def _some(annotations: Sequence[int]) -> str:
-    more = f" and {len(annotations) - NAMED} more" if len(annotations) > NAMED else ""
-    return f"by id {', '.join(map(str, annotations[:NAMED]))}{more}"
 
 
 def _clip(bbox: Sequence[float], width: int, height: int) -> tuple[list[float], float]:

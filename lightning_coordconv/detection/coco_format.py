@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lightning_coordconv.core.refusals import EntryError, Refuse, raise_refused
+from lightning_coordconv.detection.annotations import Annotations
+
 
 class Rule(NamedTuple):
     """What a value must be.
@@ -52,8 +55,12 @@ SCHEMA = {
 """The lists of an annotation file, and the keys of their entries that are used."""
 
 
-def read_annotations(path: Path) -> dict[str, list[dict[str, Any]]]:
+def read_annotations(path: Path, refuse: Refuse = raise_refused) -> Annotations:
     """Read an annotation file.
+
+    Args:
+        path: the JSON file.
+        refuse: receives each entry that is not in COCO's format, which is left out if it returns.
 
     Returns:
         Its ``images``, ``annotations`` and ``categories``, entries as in :data:`SCHEMA`. Boxes may hold infinite values
@@ -70,13 +77,13 @@ def read_annotations(path: Path) -> dict[str, list[dict[str, Any]]]:
         content = json.loads(path.read_bytes(), object_pairs_hook=_each_key_once)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON file: {error}") from error
-    try:
-        _check(content)
-    except ValueError as error:
-        raise ValueError(f"{path} is not in COCO's format: {error}") from error
-    if not content["images"]:
+    missing = missing_lists(content)
+    if missing:
+        raise ValueError(f"{path} is not in COCO's format: it has no list of {', '.join(missing)}")
+    parts = {part: _well_formed(path, part, content[part], refuse) for part in SCHEMA}
+    if not parts["images"]:
         raise ValueError(f"{path} has no images")
-    return {part: content[part] for part in SCHEMA}
+    return Annotations(path, parts)
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -88,26 +95,34 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def _check(content: Any) -> None:
-    missing = [part for part in SCHEMA if not isinstance(content, dict) or not isinstance(content.get(part), list)]
-    if missing:
-        raise ValueError(f"it has no list of {', '.join(missing)}")
-    for part, rules in SCHEMA.items():
-        for number, entry in enumerate(content[part]):
-            _check_entry(f"{part}[{number}]", entry, rules)
-        if part != "annotations":
-            seen: set[int] = set()
-            for identity in (entry["id"] for entry in content[part]):
-                if identity in seen:
-                    raise ValueError(f"two of its {part} have the same id {identity}")
-                seen.add(identity)
+def missing_lists(content: Any) -> list[str]:
+    """Return which lists of COCO's format the content of a JSON file does not have."""
+    return [part for part in SCHEMA if not isinstance(content, dict) or not isinstance(content.get(part), list)]
 
 
-def _check_entry(name: str, entry: Any, rules: dict[str, Rule]) -> None:
+def _well_formed(path: Path, part: str, entries: list[Any], refuse: Refuse) -> list[dict[str, Any]]:
+    """Return the entries of a list that are in COCO's format."""
+    seen: set[int] = set()
+    found = []
+    for number, entry in enumerate(entries):
+        reason = _fault(f"{part}[{number}]", entry, SCHEMA[part])
+        if not reason and part != "annotations" and entry["id"] in seen:
+            reason = f"two of its {part} have the same id {entry['id']}"
+        if reason:
+            refuse(EntryError(path, f"{part} that are not in COCO's format", f"is not in COCO's format: {reason}"))
+            continue
+        seen.add(entry["id"])
+        found.append(entry)
+    return found
+
+
+def _fault(name: str, entry: Any, rules: dict[str, Rule]) -> str:
+    """Return what is wrong with an entry, or an empty text."""
     lacking = [key for key, rule in rules.items() if rule.required and not (isinstance(entry, dict) and key in entry)]
     if lacking:
-        raise ValueError(f"{name} has no {', '.join(lacking)}")
+        return f"{name} has no {', '.join(lacking)}"
     for key, rule in rules.items():
         if key in entry and not rule.holds(entry[key]):
             whose = f"{name}, with the id {entry['id']}," if key != "id" else name
-            raise ValueError(f"{whose} has the {key} {reprlib.repr(entry[key])}, but it must be {rule.allowed}")
+            return f"{whose} has the {key} {reprlib.repr(entry[key])}, but it must be {rule.allowed}"
+    return ""

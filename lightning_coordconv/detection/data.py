@@ -1,4 +1,4 @@
-"""Data modules of images with boxes: the paper's scattered digits, and data in COCO's format."""
+"""Data modules of images with boxes: scattered digits, and data in the formats of COCO, YOLO and VOC."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,9 +12,12 @@ from torchvision.transforms import v2
 from lightning_coordconv.core.data import BaseDataModule, Split
 from lightning_coordconv.core.digits import DigitSplit
 from lightning_coordconv.core.preprocessing import Preprocessing
+from lightning_coordconv.detection.annotations import Annotations
 from lightning_coordconv.detection.boxes import Categories, draw_boxes
 from lightning_coordconv.detection.coco import CocoDetection, ImageFiles, Links, Policy
 from lightning_coordconv.detection.field_of_mnist import CATEGORIES, FieldOfMnist
+from lightning_coordconv.detection.voc_format import VocFolder
+from lightning_coordconv.detection.yolo_format import YoloFolder
 
 
 class BoxesDataModule(BaseDataModule):
@@ -108,23 +111,17 @@ class FieldOfMnistDataModule(BoxesDataModule):
         )
 
 
-class CocoDetectionDataModule(BoxesDataModule):
-    """Images and boxes in COCO's format.
+class AnnotatedImagesDataModule(BoxesDataModule):
+    """Base of data modules of image files with boxes; a subclass implements :meth:`read` and calls :meth:`prepare`.
 
     A batch has the keys of a sample, with a list for each, because sizes and numbers differ; see
-    :class:`~lightning_coordconv.detection.CocoDetection`. The number and ids of dropped and cut boxes are reported.
+    :class:`~lightning_coordconv.detection.CocoDetection`. What is dropped, cut or left out is reported.
 
     Args:
-        root: the folder in which all of the following are.
-        train_annotations: annotation file of the training split.
-        val_annotations: of the validation split.
-        test_annotations: of the test split; the validation split serves as one by default.
-        train_images: folder of the training images.
-        val_images: of the validation images.
-        test_images: of the test images; ``val_images`` by default.
+        root: the folder of the data.
         predict_images: a folder of images to make predictions for; those of the test split by default.
         train_transforms: v2 transforms of training images and boxes; by default a horizontal flip of every other one.
-        bad_boxes: ``"drop"`` boxes of no area, and report their number and ids, or ``"error"``.
+        bad_boxes: ``"drop"`` boxes of no area, and report their number and places, or ``"error"``.
         bad_images: ``"error"`` at missing or damaged files, or ``"drop"`` them, and report each.
         links: where images must be, after symbolic links have been followed: ``"inside"`` the folder of their split, or
             ``"anywhere"``.
@@ -132,11 +129,6 @@ class CocoDetectionDataModule(BoxesDataModule):
         eval_batch_size: the same for validation, test and prediction.
         num_workers: loading processes per rank.
         seed: fixes the order of the training images.
-
-    Raises:
-        FileNotFoundError: if there is no such annotation file or folder.
-        ValueError: if a file is not in COCO's format or has no box, or two of them differ in their categories.
-        OSError: if no image of a split can be read.
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset(
@@ -146,12 +138,6 @@ class CocoDetectionDataModule(BoxesDataModule):
     def __init__(
         self,
         root: str,
-        train_annotations: str,
-        val_annotations: str,
-        test_annotations: str | None = None,
-        train_images: str = ".",
-        val_images: str = ".",
-        test_images: str | None = None,
         predict_images: str | None = None,
         train_transforms: list[nn.Module] | None = None,
         bad_boxes: Policy = "drop",
@@ -164,21 +150,22 @@ class CocoDetectionDataModule(BoxesDataModule):
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers, seed)
         self.root = Path(root).expanduser()
-        if test_annotations is None:
-            test_annotations, test_images = val_annotations, val_images
-        self.files: dict[Split, tuple[str, str]] = {
-            "train": (train_images, train_annotations),
-            "val": (val_images, val_annotations),
-            "test": (test_images or val_images, test_annotations),
-        }
         self.predict_images = predict_images
         self.train_transforms = [v2.RandomHorizontalFlip()] if train_transforms is None else train_transforms
         self.bad_boxes = bad_boxes
         self.bad_images = bad_images
         self.links = links
-        val = self.dataset("val")  # files that are wrong are refused before anything is written
+
+    def read(self, split: Split) -> tuple[Path, Path | Annotations]:
+        """Return the folder of the images of a split, and their annotations or the file of these."""
+        raise NotImplementedError(f"{type(self).__name__} must implement read(split)")
+
+    def prepare(self) -> None:
+        """Read the validation split, so that files that are wrong are refused before a run writes anything."""
+        val = self.dataset("val")
         assert isinstance(val, CocoDetection)
         self.categories = val.categories
+        self.categories_from = val.annotations
 
     @staticmethod
     def collate(samples: list[dict[str, Any]]) -> dict[str, list[Any]]:
@@ -191,25 +178,120 @@ class CocoDetectionDataModule(BoxesDataModule):
         if split == "predict" and self.predict_images is not None:
             dataset = ImageFiles(self.root / self.predict_images, self.bad_images, self.links)
         else:
-            dataset = self._read("test" if split == "predict" else split)
+            training = split == "train"
+            folder, annotations = self.read("test" if split == "predict" else split)
+            dataset = CocoDetection(
+                folder,
+                annotations,
+                self.train_transforms if training else (),
+                crowds=not training,
+                bad_boxes=self.bad_boxes,
+                bad_images=self.bad_images,
+                links=self.links,
+            )
             if split != "val" and dataset.categories != self.categories:
                 raise ValueError(
-                    f"{dataset.annotations} and {self.root / self.files['val'][1]} must have the same categories, got "
+                    f"{dataset.annotations} and {self.categories_from} must have the same categories, got "
                     f"{list(dataset.categories.values())} and {list(self.categories.values())}"
                 )
         for remark in dataset.remarks():
             rank_zero_info(f"data of the {split} split: {remark}")
         return dataset
 
-    def _read(self, split: Split) -> CocoDetection:
-        training = split == "train"
-        folder, annotations = (self.root / name for name in self.files[split])
-        return CocoDetection(
-            folder,
-            annotations,
-            self.train_transforms if training else (),
-            crowds=not training,
-            bad_boxes=self.bad_boxes,
-            bad_images=self.bad_images,
-            links=self.links,
-        )
+
+class CocoDetectionDataModule(AnnotatedImagesDataModule):
+    """Images and boxes in COCO's format.
+
+    Args:
+        root: the folder in which all of the following are.
+        train_annotations: annotation file of the training split.
+        val_annotations: of the validation split.
+        test_annotations: of the test split; the validation split serves as one by default.
+        train_images: folder of the training images.
+        val_images: of the validation images.
+        test_images: of the test images; ``val_images`` by default.
+        kwargs: see :class:`AnnotatedImagesDataModule`.
+
+    Raises:
+        FileNotFoundError: if there is no such annotation file or folder.
+        ValueError: if a file is not in COCO's format or has no box, or two of them differ in their categories.
+        OSError: if no image of a split can be read.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        train_annotations: str,
+        val_annotations: str,
+        test_annotations: str | None = None,
+        train_images: str = ".",
+        val_images: str = ".",
+        test_images: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(root, **kwargs)
+        if test_annotations is None:
+            test_annotations, test_images = val_annotations, val_images
+        self.files = {
+            "train": (train_images, train_annotations),
+            "val": (val_images, val_annotations),
+            "test": (test_images or val_images, test_annotations),
+        }
+        self.prepare()
+
+    def read(self, split: Split) -> tuple[Path, Path]:
+        """Return the folder and the annotation file of a split."""
+        folder, annotations = self.files[split]
+        return self.root / folder, self.root / annotations
+
+
+class YoloDetectionDataModule(AnnotatedImagesDataModule):
+    """Images and boxes in YOLO's format, which a ``data.yaml`` describes.
+
+    Without a ``test`` split the validation split serves as one.
+
+    Args:
+        root: the folder with the ``data.yaml``, or the file, whatever its name.
+        kwargs: see :class:`AnnotatedImagesDataModule`.
+
+    Raises:
+        FileNotFoundError: if there is no such file, or no image of a split.
+        ValueError: if a file is not in YOLO's format (:class:`~lightning_coordconv.detection.YoloFolder`), or has no
+            box.
+    """
+
+    def __init__(self, root: str, **kwargs: Any) -> None:
+        super().__init__(root, **kwargs)
+        self.yolo = YoloFolder(self.root)
+        self.root = self.yolo.file.parent
+        self.prepare()
+
+    def read(self, split: Split) -> tuple[Path, Annotations]:
+        """Read the files of labels of a split."""
+        return self.root, self.yolo.read(split if split in self.yolo.sources else "val")
+
+
+class VocDetectionDataModule(AnnotatedImagesDataModule):
+    """Images and boxes in the format of Pascal VOC: ``Annotations/*.xml`` and ``JPEGImages``.
+
+    Without lists in ``ImageSets/Main`` images are split by chance, in the same way for the same seed. Without a list
+    ``test.txt`` the validation split serves as the test split too.
+
+    Args:
+        root: the folder.
+        kwargs: see :class:`AnnotatedImagesDataModule`; ``seed`` fixes the split too.
+
+    Raises:
+        FileNotFoundError: if a folder is missing or empty, or a list names an XML file that does not exist.
+        ValueError: if a file is not in VOC's format (:class:`~lightning_coordconv.detection.VocFolder`), or a split has
+            no box.
+    """
+
+    def __init__(self, root: str, **kwargs: Any) -> None:
+        super().__init__(root, **kwargs)
+        self.voc = VocFolder(self.root, self.seed)
+        self.prepare()
+
+    def read(self, split: Split) -> tuple[Path, Annotations]:
+        """Return the annotations of a split."""
+        return self.root, self.voc.read(split if split in self.voc.splits else "val")

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from matplotlib.figure import Figure
 
-from lightning_coordconv.core.data import BaseDataModule, Split
+from lightning_coordconv.core.data import BaseDataModule, Split, split_by_chance
 from lightning_coordconv.core.images import find_images
 from lightning_coordconv.segmentation.figures import draw_masks
 from lightning_coordconv.segmentation.mask_folder import PREPROCESSING, MaskFolder, pad_to
@@ -86,13 +86,8 @@ class MaskFolderDataModule(BaseDataModule):
             folder = self.root / (split if split in ("train", "val") else self._test_folder())
             return self._folder(folder, crop, None)
         names = [str(path.relative_to(self.root / "images")) for path in find_images(self.root / "images")]
-        if len(names) < 3:
-            raise ValueError(f"{self.root / 'images'} has {len(names)} images, too few for three splits")
-        order = torch.randperm(len(names), generator=torch.Generator().manual_seed(self.seed)).tolist()
-        held_out = max(1, len(names) // 10)
-        bounds = {"val": (0, held_out), "test": (held_out, 2 * held_out), "train": (2 * held_out, len(names))}
-        first, last = bounds["test" if split == "predict" else split]
-        return self._folder(self.root, crop, sorted(names[number] for number in order[first:last]))
+        chosen = split_by_chance(len(names), self.seed, f"{self.root / 'images'} has {len(names)} images")[split]
+        return self._folder(self.root, crop, [names[number] for number in chosen])
 
     def plot(self, sample: dict[str, Any]) -> Figure:
         """Draw one sample: the image, its mask and, if there is a ``predicted`` mask (H, W), that too."""

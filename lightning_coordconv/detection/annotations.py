@@ -1,0 +1,57 @@
+"""Images with boxes, in the one form that the readers of all formats produce."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightning_coordconv.core.refusals import EntryError
+
+NAMED = 5
+"""Number of annotations that a remark names; the others are counted."""
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """The annotations of a split.
+
+    Attributes:
+        source: the file or folder that they were read from.
+        content: lists of ``images``, ``annotations`` and ``categories`` with the keys of COCO's format, as in
+            :data:`~lightning_coordconv.detection.coco_format.SCHEMA`. Categories and sizes may still contradict the
+            annotations.
+        places: where each annotation is, by its id, such as ``"labels/a.txt line 3"``. Without a place an annotation
+            is named by its id, as in COCO's format.
+        upright: whether boxes are drawn on images that are turned as their EXIF orientation says.
+        remarks: a line on each kind of thing that is not used as one might expect.
+    """
+
+    source: Path
+    content: Mapping[str, list[dict[str, Any]]]
+    places: Mapping[int, str] = field(default_factory=dict)
+    upright: bool = False
+    remarks: Sequence[str] = ()
+
+    def place(self, identity: int) -> str:
+        """Return where an annotation is."""
+        return self.places.get(identity, f"{self.source}: annotation {identity}")
+
+    def some(self, identities: Sequence[int]) -> str:
+        """Return where the first five of some annotations are, and how many others there are."""
+        more = f" and {len(identities) - NAMED} more" if len(identities) > NAMED else ""
+        first = identities[:NAMED]
+        if self.places:
+            return f": {', '.join(self.place(identity) for identity in first)}{more}"
+        return f", by id {', '.join(map(str, first))}{more}"
+
+
+def read_lines(file: Path) -> list[str]:
+    """Return the lines of a text file in UTF-8.
+
+    Raises:
+        EntryError: if it is none.
+    """
+    try:
+        return file.read_text(encoding="utf-8-sig").splitlines()
+    except ValueError as error:
+        raise EntryError(file, "files that are no text", f"is no text in UTF-8: {error}") from error

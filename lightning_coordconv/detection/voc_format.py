@@ -1,0 +1,175 @@
+"""Read images with boxes in the format of Pascal VOC: an XML file for each image."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from lightning_coordconv.core.data import split_by_chance
+from lightning_coordconv.core.images import read_size
+from lightning_coordconv.core.refusals import EntryError, Refuse, raise_refused
+from lightning_coordconv.detection.annotations import Annotations, read_lines
+
+FOLDERS = {"annotations": ("Annotations", "annotations"), "images": ("JPEGImages", "images")}
+EDGES = ("xmin", "ymin", "xmax", "ymax")
+SPLITS = ("train", "val", "test")
+
+
+class VocFolder:
+    """A data set of XML files in ``Annotations`` and images in ``JPEGImages`` (or ``annotations`` and ``images``).
+
+    The splits are the lists ``ImageSets/Main/{train,val}.txt`` and perhaps ``test.txt``, of the names of XML files
+    without suffix. Without these lists images are split by chance, 80, 10 and 10 %, in the same way for the same seed.
+
+    The classes are the sorted names of all objects of all files. Pixels are counted from 1, and a box includes those of
+    both of its edges, as in VOC's development kit: ``xmin`` and ``ymin`` become smaller by 1. Objects that are marked
+    as ``difficult`` are treated as COCO's crowds: left out of training, and ignored by evaluation.
+
+    Source: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc. globox converts such files too, but knows neither
+    lists of splits nor ``difficult``, and its errors name no file.
+
+    Args:
+        path: the folder.
+        seed: of the split, if there are no lists.
+        refuse: receives each file and object that is not in VOC's format, which is left out if it returns.
+
+    Attributes:
+        splits: names of the XML files, without suffix, of each split.
+
+    Raises:
+        FileNotFoundError: if a folder is missing or empty, or a list names a file that does not exist.
+        ValueError: for the first file or object that is not in VOC's format, and if there are too few for three splits.
+    """
+
+    def __init__(self, path: Path, seed: int = 0, refuse: Refuse = raise_refused) -> None:
+        self.path = path
+        self.annotations, self.images = (_existing(path, names) for names in FOLDERS.values())
+        files = sorted(self.annotations.rglob("*.xml"))
+        if not files:
+            raise FileNotFoundError(f"there are no XML files in {self.annotations}")
+        self.suffixes: dict[str, list[Path]] = {}
+        for file in sorted(self.images.rglob("*")):
+            if file.suffix.lower() in IMG_EXTENSIONS:
+                self.suffixes.setdefault(file.stem, []).append(file)
+        self.entries = {self._name(file): entry for file in files if (entry := self._read(file, refuse)) is not None}
+        self.splits = self._splits(seed)
+        names = sorted({row["name"] for entry in self.entries.values() for row in entry["objects"]})
+        self.classes = {name: number for number, name in enumerate(names, start=1)}
+
+    def read(self, split: str, refuse: Refuse = raise_refused) -> Annotations:
+        """Return the annotations of a split; paths of images are relative to the folder.
+
+        Args:
+            split: ``"train"``, ``"val"`` or ``"test"``.
+            refuse: see the class; the files have been read already.
+        """
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
+        places: dict[int, str] = {}
+        for number, name in enumerate(self.splits[split], start=1):
+            entry = self.entries.get(name)
+            if entry is None:  # its file was refused
+                continue
+            images.append({"id": number, **entry["image"]})
+            for row in entry["objects"]:
+                places[len(places) + 1] = row["place"]
+                category = {"category_id": self.classes[row["name"]], "iscrowd": row["difficult"]}
+                annotations.append({"id": len(places), "image_id": number, "bbox": row["box"], **category})
+        categories = [{"id": number, "name": name} for name, number in self.classes.items()]
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        return Annotations(self.path, content, places, remarks=self._remarks() if split == "train" else ())
+
+    def _remarks(self) -> list[str]:
+        known = {Path(name).name for name in self.entries}
+        lacking = sorted(stem for stem in self.suffixes if stem not in known)
+        more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+        names = ", ".join(str(self.suffixes[stem][0]) for stem in lacking[:5])
+        return [f"left out {len(lacking)} images without an XML file: {names}{more}"] if lacking else []
+
+    def _name(self, file: Path) -> str:
+        return file.relative_to(self.annotations).with_suffix("").as_posix()
+
+    def _splits(self, seed: int) -> Mapping[str, list[str]]:
+        lists = {split: self.path / "ImageSets" / "Main" / f"{split}.txt" for split in SPLITS}
+        if not any(file.is_file() for file in lists.values()):
+            names = sorted(self.entries)
+            chosen = split_by_chance(len(names), seed, f"{self.annotations} has {len(names)} XML files")
+            return {split: [names[number] for number in numbers] for split, numbers in chosen.items()}
+        for split in ("train", "val"):
+            if not lists[split].is_file():
+                raise FileNotFoundError(f"there is no {lists[split]}, but there are lists of other splits")
+        return {split: self._listed(file) for split, file in lists.items() if file.is_file()}
+
+    def _listed(self, file: Path) -> list[str]:
+        names = []
+        for number, line in enumerate(read_lines(file), start=1):
+            if line.strip():
+                name = line.split()[0].removesuffix(".xml")
+                if not (self.annotations / f"{name}.xml").is_file():
+                    raise FileNotFoundError(f"{file} line {number} names {name}, but there is no {name}.xml in "
+                                            f"{self.annotations}")  # fmt: skip
+                names.append(name)
+        return list(dict.fromkeys(names))
+
+    def _read(self, file: Path, refuse: Refuse) -> dict[str, Any] | None:
+        """Return ``image`` and ``objects`` of an XML file, or None if it was refused."""
+        kind = "XML files that are not in VOC's format"
+        try:
+            tree = ElementTree.parse(file).getroot()
+        except (ElementTree.ParseError, ValueError, LookupError) as error:
+            refuse(EntryError(file, kind, f"is no XML file: {error}"))
+            return None
+        path = self._image(file, tree)
+        try:
+            width, height = (int(float(tree.findtext(f"size/{side}") or 0)) for side in ("width", "height"))
+        except (ValueError, OverflowError):
+            width = height = 0
+        if min(width, height) < 1:  # some programs write no size, or 0
+            try:
+                width, height = read_size(path)
+            except OSError as error:
+                refuse(EntryError(file, kind, f"has no size, and {error}"))
+                return None
+        image = {"file_name": str(path.relative_to(self.path)), "width": width, "height": height}
+        objects = []
+        for number, node in enumerate(tree.findall("object"), start=1):
+            place = f"{file} object {number}"
+            try:
+                objects.append({"place": place, **_object(node)})
+            except ValueError as error:
+                refuse(EntryError(place, "objects that are not in VOC's format", str(error)))
+        return {"image": image, "objects": objects}
+
+    def _image(self, file: Path, tree: ElementTree.Element) -> Path:
+        """Return the image of an XML file: the one of the same name, or else the one that the file names."""
+        beside = self.images / file.relative_to(self.annotations).parent
+        same = [path for path in self.suffixes.get(file.stem, []) if path.parent == beside]
+        named = Path((tree.findtext("filename") or "").replace("\\", "/")).name
+        return same[0] if same else beside / (named or f"{file.stem}.jpg")
+
+
+def _object(node: ElementTree.Element) -> dict[str, Any]:
+    """Return ``name``, ``difficult`` and ``box`` (x, y, width, height) of an object."""
+    name = (node.findtext("name") or "").strip()
+    if not name:
+        raise ValueError("has no name")
+    texts = [node.findtext(f"bndbox/{edge}") for edge in EDGES]
+    lacking = [edge for edge, text in zip(EDGES, texts, strict=True) if text is None]
+    if lacking:
+        raise ValueError(f"has no {', '.join(lacking)}")
+    try:
+        x1, y1, x2, y2 = (float(text or "") for text in texts)
+    except ValueError:
+        raise ValueError(f"has the box {', '.join(map(repr, texts))}, but it must be four numbers") from None
+    width, height = (high - low + (low <= high) for low, high in ((x1, x2), (y1, y2)))  # negative if inverted
+    box = [x1 - 1, y1 - 1, width, height]
+    return {"name": name, "difficult": int((node.findtext("difficult") or "0").strip() == "1"), "box": box}
+
+
+def _existing(path: Path, names: tuple[str, ...]) -> Path:
+    for name in names:
+        if (path / name).is_dir():
+            return path / name
+    raise FileNotFoundError(f"there is no folder {path / names[0]}: expected Annotations and JPEGImages in {path}")

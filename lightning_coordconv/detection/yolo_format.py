@@ -1,0 +1,217 @@
+"""Read images with boxes in the format of YOLO: a ``data.yaml``, folders of images, and a text file for each image."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightning_coordconv.core.images import find_images, read_size
+from lightning_coordconv.core.refusals import EntryError, Refuse, raise_refused
+from lightning_coordconv.detection.annotations import Annotations, read_lines
+
+SUFFIXES = (".yaml", ".yml")
+SPLITS = ("train", "val", "test")
+ROUNDING = 1e-5
+"""By how much a value may exceed 1: programs write six digits."""
+
+
+class YoloFolder:
+    """The data set that a ``data.yaml`` describes.
+
+    The file has ``names``, a list or a mapping from class to name, and for ``train``, ``val`` and perhaps ``test`` a
+    folder of images, a text file that lists images, or a list of these. Their paths are relative to the file, or to its
+    ``path``. The boxes of ``images/a.jpg`` are in ``labels/a.txt``, where the last folder named ``images`` becomes
+    ``labels``, or else beside the image. A line is ``class cx cy w h``, the centre and the size of a box, in shares of
+    the image; or ``class x1 y1 x2 y2 x3 y3 ...``, a polygon, which is replaced by the box around it. An image without a
+    file of labels, or with an empty one, has no objects. Boxes refer to the image turned as its EXIF orientation says.
+
+    Source: https://docs.ultralytics.com/datasets/detect. globox converts such files too, but takes no ``data.yaml``, no
+    polygons and one suffix of images a folder, and its errors name no line.
+
+    Args:
+        path: the YAML file, or a folder with one.
+
+    Attributes:
+        file: the YAML file.
+        names: of the classes, by class.
+        sources: the folders and lists of each split.
+
+    Raises:
+        FileNotFoundError: if there is no such file, or a split that it names does not exist.
+        ValueError: naming the file, if it is not as above.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.file = find_yaml(path)
+        try:
+            content = yaml.safe_load(self.file.read_text(encoding="utf-8"))
+        except (ValueError, yaml.YAMLError) as error:
+            raise ValueError(f"{self.file} is no YAML file: {' '.join(str(error).split())}") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{self.file} must be a mapping with names, train and val")
+        if "kpt_shape" in content:
+            raise ValueError(f"{self.file} describes key points (kpt_shape), which are not read: expected boxes")
+        self.names = self._names(content)
+        self.folder = self.file.parent / str(content.get("path") or "")
+        self.sources = {split: self._paths(split, content[split]) for split in SPLITS if content.get(split)}
+        missing = [split for split in ("train", "val") if split not in self.sources]
+        if missing:
+            raise ValueError(f"{self.file} has no {' and no '.join(missing)}: expected a folder of images")
+
+    def read(self, split: str, refuse: Refuse = raise_refused) -> Annotations:
+        """Read the annotations of a split; paths of images are relative to the folder of the YAML file.
+
+        Args:
+            split: ``"train"``, ``"val"`` or ``"test"``.
+            refuse: receives each line that is not in YOLO's format, which is left out if it returns.
+
+        Raises:
+            FileNotFoundError: if there is no image.
+            ValueError: for the first line that is not in YOLO's format.
+        """
+        root = self.file.parent
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
+        places: dict[int, str] = {}
+        unlabelled, labels = [], set()
+        for number, path in enumerate(self._images(split), start=1):
+            width, height = _size(path)
+            name = str(path.relative_to(root) if path.is_relative_to(root) else path)
+            images.append({"id": number, "file_name": name, "width": width, "height": height})
+            file = _labels_of(path)
+            labels.add(file)
+            if not file.is_file():
+                unlabelled.append(name)
+                continue
+            for place, label, (cx, cy, w, h) in _lines(file, refuse):
+                places[len(places) + 1] = place
+                box = [(cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height]
+                entry = {"id": len(places), "image_id": number, "category_id": label, "bbox": box}
+                annotations.append(entry)
+        categories = [{"id": label, "name": name} for label, name in self.names.items()]
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        remarks = [
+            _remark("{} images without a file of labels count as images without objects", unlabelled),
+            _remark("left out {} files of labels that have no image", self._orphans(split, labels)),
+        ]
+        return Annotations(self.file, content, places, upright=True, remarks=[line for line in remarks if line])
+
+    def _names(self, content: dict[str, Any]) -> dict[int, str]:
+        names = content.get("names")
+        if isinstance(names, list):
+            names = dict(enumerate(names))
+        if not isinstance(names, dict) or not names or not all(str(label).isdecimal() for label in names):
+            raise ValueError(
+                f"{self.file} must have names: a list, or a mapping from the number of a class to its name"
+            )
+        if content.get("nc") not in (None, len(names)):
+            raise ValueError(f"{self.file} has {len(names)} names, but nc is {content['nc']!r}")
+        return {int(label): str(names[label]) for label in sorted(names, key=int)}
+
+    def _paths(self, split: str, given: Any) -> list[Path]:
+        given = given if isinstance(given, list) else [given]
+        return [self._path(split, str(name)) for name in given]
+
+    def _path(self, split: str, name: str) -> Path:
+        """Return the folder or list that a split names; exports of Roboflow say ``../train`` and mean ``train``."""
+        candidates = [self.folder / name, self.file.parent / name, self.file.parent / name.removeprefix("../")]
+        for path in candidates:
+            if path.exists():
+                return path
+        raise FileNotFoundError(f"{self.file} names {name} as {split}, but there is no {candidates[0]}")
+
+    def _images(self, split: str) -> list[Path]:
+        found: list[Path] = []
+        for source in self.sources[split]:
+            if source.is_dir():
+                found += find_images(source)
+            else:
+                # pathlib removes "./", and keeps absolute paths
+                found += [source.parent / line.strip() for line in read_lines(source) if line.strip()]
+        return sorted(dict.fromkeys(found))
+
+    def _orphans(self, split: str, labels: set[Path]) -> list[str]:
+        """Return the label files in the folders of labels of a split that belong to none of its images."""
+        folders = {_labels_of(source / "any.jpg").parent for source in self.sources[split] if source.is_dir()}
+        files = {file for folder in folders for file in folder.rglob("*.txt") if file.name != "classes.txt"}
+        return sorted(str(file) for file in files - labels)
+
+
+def find_yaml(path: Path) -> Path:
+    """Return the YAML file that a path names, or that is the only one in a folder.
+
+    Raises:
+        FileNotFoundError: if there is none, or several of which none is ``data.yaml``.
+    """
+    if path.is_file() and path.suffix.lower() in SUFFIXES:
+        return path
+    found = sorted(file for file in path.glob("*") if file.suffix.lower() in SUFFIXES) if path.is_dir() else []
+    preferred = [file for file in found if file.name == "data.yaml"] or found
+    if len(preferred) != 1:
+        several = f"several: {', '.join(file.name for file in found[:5])}" if found else "none"
+        raise FileNotFoundError(f"expected data.yaml, or one other YAML file, in {path}, but there is {several}")
+    return preferred[0]
+
+
+def _lines(file: Path, refuse: Refuse) -> Iterator[tuple[str, int, tuple[float, float, float, float]]]:
+    """Yield place, class and box (cx, cy, w, h) of each line of a file of labels."""
+    try:
+        lines = read_lines(file)
+    except EntryError as refused:
+        refuse(refused)
+        return
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            place = f"{file} line {number}"
+            try:
+                label, *values = _numbers(line)
+                yield place, int(label), _box(values)
+            except ValueError as error:
+                refuse(EntryError(place, "lines that are not in YOLO's format", str(error)))
+
+
+def _numbers(line: str) -> list[float]:
+    words = line.split()
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError:
+        raise ValueError(f"has {line.strip()[:60]!r}, but it must be numbers: class cx cy w h") from None
+    if not (math.isfinite(numbers[0]) and numbers[0] == int(numbers[0]) and numbers[0] >= 0):
+        raise ValueError(f"has the class {words[0]}, but it must be a whole number from 0")
+    if len(words) != 5 and (len(words) < 7 or len(words) % 2 == 0):
+        raise ValueError(f"has {len(words)} numbers, but it must be class cx cy w h, or a class and a polygon")
+    outside = [word for word, value in zip(words[1:], numbers[1:], strict=True) if not 0 <= value <= 1 + ROUNDING]
+    if outside:
+        raise ValueError(f"has the value {outside[0]}, but it must be in [0, 1]: a share of the width or the height")
+    return numbers
+
+
+def _box(values: list[float]) -> tuple[float, float, float, float]:
+    if len(values) == 4:
+        cx, cy, w, h = values
+        return cx, cy, w, h
+    x1, x2, y1, y2 = min(values[::2]), max(values[::2]), min(values[1::2]), max(values[1::2])
+    return (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Return width and height of an image; 1 and 1 if it cannot be read, which is reported when it is."""
+    try:
+        return read_size(path)
+    except OSError:
+        return 1, 1
+
+
+def _labels_of(image: Path) -> Path:
+    parts = list(image.parts)
+    folders = [index for index, part in enumerate(parts[:-1]) if part == "images"]
+    if folders:
+        parts[folders[-1]] = "labels"
+    return Path(*parts).with_suffix(".txt")
+
+
+def _remark(line: str, names: list[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{line.format(len(names))}: {', '.join(names[:5])}{more}" if names else ""

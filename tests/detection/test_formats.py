@@ -1,0 +1,237 @@
+"""YOLO's and Pascal VOC's formats: the same samples as COCO's, and one line for each kind of bad input."""
+
+import json
+import logging
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from lightning_coordconv.detection import (
+    CocoDetectionDataModule,
+    VocDetectionDataModule,
+    VocFolder,
+    YoloDetectionDataModule,
+)
+from tests.detection.formats import write_voc, write_yolo
+from tests.photographs import write_photographs
+
+
+def yolo(folder: Path, **arguments: object) -> YoloDetectionDataModule:
+    return YoloDetectionDataModule(str(folder), num_workers=0, **arguments)
+
+
+def voc(folder: Path, **arguments: object) -> VocDetectionDataModule:
+    return VocDetectionDataModule(str(folder), num_workers=0, **arguments)
+
+
+def named(sample: dict, categories: dict) -> list[tuple[str, list[float]]]:
+    names = [categories[label][1] for label in sample["labels"].tolist()]
+    return list(zip(names, sample["boxes"].tolist(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def coco(tmp_path_factory: pytest.TempPathFactory) -> CocoDetectionDataModule:
+    folder = write_photographs(tmp_path_factory.mktemp("coco"))
+    return CocoDetectionDataModule(
+        str(folder), train_annotations="boxes.json", val_annotations="boxes.json", num_workers=0
+    )
+
+
+@pytest.mark.parametrize(("write", "build"), [(write_yolo, yolo), (write_voc, voc)])
+def test_the_samples_are_those_of_coco_s_format(tmp_path, coco, write, build):
+    data = build(write(tmp_path))
+    for split in ("val", "test"):
+        assert len(data.dataset(split)) == 3
+        for index in range(3):
+            got, want = data.dataset(split)[index], coco.dataset("val")[index]
+            assert got.keys() == want.keys()
+            assert Path(got["path"]).name == Path(want["path"]).name
+            assert torch.equal(got["image"], want["image"])
+            torch.testing.assert_close(got["area"], want["area"], rtol=1e-3, atol=0)
+            pairs = zip(named(got, data.categories), named(want, coco.categories), strict=True)
+            for (name, box), (true_name, true_box) in pairs:
+                assert name == true_name
+                assert box == pytest.approx(true_box, abs=1e-3)
+    batch = next(iter(data.train_dataloader()))
+    assert batch.keys() == data.sample_keys
+    assert len(batch["image"]) == 3
+
+
+def labels(folder: Path, text: str) -> Path:
+    (write_yolo(folder) / "labels" / "val" / "china.txt").write_text(text)
+    return folder
+
+
+def test_a_polygon_becomes_the_box_around_it(tmp_path):
+    data = yolo(labels(tmp_path, "2 0.25 0.2 0.5 0.6 0.75 0.4\n\n"))
+    ((name, box),) = named(data.dataset("val")[0], data.categories)
+    assert name == "dahlia"
+    assert box == pytest.approx([40, 0.2 * 107, 120, 0.6 * 107], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("0 320 240 50 50", "has the value 320, but it must be in [0, 1]"),
+        ("0 0.5 -0.1 0.2 0.2", "has the value -0.1, but it must be in [0, 1]"),
+        ("0 nan 0.5 0.2 0.2", "has the value nan, but it must be in [0, 1]"),
+        ("0 0.5 0.5 0.2", "has 4 numbers, but it must be class cx cy w h"),
+        ("0 0.5 0.5 0.2 0.2 0.9", "has 6 numbers, but it must be class cx cy w h"),
+        ("cat 0.5 0.5 0.2 0.2", "has 'cat 0.5 0.5 0.2 0.2', but it must be numbers"),
+        ("0.5 0.5 0.5 0.2 0.2", "has the class 0.5, but it must be a whole number from 0"),
+        ("-1 0.5 0.5 0.2 0.2", "has the class -1, but it must be a whole number from 0"),
+        ("5 0.5 0.5 0.2 0.2", "has category 5, which is not among its categories [0, 1, 2, 3, 4]"),
+    ],
+)
+def test_a_bad_line_is_named_with_its_file_and_number(tmp_path, line, reason):
+    labels(tmp_path, f"0 0.5 0.5 0.2 0.2\n{line}\n")
+    with pytest.raises(ValueError, match=re.escape(f"labels/val/china.txt line 2 {reason}")) as refused:
+        yolo(tmp_path)
+    assert str(refused.value).isprintable()
+
+
+def test_boxes_without_area_are_dropped_or_refused_as_coco_s_are(tmp_path, caplog):
+    labels(tmp_path, "0 0.5 0.5 0.2 0.2\n1 0.5 0.5 0 0.1\n")
+    with caplog.at_level(logging.INFO):
+        assert len(yolo(tmp_path).dataset("val")[0]["boxes"]) == 1
+    assert re.search(r"dropped 1 boxes without area in their image: \S+labels/val/china.txt line 2", caplog.text)
+    with pytest.raises(ValueError, match=r"china.txt line 2 has the box .*, with no area inside an image of 160 x 107"):
+        yolo(tmp_path, bad_boxes="error")
+
+
+def test_missing_pairs_are_reported(tmp_path, caplog):
+    write_yolo(tmp_path)
+    (tmp_path / "labels" / "val" / "china.txt").rename(tmp_path / "labels" / "val" / "chine.txt")
+    (tmp_path / "labels" / "val" / "classes.txt").write_text("pagoda\n")
+    with caplog.at_level(logging.INFO):
+        assert len(yolo(tmp_path).dataset("val")[0]["boxes"]) == 0
+    assert "1 images without a file of labels count as images without objects: images/val/china.jpg" in caplog.text
+    assert re.search(r"left out 1 files of labels that have no image: \S+labels/val/chine.txt$", caplog.text, re.M)
+
+
+def test_an_upside_down_photograph_is_turned(tmp_path):
+    """Its size does not say so, but programs that label for YOLO show it turned."""
+    write_yolo(tmp_path)
+    path = tmp_path / "images" / "val" / "china.jpg"
+    image = Image.open(path)
+    exif = image.getexif()
+    exif[0x0112] = 3
+    image.save(path, exif=exif, quality=95)
+    turned = yolo(tmp_path).dataset("val")[0]["image"]
+    with Image.open(path) as stored:
+        corner = torch.tensor(stored.convert("RGB").getpixel((0, 0))) / 255
+    torch.testing.assert_close(turned[:, -1, -1], corner, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("train: images/train\nval: images/val\n", "must have names"),
+        ("train: images/train\nnames: [a]\n", "has no val"),
+        ("train: images/train\nval: images/none\nnames: [a]\n", "names images/none as val, but there is no"),
+        ("train: images/train\nval: images/val\nnames: [a]\nnc: 2\n", "has 1 names, but nc is 2"),
+        ("train: images/train\nval: images/val\nnames: {x: a}\n", "must have names"),
+        ("train: [", "is no YAML file"),
+        ("- a\n", "must be a mapping"),
+        ("train: images/train\nval: images/val\nnames: [a]\nkpt_shape: [17, 3]\n", "describes key points"),
+    ],
+)
+def test_a_data_yaml_that_is_wrong_is_named(tmp_path, content, message):
+    (write_yolo(tmp_path) / "data.yaml").write_text(content)
+    with pytest.raises((ValueError, FileNotFoundError), match=f"data.yaml {re.escape(message)}"):
+        yolo(tmp_path)
+
+
+def test_lists_of_images_and_other_names_of_the_file(tmp_path):
+    write_yolo(tmp_path)
+    (tmp_path / "val.txt").write_text("./images/val/hopper.jpg\n")
+    names = dict(enumerate("abcde"))
+    (tmp_path / "data.yaml").unlink()
+    (tmp_path / "mine.yml").write_text(json.dumps({"train": "../images/train", "val": "val.txt", "names": names}))
+    for root in (tmp_path, tmp_path / "mine.yml"):
+        data = yolo(root)
+        assert [Path(sample["path"]).name for sample in data.dataset("val")] == ["hopper.jpg"]
+        assert data.categories[1] == (0, "a")
+        assert len(data.dataset("train")) == 3
+
+
+def test_folders_of_nothing_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"expected data.yaml, .*, but there is none"):
+        yolo(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*Annotations"):
+        voc(tmp_path)
+    for name in ("Annotations", "JPEGImages"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(FileNotFoundError, match=r"there are no XML files in .*Annotations"):
+        voc(tmp_path)
+
+
+def edit(folder: Path, old: str, new: str) -> Path:
+    path = write_voc(folder) / "Annotations" / "china.xml"
+    text = re.sub(old, new, path.read_text(), count=1)
+    assert text != path.read_text()
+    path.write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("<name>pagoda</name>", "", "china.xml object 1 has no name"),
+        (r"<xmin>.*?</xmin>", "", "china.xml object 1 has no xmin"),
+        (r"<xmin>.*?</xmin>", "<xmin>left</xmin>", "china.xml object 1 has the box 'left', "),
+        ("</annotation>", "", "china.xml is no XML file: "),
+        (r"<annotation>", '<?xml version="1.0" encoding="none"?><annotation>', "china.xml is no XML file: "),
+    ],
+)
+def test_a_bad_xml_file_is_named_with_its_object(tmp_path, old, new, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as refused:
+        voc(edit(tmp_path, old, new))
+    assert str(refused.value).isprintable()
+
+
+def test_inverted_boxes_are_dropped_or_refused_as_coco_s_are(tmp_path, caplog):
+    edit(tmp_path, r"<xmin>.*?</xmin>", "<xmin>150</xmin>")
+    with caplog.at_level(logging.INFO):
+        assert len(voc(tmp_path).dataset("val")[0]["boxes"]) == 1
+    assert re.search(r"dropped 1 boxes without area in their image: \S+china.xml object 1", caplog.text)
+    with pytest.raises(ValueError, match=r"china.xml object 1 has the box \[149.0, .*\], with no area inside an image"):
+        voc(tmp_path, bad_boxes="error")
+
+
+def test_a_size_of_zero_is_read_from_the_image_and_a_wrong_one_is_refused(tmp_path):
+    edit(tmp_path, r"<width>\d+</width>", "<width>0</width>")
+    assert voc(tmp_path).dataset("val")[0]["image"].shape == (3, 107, 160)
+    path = tmp_path / "Annotations" / "china.xml"
+    path.write_text(path.read_text().replace("<width>0</width>", "<width>99</width>"))
+    with pytest.raises(ValueError, match=r"china.jpg has 160 x 107 pixels .*, but 99 x 107 as image 1 of"):
+        voc(tmp_path).dataset("val")[0]
+
+
+def test_difficult_objects_are_for_evaluation_as_crowds_are(tmp_path):
+    data = voc(edit(tmp_path, "<difficult>0", "<difficult>1"))
+    assert data.dataset("val")[0]["iscrowd"].tolist() == [1, 0]
+    assert len(data.dataset("train")[0]["boxes"]) == 1
+
+
+def test_without_lists_the_split_is_made_by_chance_and_complete(tmp_path):
+    write_voc(tmp_path, lists=False)
+    splits = VocFolder(tmp_path, seed=3).splits
+    assert sorted([*splits["train"], *splits["val"], *splits["test"]]) == ["china", "flower", "hopper"]
+    assert splits == VocFolder(tmp_path, seed=3).splits
+    assert any(splits != VocFolder(tmp_path, seed=seed).splits for seed in range(4))
+
+
+def test_lists_and_pairs_that_do_not_agree(tmp_path, caplog):
+    write_voc(tmp_path)
+    (tmp_path / "Annotations" / "china.xml").rename(tmp_path / "Annotations" / "chine.xml")
+    with pytest.raises(FileNotFoundError, match=r"train.txt line 1 names china, but there is no china.xml in"):
+        voc(tmp_path)
+    for split in ("train", "val"):
+        (tmp_path / "ImageSets" / "Main" / f"{split}.txt").write_text("hopper 1\nflower -1\n")
+    with caplog.at_level(logging.INFO):
+        assert len(voc(tmp_path).dataset("train")) == 2
+    assert re.search(r"left out 1 images without an XML file: \S+china.jpg", caplog.text)

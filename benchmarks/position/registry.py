@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from functools import partial
 
-from pytorch_lightning import LightningModule
 from torch import nn
 
 from benchmarks.position import objects, patches, sensor
 from benchmarks.position.networks import Denoiser, DenseNet2d, HeatMapRegressor, signal_classifier
 from benchmarks.position.scattered_digits import OneOrTwoClasses
-from benchmarks.position.task import BenchTask, GeneratedDataModule, Make, recipe, scored, scored_in_frame
+from benchmarks.position.task import BenchTask, GeneratedDataModule, Make, Module, scored, scored_in_frame
 from lightning_coordconv.classification import ImageClassification, PlacedDigitsDataModule, PooledClassifier
 from lightning_coordconv.classification.placed_digits import Labels
 from lightning_coordconv.core import BaseDataModule
@@ -17,16 +16,17 @@ from lightning_coordconv.detection import DigitFasterRCNN, ObjectDetection
 from lightning_coordconv.segmentation import SemanticSegmentation
 
 BASIC = ("plain", "zero_padding", "first", "advised")
-ENCODED = ("first_radius", "first_polar", "first_fourier", "first_constants")
-"""Arms of the tasks that compare encodings."""
+FIVE = (*BASIC, "first_fourier")
+ENCODED = ("first_radius", "first_polar", "first_constants")
+"""Further arms of the tasks that compare encodings."""
 
 
 def generated(make: Make, batch_size: int) -> Callable[[int], BaseDataModule]:
     return lambda seed: GeneratedDataModule(make, batch_size, seed)
 
 
-def segmentation(num_classes: int, steps: int, lr: float = 0.003) -> Callable[[nn.Module, bool], LightningModule]:
-    return lambda net, framed: SemanticSegmentation(net, num_classes, lr_scheduler_interval="step", **recipe(lr, steps))
+def segmentation(num_classes: int) -> Module:
+    return lambda net, recipe, framed: SemanticSegmentation(net, num_classes, **recipe)
 
 
 def digits(title: str, labels: Labels, steps: int, arms: tuple[str, ...]) -> BenchTask:
@@ -36,25 +36,27 @@ def digits(title: str, labels: Labels, steps: int, arms: tuple[str, ...]) -> Ben
         title,
         lambda seed: PlacedDigitsDataModule(labels, batch_size=64, eval_batch_size=500, seed=seed),
         lambda: PooledClassifier(num_classes),
-        lambda net, framed: ImageClassification(net, lr_scheduler_interval="step", **recipe(0.005, steps)),
+        lambda net, recipe, framed: ImageClassification(net, **recipe),
         "top1",
         steps,
         "accuracy",
-        arms=arms,
+        arms,
+        lr=0.005,
     )
 
 
-def detection(title: str, label: str, num_classes: int, arms: tuple[str, ...], steps: int = 160) -> BenchTask:
+def detection(title: str, label: str, num_classes: int, arms: tuple[str, ...], steps: int = 120) -> BenchTask:
     """Return a task of scattered digits."""
     return BenchTask(
         title,
         lambda seed: OneOrTwoClasses(label, seed),  # type: ignore[arg-type]
         lambda: DigitFasterRCNN(coordinates=False, num_classes=num_classes),
-        lambda net, framed: ObjectDetection(net, lr_scheduler_interval="step", **recipe(0.002, steps)),
+        lambda net, recipe, framed: ObjectDetection(net, **recipe),
         "map",
         steps,
         "AP",
-        arms=arms,
+        arms,
+        lr=0.002,
     )
 
 
@@ -65,25 +67,25 @@ def masks(title: str, make: Make, channels: int, steps: int = 300) -> BenchTask:
         title,
         generated(make, 32),
         lambda: DenseNet2d(channels, num_classes, width=16),
-        segmentation(num_classes, steps),
+        segmentation(num_classes),
         "miou",
         steps,
         "mean IoU",
-        arms=(*BASIC, "first_fourier"),
+        FIVE,
     )
 
 
-def sides(title: str, dilations: tuple[int, ...], more: tuple[str, ...], steps: int = 300) -> BenchTask:
+def sides(title: str, dilations: tuple[int, ...], arms: tuple[str, ...], steps: int = 220) -> BenchTask:
     """Return a task of mirrored objects."""
     return BenchTask(
         title,
         generated(objects.sides, 8),
         lambda: DenseNet2d(3, 3, width=24, dilations=dilations, stride=2),
-        segmentation(3, steps),
+        segmentation(3),
         "miou",
         steps,
         "mean IoU",
-        arms=(*BASIC, *more),
+        arms,
     )
 
 
@@ -92,72 +94,74 @@ TASKS = {
         "height of bumps, measured by a sensor whose sensitivity depends on the place, on crops",
         generated(sensor.bumps, 32),
         lambda: DenseNet2d(1, 1),
-        scored_in_frame(sensor.measure, 400),
+        scored_in_frame(sensor.measure),
         "score",
-        400,
+        300,
         "error in % of the height",
+        (*FIVE, *ENCODED, "first_unframed"),
         lower=True,
-        arms=(*BASIC, *ENCODED, "first_unframed"),
     ),
     "wafers": BenchTask(
         "cause of a cluster of failed dies, by its distance in mm; wafers of a diameter that training has not seen",
         generated(sensor.wafers, 64),
         lambda: PooledClassifier(2),
-        scored_in_frame(sensor.inspect, 300),
+        scored_in_frame(sensor.inspect),
         "score",
-        300,
+        250,
         "accuracy",
-        arms=(*BASIC, *ENCODED, "first_unframed"),
+        (*FIVE, *ENCODED, "first_unframed"),
     ),
     "masks_clevr": masks("instance masks without boxes (as SOLO), squares and circles", objects.clevr_masks, 3),
-    "masks_digits": masks("instance masks without boxes (as SOLO), two digits", objects.digit_masks, 1, 400),
-    "sides": sides("segmentation of mirrored objects on photographs into left and right ones", (1, 1, 2, 2), ENCODED),
-    "sides_wide_view": sides("the same, by a network whose field of view reaches the border", (1, 2, 4, 4), ()),
+    "masks_digits": masks("instance masks without boxes (as SOLO), two digits", objects.digit_masks, 1),
+    "sides": sides(
+        "segmentation of mirrored objects on photographs into left and right ones", (1, 1, 2, 2), (*FIVE, *ENCODED)
+    ),
+    "sides_wide_view": sides("the same, by a network whose field of view reaches the border", (1, 2, 4, 4), BASIC),
     "keypoint_regression": BenchTask(
         "place of the red object, by regression from pooled features",
         generated(objects.keypoints, 32),
         lambda: PooledClassifier(2, channels=3),
-        scored(objects.locate, 400),
+        scored(objects.locate),
         "score",
-        400,
+        300,
         "error in pixels",
+        (*FIVE, *ENCODED),
         lower=True,
-        arms=(*BASIC, *ENCODED),
     ),
     "keypoint_heat_map": BenchTask(
         "place of the red object, by a heat map and spatial softmax",
         generated(objects.keypoints, 32),
         lambda: HeatMapRegressor(3),
-        scored(objects.locate, 300),
+        scored(objects.locate),
         "score",
         300,
         "error in pixels",
+        FIVE,
         lower=True,
-        arms=(*BASIC, "first_fourier"),
     ),
-    "digits_position": digits("digits, classified by where they are", "position", 200, (*BASIC, *ENCODED)),
-    "digits_content": digits("digits, classified by digit: a null", "content", 400, (*BASIC, "first_fourier")),
+    "digits_position": digits("digits, classified by where they are", "position", 150, (*FIVE, *ENCODED)),
+    "digits_content": digits("digits, classified by digit: a null", "content", 300, FIVE),
     "detection": detection("detection of digits, one class: a null", "digit", 2, BASIC),
     "detection_sides": detection("detection of digits whose class is a side", "side", 3, BASIC),
     "patch_diffusion": BenchTask(
         "diffusion of digits, trained on patches of 16 x 16, tested on images of 32 x 32",
         generated(patches.centred_digits, 64),
         Denoiser,
-        scored(patches.denoise, 300),
+        scored(patches.denoise),
         "score",
-        300,
+        250,
         "squared error of the noise",
+        FIVE,
         lower=True,
-        arms=(*BASIC, "first_fourier"),
     ),
     "time_window": BenchTask(
         "signals, classified by when the pulse comes",
         generated(patches.events, 64),
         partial(signal_classifier, 1, 3, nn.Conv1d),
-        scored(patches.classify, 300),
+        scored(patches.classify),
         "score",
         300,
         "accuracy",
-        arms=(*BASIC, "first_fourier"),
+        FIVE,
     ),
 }

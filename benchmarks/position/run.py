@@ -15,7 +15,7 @@ from pytorch_lightning import LightningModule, Trainer
 from benchmarks import results
 from benchmarks.position.arms import ARMS, advised_places, convert
 from benchmarks.position.registry import TASKS
-from benchmarks.position.task import BenchTask
+from benchmarks.position.task import BenchTask, recipe
 
 Record = dict[str, Any]
 
@@ -49,7 +49,7 @@ def make_module(task: BenchTask, arm: str, seed: int) -> LightningModule:
         where = advised_places(net, sample[None])
     convert(net, options, where)
     torch.manual_seed(seed)
-    return task.module(net, options.framed)
+    return task.module(net, recipe(task.lr, task.steps), options.framed)
 
 
 def train(name: str, arm: str, seed: int, steps: int | None = None) -> Record:

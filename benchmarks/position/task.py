@@ -1,7 +1,7 @@
 """What a task of the bench consists of: data that are generated, and a loss with a score for each sample."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
@@ -18,6 +18,8 @@ from lightning_coordconv.core.task import Batch, NetworkTask, Outputs
 Tensors = Mapping[str, Tensor]
 Make = Callable[[Split, Generator], Tensors]
 Evaluate = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]
+Recipe = dict[str, Any]
+Module = Callable[[nn.Module, Recipe, bool], LightningModule]
 SPLITS: tuple[Split, ...] = ("train", "val", "test", "predict")
 
 
@@ -29,23 +31,26 @@ class BenchTask:
         title: what it is about, for the table.
         data: makes the data module, given a seed.
         net: makes the plain network.
-        module: makes the LightningModule, given the network and whether coordinates are those of the full image.
+        module: makes the LightningModule, given the network, the optimiser and schedule as arguments of a
+            :class:`~lightning_coordconv.core.NetworkTask`, and whether coordinates are those of the full image.
         metric: what the test logs, without its stage.
         steps: optimiser steps of each run.
-        lower: whether a lower metric is better.
         unit: of the metric, for the table.
         arms: names of its arms.
+        lower: whether a lower metric is better.
+        lr: the highest learning rate.
     """
 
     title: str
     data: Callable[[int], BaseDataModule]
     net: Callable[[], nn.Module]
-    module: Callable[[nn.Module, bool], LightningModule]
+    module: Module
     metric: str
     steps: int
     unit: str
+    arms: tuple[str, ...]
     lower: bool = False
-    arms: tuple[str, ...] = field(default=("plain", "zero_padding", "first", "advised", "first_fourier"))
+    lr: float = 0.003
 
 
 class TensorSamples(Dataset[dict[str, Tensor]]):
@@ -100,14 +105,13 @@ class ScoredTask(NetworkTask):
     Args:
         net: the network.
         evaluate: returns the loss, and a score for each sample (B,), of the network and a batch.
-        optimizer: builds the optimiser.
-        lr_scheduler: builds the schedule of each step.
+        recipe: arguments of :class:`~lightning_coordconv.core.NetworkTask`: optimiser and schedule.
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset({"image"})
 
-    def __init__(self, net: nn.Module, evaluate: Evaluate, optimizer: Any, lr_scheduler: Any) -> None:
-        super().__init__(net, {"score": Score()}, optimizer, lr_scheduler, "step")
+    def __init__(self, net: nn.Module, evaluate: Evaluate, **recipe: Any) -> None:
+        super().__init__(net, {"score": Score()}, **recipe)
         self.function = evaluate
 
     def evaluate(self, batch: Batch) -> Outputs:
@@ -116,21 +120,20 @@ class ScoredTask(NetworkTask):
         return {"loss": loss, "preds": scores.detach(), "target": scores.detach()}
 
 
-def recipe(lr: float, steps: int) -> dict[str, Any]:
+def recipe(lr: float, steps: int) -> Recipe:
     """Return the optimiser and the schedule of all tasks: Adam in one cycle of the learning rate."""
     return {
         "optimizer": partial(torch.optim.Adam, lr=lr),
         "lr_scheduler": partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=lr, total_steps=steps),
+        "lr_scheduler_interval": "step",
     }
 
 
-def scored(evaluate: Evaluate, steps: int, lr: float = 0.003) -> Callable[[nn.Module, bool], LightningModule]:
-    """Return what makes a :class:`ScoredTask`, whose coordinates are always those of the input."""
-    return lambda net, framed: ScoredTask(net, evaluate, **recipe(lr, steps))
+def scored(evaluate: Evaluate) -> Module:
+    """Return what makes a :class:`ScoredTask`, whose coordinates are always in the same frame."""
+    return lambda net, recipe, framed: ScoredTask(net, evaluate, **recipe)
 
 
-def scored_in_frame(
-    evaluate: Callable[[nn.Module, Batch, bool], tuple[Tensor, Tensor]], steps: int, lr: float = 0.003
-) -> Callable[[nn.Module, bool], LightningModule]:
+def scored_in_frame(evaluate: Callable[[nn.Module, Batch, bool], tuple[Tensor, Tensor]]) -> Module:
     """Return what makes a :class:`ScoredTask` of a function that also takes whether to use the task's frame."""
-    return lambda net, framed: ScoredTask(net, partial(evaluate, framed=framed), **recipe(lr, steps))
+    return lambda net, recipe, framed: ScoredTask(net, partial(evaluate, framed=framed), **recipe)

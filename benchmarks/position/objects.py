@@ -16,7 +16,7 @@ from lightning_coordconv.core.task import Batch
 from lightning_coordconv.generative import SortOfClevr
 from lightning_coordconv.generative.sort_of_clevr import object_masks
 
-COUNTS = {"train": 3000, "val": 300, "test": 600, "predict": 600}
+COUNTS = {"train": 2400, "val": 200, "test": 400, "predict": 400}
 CANVAS, CELLS = 32, 4
 """Height and width of an image of masks in pixels, and cells of the grid in a row and in a column."""
 RADIUS = 4

@@ -16,7 +16,7 @@ LEVELS = 6
 """Noise levels at which an image is evaluated."""
 TIMES, MARGIN = 128, 20
 """Samples of a signal, and of its ends where no event is: further than a unit of the last layer sees."""
-COUNTS = {"train": 4000, "val": 500, "test": 1000, "predict": 1000}
+COUNTS = {"train": 4000, "val": 300, "test": 500, "predict": 500}
 
 
 def centred_digits(split: Split, generator: Generator) -> Tensors:
@@ -24,7 +24,7 @@ def centred_digits(split: Split, generator: Generator) -> Tensors:
     glyphs, _ = mnist_digits()
     chosen: DigitSplit = "test" if split == "predict" else split
     own = torch.randperm(len(glyphs), generator=Generator().manual_seed(0))[SPLITS[chosen]]
-    own = own if split == "train" else own[:200]
+    own = own if split == "train" else own[:150]
     return {"image": F.pad(glyphs[own, None].float() / 127.5 - 1, (2, 2, 2, 2), value=-1.0)}
 
 

@@ -45,7 +45,7 @@ def digits(title: str, labels: Labels, steps: int, arms: tuple[str, ...]) -> Ben
     )
 
 
-def detection(title: str, label: str, num_classes: int, arms: tuple[str, ...], steps: int = 120) -> BenchTask:
+def detection(title: str, label: str, num_classes: int, steps: int = 120) -> BenchTask:
     """Return a task of scattered digits."""
     return BenchTask(
         title,
@@ -55,7 +55,7 @@ def detection(title: str, label: str, num_classes: int, arms: tuple[str, ...], s
         "map",
         steps,
         "AP",
-        arms,
+        BASIC[1:],
         lr=0.002,
     )
 
@@ -65,7 +65,7 @@ def masks(title: str, make: Make, channels: int, steps: int = 300) -> BenchTask:
     num_classes = objects.CELLS**2 + 1
     return BenchTask(
         title,
-        generated(make, 32),
+        generated(make, 16),
         lambda: DenseNet2d(channels, num_classes, width=16),
         segmentation(num_classes),
         "miou",
@@ -75,11 +75,11 @@ def masks(title: str, make: Make, channels: int, steps: int = 300) -> BenchTask:
     )
 
 
-def sides(title: str, dilations: tuple[int, ...], arms: tuple[str, ...], steps: int = 220) -> BenchTask:
+def sides(title: str, dilations: tuple[int, ...], arms: tuple[str, ...], steps: int = 300) -> BenchTask:
     """Return a task of mirrored objects."""
     return BenchTask(
         title,
-        generated(objects.sides, 8),
+        generated(objects.sides, 4),
         lambda: DenseNet2d(3, 3, width=24, dilations=dilations, stride=2),
         segmentation(3),
         "miou",
@@ -92,7 +92,7 @@ def sides(title: str, dilations: tuple[int, ...], arms: tuple[str, ...], steps: 
 TASKS = {
     "sensor": BenchTask(
         "height of bumps, measured by a sensor whose sensitivity depends on the place, on crops",
-        generated(sensor.bumps, 32),
+        generated(sensor.bumps, 16),
         lambda: DenseNet2d(1, 1),
         scored_in_frame(sensor.measure),
         "score",
@@ -103,7 +103,7 @@ TASKS = {
     ),
     "wafers": BenchTask(
         "cause of a cluster of failed dies, by its distance in mm; wafers of a diameter that training has not seen",
-        generated(sensor.wafers, 64),
+        generated(sensor.wafers, 32),
         lambda: PooledClassifier(2),
         scored_in_frame(sensor.inspect),
         "score",
@@ -141,11 +141,11 @@ TASKS = {
     ),
     "digits_position": digits("digits, classified by where they are", "position", 150, (*FIVE, *ENCODED)),
     "digits_content": digits("digits, classified by digit: a null", "content", 300, FIVE),
-    "detection": detection("detection of digits, one class: a null", "digit", 2, BASIC),
-    "detection_sides": detection("detection of digits whose class is a side", "side", 3, BASIC),
+    "detection": detection("detection of digits, one class: a null", "digit", 2),
+    "detection_sides": detection("detection of digits whose class is a side", "side", 3),
     "patch_diffusion": BenchTask(
         "diffusion of digits, trained on patches of 16 x 16, tested on images of 32 x 32",
-        generated(patches.centred_digits, 64),
+        generated(patches.centred_digits, 32),
         Denoiser,
         scored(patches.denoise),
         "score",

@@ -6,6 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from pytorch_lightning import LightningModule, Trainer
 from benchmarks import results
 from benchmarks.position.arms import ARMS, advised_places, convert
 from benchmarks.position.registry import TASKS
-from benchmarks.position.task import BenchTask, recipe
+from benchmarks.position.task import recipe
+from lightning_coordconv.core import BaseDataModule
 
 Record = dict[str, Any]
 
@@ -32,20 +34,26 @@ def prepare_worker() -> None:
     warnings.simplefilter("ignore")
 
 
-def make_module(task: BenchTask, arm: str, seed: int) -> LightningModule:
+@lru_cache(maxsize=1)
+def make_data(name: str, seed: int) -> BaseDataModule:
+    """Return the data of a task, which the arms of a seed share."""
+    return TASKS[name].data(seed)
+
+
+def make_module(name: str, arm: str, seed: int) -> LightningModule:
     """Return what is trained. For one seed the weights that all arms have are the same.
 
     Args:
-        task: the task.
+        name: of the task.
         arm: name of the arm.
         seed: of the weights.
     """
-    options = ARMS[arm]
+    task, options = TASKS[name], ARMS[arm]
     torch.manual_seed(seed)
     net = task.net()
     where = []
     if options.where == "advised":
-        sample = task.data(seed).dataset("val")[0]["image"]
+        sample = make_data(name, seed).dataset("val")[0]["image"]
         where = advised_places(net, sample[None])
     convert(net, options, where)
     torch.manual_seed(seed)
@@ -63,7 +71,7 @@ def train(name: str, arm: str, seed: int, steps: int | None = None) -> Record:
     """
     task = TASKS[name]
     begin, cpu = time.perf_counter(), time.process_time()
-    module, data = make_module(task, arm, seed), task.data(seed)
+    module, data = make_module(name, arm, seed), make_data(name, seed)
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=-1,

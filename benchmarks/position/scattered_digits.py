@@ -21,7 +21,7 @@ class OneOrTwoClasses(FieldOfMnistDataModule):
         self.label = label
         names = {"digit": ("digit",), "side": ("left", "right")}[label]
         self.categories = {number: (number, name) for number, name in enumerate(names, start=1)}
-        super().__init__(960, 100, batch_size=8, eval_batch_size=50, clip=True, seed=seed)
+        super().__init__(960, 80, batch_size=8, eval_batch_size=50, clip=True, seed=seed)
 
     def make_dataset(self, split: Split) -> FieldOfMnist:
         """Scatter the digits of a split, and replace their labels."""

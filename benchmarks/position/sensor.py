@@ -12,7 +12,7 @@ from lightning_coordconv.layers import coordinate_field, coordinate_frame
 FIELD, CROP = 96, 32
 """Height and width of the field of view and of a crop, in pixels."""
 BUMPS = 4
-COUNTS = {"train": 4000, "val": 500, "test": 1000, "predict": 1000}
+COUNTS = {"train": 3000, "val": 300, "test": 500, "predict": 500}
 MAP = 48
 """Height and width of a wafer map, in dies."""
 BOUNDARY = 50.0

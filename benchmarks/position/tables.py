@@ -152,6 +152,12 @@ def change(rows: Rows, arm: str | None, baseline: str) -> str:
     return f"**{found.verdict}** {found.mean:+.{digits}f} ({interval})"
 
 
+def weights(rows: Rows, arm: str) -> str:
+    """Return the number of weights of an arm, as text."""
+    runs = runs_of(rows.experiments[arm]) if arm in rows.experiments else []
+    return f"{runs[0]['weights']:,}" if runs else ""
+
+
 def encoding_name(arm: str | None) -> str:
     return "" if arm is None else arm.removeprefix("first_")
 
@@ -159,8 +165,9 @@ def encoding_name(arm: str | None) -> str:
 def results() -> str:
     """Return the table of all arms."""
     lines = [
-        f"| task | test metric | seeds | {' | '.join(HEADS.values())} | best other encoding, first |",
-        "|---|---|---|" + "---|" * (len(HEADS) + 1),
+        f"| task | test metric | seeds | weights | with coordinates where advised | {' | '.join(HEADS.values())} | "
+        "best other encoding, first |",
+        "|---|---|---|---:|---:|" + "---|" * (len(HEADS) + 1),
     ]
     for name, rows in ROWS.items():
         seeds = rows.values(rows.baseline)
@@ -170,7 +177,10 @@ def results() -> str:
         other = f"{encoding_name(best)}: {cell(rows, best)}" if best else ""
         arms = " | ".join(cell(rows, arm) for arm in HEADS)
         better = "lower is better" if rows.lower else "higher is better"
-        lines.append(f"| `{name}`: {rows.title} | {rows.unit}, {better} | {len(seeds)} | {arms} | {other} |")
+        lines.append(
+            f"| `{name}`: {rows.title} | {rows.unit}, {better} | {len(seeds)} | "
+            f"{weights(rows, rows.baseline)} | {weights(rows, 'advised')} | {arms} | {other} |"
+        )
     return "\n".join(lines)
 
 

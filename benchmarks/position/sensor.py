@@ -11,7 +11,7 @@ from lightning_coordconv.layers import coordinate_field, coordinate_frame
 
 FIELD, CROP = 96, 32
 """Height and width of the field of view and of a crop, in pixels."""
-BUMPS = 4
+BUMPS = 6
 COUNTS = {"train": 3000, "val": 300, "test": 500, "predict": 500}
 MAP = 48
 """Height and width of a wafer map, in dies."""
@@ -35,7 +35,7 @@ def bumps(split: Split, generator: Generator) -> Tensors:
     """
     count = COUNTS[split]
     origin = torch.randint(FIELD - CROP + 1, (count, 2), generator=generator)
-    centres = torch.rand(count, BUMPS, 2, generator=generator) * (CROP - 8) + 4
+    centres = torch.rand(count, BUMPS, 2, generator=generator) * (CROP + 8) - 4  # some are cut by the crop
     peaks = torch.rand(count, BUMPS, generator=generator) * 0.7 + 0.3
     cells = torch.arange(CROP) + 0.5
     rows, columns = (torch.exp(-(cells - centres[..., k, None]).square() / 8) for k in (0, 1))  # (N, bumps, 32)

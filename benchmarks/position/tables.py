@@ -266,7 +266,20 @@ def advised() -> str:
     return "\n".join([*lines, "", f"The advice was right on {right} of {decided} tasks."])
 
 
+def summary() -> str:
+    """Return on how many tasks each arm helps, hurts and makes no difference."""
+    sentences = []
+    for arm, name in (("first", "CoordConv first"), ("advised", "CoordConv where advised")):
+        found = [compared(rows, arm, rows.baseline).verdict for rows in ROWS.values() if rows.values(arm)]
+        given = [verdict for verdict in found if verdict != "too few seeds"]
+        counts = [f"{verdict} on {given.count(verdict)}" for verdict in ("helps", "hurts")]
+        none = given.count("no difference")
+        sentences.append(f"{name} {', '.join(counts)} and makes no difference on {none} of {len(given)} tasks.")
+    return "\n".join(sentences)
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "summary": summary,
     "results": results,
     "verdicts": verdicts,
     "frames": frames,

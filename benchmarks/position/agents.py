@@ -1,19 +1,15 @@
-"""Agents that pool their features: find and touch, whose two plain arms are experiments of ``configs/rl``."""
+"""Agents that pool their features: find and touch, whose arms are experiments of ``configs/rl``."""
 
-import json
 from pathlib import Path
 
 from benchmarks import results, sweep
 
-CONFIG = "rl/find_and_touch_coordconv"
 EXPERIMENTS = {
     "plain": "rl/find_and_touch_conv",
-    "first": CONFIG,
-    "advised": "position/find_and_touch_advised",
+    "first": "rl/find_and_touch_coordconv",
+    "advised": "rl/find_and_touch_coordconv_advised",
 }
-"""Experiments by arm. The network has no padding, so the arm with zero padding is the plain one."""
-ADVISED = ["cnn.0", "cnn.4"]
-"""The first convolution, and the last one before the pool."""
+"""Experiments by arm. The network has no padding, so that there is one plain arm."""
 
 
 def record_path(arm: str, seed: int) -> Path:
@@ -29,15 +25,13 @@ def run(arm: str, seed: int, logs: Path = Path("logs")) -> str:
     experiment = EXPERIMENTS[arm]
     if record_path(arm, seed).is_file():
         return f"find_and_touch {arm} seed {seed}: done before"
-    where = {"plain": [], "first": "first", "advised": ADVISED}[arm]
     arguments = [
-        f"--model.policy_kwargs.features_extractor_kwargs={json.dumps({'where': where})}",
         "--trainer.callbacks=[]",
         f"--trainer.logger.init_args.save_dir={logs}",
         f"--trainer.logger.init_args.name={experiment}",
         f"--trainer.logger.init_args.version=seed{seed}",
     ]
-    if sweep.run(CONFIG, seed, 1, arguments, experiment.rpartition("/")[2]):
+    if sweep.run(experiment, seed, 1, arguments):
         raise RuntimeError(f"find_and_touch {arm} seed {seed} failed")
     results.collect(logs / experiment / f"seed{seed}")
     return f"find_and_touch {arm} seed {seed}: done"

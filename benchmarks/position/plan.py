@@ -8,16 +8,16 @@ from benchmarks.position.run import record_path, run
 
 AGENTS = "find_and_touch"
 ENCODING_SEEDS = 3
-"""Arms of the tasks that compare all encodings are run with the seeds below this one."""
+"""Arms that only compare encodings are run with so many of the seeds."""
 
 
 def runs(tasks: list[str], seeds: list[int]) -> Iterator[tuple[str, str, int]]:
-    """Yield task, arm and seed of each run, seeds outermost."""
-    for seed in seeds:
-        for task in tasks:
-            for arm in agents.EXPERIMENTS if task == AGENTS else TASKS[task].arms:
-                if seed < ENCODING_SEEDS or arm not in ENCODED:
-                    yield task, arm, seed
+    """Yield task, arm and seed of each run, seeds outermost; arms that only compare encodings come last."""
+    arms = {task: list(agents.EXPERIMENTS if task == AGENTS else TASKS[task].arms) for task in tasks}
+    for late in (False, True):
+        for seed in seeds[:ENCODING_SEEDS] if late else seeds:
+            for task in tasks:
+                yield from ((task, arm, seed) for arm in arms[task] if (arm in ENCODED) == late)
 
 
 def is_done(task: str, arm: str, seed: int) -> bool:

@@ -18,6 +18,7 @@ from benchmarks.position.arms import ARMS, advised_places, convert
 from benchmarks.position.registry import TASKS
 from benchmarks.position.task import recipe
 from lightning_coordconv.core import BaseDataModule
+from lightning_coordconv.runtime.malloc import keep_freed_memory
 
 Record = dict[str, Any]
 
@@ -27,8 +28,9 @@ def record_path(task: str, arm: str, seed: int) -> Path:
 
 
 def prepare_worker() -> None:
-    """Set a process up: one thread, and no advice on loaders and logs."""
+    """Set a process up: one thread, freed memory kept, and no advice on loaders and logs."""
     torch.set_num_threads(1)
+    keep_freed_memory()
     for name in ("pytorch_lightning", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.simplefilter("ignore")

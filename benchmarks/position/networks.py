@@ -38,18 +38,6 @@ class DenseNet2d(nn.Module):
         return out if self.stride == 1 else F.interpolate(out, image.shape[-2:], mode="bilinear", align_corners=False)
 
 
-class Denoiser(DenseNet2d):
-    """Finds the noise in images of one channel; the level of the noise is a second channel of its input."""
-
-    def __init__(self) -> None:
-        super().__init__(2, 1, width=24, dilations=(1, 2, 4, 2))
-
-    def forward(self, image: Tensor, level: Tensor | float = 0.0) -> Tensor:
-        """Map images (B, 1, H, W), and noise levels (B, 1, 1, 1) or one for all, to the noise (B, 1, H, W)."""
-        levels = torch.as_tensor(level, dtype=image.dtype, device=image.device).expand_as(image)
-        return super().forward(torch.cat([image, levels], dim=1))
-
-
 class SoftArgmax2d(nn.Module):
     """The expected position under a softmax over a map of one channel: "spatial softmax" (Finn et al., 2016)."""
 

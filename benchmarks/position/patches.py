@@ -33,7 +33,7 @@ def denoise(net: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
 
     In training each image shows one random patch at a random noise level; in evaluation the whole image is shown at
     ``LEVELS`` levels, as sampling would. Coordinates are those of the whole image. The image, multiplied by
-    (1 - s^2)^0.5, is mixed with Gaussian noise of standard deviation s, the level; s goes from 0.05 to 0.98.
+    (1 - s^2)^0.5, is mixed with Gaussian noise of standard deviation s, the level; s goes from 0.05 to 0.98. The network is not told s.
     """
     image = batch["image"]
     count, side = len(image), image.shape[-1]
@@ -51,7 +51,7 @@ def denoise(net: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     noise = torch.randn_like(shown)
     noisy = (1 - s.square()).sqrt() * shown + s * noise
     with coordinate_frame(origin, (side, side), crop=shown.shape[-2:]):
-        found = net(noisy, s)
+        found = net(noisy)
     errors = (found - noise).square().mean((1, 2, 3))
     return errors.mean(), errors if net.training else errors.view(count, LEVELS).mean(1)
 

@@ -6,7 +6,7 @@ from functools import partial
 from torch import nn
 
 from benchmarks.position import objects, patches, sensor
-from benchmarks.position.networks import Denoiser, DenseNet2d, HeatMapRegressor, signal_classifier
+from benchmarks.position.networks import DenseNet2d, HeatMapRegressor, signal_classifier
 from benchmarks.position.scattered_digits import OneOrTwoClasses
 from benchmarks.position.task import BenchTask, GeneratedDataModule, Make, Module, scored, scored_in_frame
 from lightning_coordconv.classification import ImageClassification, PlacedDigitsDataModule, PooledClassifier
@@ -146,7 +146,7 @@ TASKS = {
     "patch_diffusion": BenchTask(
         "diffusion of digits, trained on patches of 16 x 16, tested on images of 32 x 32",
         generated(patches.centred_digits, 32),
-        Denoiser,
+        lambda: DenseNet2d(1, 1, width=24, dilations=(1, 2, 4, 2)),
         scored(patches.denoise),
         "score",
         250,

@@ -33,7 +33,8 @@ def denoise(net: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
 
     In training each image shows one random patch at a random noise level; in evaluation the whole image is shown at
     ``LEVELS`` levels, as sampling would. Coordinates are those of the whole image. The image, multiplied by
-    (1 - s^2)^0.5, is mixed with Gaussian noise of standard deviation s, the level; s goes from 0.05 to 0.98. The network is not told s.
+    (1 - s^2)^0.5, is mixed with Gaussian noise of standard deviation s, the level; s goes from 0.05 to 0.98. The
+    network does not receive s.
     """
     image = batch["image"]
     count, side = len(image), image.shape[-1]

@@ -118,7 +118,8 @@ def difference(ours: dict[int, float], theirs: dict[int, float], lower: bool) ->
     if len(found) < 2:
         return Difference(found[0] if found else math.nan, -math.inf, math.inf, len(found))
     mean = statistics.fmean(found)
-    half = float(stats.t.ppf(0.975, len(found) - 1)) * statistics.stdev(found) / len(found) ** 0.5
+    quantile = float(stats.t.ppf(0.975, len(found) - 1))  # type: ignore[attr-defined]  # made at import
+    half = quantile * statistics.stdev(found) / len(found) ** 0.5
     return Difference(mean, mean - half, mean + half, len(found))
 
 

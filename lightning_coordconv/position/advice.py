@@ -147,7 +147,7 @@ def conclude(
     knows, told = _knowledge(readout, translation)
     sentences += told
     convert = None if depends is None else depends and not knows
-    encoding = _encoding(dependence) if convert else None
+    encoding = _encoding(dependence) if convert and not answer_is_position else None
     where = placement.names if convert else []
     sentences += _frame_sentences(frames)
     sentences.append(_therefore(depends, knows, where, placement, encoding))

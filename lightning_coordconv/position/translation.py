@@ -25,8 +25,8 @@ def measure_translation(model: nn.Module, images: Sequence[Tensor]) -> float | N
         images: (C, H, W) each, at least two, of one size.
 
     Returns:
-        The ratio of the two median changes; ``None`` for a model that does not return one vector an image, for images of
-        several sizes, and if all images give the same prediction.
+        The ratio of the two median changes; ``None`` for a model that does not return one vector an image, for images
+        of several sizes, and if all images give the same prediction.
     """
     if len({tuple(image.shape) for image in images}) > 1:
         return None

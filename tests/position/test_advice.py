@@ -92,7 +92,9 @@ def test_a_model_with_coordinates_needs_no_more():
 
 def test_keypoints_are_positions():
     samples = [{"image": image, "keypoints": torch.rand(3, 2)} for image in images(8)]
-    assert advise(PooledClassifier(2), GivenDataModule(samples)).convert is True
+    advice = advise(PooledClassifier(2), GivenDataModule(samples))
+    assert advice.convert is True
+    assert advice.encoding is None
 
 
 def test_a_readout_that_tells_position_needs_no_coordinates():

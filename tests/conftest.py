@@ -59,4 +59,6 @@ def pictures(tmp_path: Path, image_folder: Path, photographs: Path, masks: Path)
     """Put ``images/``, ``photographs/`` and ``masks/`` into the test's folder."""
     (tmp_path / "images").symlink_to(image_folder)
     (tmp_path / "photographs").symlink_to(photographs)
-    (tmp_path / "masks").symlink_to(masks)
+    (tmp_path / "masks").mkdir()
+    for split in ("train", "val"):
+        (tmp_path / "masks" / split).symlink_to(masks)

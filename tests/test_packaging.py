@@ -80,7 +80,9 @@ def test_lowest_python_is_the_same_everywhere():
 
 
 def test_make_help_says_how_long_each_target_takes():
-    shown = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+    shown = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.splitlines()
     (phony,) = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert {line.split()[1] for line in shown} == set(phony.split())
     assert [line for line in shown if not re.search(r"\((at once|.*(second|minute)s?.*)\)$", line)] == []

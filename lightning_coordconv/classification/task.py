@@ -11,6 +11,7 @@ from torchmetrics import Metric
 
 from lightning_coordconv.classification.metrics import TopKAccuracy
 from lightning_coordconv.core.predictions import PredictionTable
+from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.core.task import Batch, NetworkTask, Outputs
 
 
@@ -49,7 +50,7 @@ class ImageClassification(NetworkTask):
 
     def setup(self, stage: str) -> None:
         """Note the number of classes of the data."""
-        self.num_classes = getattr(self.trainer.datamodule, "num_classes", None)  # type: ignore[attr-defined]
+        self.num_classes = getattr(data_module(self.trainer), "num_classes", None)
 
     def figures(self) -> list[Callback]:
         """Return the table of predictions."""

@@ -9,7 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lightning_coordconv.core.arguments import check_at_least
-from lightning_coordconv.core.figures import gathered, log_folder, save_pictures
+from lightning_coordconv.core.figures import figures_folder, gathered, save_pictures
 
 Columns = dict[str, Tensor]
 LOADERS = ("test", "train")
@@ -64,7 +64,7 @@ class CoordinateFigures(Callback):
             for part, reports in self.reports.items()
         }
         parts = gathered(trainer, (columns, self.sums))
-        folder = log_folder(trainer)
+        folder = figures_folder(trainer)
         if folder is None or not columns:
             return
         figures: dict[str, Figure] = {"positions": _positions([reports for reports, _ in parts])}

@@ -1,5 +1,6 @@
 """Base class of all data modules: the data set of each split, and the loaders over it."""
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
@@ -35,14 +36,16 @@ class BaseDataModule(LightningDataModule):
 
     Args:
         batch_size: samples in an optimiser step, over all ranks together.
-        eval_batch_size: the same for validation, test and prediction; ``batch_size`` by default.
+        eval_batch_size: the same for validation, test and prediction; ``batch_size`` by default. Each rank loads an
+            equal share of it, rounded up.
         num_workers: loading processes per rank. By default there are none, except where samples are decoded from files
             (``decodes_files``): there it is the number of CPU cores per rank, at most 8.
         seed: fixes the split and the order of the training samples; not negative.
 
     Raises:
-        ValueError: for an argument that is no integer or too small; when a loader is made, for a batch size that the
-            number of ranks does not divide, a split without samples, and a training split too small for one batch.
+        ValueError: for an argument that is no integer or too small; when a loader is made, for a ``batch_size`` that
+            the number of ranks does not divide, a split with fewer samples than ranks, and a training split too small
+            for one batch.
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset()
@@ -115,18 +118,23 @@ class BaseDataModule(LightningDataModule):
         training = split == "train" if training is None else training
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         batch_size = self.batch_size if training else self.eval_batch_size
-        if batch_size % world_size:
-            raise ValueError(f"a batch size of {batch_size} cannot be divided among {world_size} ranks")
+        if training and batch_size % world_size:
+            raise ValueError(f"batch_size={batch_size} cannot be divided among {world_size} ranks")
         sampler: TrainingSampler | UnrepeatedDistributedSampler
         if training:
             sampler = TrainingSampler(dataset, batch_size, world_size, rank, self.seed, self.drop_last)
             self._check_epoch(sampler, batch_size)
         else:
+            samples = len(dataset)  # type: ignore[arg-type]
+            if samples < world_size:
+                raise ValueError(
+                    f"the {split} split of {type(self).__name__} has {samples} samples: fewer than {world_size} ranks"
+                )
             sampler = UnrepeatedDistributedSampler(dataset, world_size, rank, shuffle=False)
         num_workers = self._workers()
         return (ResumableDataLoader if training else DataLoader)(
             dataset,
-            batch_size=batch_size // world_size,
+            batch_size=math.ceil(batch_size / world_size),
             sampler=sampler,
             num_workers=num_workers,
             timeout=self.worker_timeout if num_workers else 0,

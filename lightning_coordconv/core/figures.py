@@ -26,14 +26,17 @@ def gathered(trainer: Trainer, part: Part) -> list[Part]:
 
 
 def log_folder(trainer: Trainer) -> Path | None:
-    """Return the run's folder on the first rank; None on other ranks and without a logger. All ranks must call it.
+    """Return the run's folder on the first rank, None on the others. All ranks must call it.
 
-    It is the folder of the first logger, or the trainer's ``default_root_dir`` if that logger writes no files.
+    It is the folder of the first logger, or the trainer's ``default_root_dir`` if no logger writes files there.
     """
     log_dir = trainer.log_dir  # broadcasts from the first rank
-    if not trainer.is_global_zero or not trainer.loggers:
-        return None
-    return Path(log_dir or trainer.default_root_dir)
+    return Path(log_dir or trainer.default_root_dir) if trainer.is_global_zero else None
+
+
+def figures_folder(trainer: Trainer) -> Path | None:
+    """Return the run's folder on the first rank, None on the others and without a logger: then nothing is drawn."""
+    return log_folder(trainer) if trainer.loggers else None
 
 
 def save_pictures(trainer: Trainer, folder: Path, stage: str, pictures: Mapping[str, Figure | Tensor]) -> None:
@@ -44,7 +47,7 @@ def save_pictures(trainer: Trainer, folder: Path, stage: str, pictures: Mapping[
 
     Args:
         trainer: the trainer whose loggers and step number are used.
-        folder: see :func:`log_folder`.
+        folder: see :func:`figures_folder`.
         stage: ``"val"`` or ``"test"``.
         pictures: figures, or images (3, H, W), uint8, by name.
     """

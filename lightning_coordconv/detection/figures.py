@@ -11,7 +11,8 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torchvision.ops import box_convert
 
-from lightning_coordconv.core.figures import gathered, log_folder, save_pictures
+from lightning_coordconv.core.figures import figures_folder, gathered, save_pictures
+from lightning_coordconv.core.protocols import DataOfCallbacks, data_module
 
 NAME = 50
 """Letters of an image's name in the name of its overlay: file systems allow 255 bytes."""
@@ -59,10 +60,10 @@ class DetectionFigures(Callback):
 
     def _draw(self, trainer: Trainer, stage: str) -> None:
         samples, self.samples = self.samples, []
-        folder = log_folder(trainer)
+        folder = figures_folder(trainer)
         if folder is not None and not trainer.sanity_checking:
-            plot = trainer.datamodule.plot  # type: ignore[attr-defined]  # the trainer's type does not have it
-            figures = {f"detections_{stage}_{number}": plot(sample) for number, sample in enumerate(samples)}
+            data: DataOfCallbacks = data_module(trainer)
+            figures = {f"detections_{stage}_{number}": data.plot(sample) for number, sample in enumerate(samples)}
             save_pictures(trainer, folder, stage, figures)
 
 
@@ -99,7 +100,7 @@ class CocoResults(BasePredictionWriter):
         dataloader_idx: int,
     ) -> None:
         """Keep the results of a batch, and draw them."""
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # the trainer's type does not have it
+        data = data_module(trainer)
         for sample in _samples(batch, prediction):
             self.rows += _results(sample, data.categories)
             if self.drawn < self.num_overlays:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from lightning_coordconv.core.metrics import MeanTerms
+from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.core.schedules import warmup_cosine
 from lightning_coordconv.core.task import Batch, NetworkTask, Outputs
 from lightning_coordconv.detection.figures import DetectionFigures
@@ -83,7 +84,7 @@ class ObjectDetection(NetworkTask):
             ValueError: if the data module has a category for which the net has no output.
         """
         outputs = getattr(self.net, "num_classes", None)
-        highest = max(getattr(self.trainer.datamodule, "categories", ()), default=0)  # type: ignore[attr-defined]
+        highest = max(getattr(data_module(self.trainer), "categories", ()), default=0)
         if outputs is not None and highest >= outputs:
             raise ValueError(
                 f"the network has outputs for {outputs} classes, with the background, but the data has {highest} "

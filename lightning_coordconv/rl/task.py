@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.core.predictions import PredictionTable
+from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.core.task import BaseTask
 from lightning_coordconv.rl._sb3 import make_algorithm
 from lightning_coordconv.rl.classes import PolicyArguments, class_names, resolve_classes
@@ -93,7 +94,7 @@ class AgentTask(BaseTask):
     @property
     def data(self) -> Any:
         """The data module, which holds the environments."""
-        return self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning does not declare it
+        return data_module(self.trainer)
 
     @property
     def has_trainer(self) -> bool:

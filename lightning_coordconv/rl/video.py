@@ -16,6 +16,7 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from torch.nn import functional as F
 
 from lightning_coordconv.core.extras import extra
+from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.rl.ranges import check_ranges
 
 with extra("rl", "videos"):
@@ -72,7 +73,7 @@ class AgentVideo(Callback):
         folder = Path(trainer.log_dir or trainer.default_root_dir)  # all ranks must ask for it
         if not trainer.is_global_zero or not self.renders:
             return
-        data = trainer.datamodule  # type: ignore[attr-defined]
+        data = data_module(trainer)
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with isolate_rng(), torch.inference_mode(False), torch.no_grad():

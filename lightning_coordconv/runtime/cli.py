@@ -18,6 +18,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from lightning_coordconv import __version__
 from lightning_coordconv.core._lightning import ConfiguredCLI
 from lightning_coordconv.core.data import BaseDataModule
+from lightning_coordconv.core.protocols import DataOfTask, TaskOfData
 from lightning_coordconv.core.task import BaseTask
 from lightning_coordconv.runtime import configs
 from lightning_coordconv.runtime.callbacks.defaults import default_callbacks
@@ -101,7 +102,8 @@ class CoordConvCLI(ConfiguredCLI):
         self._check()
         self.model.draws_figures = self.options.figures
         options = self.config_init[self.subcommand]
-        seed, trainer, task = options.seed_everything, options.trainer, self.model
+        seed, trainer = options.seed_everything, options.trainer
+        task: TaskOfData = self.model
         trainer["callbacks"] = default_callbacks(
             task.monitor, task.mode, task.stopping_threshold, seed, self.options.get("ckpt_path"), trainer
         )
@@ -144,12 +146,14 @@ class CoordConvCLI(ConfiguredCLI):
     def _check(self) -> None:
         """Record what the task was built from, and check that its arguments are valid and fit the data."""
         self.model.save_hyperparameters(self._specification("model"))
-        self.model.check()
-        missing = self.model.sample_keys - self.datamodule.sample_keys
+        task: TaskOfData = self.model
+        data: DataOfTask = self.datamodule
+        task.check()
+        missing = task.sample_keys - data.sample_keys
         if missing:
             raise ValueError(
-                f"{type(self.model).__name__} reads {sorted(missing)}, which the samples of "
-                f"{type(self.datamodule).__name__} do not have: they have {sorted(self.datamodule.sample_keys)}"
+                f"{type(task).__name__} reads {sorted(missing)}, which the samples of {type(data).__name__} do not "
+                f"have: they have {sorted(data.sample_keys)}"
             )
 
     def _specification(self, key: str) -> dict[str, Any]:

@@ -64,7 +64,6 @@ ARGUMENTS: dict[str, Check] = {
     "momentum": NOT_NEGATIVE,
     "n_steps": AT_LEAST_1,
     "num_workers": NOT_NEGATIVE,
-    "object_radius": AT_LEAST_1,
     "seed": NOT_NEGATIVE,
     "step_size": AT_LEAST_1,
     "step_size_down": AT_LEAST_1,
@@ -75,7 +74,9 @@ ARGUMENTS: dict[str, Check] = {
     "warmup_steps": NOT_NEGATIVE,
     "weight_decay": NOT_NEGATIVE,
 }
-"""Arguments that mean the same in every class of tasks, data, optimisers and schedules that has them."""
+"""Arguments that mean the same in every class of tasks, data, optimisers and schedules of ``CHECKED`` that has them."""
+CHECKED = ("lightning_coordconv", "stable_baselines3", "torch", "torchvision")
+"""Packages whose classes are checked: an argument of a user's class can have the same name and another range."""
 
 
 def check_ranges(options: Mapping[str, Any]) -> None:
@@ -104,8 +105,10 @@ def check_ranges(options: Mapping[str, Any]) -> None:
 
 
 def _numbers(value: Any, name: str) -> Iterator[tuple[str, float]]:
-    """Yield the numbers in nested dicts, with their names on the command line."""
+    """Yield the numbers in nested dicts, with their names on the command line; none of classes that are not checked."""
     if isinstance(value, Mapping):
+        if str(value.get("class_path", CHECKED[0])).partition(".")[0] not in CHECKED:
+            return
         for key, entry in value.items():
             yield from _numbers(entry, name if key == "init_args" else f"{name}.{key}")
     elif isinstance(value, int | float) and not isinstance(value, bool):

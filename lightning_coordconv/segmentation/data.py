@@ -31,7 +31,7 @@ class MaskFolderDataModule(BaseDataModule):
         class_names: for tables and pictures; numbers by default.
         batch_size: see :class:`~lightning_coordconv.core.BaseDataModule` for this and the following.
         eval_batch_size: the same for validation, test and prediction.
-        num_workers: loading processes per rank.
+        num_workers: the same; images are decoded, so there is one per core by default.
         seed: fixes the split and the order of the training samples.
 
     Raises:
@@ -41,6 +41,7 @@ class MaskFolderDataModule(BaseDataModule):
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "mask", "origin", "size", "path"})
+    decodes_files: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -51,7 +52,7 @@ class MaskFolderDataModule(BaseDataModule):
         class_names: Sequence[str] | None = None,
         batch_size: int = 8,
         eval_batch_size: int | None = 1,
-        num_workers: int = 4,
+        num_workers: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers, seed)

@@ -15,7 +15,8 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
-from lightning_coordconv.core.figures import log_folder, save_pictures
+from lightning_coordconv.core.figures import figures_folder, save_pictures
+from lightning_coordconv.core.protocols import DataOfCallbacks, data_module
 
 OPACITY = 0.55
 """Of a mask over its image."""
@@ -64,10 +65,10 @@ class SegmentationFigures(Callback):
 
     def _draw(self, trainer: Trainer, stage: str) -> None:
         samples, self.samples = self.samples, []
-        folder = log_folder(trainer)
+        folder = figures_folder(trainer)
         if folder is not None and not trainer.sanity_checking:
-            plot = trainer.datamodule.plot  # type: ignore[attr-defined]  # the trainer's type does not have it
-            figures = {f"masks_{stage}_{number}": plot(sample) for number, sample in enumerate(samples)}
+            data: DataOfCallbacks = data_module(trainer)
+            figures = {f"masks_{stage}_{number}": data.plot(sample) for number, sample in enumerate(samples)}
             save_pictures(trainer, folder, stage, figures)
 
 

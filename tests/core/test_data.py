@@ -145,8 +145,19 @@ def test_loading_processes_by_default(decodes, cores, ranks, workers, monkeypatc
 
 
 def test_a_batch_that_ranks_cannot_share_is_refused():
-    with pytest.raises(ValueError, match="a batch size of 16 cannot be divided among 3 ranks"):
+    with pytest.raises(ValueError, match="batch_size=16 cannot be divided among 3 ranks"):
         batches("train", 0, 3, batch_size=16)
+
+
+def test_a_split_with_fewer_samples_than_ranks_is_refused():
+    samples = len(NotSoClevrDataModule(canvas=16, size=3).dataset("val"))
+    with pytest.raises(ValueError, match=f"the val split of .* has {samples} samples: fewer than {samples + 1} ranks"):
+        batches("val", 0, samples + 1)
+
+
+def test_an_evaluation_batch_smaller_than_the_ranks_has_a_sample_for_each():
+    seen = [batches("val", rank, 3, batch_size=3, eval_batch_size=1) for rank in range(3)]
+    assert all(len(batch) == 1 for share in seen for batch in share)
 
 
 @pytest.mark.parametrize(("samples", "ranks", "left_out"), [(10, 2, 0), (11, 2, 0), (9, 2, 1), (14, 3, 2), (12, 3, 0)])

@@ -12,7 +12,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_coordconv.core.figures import log_folder, save_pictures
+from lightning_coordconv.core.figures import figures_folder, log_folder, save_pictures
 
 
 def size(path: str | Path) -> tuple[int, int]:
@@ -72,6 +72,7 @@ def test_a_run_always_has_a_folder(tmp_path, logger):
     trainer = Trainer(accelerator="cpu", logger=CSVLogger(tmp_path / "logs") if logger else False,
                       default_root_dir=tmp_path)  # fmt: skip
     assert log_folder(trainer) == (Path(trainer.logger.log_dir) if logger else tmp_path)
+    assert figures_folder(trainer) == (Path(trainer.logger.log_dir) if logger else None)
 
 
 def test_a_logger_without_files_leaves_the_trainers_folder(tmp_path):

@@ -168,7 +168,10 @@ def export(net: nn.Module, image: torch.Tensor, path: Path) -> None:
     dynamic = {"image": {1: "height", 2: "width"}}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter is deprecated, and torchvision's detectors warn when traced
-        torch.onnx.export(net, ([image],), path, dynamo=False, input_names=["image"], dynamic_axes=dynamic)
+        try:
+            torch.onnx.export(net, ([image],), path, dynamo=False, input_names=["image"], dynamic_axes=dynamic)
+        finally:
+            torch.set_autocast_cache_enabled(True)  # an exporter that fails leaves it off
 
 
 @pytest.mark.parametrize(("coordinates", "mask_padding"), [("none", True), ("stem", False)])

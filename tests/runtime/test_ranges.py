@@ -98,7 +98,7 @@ def test_intervals_of_time_are_left_to_lightning():
 
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_arguments_are_found_wherever_they_are(name):
-    nested = {"class_path": "a", "init_args": {"optimizer": {"init_args": {name: -7}}}}
+    nested = {"class_path": "torch.nn.Module", "init_args": {"optimizer": {"init_args": {name: -7}}}}
     with pytest.raises(ValueError, match=rf"^data\.optimizer\.{name} must be .*, got -7"):
         check_ranges({"data": nested})
 
@@ -109,3 +109,11 @@ def test_arguments_are_found_wherever_they_are(name):
 def test_strategies_that_spawn_processes_are_refused(strategy):
     with pytest.raises(ValueError, match=r"trainer\.strategy must not spawn processes, got .*: use ddp or ddp_fork"):
         check_ranges({"trainer": {"strategy": strategy}})
+
+
+def test_arguments_of_a_users_class_have_the_ranges_that_it_says():
+    own = {"class_path": "focal.FocalLoss", "init_args": {"gamma": 2.0, "momentum": -1.0}}
+    check_ranges({"model": {"class_path": "focal.Task", "init_args": {"gamma": 2.0}}})
+    check_ranges({"model": {"class_path": "lightning_coordconv.rl.A2C", "init_args": {"loss": own}}})
+    with pytest.raises(ValueError, match=r"model.gamma must be from 0 to 1, got 2.0"):
+        check_ranges({"model": {"class_path": "lightning_coordconv.rl.A2C", "init_args": {"gamma": 2.0}}})

@@ -4,7 +4,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, Trainer
 
-from lightning_coordconv.core.figures import grid, log_folder, save_gif, save_pictures
+from lightning_coordconv.core.figures import figures_folder, grid, save_gif, save_pictures
 from lightning_coordconv.generative.latents import FIXED_LATENTS
 
 
@@ -32,7 +32,7 @@ class Interpolation(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Generate and draw the interpolations."""
-        folder = log_folder(trainer)
+        folder = figures_folder(trainer)
         if folder is None:
             return
         paths = pl_module.paths(self.count, self.frames)

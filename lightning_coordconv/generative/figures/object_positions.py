@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
-from lightning_coordconv.core.figures import gathered, log_folder, save_pictures
+from lightning_coordconv.core.figures import figures_folder, gathered, save_pictures
 
 KINDS = ("real", "generated")
 
@@ -36,7 +36,7 @@ class ObjectPositionFigures(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Gather sums and centres of all ranks, and draw them."""
         parts = gathered(trainer, (self.sums, {kind: torch.cat(self.centres[kind]) for kind in KINDS}))
-        folder = log_folder(trainer)
+        folder = figures_folder(trainer)
         if folder is None:
             return
         centres = {kind: torch.cat([found[kind] for _, found in parts]) for kind in KINDS}

@@ -9,7 +9,7 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
-from lightning_coordconv.core.figures import grid, log_folder, save_gif, save_pictures, to_bytes, to_image
+from lightning_coordconv.core.figures import figures_folder, grid, save_gif, save_pictures, to_bytes, to_image
 
 
 class SampleGrid(Callback):
@@ -17,7 +17,7 @@ class SampleGrid(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Generate and write the grid, on the first rank only."""
-        folder = log_folder(trainer)
+        folder = figures_folder(trainer)
         if folder is None or trainer.sanity_checking:
             return
         picture = grid(pl_module.generate(pl_module.fixed_latents))

@@ -1,0 +1,14 @@
+"""Benchmarks silence Lightning's logger; other tests of the process read it."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _level_of_lightnings_logger() -> Iterator[None]:
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    yield
+    logger.setLevel(level)

@@ -10,7 +10,15 @@ from lightning_coordconv.layers.conv import (
 )
 from lightning_coordconv.layers.convert import coordconv_layers, from_coordconv, to_coordconv
 from lightning_coordconv.layers.coords import AddCoords
-from lightning_coordconv.layers.encodings import Cartesian, ConstantCoordinates, Encoding, FourierFeatures, Polar
+from lightning_coordconv.layers.encodings import (
+    Cartesian,
+    ConstantCoordinates,
+    Encoding,
+    FourierFeatures,
+    LearnedGrid,
+    Polar,
+    Sinusoidal,
+)
 from lightning_coordconv.layers.fold import fold_coordconv
 from lightning_coordconv.layers.frames import coordinate_field, coordinate_frame
 from lightning_coordconv.layers.fuse import fuse_conv_bn
@@ -29,7 +37,9 @@ __all__ = [
     "CoordConvTranspose3d",
     "Encoding",
     "FourierFeatures",
+    "LearnedGrid",
     "Polar",
+    "Sinusoidal",
     "TiledCoordConv2d",
     "clear_coordinate_cache",
     "coordconv_layers",

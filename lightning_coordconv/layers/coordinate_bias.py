@@ -1,8 +1,9 @@
 """The coordinate bias of a layer: one map for the whole batch, and how it is added to the convolution.
 
 There are two routes. Eager: matrix products with taps that are kept per geometry (:mod:`taps`), and an addition in
-place. Traced or transformed (compiled, exported, ``torch.func``, tensor subclasses): a convolution of the coordinate
-grid and an addition, which compilers fuse and every transform can differentiate. The eager route differs with and
+place. Traced or transformed (compiled, exported, ``torch.func``, tensor subclasses): the same taps as arithmetic of
+ranges, and an addition, which compilers fuse and every transform can differentiate. Encodings, the radius and frames
+convolve the coordinate grid. The eager route differs with and
 without gradients only in the backward pass that autograd records for its operations. A ``torch.autograd.Function`` that
 does all of it took 75 microseconds longer in a training step of a tiny map, of 275 for the plain convolution.
 """
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from lightning_coordconv.layers._torch import padding_of_other_modes, transforms_are_active
 from lightning_coordconv.layers.coords import check_samples, coordinate_dtype, encoded_coordinates, memory_format
 from lightning_coordconv.layers.frames import active_frame
-from lightning_coordconv.layers.taps import TAPS, Geometry
+from lightning_coordconv.layers.taps import TAPS, Geometry, expand_tables, tap_tables
 
 if TYPE_CHECKING:
     from lightning_coordconv.layers.base import CoordConvNd
@@ -50,7 +51,7 @@ def convolve_with_coordinates(layer: CoordConvNd, input: Tensor, output_padding:
     batch = input.shape[0] if input.dim() == len(sizes) + 2 else 1
     if not runs_eagerly(input, layer.coord_weight):
         out = layer.convolve(input, bias, output_padding)
-        added = convolve_coordinates(layer, sizes, output_padding).to(out.dtype)
+        added = traced_bias(layer, sizes, out.shape[-len(sizes) :], output_padding).to(out.dtype)
         check_samples(added, batch)
         return out + (added if out.dim() == added.dim() else added[0])
     # CUDA adds a bias in another pass over the output, which the coordinate bias makes already. A CPU convolves with a
@@ -91,6 +92,35 @@ def coordinate_bias(layer: CoordConvNd, sizes: Sequence[int], output_padding: Se
         return taps.expand(weight)
     with torch.autocast(weight.device.type, enabled=False):
         return taps.expand(weight)
+
+
+def traced_bias(
+    layer: CoordConvNd, sizes: Sequence[int], output_sizes: Sequence[int], output_padding: Sequence[int] | None
+) -> Tensor:
+    """Return the coordinate bias of a layer, in code that is traced or transformed.
+
+    Compilers fuse the arithmetic that makes the taps, and one small product costs less than a convolution of the grid:
+    compiled for one image of 3 x 64 x 64, a 7x7 kernel with stride 2 and 64 outputs, inference took 1.42 times as long
+    as the plain convolution, with a convolution of the grid 1.86 times, as a concatenation 1.45 times (one thread).
+
+    Args:
+        layer: The layer whose coordinate weights, geometry and encoding to use.
+        sizes: Number of cells of the input along each axis.
+        output_sizes: Number of cells of the output along each axis.
+        output_padding: For transposed layers.
+
+    Returns:
+        A tensor of shape ``(F, out_channels, *output_sizes)``, float32 or wider, where F is 1 or the batch size.
+    """
+    if layer.encoding is not None or layer.with_r or active_frame() is not None:
+        return convolve_coordinates(layer, sizes, output_padding)
+    weight = layer.coord_weight
+    geometry = Geometry(*geometry_of(layer, weight, sizes, output_padding))
+    if weight.dtype != geometry.dtype:
+        weight = weight.to(geometry.dtype)
+    with without_autocast(weight):
+        tables = tap_tables(geometry, output_sizes, weight.device, geometry.dtype)
+        return expand_tables(weight.transpose(0, 1) if layer.transposed else weight, tables)
 
 
 class _ExpandOverBatch(torch.autograd.Function):
@@ -176,9 +206,9 @@ def runs_eagerly(input: Tensor, weight: Tensor) -> bool:
     kinds (fake, traced, distributed) must not be mixed with tensors kept from earlier.
     """
     return (
-        type(input) in _ORDINARY
+        not torch.compiler.is_compiling()
+        and type(input) in _ORDINARY
         and type(weight) in _ORDINARY
-        and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         and not transforms_are_active()
     )

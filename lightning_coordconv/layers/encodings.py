@@ -1,8 +1,10 @@
-"""Encodings of coordinates: Cartesian, with a radius, polar, Fourier features, or any module of the user."""
+"""Encodings of coordinates: Cartesian, polar, Fourier, sinusoidal, learned, constant, or any module of the user."""
 
 import math
+from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -152,6 +154,112 @@ class FourierFeatures(Encoding):
     def extra_repr(self) -> str:
         """Return the options."""
         own = f"num_frequencies={self.num_frequencies}, include_coordinates={self.include_coordinates}"
+        return ", ".join(filter(None, (own, super().extra_repr())))
+
+
+class Sinusoidal(Encoding):
+    """Sines and cosines of each coordinate at geometrically falling frequencies (Vaswani et al., 2017, section 3.5).
+
+    As DETR does for images (Carion et al., 2020, appendix A.4; ``normalize=True`` in its code), each axis is scaled to
+    [0, 2 pi], and the angle at frequency k of m is ``pi (x + 1) / temperature^(k / m)``. The channels are all sines
+    (all axes at k = 0, all axes at k = 1, ...), then the cosines in the same order; DETR alternates them in each axis.
+
+    Args:
+        num_frequencies: How many frequencies m, at least 1.
+        temperature: Greater than 1; the larger, the slower the last frequency.
+        align_corners: See :class:`Encoding`.
+        preserve_aspect: See :class:`Encoding`.
+
+    Raises:
+        ValueError: If there is no frequency, or the temperature is not greater than 1.
+    """
+
+    def __init__(
+        self,
+        num_frequencies: int = 4,
+        *,
+        temperature: float = 10_000.0,
+        align_corners: bool = True,
+        preserve_aspect: bool = False,
+    ) -> None:
+        super().__init__(align_corners=align_corners, preserve_aspect=preserve_aspect)
+        if num_frequencies < 1:
+            raise ValueError(f"num_frequencies must be at least 1, but got {num_frequencies}")
+        if not temperature > 1:
+            raise ValueError(f"temperature must be greater than 1, but got {temperature}")
+        self.num_frequencies = num_frequencies
+        self.temperature = temperature
+
+    def num_channels(self, num_axes: int) -> int:
+        """Return 2 n a frequency."""
+        return 2 * num_axes * self.num_frequencies
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """Return the features, ``(F, num_channels(n), *sizes)``."""
+        m = self.num_frequencies
+        angles = torch.cat([(grid + 1) * (math.pi * self.temperature ** (-k / m)) for k in range(m)], dim=1)
+        return torch.cat((angles.sin(), angles.cos()), dim=1)
+
+    def extra_repr(self) -> str:
+        """Return the options."""
+        own = f"num_frequencies={self.num_frequencies}, temperature={self.temperature}"
+        return ", ".join(filter(None, (own, super().extra_repr())))
+
+
+class LearnedGrid(Encoding):
+    """A learned grid of vectors, interpolated linearly at the coordinates of each cell.
+
+    The source is the learned position embedding of vision transformers, which is interpolated for images of other sizes
+    (Dosovitskiy et al., 2021, section 3.2). Here the size of the grid is fixed, and maps of all sizes interpolate it.
+    Its first and last cells are where ``align_corners`` puts those of a map; beyond them its border continues. It
+    starts uniform in [-1, 1], the range of the plain coordinates. Converted layers each get a copy that trains
+    separately.
+
+    Args:
+        channels: Length of the vectors, at least 1.
+        size: Number of vectors along each axis, one number for each of the layer's 1 to 3 axes.
+        align_corners: See :class:`Encoding`.
+        preserve_aspect: See :class:`Encoding`.
+
+    Attributes:
+        values: The vectors, ``(channels, *size)``, a parameter.
+
+    Raises:
+        ValueError: If ``channels`` or ``size`` is not positive, or there are more than 3 axes; or, in a layer, if the
+            layer has another number of axes.
+    """
+
+    def __init__(
+        self, channels: int, size: Sequence[int], *, align_corners: bool = True, preserve_aspect: bool = False
+    ) -> None:
+        super().__init__(align_corners=align_corners, preserve_aspect=preserve_aspect)
+        if channels < 1:
+            raise ValueError(f"channels must be at least 1, but got {channels}")
+        if not 1 <= len(size) <= 3 or min(size) < 1:
+            raise ValueError(f"size must be 1 to 3 positive numbers, but got {tuple(size)}")
+        self.values = nn.Parameter(torch.empty(channels, *size).uniform_(-1, 1))
+
+    def num_channels(self, num_axes: int) -> int:
+        """Return the number of channels of the grid."""
+        if num_axes != self.values.dim() - 1:
+            size = tuple(self.values.shape[1:])
+            raise ValueError(f"a learned grid of size {size} has {len(size)} axes, but the layer has {num_axes}")
+        return self.values.shape[0]
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """Return the interpolated vectors, ``(F, channels, *sizes)``."""
+        places = grid.movedim(1, -1).flip(-1)  # grid_sample takes the last axis first
+        values = self.values.to(grid.dtype)
+        if grid.shape[1] == 1:  # and at least two axes
+            places = torch.stack((places[..., 0], torch.zeros_like(places[..., 0])), dim=-1)[:, None]
+            values = values[:, None]
+        values = values.expand(grid.shape[0], *values.shape)
+        found = F.grid_sample(values, places, padding_mode="border", align_corners=self.align_corners)
+        return found.view(grid.shape[0], -1, *grid.shape[2:]) if grid.shape[1] == 1 else found
+
+    def extra_repr(self) -> str:
+        """Return the shape of the grid."""
+        own = f"{self.values.shape[0]}, {tuple(self.values.shape[1:])}"
         return ", ".join(filter(None, (own, super().extra_repr())))
 
 

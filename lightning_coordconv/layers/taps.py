@@ -11,10 +11,10 @@ of 1 and 4 images with 3 or 4 channels that is a sixth to a half.
 
 import math
 import threading
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_coordconv.layers._torch import without_dispatch_modes
@@ -71,6 +71,18 @@ class Geometry(NamedTuple):
             axes = zip(self.sizes, stride, spans, strict=True)
             added = [max((-(-size // s) - 1) * s + span + 1 - size, 0) for size, s, span in axes]
         return [(pad + more // 2, pad + more - more // 2) for pad, more in zip(pads, added, strict=True)]
+
+    def output_sizes(self) -> tuple[int, ...]:
+        """Return the number of cells of the output along each axis."""
+        strides, dilations, sizes = self.per_axis(self.stride), self.per_axis(self.dilation), []
+        for k, (before, after) in enumerate(self.pads()):
+            span = dilations[k] * (self.kernel_size[k] - 1)
+            if self.output_padding is not None:
+                size = (self.sizes[k] - 1) * strides[k] - before - after + span + 1 + self.output_padding[k]
+            else:
+                size = (self.sizes[k] + before + after - span - 1) // strides[k] + 1
+            sizes.append(size)
+        return tuple(sizes)
 
 
 class Taps(NamedTuple):
@@ -190,18 +202,25 @@ def clear_coordinate_cache() -> None:
 def make_taps(geometry: Geometry) -> Taps:
     """Compute the taps of a geometry, in float64 on the CPU, whatever mode or transform is active."""
     with without_dispatch_modes(), torch.inference_mode(False), torch.no_grad():
-        tables = _tables(geometry)
-        sizes = tuple(table.shape[2] for table in tables)
+        sizes = geometry.output_sizes()
+        tables = tap_tables(geometry, sizes, torch.device("cpu"), torch.float64)
         factors: list[Tensor] = []
         if len(sizes) * math.prod(geometry.kernel_size) * math.prod(sizes) > MAX_WHOLE_ELEMENTS:
             factored = [_factor(table) for table in tables]
             tables, factors = [small for small, _ in factored], [factor for _, factor in factored]
-        whole, *others = tables
-        for table in others:
-            whole = (whole[:, :, None, :, None] * table[:, None, :, None, :]).flatten(1, 2).flatten(2)
-        matrix = whole.flatten(0, 1).to(geometry.device, geometry.dtype)
+            if math.prod(factor.shape[0] for factor in factors) * math.prod(sizes) <= MAX_WHOLE_ELEMENTS:
+                factors = [_product([factor[None] for factor in factors])]
+        matrix = _product(tables).to(geometry.device, geometry.dtype)
         axes = tuple(factor.to(geometry.device, geometry.dtype) for factor in factors)
         return Taps(matrix, axes, sizes, geometry.output_padding is not None)
+
+
+def _product(tables: Sequence[Tensor]) -> Tensor:
+    """Return the Kronecker product ``(n * rows, columns)`` of tables ``(n, rows_k, columns_k)``, for each of n."""
+    whole, *others = tables
+    for table in others:
+        whole = (whole[:, :, None, :, None] * table[:, None, :, None, :]).flatten(1, 2).flatten(2)
+    return whole.flatten(0, 1)
 
 
 def _factor(table: Tensor) -> tuple[Tensor, Tensor]:
@@ -211,23 +230,62 @@ def _factor(table: Tensor) -> tuple[Tensor, Tensor]:
     return (left * values)[:, :rank].view(*table.shape[:2], rank), right[:rank].contiguous()
 
 
-def _tables(geometry: Geometry) -> list[Tensor]:
-    """Return for each axis what each tap sees of each coordinate at each output cell, ``(n, kernel, output)``.
+def tap_tables(
+    geometry: Geometry, output_sizes: Sequence[int], device: torch.device, dtype: torch.dtype
+) -> list[Tensor]:
+    """Return for each axis what each tap sees of each coordinate at each output cell.
 
-    A coordinate of another axis is constant along this one: its taps see 1, and what the padding makes of it.
+    A coordinate of another axis is constant along this one: its taps see 1, and what the padding makes of it. This is
+    plain arithmetic of ranges, which compilers fuse, for sizes that may be symbols.
+
+    Args:
+        geometry: Of the layer and its map.
+        output_sizes: Number of cells of the output along each axis.
+        device: Where to compute.
+        dtype: Of the tables.
+
+    Returns:
+        A tensor ``(n, kernel, output)`` an axis.
     """
     n, pads, tables = len(geometry.sizes), geometry.pads(), []
     strides, dilations = geometry.per_axis(geometry.stride), geometry.per_axis(geometry.dilation)
-    for k, axis in enumerate(coordinate_axes(geometry.sizes, device="cpu", dtype=torch.float64)):
-        signals = torch.ones(n, 1, len(axis), device="cpu", dtype=torch.float64)
-        signals[k, 0] = axis
-        taps = torch.eye(geometry.kernel_size[k], device="cpu", dtype=torch.float64)
-        stride, dilation, padding = strides[k], dilations[k], pads[k]
+    for k, axis in enumerate(coordinate_axes(geometry.sizes, device=device, dtype=dtype)):
+        # The last cell is a tensor: a comparison of sizes themselves would be fixed by the exporter.
+        last = torch.arange(geometry.sizes[k], device=device)[-1:]
+        tap = torch.arange(geometry.kernel_size[k], device=device)[:, None] * dilations[k]
+        cell = torch.arange(output_sizes[k], device=device)
         if geometry.output_padding is not None:
-            extra = geometry.output_padding[k]
-            table = F.conv_transpose1d(signals, taps[None], None, stride, padding[0], extra, dilation=dilation)
+            position = cell + pads[k][0] - tap
+            reached = position % strides[k] == 0
+            position = position.div(strides[k], rounding_mode="floor")
         else:
-            mode = "constant" if geometry.padding_mode == "zeros" else geometry.padding_mode
-            table = F.conv1d(F.pad(signals, padding, mode=mode), taps[:, None], None, stride, dilation=dilation)
-        tables.append(table)
+            position = cell * strides[k] - pads[k][0] + tap
+            reached = torch.ones_like(position, dtype=torch.bool)
+            if geometry.padding_mode == "circular":
+                position = position % (last + 1)
+            elif geometry.padding_mode == "reflect":
+                position = last - (last - position.abs()).abs()
+        nearest = position.clamp(min=0).minimum(last)
+        if geometry.padding_mode == "zeros":
+            reached = reached & (position == nearest)
+        signals = [axis[nearest] if k == j else torch.ones_like(nearest, dtype=dtype) for j in range(n)]
+        tables.append(torch.stack(signals) * reached)
     return tables
+
+
+def expand_tables(weight: Tensor, tables: Sequence[Tensor]) -> Tensor:
+    """Return the coordinate bias of coordinate weights ``(channels, n, *kernel_size)``, an axis after the other.
+
+    Args:
+        weight: Of the dtype of the tables.
+        tables: As :func:`tap_tables` returns them.
+
+    Returns:
+        A tensor of shape ``(1, channels, *output_sizes)``.
+    """
+    n, values = len(tables), weight
+    for k, table in enumerate(tables[:-1]):
+        # A sum, not a product of matrices: the compiler computes it without copies of the weights in another order.
+        spread = table.view(n, *(1,) * k, *table.shape[1:], *(1,) * (n - 1 - k))
+        values = (values.unsqueeze(3 + k) * spread).sum(2 + k)
+    return torch.matmul(values.movedim(1, -2).flatten(-2), tables[-1].flatten(0, 1))[None]

@@ -7,7 +7,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from lightning_coordconv.layers import AddCoords, Cartesian, CoordConv2d, Encoding, FourierFeatures, Polar
+from lightning_coordconv.layers import (
+    AddCoords,
+    Cartesian,
+    ConstantCoordinates,
+    CoordConv1d,
+    CoordConv2d,
+    Encoding,
+    FourierFeatures,
+    LearnedGrid,
+    Polar,
+    Sinusoidal,
+    coordinate_frame,
+)
 from lightning_coordconv.layers.coords import coordinate_axes, coordinate_dtype, coordinate_grid, resample_grid
 
 from .oracle import coordinates
@@ -132,6 +144,8 @@ ENCODINGS = [
     Polar(preserve_aspect=True),
     FourierFeatures(3),
     FourierFeatures(1, include_coordinates=False),
+    Sinusoidal(3, temperature=100.0),
+    ConstantCoordinates(),
 ]
 
 
@@ -159,6 +173,52 @@ class TestEncodings:
         torch.testing.assert_close(out, torch.tensor(expected), rtol=0, atol=1e-6)
         with pytest.raises(ValueError, match="num_frequencies must be at least 1, but got 0"):
             FourierFeatures(0)
+
+    def test_sinusoidal(self):
+        """Angles 0, pi and 2 pi at the first frequency, a tenth of them at the second, of temperature 100."""
+        out = Sinusoidal(2, temperature=100.0)(torch.tensor([[[-1.0, 0.0, 1.0]]]))[0]
+        angles = [[0, math.pi, 2 * math.pi], [0, math.pi / 10, math.pi / 5]]
+        expected = [[wave(angle) for angle in row] for wave in (math.sin, math.cos) for row in angles]
+        torch.testing.assert_close(out, torch.tensor(expected), rtol=0, atol=1e-6)
+        with pytest.raises(ValueError, match="num_frequencies must be at least 1, but got 0"):
+            Sinusoidal(0)
+        with pytest.raises(ValueError, match=r"temperature must be greater than 1, but got 1\.0"):
+            Sinusoidal(2, temperature=1.0)
+
+    @pytest.mark.parametrize("n", [1, 2, 3])
+    @pytest.mark.parametrize("align_corners", [False, True])
+    def test_a_learned_grid_is_itself_on_a_map_of_its_size(self, n, align_corners):
+        size = (3, 4, 5)[:n]
+        encoding = LearnedGrid(6, size, align_corners=align_corners)
+        grid = coordinate_grid(coordinate_axes(size, align_corners=align_corners, dtype=torch.float64))
+        out = encoding(grid)
+        assert out.dtype == torch.float64
+        torch.testing.assert_close(out[0], encoding.values.double(), rtol=0, atol=1e-6)
+
+    def test_a_learned_grid_is_interpolated_and_its_border_continues(self):
+        encoding = LearnedGrid(1, (2, 2))
+        with torch.no_grad():
+            encoding.values.copy_(torch.tensor([[[0.0, 1.0], [10.0, 11.0]]]))
+        grid = torch.tensor([[0.0, 0.0], [0.5, -1.0], [-1.0, 3.0]]).T.view(1, 2, 3, 1)
+        assert encoding(grid).flatten().tolist() == [5.5, 7.5, 1.0]
+
+    def test_a_learned_grid_trains_with_its_layer(self):
+        layer, x = CoordConv2d(1, 2, 3, padding=1, encoding=LearnedGrid(5, (4, 4))), torch.randn(2, 1, 6, 7)
+        assert layer.coord_weight.shape == (2, 5, 3, 3)
+        layer(x).square().sum().backward()
+        assert (layer.encoding.values.grad != 0).any(dim=0).all()
+        assert "encoding.values" in layer.state_dict()
+        with coordinate_frame(torch.tensor([[0, 0], [6, 7]]), (12, 14), crop=(6, 7)):
+            assert layer(x).shape == (2, 2, 6, 7)
+
+    def test_learned_grids_that_do_not_fit(self):
+        with pytest.raises(ValueError, match=r"learned grid of size \(4, 4\) has 2 axes, but the layer has 1"):
+            CoordConv1d(1, 2, 3, encoding=LearnedGrid(5, (4, 4)))
+        with pytest.raises(ValueError, match="channels must be at least 1, but got 0"):
+            LearnedGrid(0, (4, 4))
+        for size in [(), (4, 0), (2, 2, 2, 2)]:
+            with pytest.raises(ValueError, match="size must be 1 to 3 positive numbers, but got"):
+                LearnedGrid(1, size)
 
     def test_reprs_show_what_differs(self):
         assert [repr(encoding) for encoding in ENCODINGS[:4]] == [

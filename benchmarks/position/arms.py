@@ -7,7 +7,16 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lightning_coordconv.layers import Cartesian, ConstantCoordinates, Encoding, FourierFeatures, Polar, to_coordconv
+from lightning_coordconv.layers import (
+    Cartesian,
+    ConstantCoordinates,
+    Encoding,
+    FourierFeatures,
+    LearnedGrid,
+    Polar,
+    Sinusoidal,
+    to_coordconv,
+)
 from lightning_coordconv.position import place
 
 Convolution = nn.Conv1d | nn.Conv2d
@@ -17,6 +26,8 @@ ENCODINGS: dict[str, Callable[[], Encoding]] = {
     "radius": lambda: Cartesian(with_r=True),
     "polar": Polar,
     "fourier": FourierFeatures,
+    "sinusoidal": Sinusoidal,
+    "learned_grid": lambda: LearnedGrid(2, (8, 8)),
     "constants": ConstantCoordinates,
 }
 

@@ -17,7 +17,7 @@ from lightning_coordconv.segmentation import SemanticSegmentation
 
 BASIC = ("plain", "zero_padding", "first", "advised")
 FIVE = (*BASIC, "first_fourier")
-ENCODED = ("first_radius", "first_polar", "first_constants")
+ENCODED = ("first_radius", "first_polar", "first_sinusoidal", "first_learned_grid", "first_constants")
 """Further arms of the tasks that compare encodings."""
 
 

@@ -136,4 +136,4 @@ def scored(evaluate: Evaluate) -> Module:
 
 def scored_in_frame(evaluate: Callable[[nn.Module, Batch, bool], tuple[Tensor, Tensor]]) -> Module:
     """Return what makes a :class:`ScoredTask` of a function that also takes whether to use the task's frame."""
-    return lambda net, recipe, framed: ScoredTask(net, lambda *given: evaluate(*given, framed), **recipe)
+    return lambda net, recipe, framed: ScoredTask(net, lambda plain, batch: evaluate(plain, batch, framed), **recipe)

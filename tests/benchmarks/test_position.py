@@ -88,7 +88,7 @@ def test_arms_of_a_seed_begin_with_the_same_weights(name):
         state = net.state_dict()
         assert all(torch.equal(state[key], value) for key, value in expected.items()), arm
         added = [key for key in state if key not in expected]
-        assert all(key.endswith("coord_weight") for key in added), arm
+        assert all(key.endswith(("coord_weight", "encoding.values")) for key in added), arm
         modes = {module.padding_mode for module in convolutions(net)}
         assert modes == {"zeros" if ARMS[arm].zero_padding else "circular"}
     first = next(n for n, module in nets["first"].named_modules() if isinstance(module, nn.Conv1d | nn.Conv2d))

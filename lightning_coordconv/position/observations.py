@@ -59,8 +59,9 @@ def observe(samples: Iterable[Mapping[str, Any]], seed: int = 0) -> list[Observa
 
     What is read depends on the keys of the samples: ``boxes`` and ``labels`` (classes and heights of boxes given their
     centres), ``mask`` (label of a pixel given its place), ``label`` with ``top`` and ``left`` or ``xy`` (class given
-    the place of the object), and, if there is no target at all, ``image`` (brightness of a pixel given its place, for
-    generative models). Where a class has no known place there is nothing to observe.
+    the place of the object), a floating-point map of the image's size by any other name (its number at a pixel given
+    the place, with the brightness there as content), and, if there is no target at all, ``image`` (brightness of a
+    pixel given its place, for generative models). Where a class has no known place there is nothing to observe.
 
     Args:
         samples: dicts with an ``image`` (C, H, W), at least.
@@ -108,8 +109,29 @@ def _rows(sample: Mapping[str, Any], generator: torch.Generator) -> dict[str, _R
         return {
             "class given the place of the object": _Row(_scaled(place, sample), sample["label"].reshape(1), patches)
         }
+    rows = {}
+    for key in _maps(sample):
+        cells, values = _pixels(sample[key].reshape(height, width), generator)
+        there = image[:, cells[:, 0].long(), cells[:, 1].long()].mT
+        rows[f"{key} of a pixel given its place"] = _Row(_scaled(cells, sample), values.float(), there)
+    if rows:
+        return rows
     cells, values = _pixels(image.mean(0), generator)
     return {"brightness of a pixel given its place": _Row(_scaled(cells, sample), values, None)}
+
+
+def _maps(sample: Mapping[str, Any]) -> list[str]:
+    """Return the keys of floating-point maps that have a number for each pixel of the image."""
+    size = sample["image"].shape[-2:]
+    return [
+        key
+        for key, value in sample.items()
+        if key != "image"
+        and isinstance(value, Tensor)
+        and value.is_floating_point()
+        and value.shape[-2:] == size
+        and value.numel() == size.numel()
+    ]
 
 
 def _place(sample: Mapping[str, Any]) -> Tensor | None:

@@ -7,6 +7,7 @@ from lightning_coordconv.position.frames import Frames, check_frames
 from lightning_coordconv.position.observations import Observations, observe
 from lightning_coordconv.position.placement import Placement, place
 from lightning_coordconv.position.readout import StageReadout, read_positions
+from lightning_coordconv.position.translation import measure_translation
 
 __all__ = [
     "Advice",
@@ -20,6 +21,7 @@ __all__ = [
     "check_frames",
     "draw_advice",
     "measure_dependence",
+    "measure_translation",
     "observe",
     "place",
     "read_positions",

@@ -14,6 +14,7 @@ from lightning_coordconv.position.frames import Frames, check_frames
 from lightning_coordconv.position.observations import Observations, is_position, observe
 from lightning_coordconv.position.placement import Placement, place
 from lightning_coordconv.position.readout import StageReadout, read_positions
+from lightning_coordconv.position.translation import measure_translation
 
 DEPENDS = 0.02
 """Share of the target's uncertainty that position must remove for the answer to depend on it."""
@@ -23,6 +24,8 @@ COARSE = 0.5
 """Share of the dependence that must be smooth for plain coordinates to do."""
 RADIAL = 0.95
 """Share of the dependence that the radius must give for the radius to be the encoding."""
+MOVES = 0.5
+"""Change of a prediction when the content moves, against that to another image, that shows that it tells position."""
 CHANGED = 0.05
 """Relative change of a prediction that is worth a sentence."""
 
@@ -39,6 +42,8 @@ class Advice:
         sentences: the advice in words, each with its figures.
         dependence: what position tells about each kind of target.
         readout: what each stage of the model tells about position.
+        translation: how much the prediction changes when content moves, against its change to another image; ``None``
+            for models that do not return one vector an image.
         frames: how images reach the model.
         observations: the pairs of position and target, for pictures.
     """
@@ -49,6 +54,7 @@ class Advice:
     sentences: list[str]
     dependence: list[Dependence]
     readout: list[StageReadout]
+    translation: float | None
     frames: Frames
     observations: list[Observations] = field(repr=False, default_factory=list)
 
@@ -61,6 +67,7 @@ class Advice:
             "sentences": self.sentences,
             "dependence": [found.to_dict() for found in self.dependence],
             "readout": [found.to_dict() for found in self.readout],
+            "translation": self.translation,
             "frames": self.frames.to_dict(),
         }
 
@@ -96,13 +103,14 @@ def advise(model: nn.Module, data: BaseDataModule, num_images: int = 500, num_re
     try:
         names = stages(network, images)
         readout = read_positions(network, images, names)
+        translation = measure_translation(network, images)
         frames = check_frames(network, data.dataset("train"), images[:4])
         placement = place(network, lambda: run(network, images[:1]))
     finally:
         network.train(training)
     observations = observe(samples)
     dependence = [measure_dependence(o.what, o.positions, o.targets, o.images, o.content) for o in observations]
-    return conclude(dependence, readout, frames, placement, is_position(samples), observations)
+    return conclude(dependence, readout, translation, frames, placement, is_position(samples), observations)
 
 
 def read_samples(data: BaseDataModule, num_images: int) -> list[Mapping[str, Any]]:
@@ -128,6 +136,7 @@ def read_samples(data: BaseDataModule, num_images: int) -> list[Mapping[str, Any
 def conclude(
     dependence: Sequence[Dependence],
     readout: Sequence[StageReadout],
+    translation: float | None,
     frames: Frames,
     placement: Placement,
     answer_is_position: bool,
@@ -135,14 +144,14 @@ def conclude(
 ) -> Advice:
     """Turn measurements into advice; a pure function of them."""
     depends, sentences = _dependence(dependence, answer_is_position)
-    knows, told = _knowledge(readout)
+    knows, told = _knowledge(readout, translation)
     sentences += told
     convert = None if depends is None else depends and not knows
-    encoding = _encoding(dependence) if convert else None
+    encoding = _encoding(dependence) if convert and not answer_is_position else None
     where = placement.names if convert else []
     sentences += _frame_sentences(frames)
     sentences.append(_therefore(depends, knows, where, placement, encoding))
-    return Advice(convert, where, encoding, sentences, [*dependence], [*readout], frames, [*observations])
+    return Advice(convert, where, encoding, sentences, [*dependence], [*readout], translation, frames, [*observations])
 
 
 def _dependence(found: Sequence[Dependence], answer_is_position: bool) -> tuple[bool | None, list[str]]:
@@ -169,20 +178,28 @@ def _dependence(found: Sequence[Dependence], answer_is_position: bool) -> tuple[
     return None, sentences
 
 
-def _knowledge(readout: Sequence[StageReadout]) -> tuple[bool, list[str]]:
-    """Return whether the model's last stage tells position without its padding, and what was measured."""
+def _knowledge(readout: Sequence[StageReadout], translation: float | None) -> tuple[bool, list[str]]:
+    """Return whether the model tells position without its padding, and what was measured."""
+    moves = translation is not None and translation >= MOVES
+    sentences = []
+    if translation is not None:
+        sentences.append(
+            "When the content is moved, without a border, the prediction changes by "
+            f"{_percent(translation)} of its change to another image: the model's output "
+            f"{'tells' if moves else 'does not tell'} where the content is."
+        )
     if not readout:
-        return False, ["The model has no feature map of more than one cell, so what it knows of position is unknown."]
+        return moves, [*sentences, "The model has no feature map of more than one cell to read position from."]
     last = readout[-1]
     shape = f"{last.size[0]} x {last.size[1]} cells"
-    sentences = [
+    sentences += [
         f"A linear readout of the last stage ({last.stage}, {shape}) explains {_percent(last.images)} of position on "
         f"held-out images ({_interval(last.images_low, last.images_high)}), and {_percent(last.without_padding)} "
         "without zero padding.",
         f"On a blank canvas it explains {_percent(last.blank)}, and {_percent(last.blank_without_padding)} without "
         f"zero padding; padding changes the features up to {last.reach} cells from the border.",
     ]
-    return last.without_padding >= KNOWN and last.blank_without_padding >= KNOWN, sentences
+    return moves or (last.without_padding >= KNOWN and last.blank_without_padding >= KNOWN), sentences
 
 
 def _encoding(found: Sequence[Dependence]) -> Encoding | None:
@@ -227,7 +244,7 @@ def _therefore(
     if not depends:
         return "Therefore: do not convert. Coordinates have nothing to tell here, and can only be overfitted."
     if knows:
-        return "Therefore: do not convert. The answer depends on position, and the model's features tell it already."
+        return "Therefore: do not convert. The answer depends on position, and the model tells it already."
     names = ", ".join(where)
     seen = {type(None): "plain coordinates", Polar: "polar coordinates", FourierFeatures: "Fourier features"}
     return f"Therefore: convert {names} ({placement.reason}), with {seen.get(type(encoding), Cartesian.__name__)}."

@@ -54,10 +54,14 @@ class _Row:
 def observe(samples: Iterable[Mapping[str, Any]], seed: int = 0) -> list[Observations]:
     """Collect what a data set tells about its targets and their places.
 
+    Positions are those in the full image where a sample says where it was cut from: by ``origin`` and ``size``, rows
+    first, in pixels.
+
     What is read depends on the keys of the samples: ``boxes`` and ``labels`` (classes and heights of boxes given their
     centres), ``mask`` (label of a pixel given its place), ``label`` with ``top`` and ``left`` or ``xy`` (class given
-    the place of the object), and, if there is no target at all, ``image`` (brightness of a pixel given its place, for
-    generative models). Where a class has no known place there is nothing to observe.
+    the place of the object), a floating-point map of the image's size by any other name (its number at a pixel given
+    the place, with the brightness there as content), and, if there is no target at all, ``image`` (brightness of a
+    pixel given its place, for generative models). Where a class has no known place there is nothing to observe.
 
     Args:
         samples: dicts with an ``image`` (C, H, W), at least.
@@ -86,7 +90,7 @@ def _rows(sample: Mapping[str, Any], generator: torch.Generator) -> dict[str, _R
         boxes = torch.as_tensor(sample["boxes"], dtype=torch.float32).reshape(-1, 4)
         centres = (boxes[:, [1, 0]] + boxes[:, [3, 2]]) / 2
         extents = (boxes[:, [3, 2]] - boxes[:, [1, 0]]).clamp(min=1)
-        patches, positions = _patches(image, centres, extents), _scaled(centres, image)
+        patches, positions = _patches(image, centres, extents), _scaled(centres, sample)
         return {
             "class of an object given the centre of its box": _Row(positions, sample["labels"].long(), patches),
             "logarithm of an object's height given the centre of its box": _Row(positions, extents[:, 0].log(), None),
@@ -96,15 +100,38 @@ def _rows(sample: Mapping[str, Any], generator: torch.Generator) -> dict[str, _R
         cells, labels = _pixels(sample["mask"].reshape(height, width), generator)
         cells, labels = cells[labels != IGNORED], labels[labels != IGNORED]
         patches = _patches(image, cells, window.expand(len(cells), -1))
-        return {"class of a pixel given its place": _Row(_scaled(cells, image), labels.long(), patches)}
+        return {"class of a pixel given its place": _Row(_scaled(cells, sample), labels.long(), patches)}
     if "label" in sample:
         place = _place(sample)
         if place is None:
             return {}
         patches = _patches(image, place, window)
-        return {"class given the place of the object": _Row(_scaled(place, image), sample["label"].reshape(1), patches)}
+        return {
+            "class given the place of the object": _Row(_scaled(place, sample), sample["label"].reshape(1), patches)
+        }
+    rows = {}
+    for key in _maps(sample):
+        cells, values = _pixels(sample[key].reshape(height, width), generator)
+        there = image[:, cells[:, 0].long(), cells[:, 1].long()].mT
+        rows[f"{key} of a pixel given its place"] = _Row(_scaled(cells, sample), values.float(), there)
+    if rows:
+        return rows
     cells, values = _pixels(image.mean(0), generator)
-    return {"brightness of a pixel given its place": _Row(_scaled(cells, image), values, None)}
+    return {"brightness of a pixel given its place": _Row(_scaled(cells, sample), values, None)}
+
+
+def _maps(sample: Mapping[str, Any]) -> list[str]:
+    """Return the keys of floating-point maps that have a number for each pixel of the image."""
+    size = sample["image"].shape[-2:]
+    return [
+        key
+        for key, value in sample.items()
+        if key != "image"
+        and isinstance(value, Tensor)
+        and value.is_floating_point()
+        and value.shape[-2:] == size
+        and value.numel() == size.numel()
+    ]
 
 
 def _place(sample: Mapping[str, Any]) -> Tensor | None:
@@ -122,8 +149,10 @@ def _pixels(values: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]
     return cells + 0.5, values[cells[:, 0], cells[:, 1]]
 
 
-def _scaled(positions: Tensor, image: Tensor) -> Tensor:
-    return positions / torch.tensor(image.shape[-2:]) * 2 - 1
+def _scaled(positions: Tensor, sample: Mapping[str, Any]) -> Tensor:
+    """Return positions (N, 2) in the sample's image, in pixels, scaled such that the full image spans -1 to 1."""
+    origin, size = sample.get("origin", (0, 0)), sample.get("size", sample["image"].shape[-2:])
+    return (positions + torch.as_tensor(origin)) / torch.as_tensor(size) * 2 - 1
 
 
 def _patches(image: Tensor, centres: Tensor, extents: Tensor) -> Tensor:

@@ -87,12 +87,24 @@ def test_a_model_with_coordinates_needs_no_more():
     network = nn.Sequential(CoordConv2d(1, 8, 1), nn.Conv2d(8, 8, 1))
     advice = advise(network, GivenDataModule(samples))
     assert advice.convert is False
-    assert "tell it already" in advice.sentences[-1]
+    assert "tells it already" in advice.sentences[-1]
 
 
 def test_keypoints_are_positions():
     samples = [{"image": image, "keypoints": torch.rand(3, 2)} for image in images(8)]
-    assert advise(PooledClassifier(2), GivenDataModule(samples)).convert is True
+    advice = advise(PooledClassifier(2), GivenDataModule(samples))
+    assert advice.convert is True
+    assert advice.encoding is None
+
+
+def test_a_readout_that_tells_position_needs_no_coordinates():
+    """A linear layer over all cells, where a pool over the image does need them."""
+    samples = [{"image": image, "keypoints": torch.rand(3, 2)} for image in images(8)]
+    network = nn.Sequential(nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(1024, 2))
+    advice = advise(network, GivenDataModule(samples))
+    assert advice.convert is False
+    assert advice.translation > 0.5
+    assert "tells it already" in advice.sentences[-1]
 
 
 def test_the_model_is_left_as_it_was():

@@ -1,0 +1,47 @@
+"""What ``advise`` says about each task of the bench, before any training."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks import results
+from benchmarks.position import patches
+from benchmarks.position.networks import signal_classifier
+from benchmarks.position.registry import TASKS
+from benchmarks.position.task import GeneratedDataModule
+from lightning_coordconv.core import BaseDataModule
+from lightning_coordconv.position import advise
+
+FOLDER = results.RUNS.parent / "position_advice"
+
+
+def subject(name: str) -> tuple[nn.Module, BaseDataModule]:
+    """Return the plain network and the data of a task as ``advise`` reads them: 1-D signals as images of one row."""
+    if name == "time_window":
+        return signal_classifier(1, 3, nn.Conv2d), GeneratedDataModule(patches.events_as_rows, 64, seed=0)
+    task = TASKS[name]
+    return task.net(), task.data(0)
+
+
+def record(name: str) -> dict[str, Any]:
+    """Return the advice on a task, and write it to the folder of results."""
+    torch.manual_seed(0)
+    advice = advise(*subject(name)).to_dict()
+    kept = {key: advice[key] for key in ("convert", "where", "encoding", "sentences")}
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    advice_path(name).write_text(json.dumps(kept, indent=1) + "\n")
+    return kept
+
+
+def advice_path(name: str) -> Path:
+    return FOLDER / f"{name}.json"
+
+
+def read(name: str) -> dict[str, Any] | None:
+    """Return the recorded advice on a task; ``None`` where there is none."""
+    path = advice_path(name)
+    found: dict[str, Any] | None = json.loads(path.read_text()) if path.is_file() else None
+    return found

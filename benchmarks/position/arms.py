@@ -1,0 +1,98 @@
+"""The arms of the bench: one network, with and without what can tell it where it is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lightning_coordconv.layers import (
+    Cartesian,
+    ConstantCoordinates,
+    Encoding,
+    FourierFeatures,
+    LearnedGrid,
+    Polar,
+    Sinusoidal,
+    to_coordconv,
+)
+from lightning_coordconv.position import place
+
+Convolution = nn.Conv1d | nn.Conv2d
+
+ENCODINGS: dict[str, Callable[[], Encoding]] = {
+    "cartesian": Cartesian,
+    "radius": lambda: Cartesian(with_r=True),
+    "polar": Polar,
+    "fourier": FourierFeatures,
+    "sinusoidal": Sinusoidal,
+    "learned_grid": lambda: LearnedGrid(2, (8, 8)),
+    "constants": ConstantCoordinates,
+}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What one network of a task sees of position.
+
+    Attributes:
+        where: the convolutions that see coordinates: none, the first, or those that the advice names.
+        encoding: what they see, a key of ``ENCODINGS``.
+        zero_padding: whether convolutions pad with zeros; otherwise they pad circularly, which hides the border.
+        framed: whether coordinates are those of the full image, or physical ones, where the task knows them.
+    """
+
+    where: Literal["none", "first", "advised"] = "none"
+    encoding: str = "cartesian"
+    zero_padding: bool = True
+    framed: bool = True
+
+
+ARMS = {
+    "plain": Arm(zero_padding=False),
+    "zero_padding": Arm(),
+    "first": Arm("first"),
+    "advised": Arm("advised"),
+    "first_unframed": Arm("first", framed=False),
+    **{f"first_{name}": Arm("first", name) for name in ENCODINGS if name != "cartesian"},
+}
+"""By name. Those of ``CoordConv first`` with another encoding are called ``first_<encoding>``."""
+
+
+def convert(net: nn.Module, arm: Arm, where: list[str]) -> nn.Module:
+    """Make a plain network that of an arm, in place, and return it. The weights that it had stay as they are.
+
+    Args:
+        net: with convolutions that pad with zeros.
+        arm: the arm.
+        where: names of the convolutions that the advice would convert.
+    """
+    if not arm.zero_padding:
+        for module in net.modules():
+            if isinstance(module, Convolution):
+                module.padding_mode = "circular"
+    if arm.where == "none":
+        return net
+    chosen = "first" if arm.where == "first" else where
+    return to_coordconv(net, chosen, encoding=ENCODINGS[arm.encoding]())
+
+
+def advised_places(net: nn.Module, images: Tensor) -> list[str]:
+    """Return the names of the convolutions that ``advise`` would convert, whether or not it advises to convert.
+
+    The rule knows 2-D convolutions; in a network of 1-D ones its rule for networks that return a vector is applied.
+
+    Args:
+        net: a plain network.
+        images: a batch of one image, (1, C, H, W), or of one signal, (1, C, T).
+    """
+    if images.dim() == 3:
+        names = [name for name, module in net.named_modules() if isinstance(module, nn.Conv1d)]
+        return [names[0], names[-1]]
+    training = net.training
+    net.eval()
+    with torch.no_grad():
+        found = place(net, lambda: net(images))
+    net.train(training)
+    return found.names

@@ -1,0 +1,85 @@
+"""Diffusion that learns from patches (Wang et al., 2023, arXiv 2304.12526), and events in a window of time."""
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.position.task import Tensors
+from lightning_coordconv.core.data import Split
+from lightning_coordconv.core.digits import SPLITS, DigitSplit, mnist_digits
+from lightning_coordconv.core.task import Batch
+from lightning_coordconv.layers import coordinate_frame
+
+PATCH = 16
+"""Height and width of the patches that training sees, of images of 32 x 32 pixels."""
+LEVELS = 6
+"""Noise levels at which an image is evaluated."""
+TIMES, MARGIN = 128, 20
+"""Samples of a signal, and of its ends where no event is: further than a unit of the last layer sees."""
+COUNTS = {"train": 4000, "val": 300, "test": 500, "predict": 500}
+
+
+def centred_digits(split: Split, generator: Generator) -> Tensors:
+    """Return images (1, 32, 32) of digits in [-1, 1], as MNIST centres them, each split with digits of its own."""
+    glyphs, _ = mnist_digits()
+    chosen: DigitSplit = "test" if split == "predict" else split
+    own = torch.randperm(len(glyphs), generator=Generator().manual_seed(0))[SPLITS[chosen]]
+    own = own if split == "train" else own[:150]
+    return {"image": F.pad(glyphs[own, None].float() / 127.5 - 1, (2, 2, 2, 2), value=-1.0)}
+
+
+def denoise(net: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the squared error of the noise that the network finds in an image, and it for each image.
+
+    In training each image shows one random patch at a random noise level; in evaluation the whole image is shown at
+    ``LEVELS`` levels, as sampling would. Coordinates are those of the whole image. The image, multiplied by
+    (1 - s^2)^0.5, is mixed with Gaussian noise of standard deviation s, the level; s goes from 0.05 to 0.98. The
+    network does not receive s.
+    """
+    image = batch["image"]
+    count, side = len(image), image.shape[-1]
+    if net.training:
+        origin = torch.randint(side - PATCH + 1, (count, 2), device=image.device)
+        cells = torch.arange(PATCH, device=image.device)
+        i, j = origin[:, 0, None] + cells, origin[:, 1, None] + cells
+        shown = image[torch.arange(count)[:, None, None], 0, i[:, :, None], j[:, None, :]][:, None]
+        level = 0.05 + 0.93 * torch.rand(count, device=image.device)
+    else:
+        origin = torch.zeros(count * LEVELS, 2, dtype=torch.long, device=image.device)
+        shown = image.repeat_interleave(LEVELS, 0)
+        level = torch.linspace(0.05, 0.98, LEVELS, device=image.device).repeat(count)
+    s = level[:, None, None, None]
+    noise = torch.randn_like(shown)
+    noisy = (1 - s.square()).sqrt() * shown + s * noise
+    with coordinate_frame(origin, (side, side), crop=shown.shape[-2:]):
+        found = net(noisy)
+    errors = (found - noise).square().mean((1, 2, 3))
+    return errors.mean(), errors if net.training else errors.view(count, LEVELS).mean(1)
+
+
+def events(split: Split, generator: Generator) -> Tensors:
+    """Return noisy signals (1, 128) with one pulse, whose class is the third of the window that the pulse is in.
+
+    The pulse is a triangle of 9 samples, upwards or downwards. Besides the signal ``image`` and its ``label`` a sample
+    has ``left``, the pulse's time.
+    """
+    count = COUNTS[split]
+    inner = TIMES - 2 * MARGIN
+    time = MARGIN + torch.randint(inner, (count,), generator=generator)
+    label = (time - MARGIN) * 3 // inner
+    sign = torch.randint(2, (count, 1), generator=generator) * 2 - 1
+    pulse = (1 - (torch.arange(TIMES) - time[:, None]).abs() / 5).clamp(min=0) * sign
+    signal = pulse + 0.1 * torch.randn(count, TIMES, generator=generator)
+    return {"image": signal[:, None], "label": label, "left": time}
+
+
+def events_as_rows(split: Split, generator: Generator) -> Tensors:
+    """Return the signals of :func:`events` as images of one row, (1, 1, 128), which ``advise`` reads."""
+    samples = events(split, generator)
+    return {**samples, "image": samples["image"][:, :, None], "top": torch.zeros_like(samples["left"])}
+
+
+def classify(net: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the cross-entropy of the class, and whether it is found."""
+    logits: Tensor = net(batch["image"])
+    return F.cross_entropy(logits, batch["label"]), (logits.argmax(1) == batch["label"]).float()

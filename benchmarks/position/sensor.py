@@ -1,0 +1,106 @@
+"""Heights from a sensor whose sensitivity depends on the place in its field of view, and wafers of several sizes."""
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.position.task import Tensors
+from lightning_coordconv.core.data import Split
+from lightning_coordconv.core.task import Batch
+from lightning_coordconv.layers import coordinate_field, coordinate_frame
+
+FIELD, CROP = 96, 32
+"""Height and width of the field of view and of a crop, in pixels."""
+BUMPS = 6
+COUNTS = {"train": 3000, "val": 300, "test": 500, "predict": 500}
+MAP = 48
+"""Height and width of a wafer map, in dies."""
+BOUNDARY = 50.0
+"""Distance from the middle of the wafer, in mm, beyond which a cluster is the fault of the clamp."""
+CUE = 0.8
+"""Share of the wafers on which the density of the cluster tells its class."""
+TRAINING_DIAMETERS, TEST_DIAMETERS = (200.0, 300.0), (150.0,)
+
+
+def sensitivity(rows: Tensor, columns: Tensor) -> Tensor:
+    """Return what a bump of height 1 measures at a place, given as scaled coordinates from -1 to 1."""
+    return 1 - 0.35 * (rows.square() + columns.square()) + 0.15 * rows
+
+
+def bumps(split: Split, generator: Generator) -> Tensors:
+    """Return crops of measurements of bumps, with the true heights and where the crops lie.
+
+    A sample has the measurement ``image`` (1, 32, 32), the true ``height`` (1, 32, 32), and the ``origin`` (2,) of the
+    crop in a field of view of ``size`` (2,), rows first. Heights of bumps are uniform from 0.3 to 1.
+    """
+    count = COUNTS[split]
+    origin = torch.randint(FIELD - CROP + 1, (count, 2), generator=generator)
+    centres = torch.rand(count, BUMPS, 2, generator=generator) * (CROP + 8) - 4  # some are cut by the crop
+    peaks = torch.rand(count, BUMPS, generator=generator) * 0.7 + 0.3
+    cells = torch.arange(CROP) + 0.5
+    rows, columns = (torch.exp(-(cells - centres[..., k, None]).square() / 8) for k in (0, 1))  # (N, bumps, 32)
+    height = (peaks[..., None, None] * rows[..., :, None] * columns[..., None, :]).amax(1)
+    i, j = (((origin[:, k, None] + cells) / FIELD * 2 - 1) for k in (0, 1))
+    noise = torch.randn(height.shape, generator=generator) * 0.01
+    image = height * sensitivity(i[:, :, None], j[:, None, :]) + noise
+    size = torch.full((count, 2), FIELD)
+    return {"image": image[:, None], "height": height[:, None], "origin": origin, "size": size}
+
+
+def measure(net: nn.Module, batch: Batch, framed: bool) -> tuple[Tensor, Tensor]:
+    """Return the squared error of the height, and the mean absolute error on bumps in per cent of their height."""
+    image, height = batch["image"], batch["height"]
+    if framed:
+        with coordinate_frame(batch["origin"], batch["size"], crop=image.shape[-2:]):
+            found = net(image)
+    else:
+        found = net(image)
+    on_bump = (height > 0.1).float()
+    error = ((found - height).abs() * on_bump).sum((1, 2, 3)) / (height * on_bump).sum((1, 2, 3))
+    return F.mse_loss(found, height), 100 * error
+
+
+def wafers(split: Split, generator: Generator) -> Tensors:
+    """Return maps of failed dies, all of the same number of dies whatever the wafer's diameter.
+
+    Each map has a cluster of failures. Its class says whether its cause is the process (0) or the clamp (1): whether it
+    is less or more than 50 mm away from the middle. In 4 of 5 maps the cluster's density tells the class too. Wafers of
+    200 and 300 mm are for training and validation, those of 150 mm for the test.
+
+    A sample has the map ``image`` (1, 48, 48), the class ``label``, the row ``top`` and the column ``left`` of the
+    cluster, and the physical coordinates ``millimetres`` (2, 48, 48) of each die, in units of 100 mm, rows first.
+    """
+    count = COUNTS[split]
+    diameters = torch.tensor(TEST_DIAMETERS if split in ("test", "predict") else TRAINING_DIAMETERS)
+    diameter = diameters[torch.randint(len(diameters), (count,), generator=generator)]
+    share = 0.05 + 0.8 * torch.rand(count, generator=generator)  # of the radius
+    angle = 2 * torch.pi * torch.rand(count, generator=generator)
+    label = (share * diameter / 2 > BOUNDARY).long()
+    honest = torch.rand(count, generator=generator) < CUE
+    dense = torch.where(honest, label, 1 - label)
+    cells = (torch.arange(MAP) + 0.5) / MAP * 2 - 1
+    i, j = cells[None, :, None], cells[None, None, :]
+    row, column = share * angle.sin(), share * angle.cos()
+    distance = ((i - row[:, None, None]).square() + (j - column[:, None, None]).square()).sqrt()
+    density = 0.02 + torch.where(dense == 1, 0.8, 0.4)[:, None, None] * (distance < 0.15)
+    failed = torch.rand(count, MAP, MAP, generator=generator) < density
+    image = (failed & (i.square() + j.square() < 1)).float()
+    scale = (diameter / 200)[:, None, None, None]
+    millimetres = torch.stack(torch.broadcast_tensors(i, j), dim=1) * scale
+    return {
+        "image": image[:, None],
+        "label": label,
+        "top": (row + 1) / 2 * MAP,
+        "left": (column + 1) / 2 * MAP,
+        "millimetres": millimetres,
+    }
+
+
+def inspect(net: nn.Module, batch: Batch, framed: bool) -> tuple[Tensor, Tensor]:
+    """Return the cross-entropy of the cause, and whether it is found."""
+    if framed:
+        with coordinate_field(batch["millimetres"]):
+            logits = net(batch["image"])
+    else:
+        logits = net(batch["image"])
+    return F.cross_entropy(logits, batch["label"]), (logits.argmax(1) == batch["label"]).float()

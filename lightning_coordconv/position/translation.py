@@ -1,0 +1,47 @@
+"""Whether a model's prediction depends on where the content is: what its readout knows of position, beyond its maps."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lightning_coordconv.position.features import padded_with, run
+
+STEP = 32
+"""Pixels that content is moved by a multiple of, where images are large enough: the total stride of common networks."""
+
+
+def measure_translation(model: nn.Module, images: Sequence[Tensor]) -> float | None:
+    """Compare the change of the prediction when content is moved with its change from one image to another.
+
+    Images are moved cyclically by about half their size, and convolutions pad circularly meanwhile, so that there is no
+    border; medians are compared, so that objects at the seam do not matter. A model that pools its features over the
+    whole image, as ResNets do, then predicts the same, and the result is near 0. A model with a linear layer over all
+    cells, a spatial softmax or a position embedding predicts something else: the result is about 1. That holds for
+    random weights too.
+
+    Args:
+        model: in evaluation mode.
+        images: (C, H, W) each, at least two, of one size.
+
+    Returns:
+        The ratio of the two median changes; ``None`` for a model that does not return one vector an image, for images
+        of several sizes, and if all images give the same prediction.
+    """
+    if len({tuple(image.shape) for image in images}) > 1:
+        return None
+    shift = [size // 2 // STEP * STEP or size // 2 for size in images[0].shape[-2:]]
+    with padded_with(model, "circular"):
+        outputs = [_vector(model, image) for image in images]
+        moved = [_vector(model, image.roll(shift, (-2, -1))) for image in images]
+    if any(output is None for output in outputs):
+        return None
+    still, there = (torch.stack([output for output in found if output is not None]) for found in (outputs, moved))
+    between = (still - still.roll(1, 0)).norm(dim=1).median()
+    return float((there - still).norm(dim=1).median() / between) if between > 0 else None
+
+
+def _vector(model: nn.Module, image: Tensor) -> Tensor | None:
+    """Return what a model predicts for an image as a vector; ``None`` if it predicts something else."""
+    output = run(model, [image])
+    return output[0].float().cpu() if isinstance(output, Tensor) and output.dim() == 2 else None

@@ -1,0 +1,63 @@
+"""Whether a model's prediction depends on where the content is, for models of which it is known."""
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_coordconv import to_coordconv
+from lightning_coordconv.classification import PooledClassifier
+from lightning_coordconv.coordinates import PoolingRegressor
+from lightning_coordconv.position import measure_translation
+
+
+def images(count: int, size: int = 64) -> list[torch.Tensor]:
+    """One bright square each, at random places."""
+    generator = torch.Generator().manual_seed(0)
+    found = torch.zeros(count, 1, size, size)
+    for image in found:
+        row, column = torch.randint(size - 8, (2,), generator=generator).tolist()
+        image[:, row : row + 8, column : column + 8] = 0.5 + 0.5 * torch.rand((), generator=generator)
+    return list(found)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("size", [48, 64, 96])
+def test_a_pool_over_the_image_hides_position(size):
+    assert measure_translation(PooledClassifier(4).eval(), images(6, size)) < 1e-3
+
+
+@pytest.mark.parametrize(
+    "readout", [lambda: nn.Sequential(nn.Flatten(), nn.Linear(4 * 32 * 32, 3)), nn.Flatten], ids=["linear", "flat"]
+)
+def test_a_readout_of_all_cells_tells_position(readout):
+    network = nn.Sequential(nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.ReLU(), readout()).eval()
+    assert measure_translation(network, images(6)) > 0.5
+    assert measure_translation(PoolingRegressor().eval(), images(6)) > 0.5
+
+
+def test_coordinates_before_the_pool_tell_position():
+    network = PooledClassifier(4).eval()
+    to_coordconv(network, "first")
+    nn.init.normal_(network[0].coord_weight)
+    assert measure_translation(network, images(6)) > 0.5
+
+
+def test_without_padding_the_seam_is_a_small_change():
+    network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+    assert measure_translation(network.eval(), images(12)) < 0.4
+
+
+def test_what_cannot_be_measured_is_none():
+    assert measure_translation(nn.Conv2d(1, 2, 3).eval(), images(3)) is None
+    assert measure_translation(PooledClassifier(4).eval(), [*images(2), *images(1, 48)]) is None
+    assert measure_translation(PooledClassifier(4).eval(), [torch.zeros(1, 64, 64)] * 3) is None
+
+
+def test_padding_is_as_it_was():
+    network = PooledClassifier(4).eval()
+    measure_translation(network, images(2))
+    assert {m.padding_mode for m in network.modules() if isinstance(m, nn.Conv2d)} == {"zeros"}

@@ -31,7 +31,7 @@ def run(arm: str, seed: int, logs: Path = Path("logs")) -> str:
         f"--trainer.logger.init_args.name={experiment}",
         f"--trainer.logger.init_args.version=seed{seed}",
     ]
-    if sweep.run(experiment, seed, 1, arguments):
+    if sweep.run(experiment, seed, 1, arguments, f"position_{arm}"):
         raise RuntimeError(f"find_and_touch {arm} seed {seed} failed")
     results.collect(logs / experiment / f"seed{seed}")
     return f"find_and_touch {arm} seed {seed}: done"

@@ -13,6 +13,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
+from lightning_coordconv.core._lightning import is_attached
 from lightning_coordconv.core.checkpoints import read_state_dict, verify
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.core.network_options import apply_network_options
@@ -102,21 +103,13 @@ class AgentTask(BaseTask):
         """The data module, which holds the environments."""
         return data_module(self.trainer)
 
-    @property
-    def has_trainer(self) -> bool:
-        """Whether a trainer runs this task; none does in ``load_from_checkpoint``."""
-        try:
-            return self.trainer is not None
-        except RuntimeError:
-            return False
-
     def figures(self) -> list[Callback]:
         """Return the table of episodes, and the videos."""
         return [PredictionTable(), AgentVideo()]
 
     def configure_model(self) -> None:
         """Build the algorithm, with environments where it is trained; existing weights are kept."""
-        if not self.has_trainer:  # load_from_checkpoint: on_load_checkpoint knows the spaces
+        if not is_attached(self):  # load_from_checkpoint: on_load_checkpoint knows the spaces
             return
         data = self.data
         fitting = self.trainer.state.fn == TrainerFn.FITTING

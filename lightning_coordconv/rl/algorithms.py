@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_coordconv.core._lightning import is_attached
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.rl import _sb3
 from lightning_coordconv.rl.classes import PolicyArguments
@@ -195,7 +196,7 @@ class PPO(OnPolicyTask):
 
     def local_batch_size(self) -> int:
         """Return the size of this rank's minibatches."""
-        world_size = self.trainer.world_size if self.has_trainer else 1
+        world_size = self.trainer.world_size if is_attached(self) else 1
         if self.batch_size % world_size:
             raise ValueError(f"batch_size={self.batch_size} cannot be divided among {world_size} ranks")
         return self.batch_size // world_size

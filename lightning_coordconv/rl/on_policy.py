@@ -11,6 +11,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 
+from lightning_coordconv.core._lightning import is_attached
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.core.transfers import to_device
 from lightning_coordconv.rl import _sb3
@@ -192,7 +193,7 @@ class OnPolicyTask(AgentTask):
         """
         super().on_load_checkpoint(checkpoint)
         ranks = checkpoint.get("ranks", ())
-        if self.has_trainer and self.trainer.state.fn == TrainerFn.FITTING:
+        if is_attached(self) and self.trainer.state.fn == TrainerFn.FITTING:
             self.saved = ranks
         elif ranks:
             assert self.algorithm is not None

@@ -1,4 +1,4 @@
-"""Use a trained classifier in Python."""
+"""Loads a trained classifier, predicts the classes of images, draws them, and prepares the network for export."""
 
 import copy
 from dataclasses import dataclass

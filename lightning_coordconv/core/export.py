@@ -1,4 +1,4 @@
-"""Writes a network to a file that other programs run, and keeps it if it computes what the network computes."""
+"""Exports a network to ONNX or torch.export, and keeps the file only if it computes what the network computes."""
 
 import json
 import logging

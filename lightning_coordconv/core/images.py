@@ -1,4 +1,4 @@
-"""Read image files, and refuse what is no image, too large, damaged or of an unknown scale."""
+"""Finds image files and reads them as RGB; refuses damaged or too large ones, and values whose white is unknown."""
 
 import math
 import os

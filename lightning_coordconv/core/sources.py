@@ -1,4 +1,4 @@
-"""Images to make predictions for: files, folders, Pillow images, arrays and tensors."""
+"""Turns what a user passes to ``predict`` (files, folders, Pillow images, arrays, tensors) into a list of images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Images with boxes, in the one form that the readers of all formats produce."""
+"""The annotations of a split, as all readers return them: COCO's lists, and where each entry was read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

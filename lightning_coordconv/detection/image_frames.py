@@ -1,4 +1,4 @@
-"""Make what a torchvision detector finds in an image independent of the other images of the batch."""
+"""Hooks for torchvision's detectors: each image of a batch has its own coordinates, and its padding is masked."""
 
 from collections import OrderedDict
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Use a trained detector in Python."""
+"""Loads a trained detector, predicts boxes with class names, draws them, and prepares the network for export."""
 
 import copy
 from collections.abc import Iterator, Mapping

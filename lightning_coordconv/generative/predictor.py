@@ -1,4 +1,4 @@
-"""Use a trained generator in Python."""
+"""Loads a trained generator, makes images and paths between images, and prepares the network for export."""
 
 import copy
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Use a trained agent in Python."""
+"""Loads a trained agent, plays and evaluates episodes, records videos, and exports a Stable-Baselines3 zip."""
 
 import copy
 import statistics

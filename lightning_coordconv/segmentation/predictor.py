@@ -1,4 +1,4 @@
-"""Use a trained segmentation network in Python."""
+"""Loads a trained segmentation network, predicts label maps, draws them, and prepares the network for export."""
 
 import copy
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The callbacks that the command line adds to every run."""
+"""The callbacks that the command line adds to a run, unless the run configures its own of that kind."""
 
 import sys
 from collections.abc import Mapping

@@ -42,6 +42,12 @@ def where(environment: dict[str, Any]) -> str:
     return f"{environment['device'].upper()} ({environment['name']}{threads}, torch {environment['torch']})"
 
 
+def described(shape: str) -> str:
+    """Describe a shape: batch, channels, height, width, output channels, kernel and stride."""
+    batch, channels, height, width, outputs, kernel, stride = shape.split(",")
+    return f"{batch} x {channels} x {height} x {width} -> {outputs}, {kernel}x{kernel}, {stride}"
+
+
 def summary(dtype: str = "fp32", layout: str = "nchw") -> str:
     """Return a table for each device: a line a shape, and how long CoordConv2d takes compared with ``nn.Conv2d``."""
     texts = []
@@ -53,15 +59,15 @@ def summary(dtype: str = "fp32", layout: str = "nchw") -> str:
             continue
         lines = [
             f"Time of a `CoordConv2d` divided by that of an `nn.Conv2d`, {dtype}, {layout.upper()}, "
-            f"{where(environment)}; medians:\n",
-            f"| batch, channels, height, width, output channels, kernel, stride | {' | '.join(CASES)} |",
+            f"{where(environment)}; medians. Above 1, CoordConv is slower.\n",
+            f"| images -> output channels, kernel, stride | {' | '.join(CASES)} |",
             "|---|" + "---:|" * len(CASES),
         ]
         ratios = {(row["shape"], row["mode"], row["task"], row["layer"]): row["ratio"] for row in rows}
         for shape in dict.fromkeys(row["shape"] for row in rows):
             cells = [ratios.get((shape, *case)) for case in CASES.values()]
             texts_of = [ABSENT if cell is None else f"{cell:.2f}" for cell in cells]
-            lines.append(f"| {shape.replace(',', ', ')} | {' | '.join(texts_of)} |")
+            lines.append(f"| {described(shape)} | {' | '.join(texts_of)} |")
         texts.append("\n".join(lines))
     return "\n\n".join(texts)
 

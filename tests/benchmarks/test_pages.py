@@ -40,7 +40,7 @@ def test_what_was_not_measured_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(speed, "RESULTS", tmp_path)
     assert speed.summary() == "CPU: not measured.\n\nCUDA: not measured."
     assert speed.extremes().count("not measured") == 2
-    row = {"task": "train", "dtype": "fp32", "layout": "nchw", "shape": "1,2", "milliseconds": 1.0}
+    row = {"task": "train", "dtype": "fp32", "layout": "nchw", "shape": "1,2,3,4,5,6,7", "milliseconds": 1.0}
     rows = [
         row | {"mode": mode, "layer": layer, "ratio": ratio, "low": ratio, "high": ratio}
         for mode, ratio in (("eager", 1.25), ("compiled", 0.5))
@@ -49,6 +49,11 @@ def test_what_was_not_measured_is_said(tmp_path, monkeypatch):
     machine = {"device": "cuda", "name": "some card", "torch": "2", "threads": 2}
     (tmp_path / "layer-cuda.json").write_text(json.dumps({"environment": machine, "rows": rows}))
     assert "CUDA (some card, torch 2)" in speed.summary()
-    assert speed.summary().endswith("| 1, 2 | 1.25 | not measured | not measured | 0.50 | not measured |")
-    assert "| cuda | compiled | train | fp32 | nchw | 0.50 (1,2) | 0.50 (1,2) | 0 of 1 |" in speed.extremes()
+    assert speed.summary().endswith(
+        "| 1 x 2 x 3 x 4 -> 5, 6x6, 7 | 1.25 | not measured | not measured | 0.50 | not measured |"
+    )
+    assert (
+        "| cuda | compiled | train | fp32 | nchw | 0.50 (1,2,3,4,5,6,7) | 0.50 (1,2,3,4,5,6,7) | 0 of 1 |"
+        in speed.extremes()
+    )
     assert "CPU: not measured" in speed.tables()

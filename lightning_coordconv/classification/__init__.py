@@ -6,6 +6,7 @@ from lightning_coordconv.classification.metrics import TopKAccuracy, top_k_corre
 from lightning_coordconv.classification.networks import PooledClassifier, ResNetClassifier
 from lightning_coordconv.classification.placed_digits import PlacedDigits
 from lightning_coordconv.classification.predictor import Classification, ClassificationPredictor, load
+from lightning_coordconv.classification.survey import surveys
 from lightning_coordconv.classification.task import ImageClassification
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "ResNetClassifier",
     "TopKAccuracy",
     "load",
+    "surveys",
     "top_k_correct",
 ]

@@ -22,6 +22,7 @@ from lightning_coordconv.detection.metrics import (
 from lightning_coordconv.detection.predictor import Detection, DetectionPredictor, Detections, load
 from lightning_coordconv.detection.region_proposal import DigitFasterRCNN, RegionProposalNet, ZeroToOne
 from lightning_coordconv.detection.region_proposal_task import RegionProposal
+from lightning_coordconv.detection.survey import surveys
 from lightning_coordconv.detection.task import ObjectDetection
 from lightning_coordconv.detection.torchvision_detectors import Detector
 from lightning_coordconv.detection.voc_format import VocFolder
@@ -56,5 +57,6 @@ __all__ = [
     "YoloFolder",
     "ZeroToOne",
     "load",
+    "surveys",
     "use_image_frames",
 ]

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from lightning_coordconv.core.images import find_images, read_rgb
 from lightning_coordconv.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from lightning_coordconv.core.survey import Refuse, raise_refused
 
 PREPROCESSING = Preprocessing(mean=IMAGENET_MEAN, std=IMAGENET_STD)
 LOSSY = {".jpg", ".jpeg", ".webp"}
@@ -43,6 +44,7 @@ class MaskFolder(Dataset[dict[str, Any]]):
         crop: height and width of a random crop; images smaller than that are padded at the bottom and right. ``None``
             for whole images.
         names: which images to take, as paths relative to ``images``; all by default.
+        refuse: receives each image that has no mask that can be used; by default its error is raised.
 
     Raises:
         FileNotFoundError: if a folder is missing or has no image, or an image has no mask.
@@ -59,6 +61,7 @@ class MaskFolder(Dataset[dict[str, Any]]):
         ignore_index: int = 255,
         crop: tuple[int, int] | None = None,
         names: Sequence[str] | None = None,
+        refuse: Refuse = raise_refused,
     ) -> None:
         for folder in (images, masks):
             if not folder.is_dir():
@@ -66,8 +69,14 @@ class MaskFolder(Dataset[dict[str, Any]]):
         found = find_images(images)
         if names is not None:
             found = [images / name for name in names]
-        self.images = found
-        self.masks = [_mask_of(path, images, masks) for path in found]
+        self.images: list[Path] = []
+        self.masks: list[Path] = []
+        for path in found:
+            try:
+                self.masks.append(_mask_of(path, images, masks))
+                self.images.append(path)
+            except (FileNotFoundError, ValueError) as error:
+                refuse("images without a mask that can be used", error)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.crop = crop

@@ -159,9 +159,7 @@ def test_lists_of_images_and_other_names_of_the_file(tmp_path):
 
 
 def test_folders_of_nothing_are_refused(tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match=r"expected data.yaml, .*, but there is none"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"expected data.yaml, .*, but there is none"):
         yolo(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"there is no folder .*Annotations"):
         voc(tmp_path)

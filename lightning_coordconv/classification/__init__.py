@@ -1,6 +1,7 @@
 """Image classification, of folders of images and of digits whose class depends on their position."""
 
 from lightning_coordconv.classification.data import ImageFolderDataModule, PlacedDigitsDataModule
+from lightning_coordconv.classification.figures import ConfusionFigure
 from lightning_coordconv.classification.image_folder import LabelledImages
 from lightning_coordconv.classification.metrics import TopKAccuracy, top_k_correct
 from lightning_coordconv.classification.networks import PooledClassifier, ResNetClassifier
@@ -12,6 +13,7 @@ from lightning_coordconv.classification.task import ImageClassification
 __all__ = [
     "Classification",
     "ClassificationPredictor",
+    "ConfusionFigure",
     "ImageClassification",
     "ImageFolderDataModule",
     "LabelledImages",

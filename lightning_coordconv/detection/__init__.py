@@ -19,6 +19,7 @@ from lightning_coordconv.detection.metrics import (
     TiedBestBoxIoU,
     TiedBestBoxIoUError,
 )
+from lightning_coordconv.detection.precision_recall import PrecisionRecallFigure
 from lightning_coordconv.detection.predictor import Detection, DetectionPredictor, Detections, load
 from lightning_coordconv.detection.region_proposal import DigitFasterRCNN, RegionProposalNet, ZeroToOne
 from lightning_coordconv.detection.region_proposal_task import RegionProposal
@@ -47,6 +48,7 @@ __all__ = [
     "ImageFiles",
     "MatchedIoU",
     "ObjectDetection",
+    "PrecisionRecallFigure",
     "RegionProposal",
     "RegionProposalNet",
     "TiedBestBoxIoU",

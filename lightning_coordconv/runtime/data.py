@@ -42,7 +42,7 @@ def main(args: Sequence[str] | None = None) -> None:
     Args:
         args: arguments as a list; those of the process by default.
     """
-    options = _parser().parse_args(args)
+    options = make_parser().parse_args(args)
     path = options.path.expanduser()
     logging.disable(logging.INFO)  # the report says what the data modules log
     try:
@@ -55,7 +55,7 @@ def main(args: Sequence[str] | None = None) -> None:
             _tiled([to_picture(figure) for figure in figures]).save(options.out)
             print(f"{len(figures)} samples in {options.out}")
     except (ValueError, OSError) as error:
-        _parser().error(str(error).strip().splitlines()[0])
+        make_parser().error(str(error).strip().splitlines()[0])
     finally:
         logging.disable(logging.NOTSET)
     raise SystemExit(1 if survey.refused else 0)
@@ -94,7 +94,8 @@ def _tiled(pictures: Sequence[Image.Image]) -> Image.Image:
     return sheet
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
     parser = _Parser(
         "lightning-coordconv data", description="Look at data before training on them.", allow_abbrev=False
     )

@@ -28,7 +28,10 @@ def _survey(path: Path, limit: int) -> Survey:
         if (path / split).is_dir():
             with survey.collecting("splits that cannot be used"):
                 _add(survey, split, LabelledImages(path / split, Preprocessing()))
-    survey.options = f"-c classification/imagenet_coordconv --data.root {path}"
+    classes = max((len(part.classes) for part in survey.parts), default=0)
+    survey.options = (
+        f"-c classification/imagenet_coordconv --data.root {path} --model.net.init_args.num_classes {classes}"
+    )
     return survey
 
 

@@ -69,14 +69,12 @@ class Survey:
         self.limit = limit
         self.options = ""
         self.parts: list[Part] = []
-        self.refused: dict[str, list[str]] = {}
+        self.refused: dict[str, dict[str, None]] = {}  # of errors in their order, each once
         self.remarks: list[str] = []
 
     def refuse(self, kind: str, error: Exception) -> None:
-        """Collect an entry that cannot be used; its name and kind are counted once."""
-        errors = self.refused.setdefault(kind, [])
-        if str(error) not in errors[-1:]:
-            errors.append(str(error))
+        """Collect an entry that cannot be used; the same error counts once."""
+        self.refused.setdefault(kind, {})[" ".join(str(error).split())] = None
 
     @contextmanager
     def collecting(self, kind: str) -> Iterator[None]:
@@ -112,7 +110,7 @@ class Survey:
         """Return the survey as text: what there is, what would end a run, and what a run leaves out or changes."""
         lines = [self.kind, *_splits(self.parts, self.counted), "", *_classes(self.parts, self.counted)]
         for kind, errors in self.refused.items():
-            lines += ["", f"refused: {len(errors)} {kind}", *(f"  {error}" for error in errors[:NAMED])]
+            lines += ["", f"refused: {len(errors)} {kind}", *(f"  {error}" for error in list(errors)[:NAMED])]
             lines += [f"  and {len(errors) - NAMED} more"] if len(errors) > NAMED else []
         lines += ["", *(f"note: {remark}" for remark in self.remarks)] if self.remarks else []
         if self.options:

@@ -78,15 +78,16 @@ def test_all_bad_lines_are_counted_and_five_are_named(tmp_path, capsys):
     (root / "labels" / "val" / "china.txt").write_text(
         "0 0.5 0.5 0.2 0.2\n" + "0 5 5 2 2\n" * 7 + "9 0.5 0.5 0.1 0.1\n"
     )
-    (root / "images" / "train" / "hopper.jpg").write_bytes(b"no image")
+    for name in ("flower.jpg", "hopper.jpg"):
+        (root / "images" / "train" / name).write_bytes(b"no image")
     code, report = check(root, capsys)
     assert code == 1
     assert "refused: 7 lines that are not in YOLO's format\n" in report
     assert re.findall(r"china.txt line (\d) has the value 5, but", report) == ["2", "3", "4", "5", "6"]
     assert "\n  and 2 more\n" in report
     assert "refused: 1 annotations of unknown classes\n" in report
-    assert "refused: 1 files that cannot be read\n" in report
-    assert row(report, "train ")[0] == "2"  # of which the size is known
+    assert "refused: 2 files that cannot be read\n" in report
+    assert row(report, "train ")[0] == "1"  # of which the size is known
     with pytest.raises(ValueError, match=r"china.txt line 2 has the value 5"):
         YoloDetectionDataModule(str(root))
 

@@ -1,7 +1,52 @@
-"""Draw an image with its class."""
+"""Draw an image with its class, and the confusion matrix of a test."""
+
+from typing import Any
 
 from matplotlib.figure import Figure
+from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from lightning_coordconv.core.figures import draw_confusion, figures_folder, save_pictures
+from lightning_coordconv.core.protocols import data_module
+
+MOST_CLASSES = 1000
+"""Largest number of classes of which a confusion matrix is drawn."""
+
+
+class ConfusionFigure(Callback):
+    """Draw the confusion matrix of a test, of the samples of all ranks, as ``figures/confusion_test.png``.
+
+    It is drawn for up to 1,000 classes.
+    """
+
+    def __init__(self) -> None:
+        self.metric: MulticlassConfusionMatrix | None = None
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Discard the counts of an earlier test."""
+        self.metric = None
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: int
+    ) -> None:
+        """Count the predictions of a batch."""
+        logits = outputs["preds"]
+        if logits.shape[1] > MOST_CLASSES:
+            return
+        if self.metric is None:
+            self.metric = MulticlassConfusionMatrix(max(2, logits.shape[1])).to(logits.device)
+        self.metric.update(logits.argmax(1), outputs["target"])
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the matrix."""
+        if self.metric is None:
+            return
+        matrix = self.metric.compute()  # gathers the counts of all ranks
+        folder = figures_folder(trainer)
+        if folder is not None:
+            names = getattr(data_module(trainer), "class_names", ())
+            save_pictures(trainer, folder, "test", {"confusion_test": draw_confusion(matrix, names)})
 
 
 def draw_labelled(image: Tensor, title: str) -> Figure:

@@ -34,6 +34,9 @@ class LabelledImages(Dataset[dict[str, Any]]):
         folder: holds ``<class>/**/<image>``, in any format of torchvision's ``IMG_EXTENSIONS``.
         transform: makes a tensor of a PIL image.
 
+    Attributes:
+        dropped: files that are left out, by their paths in the folder.
+
     Raises:
         FileNotFoundError: if the folder does not exist, has no class folder, or a class has no image.
         ValueError: if a link leads back to a folder that holds it.
@@ -56,6 +59,7 @@ class LabelledImages(Dataset[dict[str, Any]]):
                 f"{folder} has {len(empty)} classes without an image in {', '.join(IMG_EXTENSIONS)}: "
                 f"{', '.join(empty[:5])}"
             )
+        self.dropped = others
         report_dropped(f"files in {folder} that are no images of a class", others)
         self.transform = transform
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import Metric
 
+from lightning_coordconv.classification.figures import ConfusionFigure
 from lightning_coordconv.classification.metrics import TopKAccuracy
 from lightning_coordconv.core.predictions import PredictionTable
 from lightning_coordconv.core.protocols import data_module
@@ -59,8 +60,8 @@ class ImageClassification(NetworkTask):
         self.num_classes = getattr(data_module(self.trainer), "num_classes", None)
 
     def figures(self) -> list[Callback]:
-        """Return the table of predictions."""
-        return [PredictionTable()]
+        """Return the table of predictions, and the confusion matrix of the test."""
+        return [PredictionTable(), ConfusionFigure()]
 
     def evaluate(self, batch: Batch) -> Outputs:
         """Return ``loss``, logits ``preds`` (B, K) and true classes ``target`` (B,)."""

@@ -49,7 +49,8 @@ def read_size(path: str | Path, root: str | Path | None = None) -> tuple[int, in
         OSError: as :func:`read_rgb`, except for damage behind the header.
     """
     with _opened(path, root) as file:
-        turned = file.format != "TIFF" and file.getexif().get(ExifTags.Base.Orientation, 1) >= 5  # Pillow turns TIFF
+        exif = Image.Image.getexif(file)  # the method of PNG files would decode the whole file
+        turned = file.format != "TIFF" and exif.get(ExifTags.Base.Orientation, 1) >= 5  # Pillow turns TIFF itself
         return (file.height, file.width) if turned else file.size
 
 

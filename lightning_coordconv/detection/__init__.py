@@ -19,9 +19,11 @@ from lightning_coordconv.detection.metrics import (
     TiedBestBoxIoU,
     TiedBestBoxIoUError,
 )
+from lightning_coordconv.detection.precision_recall import PrecisionRecallFigure
 from lightning_coordconv.detection.predictor import Detection, DetectionPredictor, Detections, load
 from lightning_coordconv.detection.region_proposal import DigitFasterRCNN, RegionProposalNet, ZeroToOne
 from lightning_coordconv.detection.region_proposal_task import RegionProposal
+from lightning_coordconv.detection.survey import surveys
 from lightning_coordconv.detection.task import ObjectDetection
 from lightning_coordconv.detection.torchvision_detectors import Detector
 from lightning_coordconv.detection.voc_format import VocFolder
@@ -46,6 +48,7 @@ __all__ = [
     "ImageFiles",
     "MatchedIoU",
     "ObjectDetection",
+    "PrecisionRecallFigure",
     "RegionProposal",
     "RegionProposalNet",
     "TiedBestBoxIoU",
@@ -56,5 +59,6 @@ __all__ = [
     "YoloFolder",
     "ZeroToOne",
     "load",
+    "surveys",
     "use_image_frames",
 ]

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning_coordconv.core.refusals import EntryError
-
 NAMED = 5
 """Number of annotations that a remark names; the others are counted."""
 
@@ -49,9 +47,9 @@ def read_lines(file: Path) -> list[str]:
     """Return the lines of a text file in UTF-8.
 
     Raises:
-        EntryError: if it is none.
+        ValueError: if it is none.
     """
     try:
         return file.read_text(encoding="utf-8-sig").splitlines()
     except ValueError as error:
-        raise EntryError(file, "files that are no text", f"is no text in UTF-8: {error}") from error
+        raise ValueError(f"{file} is no text in UTF-8: {error}") from error

@@ -14,7 +14,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2.functional import pil_to_tensor, to_dtype
 
 from lightning_coordconv.core.images import find_images, read_rgb
-from lightning_coordconv.core.refusals import EntryError, Refuse, raise_refused
+from lightning_coordconv.core.survey import Refuse, raise_refused
 from lightning_coordconv.detection.annotations import Annotations
 from lightning_coordconv.detection.boxes import Categories
 from lightning_coordconv.detection.coco_format import read_annotations
@@ -159,12 +159,14 @@ class CocoDetection(Dataset[dict[str, Any]]):
             name = self.read.place(annotation["id"])
             image, category, crowd = annotation["image_id"], annotation["category_id"], annotation.get("iscrowd", 0)
             if image not in sizes:
-                reason = f"is of image {image}, which is not among its images"
-                refuse(EntryError(name, "annotations of unknown images", reason))
+                error = ValueError(f"{name} is of image {image}, which is not among its images")
+                refuse("annotations of unknown images", error)
                 continue
             if category not in label_of:
-                reason = f"has category {category}, which is not among its categories {list(label_of)}"
-                refuse(EntryError(name, "annotations of unknown classes", reason))
+                error = ValueError(
+                    f"{name} has category {category}, which is not among its categories {list(label_of)}"
+                )
+                refuse("annotations of unknown classes", error)
                 continue
             if crowd and not crowds:
                 self.left_out.append(annotation["id"])
@@ -173,8 +175,10 @@ class CocoDetection(Dataset[dict[str, Any]]):
             if not box:
                 if bad_boxes == "error":
                     width, height = sizes[image]
-                    reason = f"has the box {annotation['bbox']}, with no area inside an image of {width} x {height}"
-                    refuse(EntryError(name, "boxes without area in their image", reason))
+                    error = ValueError(
+                        f"{name} has the box {annotation['bbox']}, with no area inside an image of {width} x {height}"
+                    )
+                    refuse("boxes without area in their image", error)
                 self.dropped.append(annotation["id"])
                 continue
             if cut > 1:
@@ -229,6 +233,19 @@ def _check_policies(**policies: str) -> None:
     for name, policy in policies.items():
         if policy not in get_args(Policy):
             raise ValueError(f"{name} must be one of {', '.join(get_args(Policy))}, got {policy!r}")
+
+
+def check_categories(dataset: CocoDetection, source: Path, categories: Categories) -> None:
+    """Check that a data set has the categories of another, which was read from ``source``.
+
+    Raises:
+        ValueError: if it has others, whose labels would then mean different things.
+    """
+    if dataset.categories != categories:
+        raise ValueError(
+            f"{dataset.annotations} and {source} must have the same categories, got "
+            f"{list(dataset.categories.values())} and {list(categories.values())}"
+        )
 
 
 def _root(folder: Path, links: Links) -> Path | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lightning_coordconv.core.refusals import EntryError, Refuse, raise_refused
+from lightning_coordconv.core.survey import Refuse, raise_refused
 from lightning_coordconv.detection.annotations import Annotations
 
 
@@ -109,7 +109,8 @@ def _well_formed(path: Path, part: str, entries: list[Any], refuse: Refuse) -> l
         if not reason and part != "annotations" and entry["id"] in seen:
             reason = f"two of its {part} have the same id {entry['id']}"
         if reason:
-            refuse(EntryError(path, f"{part} that are not in COCO's format", f"is not in COCO's format: {reason}"))
+            error = ValueError(f"{path} is not in COCO's format: {reason}")
+            refuse(f"{part} that are not in COCO's format", error)
             continue
         seen.add(entry["id"])
         found.append(entry)

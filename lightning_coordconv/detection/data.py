@@ -14,7 +14,7 @@ from lightning_coordconv.core.digits import DigitSplit
 from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.detection.annotations import Annotations
 from lightning_coordconv.detection.boxes import Categories, draw_boxes
-from lightning_coordconv.detection.coco import CocoDetection, ImageFiles, Links, Policy
+from lightning_coordconv.detection.coco import CocoDetection, ImageFiles, Links, Policy, check_categories
 from lightning_coordconv.detection.field_of_mnist import CATEGORIES, FieldOfMnist
 from lightning_coordconv.detection.voc_format import VocFolder
 from lightning_coordconv.detection.yolo_format import YoloFolder
@@ -189,11 +189,8 @@ class AnnotatedImagesDataModule(BoxesDataModule):
                 bad_images=self.bad_images,
                 links=self.links,
             )
-            if split != "val" and dataset.categories != self.categories:
-                raise ValueError(
-                    f"{dataset.annotations} and {self.categories_from} must have the same categories, got "
-                    f"{list(dataset.categories.values())} and {list(self.categories.values())}"
-                )
+            if split != "val":
+                check_categories(dataset, self.categories_from, self.categories)
         for remark in dataset.remarks():
             rank_zero_info(f"data of the {split} split: {remark}")
         return dataset

@@ -4,7 +4,8 @@ Boxes are (n, 4) in any unit: x1, y1, x2, y2. Images without a true box, where a
 the mean over images.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -205,9 +206,31 @@ class CocoAveragePrecision(MeanAveragePrecision):
 
     def compute(self) -> dict[str, Tensor]:
         """Return the numbers of all images of all ranks, on every rank."""
+        with self._all_ranks():
+            return super().compute()
+
+    def precision_recall(self) -> dict[int, Tensor]:
+        """Return by label the precision (101,) at the recalls 0, 0.01, ..., 1, at an IoU of 0.5, of all ranks' images.
+
+        Labels without a true box are left out. The area below a curve is the average precision of its class.
+        """
+        self.extended_summary = True
+        try:
+            with self._all_ranks():
+                values = super().compute()
+        finally:
+            self.extended_summary = False
+        curves = values["precision"][0, :, :, 0, -1].T  # IoU, recall, class, area, number of detections
+        labels = values["classes"].reshape(-1).tolist()
+        return {int(label): curve for label, curve in zip(labels, curves, strict=True) if (curve >= 0).all()}
+
+    @contextmanager
+    def _all_ranks(self) -> Iterator[None]:
+        """Return a context in which the metric holds the images of all ranks."""
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         if not distributed or torch.distributed.get_world_size() == 1:
-            return super().compute()
+            yield
+            return
         own: dict[str, Any] = dict(self.metric_state)  # lists
         states = {name: _moved(values, torch.device("cpu")) for name, values in own.items()}
         parts = [states] * torch.distributed.get_world_size()
@@ -217,7 +240,7 @@ class CocoAveragePrecision(MeanAveragePrecision):
                 rounds = range(max(len(part[name]) for part in parts))
                 dealt = [part[name][number] for number in rounds for part in parts if number < len(part[name])]
                 setattr(self, name, _moved(dealt, self.device))
-            return super().compute()
+            yield
         finally:
             for name, values in own.items():
                 setattr(self, name, values)

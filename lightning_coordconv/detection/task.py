@@ -15,6 +15,7 @@ from lightning_coordconv.core.schedules import warmup_cosine
 from lightning_coordconv.core.task import Batch, NetworkTask, Outputs
 from lightning_coordconv.detection.figures import DetectionFigures
 from lightning_coordconv.detection.metrics import CocoAveragePrecision
+from lightning_coordconv.detection.precision_recall import PrecisionRecallFigure
 
 Detections = list[dict[str, Tensor]]
 
@@ -75,8 +76,8 @@ class ObjectDetection(NetworkTask):
         self.train_losses: tuple[str, ...] = ()
 
     def figures(self) -> list[Callback]:
-        """Return the figures of detections beside true boxes."""
-        return [DetectionFigures()]
+        """Return the figures of detections beside true boxes, and of precision and recall in the test."""
+        return [DetectionFigures(), PrecisionRecallFigure()]
 
     def on_fit_start(self) -> None:
         """Compare the categories of the data with the outputs of the net.

@@ -9,7 +9,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from lightning_coordconv.core.data import split_by_chance
 from lightning_coordconv.core.images import read_size
-from lightning_coordconv.core.refusals import EntryError, Refuse, raise_refused
+from lightning_coordconv.core.survey import Refuse, raise_refused
 from lightning_coordconv.detection.annotations import Annotations, read_lines
 
 FOLDERS = {"annotations": ("Annotations", "annotations"), "images": ("JPEGImages", "images")}
@@ -119,7 +119,7 @@ class VocFolder:
         try:
             tree = ElementTree.parse(file).getroot()
         except (ElementTree.ParseError, ValueError, LookupError) as error:
-            refuse(EntryError(file, kind, f"is no XML file: {error}"))
+            refuse(kind, ValueError(f"{file} is no XML file: {error}"))
             return None
         path = self._image(file, tree)
         try:
@@ -130,7 +130,7 @@ class VocFolder:
             try:
                 width, height = read_size(path)
             except OSError as error:
-                refuse(EntryError(file, kind, f"has no size, and {error}"))
+                refuse(kind, ValueError(f"{file} has no size, and {error}"))
                 return None
         image = {"file_name": str(path.relative_to(self.path)), "width": width, "height": height}
         objects = []
@@ -139,7 +139,7 @@ class VocFolder:
             try:
                 objects.append({"place": place, **_object(node)})
             except ValueError as error:
-                refuse(EntryError(place, "objects that are not in VOC's format", str(error)))
+                refuse("objects that are not in VOC's format", ValueError(f"{place} {error}"))
         return {"image": image, "objects": objects}
 
     def _image(self, file: Path, tree: ElementTree.Element) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from lightning_coordconv.core.images import find_images, read_size
-from lightning_coordconv.core.refusals import EntryError, Refuse, raise_refused
+from lightning_coordconv.core.survey import Refuse, raise_refused
 from lightning_coordconv.detection.annotations import Annotations, read_lines
 
 SUFFIXES = (".yaml", ".yml")
@@ -159,8 +159,8 @@ def _lines(file: Path, refuse: Refuse) -> Iterator[tuple[str, int, tuple[float, 
     """Yield place, class and box (cx, cy, w, h) of each line of a file of labels."""
     try:
         lines = read_lines(file)
-    except EntryError as refused:
-        refuse(refused)
+    except ValueError as error:
+        refuse("files of labels that are no text", error)
         return
     for number, line in enumerate(lines, start=1):
         if line.strip():
@@ -169,7 +169,7 @@ def _lines(file: Path, refuse: Refuse) -> Iterator[tuple[str, int, tuple[float, 
                 label, *values = _numbers(line)
                 yield place, int(label), _box(values)
             except ValueError as error:
-                refuse(EntryError(place, "lines that are not in YOLO's format", str(error)))
+                refuse("lines that are not in YOLO's format", ValueError(f"{place} {error}"))
 
 
 def _numbers(line: str) -> list[float]:

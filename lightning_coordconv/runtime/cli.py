@@ -49,6 +49,7 @@ COMMANDS = {
     "compare": "lightning_coordconv.runtime.comparison.command",
     "sweep": "lightning_coordconv.runtime.sweep.command",
     "export": "lightning_coordconv.runtime.export",
+    "data": "lightning_coordconv.runtime.data",
 }
 """Commands that are no method of the Trainer: the modules whose ``main`` runs them."""
 

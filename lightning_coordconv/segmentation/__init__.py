@@ -6,6 +6,7 @@ from lightning_coordconv.segmentation.mask_folder import MaskFolder
 from lightning_coordconv.segmentation.metrics import MeanIoU, PixelAccuracy
 from lightning_coordconv.segmentation.networks import SegmentationNetwork
 from lightning_coordconv.segmentation.predictor import Segmentation, SegmentationPredictor, load
+from lightning_coordconv.segmentation.survey import surveys
 from lightning_coordconv.segmentation.task import SemanticSegmentation
 from lightning_coordconv.segmentation.tiles import predict_tiles
 
@@ -22,4 +23,5 @@ __all__ = [
     "SemanticSegmentation",
     "load",
     "predict_tiles",
+    "surveys",
 ]

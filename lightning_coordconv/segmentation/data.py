@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from lightning_coordconv.core.data import BaseDataModule, Split, split_by_chance
 from lightning_coordconv.core.images import find_images
+from lightning_coordconv.core.survey import Refuse, raise_refused
 from lightning_coordconv.segmentation.figures import draw_masks
 from lightning_coordconv.segmentation.mask_folder import PREPROCESSING, MaskFolder, pad_to
 
@@ -79,22 +80,25 @@ class MaskFolderDataModule(BaseDataModule):
         batch["mask"] = torch.stack([pad_to(mask, height, width, self.ignore_index) for mask in batch["mask"]])
         return batch
 
-    def make_dataset(self, split: Split) -> MaskFolder:
-        """Find the images and masks of a split."""
+    def make_dataset(self, split: Split, refuse: Refuse = raise_refused) -> MaskFolder:
+        """Find the images and masks of a split; see :class:`~lightning_coordconv.segmentation.MaskFolder`."""
         crop = self.crop if split == "train" else None
         if (self.root / "train").is_dir():
             folder = self.root / (split if split in ("train", "val") else self._test_folder())
-            return self._folder(folder, crop, None)
+            return self._folder(folder, crop, None, refuse)
         names = [str(path.relative_to(self.root / "images")) for path in find_images(self.root / "images")]
         chosen = split_by_chance(len(names), self.seed, f"{self.root / 'images'} has {len(names)} images")[split]
-        return self._folder(self.root, crop, [names[number] for number in chosen])
+        return self._folder(self.root, crop, [names[number] for number in chosen], refuse)
 
     def plot(self, sample: dict[str, Any]) -> Figure:
         """Draw one sample: the image, its mask and, if there is a ``predicted`` mask (H, W), that too."""
         return draw_masks(sample, self.class_names, self.ignore_index)
 
-    def _folder(self, folder: Path, crop: tuple[int, int] | None, names: list[str] | None) -> MaskFolder:
-        return MaskFolder(folder / "images", folder / "masks", self.num_classes, self.ignore_index, crop, names)
+    def _folder(
+        self, folder: Path, crop: tuple[int, int] | None, names: list[str] | None, refuse: Refuse
+    ) -> MaskFolder:
+        images, masks = folder / "images", folder / "masks"
+        return MaskFolder(images, masks, self.num_classes, self.ignore_index, crop, names, refuse)
 
     def _test_folder(self) -> str:
         return "test" if (self.root / "test").is_dir() else "val"

@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
-from lightning_coordconv.core.figures import figures_folder, save_pictures
+from lightning_coordconv.core.figures import draw_confusion, figures_folder, save_pictures
 from lightning_coordconv.core.protocols import DataOfCallbacks, data_module
 
 OPACITY = 0.55
@@ -26,7 +26,7 @@ class SegmentationFigures(Callback):
     """Draw image, true mask and predicted mask of the same few images after each validation and test.
 
     As ``figures/masks_<stage>_<k>.png`` beside the logs, of the latest weights, and in the loggers at each step. The
-    first rank draws its own images. The data module's ``plot`` says how.
+    first rank draws its own images. The data module's ``plot`` says how. A test also draws the confusion matrix.
 
     Args:
         num_images: how many, from the first on, at least 1.
@@ -58,6 +58,16 @@ class SegmentationFigures(Callback):
     ) -> None:
         """Keep the first images and their masks."""
         self.on_validation_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the confusion matrix of the pixels of all ranks, as ``figures/confusion_test.png``."""
+        task: Any = pl_module
+        metric = task.test_metrics["miou"]
+        with metric.sync_context(should_sync=metric.distributed_available_fn()):
+            matrix = metric.matrix().clone()
+        folder = figures_folder(trainer)
+        if folder is not None:
+            save_pictures(trainer, folder, "test", {"confusion_test": draw_confusion(matrix, task.class_names)})
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw them."""

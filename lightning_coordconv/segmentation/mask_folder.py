@@ -1,7 +1,6 @@
 """Images and label masks in two folders."""
 
 import glob
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch.utils.data import Dataset
 
 from lightning_coordconv.core.images import find_images, read_rgb
 from lightning_coordconv.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from lightning_coordconv.core.survey import Refuse, raise_refused
 
 PREPROCESSING = Preprocessing(mean=IMAGENET_MEAN, std=IMAGENET_STD)
 LOSSY = {".jpg", ".jpeg", ".webp"}
@@ -46,6 +46,7 @@ class MaskFolder(Dataset[dict[str, Any]]):
         crop: height and width of a random crop; images smaller than that are padded at the bottom and right. ``None``
             for whole images.
         names: which images to take, as paths relative to ``images``; all by default.
+        refuse: receives each image that has no mask that can be used; by default its error is raised.
 
     Raises:
         FileNotFoundError: if a folder is missing or has no image, or an image has no mask.
@@ -63,19 +64,32 @@ class MaskFolder(Dataset[dict[str, Any]]):
         ignore_index: int = 255,
         crop: tuple[int, int] | None = None,
         names: Sequence[str] | None = None,
+        refuse: Refuse = raise_refused,
     ) -> None:
         for folder in (images, masks):
             if not folder.is_dir():
                 raise FileNotFoundError(f"there is no folder {folder}: expected images and masks of the same names")
-        self.images = find_images(images) if names is None else [images / name for name in names]
-        self.names = [path.relative_to(images).with_suffix("") for path in self.images]
-        for first, second in itertools.pairwise(sorted(range(len(self.names)), key=self.names.__getitem__)):
-            if self.names[first] == self.names[second]:
-                raise ValueError(
-                    f"{self.images[first]} and {self.images[second]} have the same name up to the ending, so they "
-                    "would have the same mask: rename one of them and its mask"
-                )
-        self.masks = [_mask_of(path, name, masks) for path, name in zip(self.images, self.names, strict=True)]
+        found = find_images(images) if names is None else [images / name for name in names]
+        self.images: list[Path] = []
+        self.masks: list[Path] = []
+        self.names: list[Path] = []
+        seen: dict[Path, Path] = {}
+        for path in found:
+            name = path.relative_to(images).with_suffix("")
+            try:
+                if name in seen:
+                    raise ValueError(
+                        f"{seen[name]} and {path} have the same name up to the ending, so they would have the same "
+                        "mask: rename one of them and its mask"
+                    )
+                mask = _mask_of(path, name, masks)
+            except (FileNotFoundError, ValueError) as error:
+                refuse("images without a mask that can be used", error)
+                continue
+            seen[name] = path
+            self.images.append(path)
+            self.masks.append(mask)
+            self.names.append(name)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.crop = crop

@@ -45,9 +45,13 @@ class MeanIoU(Metric):
         cell = cell.flatten()
         self.confusion.scatter_add_(0, cell, torch.ones_like(cell))
 
+    def matrix(self) -> Tensor:
+        """Return the numbers of pixels (C, C), by true class (row) and predicted class (column)."""
+        return self.confusion[:-1].view(self.num_classes, self.num_classes)
+
     def per_class(self) -> Tensor:
         """Return the intersection over union of each class (C,), NaN for a class that does not occur."""
-        matrix = self.confusion[:-1].view(self.num_classes, self.num_classes)
+        matrix = self.matrix()
         both = matrix.diagonal()
         return both / (matrix.sum(0) + matrix.sum(1) - both)
 

@@ -116,7 +116,7 @@ class SemanticSegmentation(NetworkTask):
         with metric.sync_context(should_sync=metric.distributed_available_fn()):
             found = metric.per_class()
         for name, value in zip(self.class_names, found, strict=True):
-            self.log(f"{stage}/iou_{name}", value)
+            self.log(f"{stage}/iou_{name}", value, sync_dist=True)  # equal on all ranks; Lightning warns without it
 
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the mean cross-entropy over the pixels of a class; zero if there are none."""

@@ -8,15 +8,20 @@ import pytest
 import torch
 from PIL import Image
 from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning.loggers import CSVLogger
 from torch import nn
+from torch.utils.data import DataLoader
 
 from lightning_coordconv.classification import (
+    ConfusionFigure,
     ImageClassification,
     ImageFolderDataModule,
     PlacedDigitsDataModule,
     PooledClassifier,
+    figures,
 )
 from lightning_coordconv.core import PredictionTable
+from lightning_coordconv.core.figures import draw_confusion
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "classification"
 
@@ -33,10 +38,9 @@ class Oracle(nn.Module):
 
 
 def quiet(folder, **arguments) -> Trainer:
-    return Trainer(
-        default_root_dir=folder, accelerator="cpu", logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, **arguments,
-    )  # fmt: skip
+    defaults = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False}
+    shown = {"enable_progress_bar": False, "enable_model_summary": False}
+    return Trainer(default_root_dir=folder, **{**defaults, **shown, **arguments})
 
 
 def test_by_hand():
@@ -112,9 +116,27 @@ def test_two_ranks_give_the_accuracy_of_one(tmp_path):
         seed_everything(0)
         task = ImageClassification(PooledClassifier(10))
         data = PlacedDigitsDataModule("content", copies=1, eval_batch_size=300)
-        results += quiet(tmp_path, **ranks).test(task, data, verbose=False)
+        logger = CSVLogger(tmp_path, "", str(ranks["devices"]))
+        trainer = quiet(tmp_path, logger=logger, callbacks=[ConfusionFigure()], **ranks)
+        results += trainer.test(task, data, verbose=False)
     alone, together = results
     assert together == pytest.approx(alone, abs=1e-6)
+    drawn = [(tmp_path / devices / "figures" / "confusion_test.png").read_bytes() for devices in "12"]
+    assert drawn[0] == drawn[1]
+
+
+def test_the_confusion_matrix_counts_true_classes_in_rows(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "draw_confusion", lambda *given: drawn.append(given) or draw_confusion(*given))
+    logits = torch.tensor([[2.0, 0, 0], [0, 2, 0], [0, 2, 0], [0, 0, 2]])
+    batch = {"image": torch.zeros(4, 1, 4, 4), "label": torch.tensor([0, 0, 1, 2])}
+    trainer = quiet(tmp_path, logger=CSVLogger(tmp_path), callbacks=[ConfusionFigure()])
+    for _ in range(2):  # a second test starts from nothing
+        trainer.test(ImageClassification(Oracle(logits)), DataLoader([batch], batch_size=None), verbose=False)
+    for matrix, _ in drawn:
+        assert matrix.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
+    assert len(drawn) == 2
+    assert ImageClassification(Oracle(logits)).figures()[1].metric is None
 
 
 QUICK = ("--data.image_size=32", "--data.num_workers=0", "--trainer.enable_progress_bar=false")

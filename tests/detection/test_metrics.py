@@ -9,6 +9,7 @@ from lightning_coordconv.detection import (
     AllPairsIoU,
     BestBoxIoU,
     ClosestIoU,
+    CocoAveragePrecision,
     MatchedIoU,
     TiedBestBoxIoU,
     TiedBestBoxIoUError,
@@ -98,6 +99,23 @@ def test_few_images_have_no_standard_error():
     assert error.compute().isnan()
     with pytest.raises(ValueError, match="TiedBestBoxIoUError needs the scores of the proposals"):
         error.update([{"boxes": torch.rand(1, 4)}], [{"boxes": torch.rand(1, 4)}])
+
+
+def test_precision_and_recall_by_hand():
+    """The best and the worst of three detections are right; precision is the best at this recall or a higher one."""
+    true = torch.tensor([[0.0, 0, 40, 40], [50, 50, 90, 90]])
+    found = torch.tensor([[0.0, 0, 40, 40], [200, 200, 240, 240], [50, 50, 90, 90]])
+    metric = CocoAveragePrecision()
+    metric.update(
+        [{"boxes": found, "labels": torch.tensor([2, 2, 2]), "scores": torch.tensor([0.9, 0.8, 0.7])},
+         {"boxes": found[:1], "labels": torch.tensor([5]), "scores": torch.tensor([0.5])}],
+        [{"boxes": true, "labels": torch.tensor([2, 2])}, {"boxes": true[:0], "labels": torch.tensor([]).long()}],
+    )  # fmt: skip
+    curves = metric.precision_recall()
+    assert list(curves) == [2]  # class 5 has no true box
+    torch.testing.assert_close(curves[2].float(), torch.tensor([1.0] * 51 + [2 / 3] * 50))
+    assert metric.compute()["map_50"].item() == pytest.approx(curves[2].mean().item())
+    assert "precision" not in metric.compute()
 
 
 def test_wrong_numbers_are_named():

@@ -8,6 +8,7 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning.loggers import CSVLogger
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -15,6 +16,7 @@ from lightning_coordconv.detection import (
     DigitFasterRCNN,
     FieldOfMnistDataModule,
     ObjectDetection,
+    PrecisionRecallFigure,
     RegionProposal,
     RegionProposalNet,
 )
@@ -182,12 +184,17 @@ def test_the_whole_detector_learns_eight_images(tmp_path: Path):
 @pytest.mark.parametrize("kind", [RegionProposal, ObjectDetection])
 def test_two_ranks_measure_what_one_does(tmp_path: Path, kind):
     results = []
+    callbacks = [PrecisionRecallFigure()] if kind is ObjectDetection else []
     for ranks in ({"devices": 1}, {"devices": 2, "strategy": "ddp_fork"}):
         seed_everything(0)
         net = kind(RegionProposalNet() if kind is RegionProposal else DigitFasterRCNN())
         data = FieldOfMnistDataModule(num_images=8, num_eval_images=21, eval_batch_size=6, clip=True)
-        trainer: Trainer = quiet(tmp_path, **ranks)
+        logger = CSVLogger(tmp_path, "", str(ranks["devices"]))
+        trainer: Trainer = quiet(tmp_path, logger=logger, callbacks=callbacks, **ranks)
         results += trainer.test(net, data, verbose=False)
     alone, together = ({key: result[key] for key in result if "iou" in key or "ma" in key} for result in results)
     assert len(alone) > 2
     assert together == pytest.approx(alone, abs=1e-6, nan_ok=True)
+    if callbacks:
+        drawn = [(tmp_path / devices / "figures" / "precision_recall_test.png").read_bytes() for devices in "12"]
+        assert drawn[0] == drawn[1]

@@ -4,19 +4,24 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pytorch_lightning import seed_everything
+from pytorch_lightning.loggers import CSVLogger
 from torch import nn
-from torchmetrics.classification import MulticlassJaccardIndex
+from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
 from lightning_coordconv import CoordConv2d, coordconv_layers
 from lightning_coordconv.segmentation import (
     MaskFolderDataModule,
     MeanIoU,
     PixelAccuracy,
+    SegmentationFigures,
     SegmentationNetwork,
     SemanticSegmentation,
     predict_tiles,
 )
+from tests.classification.test_task import quiet
 from tests.device_reads import device_reads
+from tests.segmentation.masks import write_masks
 
 
 @pytest.fixture
@@ -29,6 +34,24 @@ def maps():
 
 
 class TestMetrics:
+    def test_the_matrix_is_that_of_torchmetrics(self, maps):
+        ours, theirs = MeanIoU(4), MulticlassConfusionMatrix(4, ignore_index=255)
+        ours.update(*maps)
+        assert torch.equal(ours.matrix(), theirs(*maps))
+
+    @pytest.mark.slow
+    def test_two_ranks_draw_the_matrix_of_one(self, tmp_path):
+        (tmp_path / "data").mkdir()
+        root = str(write_masks(tmp_path / "data", copies=10))  # of which three are for the test
+        for ranks in ({"devices": 1}, {"devices": 2, "strategy": "ddp_fork"}):
+            seed_everything(0)
+            task = SemanticSegmentation(nn.Conv2d(3, 3, 1), 3)
+            logger = CSVLogger(tmp_path, "", str(ranks["devices"]))
+            trainer = quiet(tmp_path, logger=logger, callbacks=[SegmentationFigures(1)], **ranks)
+            trainer.test(task, MaskFolderDataModule(root, 3, num_workers=0), verbose=False)
+        drawn = [(tmp_path / devices / "figures" / "confusion_test.png").read_bytes() for devices in "12"]
+        assert drawn[0] == drawn[1]
+
     def test_mean_iou_is_that_of_torchmetrics(self, maps):
         ours, theirs = MeanIoU(4), MulticlassJaccardIndex(4, ignore_index=255)
         for preds, target in zip(*(part.split(1) for part in maps), strict=True):
@@ -198,6 +221,7 @@ def test_fit_test_and_predict(arm, cli, masks, capsys, request):
     folder = cli("fit", *arguments, "--trainer.max_epochs=1") / "logs" / "segmentation" / f"masks_{arm}" / "version_0"
     assert "test/miou" in capsys.readouterr().out
     assert list((folder / "figures").glob("masks_val_*.png"))
+    assert (folder / "figures" / "confusion_test.png").is_file()
     checkpoint = folder / "checkpoints" / "last.ckpt"
     cli("predict", *arguments, "--ckpt_path", checkpoint, "--model.tile=96", "--model.overlap=32")
     (mask,) = folder.parent.glob("version_*/masks/*.png")

@@ -1,0 +1,123 @@
+"""What there is in a folder of images with boxes, and what is wrong with it, for ``lightning-coordconv data check``."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from lightning_coordconv.core.images import read_size
+from lightning_coordconv.core.survey import Part, Survey
+from lightning_coordconv.detection.annotations import Annotations
+from lightning_coordconv.detection.boxes import draw_boxes
+from lightning_coordconv.detection.coco import CocoDetection, check_categories
+from lightning_coordconv.detection.coco_format import missing_lists, read_annotations
+from lightning_coordconv.detection.voc_format import FOLDERS, VocFolder
+from lightning_coordconv.detection.yolo_format import SUFFIXES, YoloFolder
+
+OVERLAY = "-c detection/coco_coordconv --data lightning_coordconv.detection."
+
+
+def surveys(path: Path) -> dict[str, Callable[[int], Survey]]:
+    """Return the formats of boxes that a file or folder is in, with the function that surveys it.
+
+    Args:
+        path: an annotation file in COCO's format, a YAML file in YOLO's, or a folder with either, or one in VOC's.
+
+    Returns:
+        Functions of the largest number of images of a split that are decoded, by the name of the format.
+    """
+    files = [path] if path.is_file() else sorted([*path.glob("*"), *path.glob("annotations/*.json")])
+    found: dict[str, Callable[[int], Survey]] = {}
+    if any(file.suffix.lower() in SUFFIXES for file in files):
+        found["YOLO"] = partial(_yolo, path)
+    if any(next((path / name).glob("*.xml"), None) for name in FOLDERS["annotations"]):
+        found["Pascal VOC"] = partial(_voc, path)
+    coco = [file for file in files if file.suffix.lower() == ".json" and _is_coco(file)]
+    if coco:
+        found["COCO"] = partial(_coco, path, coco)
+    return found
+
+
+def _is_coco(file: Path) -> bool:
+    """Tell whether a JSON file has lists of COCO's format; one that is no JSON file counts, to be reported."""
+    try:
+        return len(missing_lists(json.loads(file.read_bytes()))) < 3
+    except (ValueError, RecursionError):
+        return True
+
+
+def _coco(path: Path, files: list[Path], limit: int) -> Survey:
+    survey = Survey(f"COCO: {path}", "boxes", limit)
+    root = path if path.is_dir() else path.parent
+    first: CocoDetection | None = None
+    for file in files:
+        with survey.collecting("annotation files that cannot be used"):
+            annotations = read_annotations(file, survey.refuse)
+            data = _add(survey, file.stem, _images_of(file, annotations, root), annotations)
+            first = first or data
+            check_categories(data, first.annotations, first.categories)
+    where = f"--data.root {root} --data.train_annotations … --data.val_annotations …"
+    survey.options = f"-c detection/coco_coordconv {where} {_classes(survey)}"
+    return survey
+
+
+def _yolo(path: Path, limit: int) -> Survey:
+    survey = Survey(f"YOLO: {path}", "boxes", limit)
+    with survey.collecting("files of the data set that cannot be used"):
+        yolo = YoloFolder(path)
+        for split in yolo.sources:
+            with survey.collecting("splits that cannot be used"):
+                _add(survey, split, yolo.file.parent, yolo.read(split, survey.refuse))
+    survey.options = f"{OVERLAY}YoloDetectionDataModule --data.root {path} {_classes(survey)}"
+    return survey
+
+
+def _voc(path: Path, limit: int) -> Survey:
+    survey = Survey(f"Pascal VOC: {path}", "boxes", limit)
+    with survey.collecting("files of the data set that cannot be used"):
+        voc = VocFolder(path, refuse=survey.refuse)
+        for split in voc.splits:
+            with survey.collecting("splits that cannot be used"):
+                _add(survey, split, path, voc.read(split))
+    survey.options = f"{OVERLAY}VocDetectionDataModule --data.root {path} {_classes(survey)}"
+    return survey
+
+
+def _classes(survey: Survey) -> str:
+    """Return the option for the number of classes, with the background."""
+    return f"--model.net.init_args.num_classes {1 + max((len(part.classes) for part in survey.parts), default=0)}"
+
+
+def _add(survey: Survey, split: str, folder: Path, annotations: Annotations) -> CocoDetection:
+    """Add a split to a survey, and return its data set."""
+    data = CocoDetection(folder, annotations, crowds=split != "train", refuse=survey.refuse)
+    names = {label: name for label, (_, name) in data.categories.items()}
+    part = Part(split, draw=lambda index: draw_boxes(data[index], data.categories, size=3.0))
+    part.classes.update(dict.fromkeys(names.values(), 0))
+    survey.parts.append(part)
+    for image in data.images:
+        labels = data.objects[image["id"]]["labels"].tolist()
+        part.per_image.append(len(labels))
+        part.classes.update(names[label] for label in labels)
+        with survey.collecting("files that cannot be read"):
+            read_size(folder / image["file_name"], data.root)
+            part.sizes[image["width"], image["height"]] += 1
+    survey.read(part, data)
+    survey.remarks += [f"{split}: {remark}" for remark in data.remarks()]
+    return data
+
+
+def _images_of(file: Path, annotations: Annotations, root: Path) -> Path:
+    """Return the folder that has the first image of an annotation file: beside it, or in a folder named like the split.
+
+    Raises:
+        FileNotFoundError: if none of the usual ones has it.
+    """
+    name = annotations.content["images"][0]["file_name"]
+    split = file.stem.rpartition("_")[2]
+    for folder in dict.fromkeys([file.parent, root, root / "images", root / split, root / "images" / split]):
+        if (folder / name).exists():
+            return folder
+    raise FileNotFoundError(
+        f"{name}, the first image of {file}, is neither in {root} nor in its folders images, {split}"
+    )

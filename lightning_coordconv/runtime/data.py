@@ -1,0 +1,113 @@
+"""The command ``lightning-coordconv data check``: what is in a folder of data, and what would end a run."""
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from PIL import Image, ImageOps
+
+from lightning_coordconv.core.arguments import check_at_least
+from lightning_coordconv.core.figures import to_picture
+from lightning_coordconv.core.survey import Survey
+
+PACKAGE = __name__.partition(".")[0]
+DOMAINS = ("detection", "segmentation", "classification")
+"""Domains that read folders. Their function ``surveys`` tells whether it knows the format of a folder."""
+SAMPLES = 12
+COLUMNS = 4
+TILE = 480
+"""Width and height in pixels that a sample is scaled to fit."""
+GAP = 12
+"""Pixels between samples."""
+LAYOUTS = (
+    "annotations in JSON (COCO), data.yaml (YOLO), Annotations and JPEGImages (Pascal VOC), images and masks, or "
+    "train/<class> and val/<class>"
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Exit with one line."""
+        print(f"error: {message}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Print what is in a folder of data, draw samples, and exit with 1 if a run would refuse any of it.
+
+    Args:
+        args: arguments as a list; those of the process by default.
+    """
+    options = make_parser().parse_args(args)
+    path = options.path.expanduser()
+    logging.disable(logging.INFO)  # the report says what the data modules log
+    try:
+        check_at_least(1, images=options.images)
+        survey = _recognised(path)(options.images)
+        print(survey.report())
+        figures = survey.figures(SAMPLES)
+        if figures:
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            _tiled([to_picture(figure) for figure in figures]).save(options.out)
+            print(f"{len(figures)} samples in {options.out}")
+    except (ValueError, OSError) as error:
+        make_parser().error(str(error).strip().splitlines()[0])
+    finally:
+        logging.disable(logging.NOTSET)
+    raise SystemExit(1 if survey.refused else 0)
+
+
+def _recognised(path: Path) -> Callable[[int], Survey]:
+    """Return the function that surveys a file or folder.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if its format is not known, or it holds data of several formats.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file or folder {path}")
+    found: dict[str, Any] = {}
+    for domain in DOMAINS:
+        if domain == "classification" and found:
+            break  # folders named images, labels or masks are no classes
+        found |= importlib.import_module(f"{PACKAGE}.{domain}").surveys(path)
+    if not found:
+        raise ValueError(f"{path} holds no data in a known format: expected {LAYOUTS}")
+    if len(found) > 1:
+        raise ValueError(f"{path} holds data of several formats, {' and '.join(found)}: keep each in a folder")
+    return next(iter(found.values()))
+
+
+def _tiled(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Return pictures as one, row by row, each scaled to fit its tile."""
+    tiles = [ImageOps.contain(picture, (TILE, TILE)) for picture in pictures]
+    rows = [tiles[first : first + COLUMNS] for first in range(0, len(tiles), COLUMNS)]
+    heights = [max(tile.height for tile in row) + GAP for row in rows]
+    sheet = Image.new("RGB", (len(rows[0]) * (TILE + GAP), sum(heights)), "white")
+    for number, row in enumerate(rows):
+        for column, tile in enumerate(row):
+            sheet.paste(tile, (column * (TILE + GAP) + (TILE - tile.width) // 2, sum(heights[:number])))
+    return sheet
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
+    parser = _Parser(
+        "lightning-coordconv data", description="Look at data before training on them.", allow_abbrev=False
+    )
+    check = parser.add_subparsers(dest="command", required=True).add_parser(
+        "check",
+        help="say what is in a folder, and what a run would refuse",
+        description="Print the images and classes of each split, what a run would refuse and what it would leave out, "
+        "and draw twelve samples. Exit with 1 if a run would refuse any of it.",
+    )
+    check.add_argument(
+        "path", type=Path, help="a folder, an annotation file in COCO's format, or a YAML file in YOLO's"
+    )
+    check.add_argument("--out", type=Path, default=Path("data_check.png"), help="the picture of samples to write")
+    check.add_argument("--images", type=int, default=200, help="images of a split that are decoded, evenly spread")
+    return parser

@@ -1,0 +1,68 @@
+"""What there is in folders of images and label masks, and what is wrong, for ``lightning-coordconv data check``."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lightning_coordconv.core.data import Split
+from lightning_coordconv.core.survey import Part, Survey
+from lightning_coordconv.segmentation.data import MaskFolderDataModule
+from lightning_coordconv.segmentation.figures import draw_masks
+from lightning_coordconv.segmentation.mask_folder import MaskFolder
+
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+IGNORED = 255
+"""Value of pixels without a class."""
+MOST = 2**16
+"""Number of values of a mask of 16 bits: a survey counts the classes, which a run is given."""
+
+
+def surveys(path: Path) -> dict[str, Callable[[int], Survey]]:
+    """Return the function that surveys a folder of images and masks, by the name of the format; none for others."""
+    is_one = any((folder / "images").is_dir() and (folder / "masks").is_dir() for folder in (path, path / "train"))
+    return {"images and masks": partial(_survey, path)} if is_one else {}
+
+
+def _survey(path: Path, limit: int) -> Survey:
+    survey = Survey(f"images and masks: {path}", "images with the class", limit)
+    data = MaskFolderDataModule(str(path), num_classes=2, ignore_index=IGNORED)
+    for split in SPLITS:
+        with survey.collecting("splits that cannot be used"):
+            dataset = data.make_dataset(split, survey.refuse)
+            dataset.num_classes = MOST
+            _add(survey, split, dataset)
+    classes = sorted({int(name) for part in survey.parts for name in part.classes})
+    if classes:
+        count = classes[-1] + 1
+        survey.options = (
+            f"-c segmentation/masks_coordconv --data.root {path} --data.num_classes {count} "
+            f"--model.num_classes {count} --model.net.init_args.num_classes {count}"
+        )
+        missing = sorted(set(range(count)) - set(classes))
+        if missing:
+            shown = ", ".join(map(str, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+            survey.remarks.append(
+                f"no mask has the classes {shown}, but some have {count - 1}: are they numbered from 0?"
+            )
+    if len(classes) == 1:
+        survey.remarks.append(f"all pixels have class {classes[0]}, or {IGNORED}, which means no class")
+    return survey
+
+
+def _add(survey: Survey, split: str, dataset: MaskFolder) -> None:
+    part = Part(split)
+    names: list[str] = []
+
+    def note(sample: dict[str, Any]) -> None:
+        height, width = sample["size"]
+        part.sizes[width, height] += 1
+        mask = sample["mask"]
+        part.classes.update(str(value) for value in mask[mask != IGNORED].unique().tolist())
+        names.extend(str(value) for value in range(len(names), int(mask[mask != IGNORED].max()) + 1))
+
+    part.draw = lambda index: draw_masks(dataset[index], names, IGNORED)
+    survey.read(part, dataset, note)
+    survey.parts.append(part)
+    if len(dataset) > survey.limit:
+        survey.remarks.append(f"{split}: {survey.limit} of {len(dataset)} images were read and counted")

@@ -1,0 +1,204 @@
+"""The command ``data check``: what is there, what a run would refuse, and one line for what is no data."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lightning_coordconv.core.survey import spread
+from lightning_coordconv.detection import CocoDetectionDataModule, VocDetectionDataModule, YoloDetectionDataModule
+from lightning_coordconv.runtime.cli import main
+from tests.detection.formats import write_voc, write_yolo
+from tests.photographs import write_photographs
+from tests.segmentation.masks import write_masks
+
+
+def check(path: Path, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str]:
+    """Run the command; return its exit code, and its report or its one line."""
+    with pytest.raises(SystemExit) as exited:
+        main(["data", "check", str(path), "--out", str(path.parent / "samples.png"), *options])
+    out, err = capsys.readouterr()
+    return int(exited.value.code), out or err
+
+
+def row(report: str, first: str) -> list[str]:
+    return next(line for line in report.splitlines() if line.startswith(first)).split()[1:]
+
+
+def write_classes(root: Path) -> Path:
+    for split, count in (("train", 3), ("val", 2)):
+        for label, name in enumerate(("cat", "dog")):
+            (root / split / name).mkdir(parents=True)
+            for number in range(count + label):
+                Image.new("RGB", (20 + number, 20), (100 * label, 50, 0)).save(root / split / name / f"{number}.png")
+    return root
+
+
+def write_coco(root: Path) -> Path:
+    root.mkdir()
+    return write_photographs(root)
+
+
+def write_pairs(root: Path) -> Path:
+    root.mkdir()
+    return write_masks(root, copies=2)
+
+
+@pytest.mark.parametrize(
+    ("write", "kind", "rows"),
+    [
+        (write_coco, "COCO", {"boxes": ["3", "3", "6", "2", "to", "2"], "dahlia": ["2"], "hat": ["1"]}),
+        (write_yolo, "YOLO", {"val": ["3", "3", "6", "2", "to", "2"], "dahlia": ["2", "2"], "hat": ["1", "1"]}),
+        (write_voc, "Pascal VOC", {"train": ["3", "3", "6", "2", "to", "2"], "dahlia": ["2", "2"]}),
+        (write_pairs, "images and masks", {"train": ["4"], "val": ["1"], "0": ["4", "1", "1"], "2": ["4", "1", "1"]}),
+        (write_classes, "image folders", {"train": ["7"], "val": ["5"], "cat": ["3", "2"], "dog": ["4", "3"]}),
+    ],
+)
+def test_each_format_is_recognised_counted_and_drawn(tmp_path, capsys, write, kind, rows):
+    code, report = check(write(tmp_path / "data"), capsys)
+    assert code == 0, report
+    assert report.startswith(f"{kind}: {tmp_path / 'data'}\n")
+    for first, cells in rows.items():
+        assert row(report, f"{first} ")[: len(cells)] == cells
+    assert "refused" not in report
+    drawn = int(re.search(r"(\d+) samples in", report)[1])
+    picture = Image.open(tmp_path / "samples.png")
+    across = min(4, drawn)
+    assert picture.width == across * 492
+    colours = np.asarray(picture.crop((0, 0, 480, picture.height))).reshape(-1, 3)
+    assert len(np.unique(colours, axis=0)) > 2
+
+
+def test_all_bad_lines_are_counted_and_five_are_named(tmp_path, capsys):
+    root = write_yolo(tmp_path / "data")
+    (root / "labels" / "val" / "china.txt").write_text(
+        "0 0.5 0.5 0.2 0.2\n" + "0 5 5 2 2\n" * 7 + "9 0.5 0.5 0.1 0.1\n"
+    )
+    for name in ("flower.jpg", "hopper.jpg"):
+        (root / "images" / "train" / name).write_bytes(b"no image")
+    code, report = check(root, capsys)
+    assert code == 1
+    assert "refused: 7 lines that are not in YOLO's format\n" in report
+    assert re.findall(r"china.txt line (\d) has the value 5, but", report) == ["2", "3", "4", "5", "6"]
+    assert "\n  and 2 more\n" in report
+    assert "refused: 1 annotations of unknown classes\n" in report
+    assert "refused: 2 files that cannot be read\n" in report
+    assert row(report, "train ")[0] == "1"  # of which the size is known
+    with pytest.raises(ValueError, match=r"china.txt line 2 has the value 5"):
+        YoloDetectionDataModule(str(root))
+
+
+def test_all_bad_entries_of_coco_s_format_are_counted(tmp_path, capsys):
+    root = write_coco(tmp_path / "data")
+    content = json.loads((root / "boxes.json").read_text())
+    content["annotations"][0]["bbox"] = "left"
+    content["annotations"][1]["image_id"] = 999
+    content["annotations"][2]["category_id"] = 999
+    content["annotations"][3]["bbox"] = [5, 5, 0, 5]
+    content["images"].append(content["images"][0])
+    (root / "boxes.json").write_text(json.dumps(content))
+    code, report = check(root, capsys)
+    assert code == 1
+    for kind in ("annotations that are not in COCO's format", "annotations of unknown images"):
+        assert f"refused: 1 {kind}\n" in report
+    for kind in ("annotations of unknown classes", "images that are not in COCO's format"):
+        assert f"refused: 1 {kind}\n" in report
+    assert "note: boxes: dropped 1 boxes without area in their image, by id 4\n" in report
+    with pytest.raises(ValueError, match=r"boxes.json"):
+        CocoDetectionDataModule(str(root), train_annotations="boxes.json", val_annotations="boxes.json")
+
+
+def test_what_a_run_leaves_out_is_no_error(tmp_path, capsys):
+    root = write_voc(tmp_path / "data")
+    path = root / "Annotations" / "china.xml"
+    path.write_text(re.sub(r"<xmin>.*?</xmin>", "<xmin>150</xmin>", path.read_text(), count=1))
+    code, report = check(root, capsys)
+    assert code == 0
+    assert re.search(r"note: train: dropped 1 boxes without area in their image: \S+china.xml object 1\n", report)
+    VocDetectionDataModule(str(root), num_workers=0).dataset("train")
+
+
+def test_masks_without_pairs_and_of_other_sizes_are_named(tmp_path, capsys):
+    root = write_pairs(tmp_path / "data")
+    (root / "masks" / "0_china.png").unlink()
+    Image.new("L", (9, 9)).save(root / "masks" / "0_flower.png")
+    mask = np.array(Image.open(root / "masks" / "0_hopper.png"))
+    Image.fromarray(np.where(mask == 2, 7, mask)).save(root / "masks" / "0_hopper.png")
+    code, report = check(root, capsys)
+    assert code == 1
+    assert re.search(r"refused: 1 images without a mask that can be used\n  \S+0_china.png has no mask", report)
+    assert re.search(r"refused: 1 samples that contradict themselves\n  \S+0_flower.png has size", report)
+    assert "no mask has the classes 3, 4, 5, 6, but some have 7" in report
+    assert "--data.num_classes 8" in report
+
+
+def test_classes_of_one_split_only_and_files_that_are_no_images(tmp_path, capsys):
+    root = write_classes(tmp_path / "data")
+    (root / "train" / "dog" / "notes.txt").write_text("a dog")
+    code, report = check(root, capsys)
+    assert code == 0
+    assert "note: train: dropped 1 files that are no images of a class: dog/notes.txt" in report
+    shutil.copytree(root / "train" / "dog", root / "train" / "wolf")
+    (root / "val" / "cat" / "0.png").write_bytes(b"")
+    code, report = check(root, capsys)
+    assert code == 1
+    assert "must have the same classes, but these are in only one of them: wolf" in report
+    assert re.search(r"refused: 1 files that cannot be read\n  \S+0.png cannot be read", report)
+
+
+def mixed(folder: Path) -> None:
+    write_yolo(folder)
+    shutil.copytree(write_voc(folder.parent / "voc"), folder, dirs_exist_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda folder: None, "there is no file or folder"),
+        (Path.mkdir, "holds no data in a known format: expected"),
+        (mixed, "holds data of several formats, YOLO and Pascal VOC"),
+        (lambda folder: folder.write_text("hello"), "holds no data in a known format"),
+    ],
+)
+def test_what_is_no_data_is_refused_in_one_line(tmp_path, capsys, write, message):
+    write(tmp_path / "data")
+    code, line = check(tmp_path / "data", capsys)
+    assert code == 2
+    assert line.startswith("error: ")
+    assert line.count("\n") == 1
+    assert message in line
+    assert not (tmp_path / "samples.png").exists()
+
+
+def test_files_that_are_broken_as_a_whole_are_reported(tmp_path, capsys):
+    for name in ("boxes.json", "data.yaml"):
+        folder = tmp_path / name.replace(".", "_")
+        folder.mkdir()
+        (folder / name).write_text('{"images": [')
+        code, report = check(folder, capsys)
+        assert code == 1
+        assert re.search(rf"refused: 1 .*\n  \S+{name} is no (JSON|YAML) file", report)
+
+
+def test_few_samples_of_many_are_decoded(tmp_path, capsys):
+    root = write_classes(tmp_path / "data")
+    path = root / "train" / "cat" / "1.png"
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:2000])  # the header is whole
+    assert check(root, capsys, "--images", "2")[0] == 0
+    assert check(root, capsys)[0] == 1
+    assert check(root, capsys, "--images", "0") == (2, "error: images must be at least 1, got 0\n")
+
+
+@pytest.mark.parametrize(("count", "limit"), [(0, 4), (3, 5), (9, 3), (10, 1), (1000, 7)])
+def test_samples_are_evenly_spread(count, limit):
+    numbers = spread(count, limit)
+    assert len(numbers) == min(count, limit) == len(set(numbers))
+    steps = np.diff(numbers)
+    assert not len(steps) or (steps.min() >= 1 and steps.max() - steps.min() <= 1)
+    assert limit == 1 or not numbers or (numbers[0] == 0 and numbers[-1] == count - 1)

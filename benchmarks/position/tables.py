@@ -128,29 +128,23 @@ def compared(rows: Rows, arm: str, baseline: str) -> Difference:
     return difference(rows.values(arm), rows.values(baseline), rows.lower)
 
 
-def digits_of(rows: Rows) -> int:
-    return 2 if rows.lower and rows.metric == "score" else 3
-
-
 def cell(rows: Rows, arm: str | None) -> str:
     """Return mean and standard deviation of an arm over its seeds, as text."""
     values = list(rows.values(arm).values()) if arm else []
     if not values:
         return ""
-    digits = digits_of(rows)
-    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.{digits}f}{spread}"
+    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.3f}{spread}"
 
 
 def change(rows: Rows, arm: str | None, baseline: str) -> str:
     """Return the verdict on an arm, with the difference and its interval, as text."""
     if arm is None or not rows.values(arm) or not rows.values(baseline):
         return ""
-    found, digits = compared(rows, arm, baseline), digits_of(rows)
+    found = compared(rows, arm, baseline)
     if found.pairs < MIN_SEEDS:
         return found.verdict
-    interval = f"{found.low:+.{digits}f} to {found.high:+.{digits}f}"
-    return f"**{found.verdict}** {found.mean:+.{digits}f} ({interval})"
+    return f"**{found.verdict}** {found.mean:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
 
 
 def weights(rows: Rows, arm: str) -> str:

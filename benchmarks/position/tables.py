@@ -222,8 +222,8 @@ def encodings() -> str:
     arms = {"nothing": "zero_padding", "cartesian": "first"}
     arms |= {name: f"first_{name}" for name in ENCODINGS if name != "cartesian"}
     for name, arm in arms.items():
-        cells = [cell(rows, arm) for rows in chosen.values()]
-        if any(cells):
+        if any(rows.values(arm) for rows in chosen.values()):
+            cells = [f"{cell(rows, arm)} ({len(rows.values(arm))})" for rows in chosen.values()]
             lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

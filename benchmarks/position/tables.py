@@ -63,7 +63,7 @@ class Rows:
         """Return the arm with another encoding that is best in validation; ``None`` where there is none."""
         arms = [f"first_{name}" for name in ENCODINGS if f"first_{name}" in self.experiments]
         scores = {arm: list(self.values(arm, "val").values()) for arm in arms if arm not in CONTROLS}
-        known = {arm: statistics.fmean(values) for arm, values in scores.items() if values}
+        known = {arm: statistics.fmean(values) for arm, values in scores.items() if len(values) >= MIN_SEEDS}
         if not known:
             return None
         return min(known, key=known.__getitem__) if self.lower else max(known, key=known.__getitem__)

@@ -63,7 +63,7 @@ class Rows:
         """Return the arm with another encoding that is best in validation; ``None`` where there is none."""
         arms = [f"first_{name}" for name in ENCODINGS if f"first_{name}" in self.experiments]
         scores = {arm: list(self.values(arm, "val").values()) for arm in arms if arm not in CONTROLS}
-        known = {arm: statistics.fmean(values) for arm, values in scores.items() if values}
+        known = {arm: statistics.fmean(values) for arm, values in scores.items() if len(values) >= MIN_SEEDS}
         if not known:
             return None
         return min(known, key=known.__getitem__) if self.lower else max(known, key=known.__getitem__)
@@ -128,29 +128,23 @@ def compared(rows: Rows, arm: str, baseline: str) -> Difference:
     return difference(rows.values(arm), rows.values(baseline), rows.lower)
 
 
-def digits_of(rows: Rows) -> int:
-    return 2 if rows.lower and rows.metric == "score" else 3
-
-
 def cell(rows: Rows, arm: str | None) -> str:
     """Return mean and standard deviation of an arm over its seeds, as text."""
     values = list(rows.values(arm).values()) if arm else []
     if not values:
         return ""
-    digits = digits_of(rows)
-    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.{digits}f}{spread}"
+    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.3f}{spread}"
 
 
 def change(rows: Rows, arm: str | None, baseline: str) -> str:
     """Return the verdict on an arm, with the difference and its interval, as text."""
     if arm is None or not rows.values(arm) or not rows.values(baseline):
         return ""
-    found, digits = compared(rows, arm, baseline), digits_of(rows)
+    found = compared(rows, arm, baseline)
     if found.pairs < MIN_SEEDS:
         return found.verdict
-    interval = f"{found.low:+.{digits}f} to {found.high:+.{digits}f}"
-    return f"**{found.verdict}** {found.mean:+.{digits}f} ({interval})"
+    return f"**{found.verdict}** {found.mean:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
 
 
 def weights(rows: Rows, arm: str) -> str:
@@ -228,8 +222,8 @@ def encodings() -> str:
     arms = {"nothing": "zero_padding", "cartesian": "first"}
     arms |= {name: f"first_{name}" for name in ENCODINGS if name != "cartesian"}
     for name, arm in arms.items():
-        cells = [cell(rows, arm) for rows in chosen.values()]
-        if any(cells):
+        if any(rows.values(arm) for rows in chosen.values()):
+            cells = [f"{cell(rows, arm)} ({len(rows.values(arm))})" for rows in chosen.values()]
             lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

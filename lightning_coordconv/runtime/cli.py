@@ -197,11 +197,11 @@ def main(args: ArgsType = None) -> None:
 def _run(args: ArgsType) -> None:
     if not {"", os.getcwd()} & set(sys.path):
         sys.path.insert(0, os.getcwd())  # as `python -m` does, so that a config can name the user's modules
+    keep_freed_memory()
     words = sys.argv[1:] if args is None else args
     if isinstance(words, list) and words and words[0] in COMMANDS:
         importlib.import_module(COMMANDS[words[0]]).main(words[1:])
         return
-    keep_freed_memory()
     silence_libraries()
     try:
         CoordConvCLI(

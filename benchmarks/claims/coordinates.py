@@ -78,8 +78,8 @@ def faster() -> Claim:
         if (found := records(experiment))
     ]
     name = (
-        f"seconds to the plateau (accuracy in validation within {SLACK} of the best of the run), deconvolution / CoordConv "
-        f"(held-out accuracy that the arms reach: {', '.join(reached)})"
+        f"seconds to the plateau (accuracy in validation within {SLACK} of the best of the run), "
+        f"deconvolution / CoordConv (held-out accuracy that the arms reach: {', '.join(reached)})"
     )
     return Claim(
         "150 times faster",

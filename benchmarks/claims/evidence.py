@@ -7,23 +7,36 @@ A criterion compares a quantity, computed from the records of one or more experi
 - is *open* if the bound is inside the interval, or if an experiment has fewer than ``MIN_SEEDS`` seeds;
 - is *not run* if an experiment has no record.
 
-A criterion is measured *in a smaller setting* if an experiment trained on fewer images than the paper's, counted as
-optimiser steps times the batch (for agents: environment steps). :func:`verdict` makes the verdict of a claim from its
-criteria.
+A criterion is measured *in a smaller setting* if an experiment trained on fewer images than the paper's or took fewer
+optimiser steps (for agents: environment steps). :func:`verdict` makes the verdict of a claim from its criteria.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.claims.records import MIN_SEEDS, Run, images, metric, records
+from benchmarks.claims.records import MIN_SEEDS, Run, lengths, records
 from lightning_coordconv.runtime.comparison.statistics import Values, bootstrap
 
 HOLDS, FAILS, OPEN, NOT_RUN = "holds", "fails", "open", "not run"
 VERDICTS = ("reproduced", "reproduced in part", "contradicted", "undecided", "not run")
+
+
+def number(value: float) -> str:
+    """Return an integer with all digits, another number with three decimals or three or more significant digits.
+
+    >>> [number(value) for value in (1.0, 0.99996, 0.01234, 0.001234, 42.12, 376.2, 1500.0, -0.0352, 0.0, 6)]
+    ['1.000', '1.000', '0.012', '0.00123', '42.1', '376', '1,500', '-0.035', '0.000', '6']
+    """
+    if isinstance(value, int):
+        return f"{value:,}"
+    if 0 < abs(value) < 0.01:
+        return f"{value:.3g}"
+    return f"{value:,.{0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 3}f}"
 
 
 @dataclass(frozen=True)
@@ -33,12 +46,15 @@ class Arm:
     Args:
         experiment: its name.
         read: returns the value of a record.
-        paper: on how many images the paper's run trained; 0 where a shorter training makes a result no weaker.
+        paper: how long the paper's run trained, by unit as in :func:`~benchmarks.claims.records.lengths`; empty where
+            a shorter training makes a result no weaker.
+        label: what the arm is called where a criterion has two.
     """
 
     experiment: str
     read: Callable[[Run], float]
-    paper: float = 0
+    paper: Mapping[str, float] = field(default_factory=dict)
+    label: str = ""
 
 
 class Finding(NamedTuple):
@@ -49,15 +65,17 @@ class Finding(NamedTuple):
     interval: tuple[float, float] | None = None
     seeds: tuple[int, ...] = ()
     devices: tuple[str, ...] = ()
-    share: float = 1
-    """Of the paper's images, the least over all runs; at most 1."""
+    shares: tuple[tuple[str, float], ...] = ()
+    """Of the paper's training, by unit, the least over all runs; at most 1."""
+    detail: str = ""
+    """Values and seeds of the arms."""
     case: str = ""
     """Which of several criteria it is, where the most favourable is chosen."""
 
     @property
     def smaller(self) -> bool:
         """Whether the setting is smaller than the paper's."""
-        return self.share < 1
+        return any(share < 1 for _, share in self.shares)
 
 
 @dataclass(frozen=True)
@@ -68,6 +86,7 @@ class Criterion:
         name: what the quantity is.
         arms: the experiments that it is computed from.
         statistic: takes an array (seeds,) for each arm.
+        centre: makes the value of one arm from an array (seeds,).
         at_least: lower bound.
         at_most: upper bound.
         exact: whether seeds make no difference, as for a number of weights: one seed is enough.
@@ -79,6 +98,7 @@ class Criterion:
     at_least: float = -inf
     at_most: float = inf
     exact: bool = False
+    centre: Callable[..., Any] = np.mean
 
     @property
     def bound(self) -> str:
@@ -88,36 +108,39 @@ class Criterion:
 
     def evaluate(self) -> Finding:
         """Compare the records with the bounds."""
-        runs = {arm: records(arm.experiment) for arm in self.arms}
-        if not all(runs.values()):
-            return Finding(NOT_RUN, seeds=tuple(map(len, runs.values())))
-        values = [np.array([arm.read(run) for run in found]) for arm, found in runs.items()]
+        runs = [records(arm.experiment) for arm in self.arms]
+        seeds = tuple(map(len, runs))
+        values = [np.array([arm.read(run) for run in found]) for arm, found in zip(self.arms, runs, strict=True)]
+        detail = "; ".join(itertools.starmap(self.describe, zip(self.arms, values, strict=True))) if any(seeds) else ""
+        if not all(seeds):
+            return Finding(NOT_RUN, seeds=seeds, detail=detail)
         value = float(self.statistic(*values))
-        seeds = tuple(map(len, values))
         interval = None
         if self.exact:
             interval = (value, value)
         elif min(seeds) >= MIN_SEEDS:
             low, high = bootstrap(values, self.statistic)
             interval = (float(low), float(high))
+        shares: dict[str, float] = {}
+        for arm, found in zip(self.arms, runs, strict=True):
+            for run, (unit, whole) in itertools.product(found, arm.paper.items()):
+                shares[unit] = min(shares.get(unit, 1), lengths(arm.experiment, run)[unit] / whole)
         return Finding(
             OPEN if interval is None else self.compare(*interval),
             value,
             interval,
             seeds,
-            tuple(sorted({run.get("device", "cpu") for found in runs.values() for run in found})),
-            min(
-                [
-                    1,
-                    *(
-                        images(arm.experiment, run) / arm.paper
-                        for arm, found in runs.items()
-                        if arm.paper
-                        for run in found
-                    ),
-                ]
-            ),
+            tuple(sorted({run.get("device", "cpu") for found in runs for run in found})),
+            tuple(shares.items()),
+            detail,
         )
+
+    def describe(self, arm: Arm, values: Values) -> str:
+        """Return the number of seeds of an arm, after its value if there are two arms."""
+        count = f"{len(values)} seed{'' if len(values) == 1 else 's'}"
+        if len(self.arms) == 1:
+            return count
+        return f"{arm.label} {number(float(self.centre(values)))}, {count}" if len(values) else f"{arm.label} {count}"
 
     def compare(self, low: float, high: float) -> str:
         """Return the result for an interval."""
@@ -130,8 +153,8 @@ class Criterion:
 class Best:
     """The most favourable of several criteria with the same bounds.
 
-    It fails only if all of those that have enough seeds fail. A criterion in the paper's setting goes before one in a
-    smaller setting.
+    Those with enough seeds are compared: what holds goes before what is open, and that before what fails; then the
+    greatest value is chosen. Of those that hold, one in the paper's setting goes before one in a smaller setting.
     """
 
     name: str
@@ -154,12 +177,16 @@ class Best:
         tried = [finding for finding in found if finding.interval]
         if not tried:
             return max(found, key=lambda finding: sum(finding.seeds))
-        return min(tried, key=lambda finding: (finding.smaller, order.index(finding.result), -finding.value))
+
+        def rank(finding: Finding) -> tuple[int, bool, float]:
+            return order.index(finding.result), finding.result == HOLDS and finding.smaller, -finding.value
+
+        return min(tried, key=rank)
 
 
 @dataclass(frozen=True)
 class Count:
-    """In how many cases a criterion holds, compared with the number in the paper; a case without records may hold."""
+    """In how many games a criterion holds, compared with the number in the paper; a game without records may hold."""
 
     name: str
     members: tuple[Criterion, ...]
@@ -172,7 +199,7 @@ class Count:
 
     @property
     def arms(self) -> tuple[Arm, ...]:
-        """The experiments of all cases."""
+        """The experiments of all games."""
         return tuple(arm for member in self.members for arm in member.arms)
 
     def evaluate(self) -> Finding:
@@ -185,6 +212,7 @@ class Count:
             sum(finding.result in kinds for finding in found) for kinds in ((HOLDS,), (HOLDS, NOT_RUN))
         )
         possible += sum(finding.result == OPEN and not finding.interval for finding in found)
+        counts = sorted({str(min(finding.seeds)) for finding in tried})
         result = HOLDS if holding >= self.at_least else FAILS if possible < self.at_least else OPEN
         return Finding(
             result,
@@ -192,7 +220,9 @@ class Count:
             (holding, possible),
             tuple(min(finding.seeds) for finding in found),
             tuple(sorted({device for finding in tried for device in finding.devices})),
-            min(finding.share for finding in tried),
+            min(finding.shares for finding in tried),
+            f"better in {holding} of {len(tried)} games played, {' or '.join(counts)} seeds each; "
+            f"{len(found) - len(tried)} not played",
         )
 
 
@@ -215,31 +245,16 @@ def verdict(findings: Sequence[Finding]) -> str:
     return "not run" if results == {NOT_RUN} else "undecided"
 
 
-def difference(ours: Values, theirs: Values) -> float:
-    """Return the mean of the first arm less that of the second."""
-    return float(np.mean(ours) - np.mean(theirs))
+def tally(findings: Sequence[Finding]) -> str:
+    """Return how many criteria have each result.
 
-
-def gain(ours: Values, theirs: Values) -> float:
-    """Return by which share the mean of the first arm exceeds that of the second."""
-    return float(np.mean(ours) / np.mean(theirs) - 1)
-
-
-def ratio(ours: Values, theirs: Values) -> float:
-    """Return the median of the second arm in multiples of the first arm's."""
-    return float(np.median(theirs) / np.median(ours))
-
-
-def mean_of(
-    name: str, experiment: str, key: str, paper: float = 0, at_least: float = -inf, at_most: float = inf
-) -> Criterion:
-    """Return a criterion on the mean of a metric of the test of one experiment."""
-    return Criterion(name, (Arm(experiment, metric(key), paper),), at_least=at_least, at_most=at_most)
-
-
-def less(
-    name: str, pair: tuple[str, str], key: str, paper: float = 0, at_least: float = -inf, at_most: float = inf
-) -> Criterion:
-    """Return a criterion on the mean of a metric of the first experiment less that of the second."""
-    arms = tuple(Arm(experiment, metric(key), paper) for experiment in pair)
-    return Criterion(name, arms, difference, at_least, at_most)
+    >>> tally([Finding(HOLDS), Finding(FAILS), Finding(FAILS)])
+    '1 of 3 holds, 2 fail'
+    >>> tally([Finding(OPEN), Finding(FAILS), Finding(NOT_RUN)])
+    '0 of 3 hold, 1 fails, 1 is open, 1 is not run'
+    """
+    results = [finding.result for finding in findings]
+    words = {FAILS: ("fails", "fail"), OPEN: ("is open", "are open"), NOT_RUN: ("is not run", "are not run")}
+    parts = [f"{results.count(HOLDS)} of {len(results)} hold{'s' if results.count(HOLDS) == 1 else ''}"]
+    parts += [f"{count} {words[kind][count > 1]}" for kind in words if (count := results.count(kind))]
+    return ", ".join(parts)

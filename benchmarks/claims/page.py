@@ -1,78 +1,100 @@
 """Tables of the claims for ``docs/claims.md`` and the README."""
 
-import itertools
 import json
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from benchmarks import atari, detection_verdict
 from benchmarks.claims import costs
-from benchmarks.claims.evidence import NOT_RUN, VERDICTS, Finding, verdict
-from benchmarks.claims.paper import GAME_STEPS, SEEDS, Claim, claims
-from benchmarks.claims.records import MIN_SEEDS, images, records
+from benchmarks.claims.claim import Claim
+from benchmarks.claims.evidence import NOT_RUN, VERDICTS, Best, Count, Criterion, Finding, number, tally, verdict
+from benchmarks.claims.paper import GAME_STEPS, SEEDS, claims
+from benchmarks.claims.records import MIN_SEEDS, lengths, records
 
 PAPER_RECIPE = ("detection/proposals_conv_paper", "detection/proposals_coordconv_paper")
 """Experiments that are as long as a run of the detection grid."""
 
 
-def number(value: float) -> str:
-    """Return a number with three significant digits, or all digits before the point.
-
-    >>> [number(value) for value in (1.0, 0.99996, 0.01234, 8.7, 376.2, 1500.0, -0.0352)]
-    ['1', '1', '0.0123', '8.7', '376', '1,500', '-0.0352']
-    """
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
 def measured(finding: Finding) -> str:
-    """Return the value of a finding, its interval if seeds differ, and the numbers of seeds."""
-    if finding.result == NOT_RUN:
-        return "no records"
-    value, *ends = map(number, (finding.value, *(finding.interval or ())))
-    return value if set(ends) <= {value} else f"{value} ({' to '.join(ends)})"
+    """Return the value of a finding, its interval if seeds differ, and the arms with their seeds.
 
-
-def seeds(finding: Finding) -> str:
-    """Return the numbers of seeds, one number where all experiments have the same.
-
-    >>> seeds(Finding("open", seeds=(5, 1)))
-    '5 and 1 seeds'
-    >>> seeds(Finding("open", seeds=(1, 1)))
-    '1 seed'
+    >>> measured(Finding("holds", 0.9, (0.8, 0.95), detail="5 seeds"))
+    '0.900 (0.800 to 0.950; 5 seeds)'
+    >>> measured(Finding("not run", detail="CoordConv 0 seeds; convolution 1 seed"))
+    'no records of both arms (CoordConv 0 seeds; convolution 1 seed)'
     """
-    counts = sorted(set(finding.seeds), reverse=True)
-    return f"{' and '.join(map(str, counts))} seed{'' if counts == [1] else 's'}"
+    if finding.result == NOT_RUN:
+        return f"no records of both arms ({finding.detail})" if finding.detail else "no records"
+    value, *ends = map(number, (finding.value, *(finding.interval or ())))
+    inside = [*([] if set(ends) <= {value} else [" to ".join(ends)]), *([finding.detail] if finding.detail else [])]
+    return f"{value} ({'; '.join(inside)})" if inside else value
+
+
+def named(criterion: Criterion | Best | Count, finding: Finding) -> str:
+    """Return the name of a criterion, and of the variant that was chosen."""
+    return f"{criterion.name}, `{finding.case}`" if finding.case and finding.result != NOT_RUN else criterion.name
+
+
+def setting(shares: Iterable[tuple[str, float]]) -> str:
+    """Return which share of the paper's training there was, by unit the least.
+
+    >>> setting([("images", 0.2), ("optimiser steps", 0.025), ("images", 1)])
+    '20 % of the images, 2.5 % of the optimiser steps'
+    """
+    least: dict[str, float] = {}
+    for unit, share in shares:
+        least[unit] = min(share, least.get(unit, 1))
+    return ", ".join(f"{100 * share:.3g} % of the {unit}" for unit, share in least.items())
+
+
+def judged(findings: Sequence[Finding]) -> str:
+    """Return the verdict on a claim and how many criteria have each result."""
+    found = verdict(findings)
+    return f"**{found}**" if found == "not run" else f"**{found}** ({tally(findings)})"
+
+
+def evaluated() -> list[tuple[Claim, list[Finding]]]:
+    """Return all claims with what was measured for their criteria."""
+    return [(claim, [criterion.evaluate() for criterion in claim.criteria]) for claim in claims()]
 
 
 def summary() -> str:
     """Return the table of verdicts, a row for each claim."""
-    lines = ["| claim | the paper reports | measured here | verdict |", "|---|---|---|---|"]
-    for claim in claims():
-        findings = [criterion.evaluate() for criterion in claim.criteria]
-        tried = [pair for pair in zip(claim.criteria, findings, strict=True) if pair[1].result != NOT_RUN]
-        texts = [f"{criterion.name}: {measured(finding)}, {seeds(finding)}" for criterion, finding in tried]
+    lines = [
+        "| claim | the paper reports | measured here | share of the paper's training | verdict |",
+        "|---|---|---|---|---|",
+    ]
+    for claim, findings in evaluated():
+        results: dict[str, list[str]] = {}  # by quantity, which can have several bounds
+        for criterion, finding in zip(claim.criteria, findings, strict=True):
+            run = finding.result != NOT_RUN
+            text = f"{named(criterion, finding)}: {measured(finding)}; " if run else f"{criterion.name}: "
+            results.setdefault(text, []).append(f"{criterion.bound}: {finding.result}" if run else NOT_RUN)
+        texts = [f"{text}{', '.join(outcomes)}" for text, outcomes in results.items()]
         devices = sorted({device for finding in findings for device in finding.devices})
-        found = "; ".join([*dict.fromkeys(texts), *(f"on {device}" for device in devices)])
-        lines.append(
-            f"| {claim.claimed} ({claim.place}) | {claim.reported} | {found or 'nothing'} | **{verdict(findings)}** |"
+        cells = (
+            f"{claim.claimed} ({claim.place})",
+            claim.reported,
+            "<br>".join([*texts, *(f"on {device}" for device in devices)]),
+            setting(share for finding in findings for share in finding.shares) or ("not compared" if devices else ""),
+            judged(findings),
         )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def evidence() -> str:
     """Return the table of criteria."""
     lines = [
-        "| claim | criterion | bound | measured (95 % interval) | seeds | setting | result |",
-        "|---|---|---|---|---|---|---|",
+        "| claim | criterion | bound | measured (95 % interval; seeds) | share of the paper's training | result |",
+        "|---|---|---|---|---|---|",
     ]
-    for claim in claims():
-        for criterion in claim.criteria:
-            finding = criterion.evaluate()
-            name = f"{criterion.name}, which is {finding.case}" if finding.case else criterion.name
+    for claim, findings in evaluated():
+        for criterion, finding in zip(claim.criteria, findings, strict=True):
             cells = (
-                claim.name, name, criterion.bound, measured(finding), ", ".join(map(str, finding.seeds)),
-                f"{finding.share:.2g} of the images" if finding.smaller else "", finding.result,
+                claim.name, named(criterion, finding), criterion.bound, measured(finding), setting(finding.shares),
+                finding.result,
             )  # fmt: skip
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -85,17 +107,27 @@ def commands() -> str:
         "|---|---|---:|---|",
     ]
     for claim in claims():
-        default = f"lightning-coordconv sweep {' '.join(claim.experiments)} --seeds {' '.join(map(str, SEEDS))}"
-        left = list(missing(claim))
-        runs = sum(len(some) for _, some in left)
-        chosen = "<br>".join(f"`{command}`" for command in claim.commands or (default,))
-        lines.append(f"| {claim.name} | {chosen} | {runs or ''} | {total(left)} |")
+        left = list(missing(claim.experiments))
+        chosen = "<br>".join(f"`{command}`" for command in claim.commands or (sweep(claim.experiments),))
+        lines.append(f"| {claim.name} | {chosen} | {runs(left)} | {total(left)} |")
+        if claim.full and (left := list(missing(claim.full))):
+            lines.append(f"| {claim.name}, full size | `{sweep(claim.full)}` | {runs(left)} | {total(left)} |")
     return "\n".join(lines)
 
 
-def missing(claim: Claim) -> Iterator[tuple[str, list[int]]]:
-    """Yield each experiment of a claim with the seeds of which it has no record."""
-    for experiment in claim.experiments:
+def sweep(experiments: Iterable[str]) -> str:
+    """Return the command that runs experiments."""
+    return f"lightning-coordconv sweep {' '.join(experiments)} --seeds {' '.join(map(str, SEEDS))}"
+
+
+def runs(left: list[tuple[str, list[int]]]) -> str:
+    """Return the number of runs that are left, or nothing if there are none."""
+    return str(sum(len(some) for _, some in left) or "")
+
+
+def missing(experiments: Iterable[str]) -> Iterator[tuple[str, list[int]]]:
+    """Yield each of some experiments with the seeds of which it has no record."""
+    for experiment in experiments:
         done = {run["seed"] for run in records(experiment)}
         if left := [seed for seed in SEEDS if seed not in done]:
             yield experiment, left
@@ -109,7 +141,9 @@ def core_hours(experiment: str) -> float | None:
     if experiment.startswith("rl/"):
         arm = experiment.rpartition("_")[2]
         names = [f"rl/a2c_{game.lower()}_{arm}" for game in atari.GAMES]
-        steps = [run["cpu_seconds"] / images(name, run) for name in names for run in records(name)]
+        steps = [
+            run["cpu_seconds"] / lengths(name, run)["environment steps"] for name in names for run in records(name)
+        ]
         return GAME_STEPS * statistics.fmean(steps) / 3600 if steps else None
     return statistics.fmean(run["cpu_seconds"] for run in found) / 3600 if found else None
 
@@ -135,7 +169,7 @@ def total(left: list[tuple[str, list[int]]]) -> str:
             memory = max(memory, row["gib"])
         else:
             unknown += len(some)
-    parts = [f"{number(value)} {unit} hours" for unit, value in hours.items() if value]
+    parts = [f"{value:{',.0f' if value >= 100 else '.3g'}} {unit} hours" for unit, value in hours.items() if value]
     parts += [f"{memory:.1f} GiB"] if memory else []
     parts += [f"{unknown} runs without an estimate"] if unknown else []
     return ", ".join(parts)
@@ -146,7 +180,7 @@ def listing() -> str:
     lines: list[str] = []
     found: dict[str, tuple[list[int], list[str]]] = {}
     for claim in claims():
-        for experiment, left in missing(claim):
+        for experiment, left in missing(claim.experiments):
             found.setdefault(experiment, (left, []))[1].append(claim.name)
     for experiment, (left, names) in found.items():
         cost = total([(experiment, left)])
@@ -158,11 +192,20 @@ def listing() -> str:
 
 def brief() -> str:
     """Return the verdicts in one paragraph."""
-    verdicts = [(verdict([criterion.evaluate() for criterion in claim.criteria]), claim.name) for claim in claims()]
-    verdicts.sort(key=lambda pair: VERDICTS.index(pair[0]))
-    groups = itertools.groupby(verdicts, key=lambda pair: pair[0])
-    parts = [f"**{kind.capitalize()}**: {', '.join(name for _, name in group)}." for kind, group in groups]
-    return f"Which claims of the paper hold ([evidence](docs/claims.md))? {' '.join(parts)}"
+    found: dict[str, list[str]] = {kind: [] for kind in VERDICTS}
+    for claim, findings in evaluated():
+        kind = verdict(findings)
+        found[kind].append(claim.name if kind == "not run" else f"{claim.name} ({tally(findings)})")
+    count = sum(map(len, found.values()))
+    held = found["reproduced"] + found["reproduced in part"]
+    full = len(found["reproduced"])
+    sentences = [
+        (f"In {len(held)} of {count} claims at least one criterion holds", held),
+        (f"{full or 'None'} of them {'are' if full > 1 else 'is'} reproduced in full and in the paper's setting", []),
+        *((f"The verdict is *{kind}* for {len(found[kind]) or 'none'}", found[kind]) for kind in VERDICTS[2:]),
+    ]
+    text = " ".join(f"{start}{': ' if names else ''}{'; '.join(names)}." for start, names in sentences)
+    return f"Which claims of the paper hold ([evidence](docs/claims.md))? {text}"
 
 
 def rule() -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 
 from benchmarks import detection_verdict, paper_regressor, results
+from lightning_coordconv.coordinates import CoordConvRegressor
 from lightning_coordconv.runtime import configs
 
 Run = dict[str, Any]
@@ -24,17 +25,19 @@ def records(experiment: str) -> list[Run]:
         folder = detection_verdict.RECORDS / rest
         return sorted((json.loads(path.read_text()) for path in folder.glob("seed*.json")), key=lambda run: run["seed"])
     if source == "paper_regressor":
-        return [run for run in json.loads(paper_regressor.RESULTS.read_text()) if run["partition"] == rest]
+        weights = sum(part.numel() for part in CoordConvRegressor().parameters())
+        found = json.loads(paper_regressor.RESULTS.read_text())
+        return [run | {"weights": weights} for run in found if run["partition"] == rest]
     return results.runs_of(experiment)
 
 
-def images(experiment: str, run: Run) -> float:
-    """Return on how many images a run trained, or for an agent how many environment steps it made."""
-    if "epochs" in run:
-        return run["images"] * len(run["epochs"])
-    if "val/timesteps" in run["curve"][-1]:
-        return run["curve"][-1]["val/timesteps"]
-    return run["steps"] * batch_size(experiment)
+def lengths(experiment: str, run: Run) -> dict[str, float]:
+    """Return how long a run trained: images and optimiser steps, or for an agent environment steps."""
+    if "epochs" in run:  # of benchmarks.detection_verdict, an image a step
+        return dict.fromkeys(("images", "optimiser steps"), run["images"] * len(run["epochs"]))
+    if run.get("curve") and "val/timesteps" in run["curve"][-1]:
+        return {"environment steps": run["curve"][-1]["val/timesteps"]}
+    return {"images": run["steps"] * batch_size(experiment), "optimiser steps": run["steps"]}
 
 
 def batch_size(experiment: str) -> int:

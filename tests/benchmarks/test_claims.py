@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import detection_verdict, results
 from benchmarks.claims import costs, evidence, page, records
+from benchmarks.claims.claim import less, mean_of
 from benchmarks.claims.evidence import FAILS, HOLDS, NOT_RUN, OPEN, Arm, Best, Count, Criterion, Finding
 from benchmarks.claims.paper import claims
 from benchmarks.claims.records import metric
@@ -35,8 +36,8 @@ def record(tmp_path, monkeypatch):
     return write
 
 
-def criterion(experiment=CONTROL, paper=0, **bounds):
-    return Criterion("accuracy", (Arm(experiment, metric("accuracy"), paper),), **bounds)
+def criterion(experiment=CONTROL, paper=None, **bounds):
+    return Criterion("accuracy", (Arm(experiment, metric("accuracy"), paper or {}),), **bounds)
 
 
 @pytest.mark.parametrize(
@@ -56,10 +57,14 @@ def test_a_criterion_compares_the_whole_interval_with_its_bound(record, values, 
     assert criterion(at_most=0.8).evaluate().result == mirrored
 
 
-def test_a_run_on_fewer_images_than_the_papers_is_in_a_smaller_setting(record):
+@pytest.mark.parametrize(
+    ("images", "steps", "smaller"), [(400, 100, False), (1600, 100, True), (400, 400, True), (300, 50, False)]
+)
+def test_a_run_of_fewer_images_or_fewer_steps_than_the_papers_is_in_a_smaller_setting(record, images, steps, smaller):
     record(CONTROL, [0.9] * 3, steps=100)
-    assert not criterion(paper=400, at_least=0.8).evaluate().smaller
-    assert criterion(paper=1600, at_least=0.8).evaluate().share == 0.25
+    finding = criterion(paper={"images": images, "optimiser steps": steps}, at_least=0.8).evaluate()
+    assert finding.smaller == smaller
+    assert dict(finding.shares) == {"images": min(1, 400 / images), "optimiser steps": min(1, 100 / steps)}
 
 
 @pytest.mark.parametrize(
@@ -79,7 +84,10 @@ def test_a_run_on_fewer_images_than_the_papers_is_in_a_smaller_setting(record):
 def test_verdicts(findings, expected):
     assert evidence.verdict([Finding(result) for result in findings]) == expected
     weaker = {"reproduced": "reproduced in part", "contradicted": "undecided"}.get(expected, expected)
-    assert evidence.verdict([Finding(result, share=0.9) for result in findings]) == weaker
+    assert (
+        evidence.verdict([Finding(result, shares=(("images", 1), ("optimiser steps", 0.9))) for result in findings])
+        == weaker
+    )
 
 
 def test_the_most_favourable_variant_fails_only_if_all_with_enough_seeds_fail(record):
@@ -91,6 +99,46 @@ def test_the_most_favourable_variant_fails_only_if_all_with_enough_seeds_fail(re
     assert best.evaluate().result == FAILS
     record(names[2], [0.9] * 3)
     assert best.evaluate().result == HOLDS
+
+
+def test_of_variants_with_the_same_result_the_one_with_the_greatest_value_is_chosen_whatever_its_setting(record):
+    variants = {"": (0.5, 200), "_long": (0.4, 800), "_same": (0.6, 100)}  # value, steps of batches of 8
+    members = []
+    for variant, (value, steps) in variants.items():
+        name = f"detection/proposals_conv{variant}"
+        record(name, [value] * 3, steps=steps)
+        arm = Arm(name, metric("accuracy"), {"images": 1600})
+        members.append(Criterion(variant or "default", (arm,), at_least=0.8))
+    finding = Best("accuracy", tuple(members)).evaluate()
+    assert (finding.result, finding.case, finding.smaller) == (FAILS, "_same", True)
+
+
+def test_the_verdict_comes_with_the_number_of_criteria_of_each_result():
+    findings = [Finding(result) for result in (HOLDS, FAILS, FAILS)]
+    assert page.judged(findings) == "**reproduced in part** (1 of 3 holds, 2 fail)"
+    findings = [Finding(result) for result in (OPEN, FAILS, NOT_RUN)]
+    assert page.judged(findings) == "**contradicted** (0 of 3 hold, 1 fails, 1 is open, 1 is not run)"
+    assert page.judged([Finding(NOT_RUN)]) == "**not run**"
+
+
+def test_a_finding_names_the_value_and_the_seeds_of_each_arm(record):
+    record("detection/proposals_coordconv", [0.5] * 5, "best_iou")
+    pair = ("detection/proposals_coordconv", "detection/proposals_conv")
+    assert page.measured(less("gain", pair, "best_iou").evaluate()) == (
+        "no records of both arms (CoordConv 0.500, 5 seeds; convolution 0 seeds)"
+    )
+    record("detection/proposals_conv", [0.75], "best_iou")
+    assert page.measured(less("gain", pair, "best_iou").evaluate()) == (
+        "-0.250 (CoordConv 0.500, 5 seeds; convolution 0.750, 1 seed)"
+    )
+    assert page.measured(mean_of("iou", pair[0], "best_iou").evaluate()) == "0.500 (5 seeds)"
+
+
+def test_a_count_names_how_many_games_were_played(record):
+    names = [f"detection/proposals_conv{variant}" for variant in ("", "_long", "_same")]
+    record(names[0], [0.5] * 3)
+    finding = Count("games", tuple(criterion(name, at_least=0.8) for name in names), 2).evaluate()
+    assert page.measured(finding) == "0 (0 to 2; better in 0 of 1 games played, 3 seeds each; 2 not played)"
 
 
 def test_a_count_is_open_while_cases_without_records_could_reach_it(record):
@@ -130,7 +178,8 @@ def test_claims_without_records_are_not_run(record):
     findings = {claim.name: [each.evaluate() for each in claim.criteria] for claim in claims()}
     del findings["regression"]  # which also reads the file of benchmarks.paper_regressor
     assert {evidence.verdict(found) for found in findings.values()} == {"not run"}
-    assert "**Not run**: classification uniform, " in page.brief()
+    assert "In 0 of 14 claims at least one criterion holds. None of them is reproduced in full" in page.brief()
+    assert "The verdict is *not run* for 13: classification uniform; " in page.brief()
 
 
 def test_a_verdict_changes_with_the_records(record):
@@ -142,12 +191,19 @@ def test_a_verdict_changes_with_the_records(record):
         )
 
     generator = random.Random(0)
+
+    def noisy(value):
+        return [value + generator.gauss(0, 0.01) for _ in range(5)]
+
     for arm in ("conv", "coordconv"):
-        record(f"detection/proposals_{arm}_long", [0.6 + generator.gauss(0, 0.01) for _ in range(5)], "best_iou", 5_625)
+        record(f"detection/proposals_{arm}_long", noisy(0.6), "best_iou", 5_625)  # all images, but in fewer steps
+    assert now() == "undecided"
+    for arm in ("conv", "coordconv"):
+        record(f"detection/proposals_{arm}_paper", noisy(0.6), "best_iou", 45_000)
     assert now() == "contradicted"
-    record("detection/proposals_coordconv_long", [0.8 + generator.gauss(0, 0.01) for _ in range(5)], "best_iou", 5_625)
+    record("detection/proposals_coordconv_paper", noisy(0.8), "best_iou", 45_000)
     assert now() == "reproduced"
-    record("detection/proposals_coordconv_long", [0.8] * 5, "best_iou", 5_624)
+    record("detection/proposals_coordconv_paper", noisy(0.8), "best_iou", 44_999)
     assert now() == "reproduced in part"
 
 
@@ -166,7 +222,7 @@ def test_missing_runs_complete_five_seeds_and_are_priced(record):
     claim = next(claim for claim in claims() if claim.name == "rendering quadrant")
     record("coordinates/rendering_quadrant_coordconv", [1.0] * 5, "iou")
     record("coordinates/rendering_quadrant_deconv", [0.3] * 2, "iou")
-    left = list(page.missing(claim))
+    left = list(page.missing(claim.experiments))
     assert left == [("coordinates/rendering_quadrant_deconv", [2, 3, 4])]
     assert page.total(left) == "3 core hours"
 

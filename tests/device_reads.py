@@ -34,7 +34,7 @@ def _waits_for_copy(name: str, args: Any, kwargs: Any) -> bool:
     if "site-packages" in sys._getframe(2).f_code.co_filename:  # 0 is this function, and 1 the mode
         return False
     if name in ("tensor", "as_tensor"):
-        return kwargs.get("device") is not None
+        return kwargs.get("device") not in (None, "cpu")
     to_device = name == "to" and (isinstance(args[1], torch.device) if len(args) > 1 else "device" in kwargs)
     return to_device and not kwargs.get("non_blocking", kwargs.get("copy"))
 

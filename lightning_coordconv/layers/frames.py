@@ -57,12 +57,12 @@ class Frame:
                 f"the coordinate frame has {len(self.crop)} axes (crop={self.crop}), but the layer has {len(sizes)}"
             )
         strides = [self._stride(crop, cells) for crop, cells in zip(self.crop, sizes, strict=True)]
-        stride = torch.tensor(strides, dtype=dtype).to(device, non_blocking=True)
+        stride = torch.tensor(strides, dtype=dtype, device="cpu").to(device, non_blocking=True)
         # A net that pads keeps ceil(crop / stride) cells; one that doesn't loses as many more of them on the full
         # image as on the crop.
         kept = [cells + crop // -s for cells, crop, s in zip(sizes, self.crop, strides, strict=True)]
         size, origin = (values.to(device, dtype, non_blocking=True) for values in (self.size, self.origin))
-        full = (size / stride).ceil() + torch.tensor(kept, dtype=dtype).to(device, non_blocking=True)
+        full = (size / stride).ceil() + torch.tensor(kept, dtype=dtype, device="cpu").to(device, non_blocking=True)
         return origin / stride, full.clamp(min=1)
 
     def inside(self, sizes: Sequence[int], device: torch.device, dtype: torch.dtype) -> Tensor:

@@ -65,8 +65,6 @@ class CoordConvParser(LightningArgumentParser):
             args = configs.with_paths(sys.argv[1:] if args is None else args)
         except ValueError as error:
             self.error(str(error))
-        if any(word.partition("=")[0] in ("--data.seed", "--data.init_args.seed") for word in args):
-            self.error("--data.seed has no effect, because the data use the seed of the run: give --seed_everything")
         config = super().parse_args(args, *more, **options)
         restore_nulls(config.get(config.get("subcommand"), config), args)
         return config

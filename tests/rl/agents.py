@@ -23,7 +23,7 @@ model:
   init_args: {arguments} policy_kwargs: {{features_extractor_class: {extractor}}}}}
 data:
   class_path: lightning_coordconv.rl.data.EnvironmentDataModule
-  init_args: {{env_id: {env_id}, n_envs: 4, rollouts_per_epoch: 4, eval_episodes: 2{data}}}
+  init_args: {{env_id: {env_id}{data}}}
 trainer:
   max_epochs: -1
   accelerator: cpu
@@ -63,7 +63,8 @@ def equal(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
 
 def write(folder: Path, algorithm: str, every: int, env_id: str = TOUCH, **data: object) -> Path:
     path = folder / "config.yaml"
-    more = "".join(f", {key}: {value}" for key, value in data.items())
+    options = {"n_envs": 4, "rollouts_per_epoch": 4, "eval_episodes": 2} | data
+    more = "".join(f", {key}: {value}" for key, value in options.items())
     path.write_text(
         CONFIG.format(
             algorithm=algorithm, arguments=ARMS[algorithm], extractor=POOLED, env_id=env_id, data=more,

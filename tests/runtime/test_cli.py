@@ -26,7 +26,10 @@ class NothingDataModule(BaseDataModule):
         (["--data.canvass", "32"], "canvass"),
         (["--data.partition", "half"], "half"),
         (["--data.canvas", "8"], "a canvas of 8 pixels is smaller than the square of 9 pixels"),
-        (["--data.seed", "3"], "--data.seed has no effect, because the data use the seed of the run"),
+        (
+            ["--data.seed", "3"],
+            "the data get the seed of the run, so data.seed would have no effect: give seed_everything",
+        ),
         (["--data.batch_size", "0"], "batch_size must be at least 1, got 0"),
         (["--model.net.init_args.filter_size", "1"], "filter_size must be at least 2, got 1"),
         (["--model.net.init_args.colour", "1"], "colour"),

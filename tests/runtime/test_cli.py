@@ -26,7 +26,7 @@ class NothingDataModule(BaseDataModule):
         (["--data.canvass", "32"], "canvass"),
         (["--data.partition", "half"], "half"),
         (["--data.canvas", "8"], "a canvas of 8 pixels is smaller than the square of 9 pixels"),
-        (
+        (["--data.seed", "3"], "the data get the seed of the run, so data.seed would have no effect"),
             ["--data.seed", "3"],
             "the data get the seed of the run, so data.seed would have no effect: give seed_everything",
         ),

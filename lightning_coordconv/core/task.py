@@ -140,8 +140,9 @@ class BaseTask(LightningModule):
 class NetworkTask(BaseTask):
     """Base class of tasks that train one network.
 
-    A subclass passes its metrics to ``super().__init__`` and implements :meth:`evaluate`. Subclasses repeat the arguments
-    below in their signatures, since the command line, checkpoints and editors read names, types and defaults there.
+    A subclass passes its metrics to ``super().__init__`` and implements :meth:`evaluate`. Subclasses repeat the
+    arguments below in their signatures, since the command line, checkpoints and editors read names, types and defaults
+    there.
 
     Logged names are ``{stage}/loss``, ``{stage}/{term}`` for the named terms of the loss, and ``{stage}/{metric}``, for
     the stages ``train``, ``val`` and ``test``.

@@ -146,10 +146,10 @@ def _active(frame: Frame | Field) -> Iterator[None]:
     try:
         yield
     finally:
+        left_in_order = not eager or _ACTIVE.get() is frame
         if traced:
-            _TRACED.frame = outer_traced
+            _TRACED.frame = outer_traced if left_in_order else None
         if eager:
-            left_in_order = _ACTIVE.get() is frame
             _ACTIVE.set(outer if left_in_order else None)
             if not left_in_order:
                 raise RuntimeError(

@@ -162,6 +162,7 @@ def test_tests_that_the_scaling_page_names_exist():
         assert any(f"def {test}" in path.read_text() for path in ROOT.glob(f"tests/**/{file}")), (file, test)
 
 
+@pytest.mark.slow
 def test_what_the_own_model_page_makes(tmp_path, monkeypatch, capsys):
     """The converted layer, its trained coordinates, the folded model and the exported file."""
     monkeypatch.chdir(tmp_path)

@@ -23,6 +23,7 @@ CPU = Setting(torch.device("cpu"), small=True)
 RAN = [pytest.param(name, marks=pytest.mark.slow) if name in ("agents", "ranks") else name for name in PARTS]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # a run of the benchmark is no test of warnings
 @pytest.mark.parametrize("name", [part for part in RAN if part != "layer_graph"])
 def test_a_part_runs_on_a_cpu(name):

@@ -59,6 +59,7 @@ FULL = ((64, 64), (64, 128))
 PAIRS = (FULL, ((64, 96), (70, 64)), ((67, 64), (64, 131)), ((64, 127), (128, 64)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "coordinates"),
     [

@@ -126,6 +126,7 @@ def test_a_result_is_drawn_and_saved(trained, photographs, tmp_path):
             found.save(path)
 
 
+@pytest.mark.slow
 def test_nothing_is_fetched_for_a_checkpoint(photographs, tmp_path, monkeypatch):
     """The checkpoint replaces pretrained weights, whose file or server may be gone."""
     weights = tmp_path / "weights.pth"

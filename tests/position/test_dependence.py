@@ -57,6 +57,7 @@ def test_a_function_of_the_radius_is_found_by_the_radius(positions):
     assert found.radius_share >= 0.95 * found.share.value > 0.5
 
 
+@pytest.mark.slow
 def test_a_fine_structure_is_not_smooth():
     rows = torch.linspace(-1, 1, 2000)
     targets = ((rows + 1) / 2 * 12).long() % 2

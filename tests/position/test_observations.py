@@ -37,6 +37,7 @@ def test_pixels_of_a_crop_lie_where_the_crop_lies(target):
         assert first + length - 2 < float(pixels.max()) < first + length
 
 
+@pytest.mark.slow
 def test_a_map_of_numbers_is_read_with_the_brightness_at_the_pixel_as_content():
     """The measured brightness is the height times a sensitivity that falls from left to right."""
     generator = torch.Generator().manual_seed(0)

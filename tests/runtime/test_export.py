@@ -175,6 +175,7 @@ def test_proposals(tmp_path, photographs):
     torch.testing.assert_close(run(tmp_path / "proposals.onnx", image)[0], expected.boxes, rtol=1e-3, atol=0.1)
 
 
+@pytest.mark.slow
 def test_a_detector_that_finds_nothing_is_not_exported_unchecked(tmp_path, capsys):
     net = shaken(Detector(MOBILE, 3, "none", options=SMALL | {"box_score_thresh": 1.0}))
     path = save(ObjectDetection(net), tmp_path / "a.ckpt")

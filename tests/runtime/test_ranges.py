@@ -57,6 +57,7 @@ def refused(path: Path, override: str) -> str:
     return printed.getvalue() if isinstance(exit_info.value.code, int) else str(exit_info.value.code)
 
 
+@pytest.mark.slow
 def test_generated_overrides_are_refused_in_one_line_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["lightning-coordconv"])
     monkeypatch.chdir(tmp_path)

@@ -76,6 +76,7 @@ def run(code: str, folder: Path) -> int:
     return subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment(), check=False).returncode
 
 
+@pytest.mark.slow
 def test_a_repeated_signal_does_not_interrupt_the_work_that_is_saved(tmp_path):
     code = (
         "import os, signal\n"
@@ -94,6 +95,7 @@ def test_a_repeated_signal_does_not_interrupt_the_work_that_is_saved(tmp_path):
     assert (tmp_path / "saved").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_forked_workers_obey_sigterm_and_ignore_sigusr1(tmp_path):
     code = (

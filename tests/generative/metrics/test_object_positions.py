@@ -118,6 +118,7 @@ def test_half_the_images_flawed(real):
     assert measure(ObjectPositionDivergence(10), flawed, real)["kl"] > 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", [ObjectPositionEntropy, ObjectPositionDivergence, ObjectFlaws])
 def test_parts_add_up(metric, real):
     """What ranks do: states of parts are summed."""

@@ -224,6 +224,7 @@ def test_a_damaged_checkpoint_is_refused_by_name(tmp_path, fault, undisturbed, c
     assert "test/accuracy" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_folder_belongs_to_one_run(tmp_path, undisturbed, cli):
     run = tmp_path / "logs" / NAME / "run"
     shutil.copytree(undisturbed / "logs" / NAME / "run", run)

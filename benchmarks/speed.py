@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.layer import table
+from benchmarks.layer import TINY, table
 from benchmarks.pages import fill
 
 ROOT = Path(__file__).parents[1]
@@ -53,7 +53,7 @@ def summary(dtype: str = "fp32", layout: str = "nchw") -> str:
     texts = []
     for device in DEVICES:
         environment, rows = measured(device)
-        rows = [row for row in rows if (row["dtype"], row["layout"]) == (dtype, layout)]
+        rows = [row for row in rows if (row["dtype"], row["layout"]) == (dtype, layout) and row["shape"] != str(TINY)]
         if not rows:
             texts.append(f"{device.upper()}: {ABSENT}.")
             continue

@@ -20,6 +20,8 @@ READS |= {"aten::unique_dim", "aten::_unique2"}
 """Operators whose result, or whose result's shape, the host must know before it can go on."""
 METHODS = {"tolist", "numpy", "cpu", "item", "__bool__", "__int__", "__float__", "__index__", "__array__"}
 """Methods of tensors that copy values to the host, without passing the dispatcher."""
+ON_CPU = {"layers/taps.py:_factor"}
+"""Places that read tables which are made on the CPU, once a geometry."""
 
 
 def _caller() -> str:
@@ -79,3 +81,4 @@ def device_reads() -> Iterator[set[tuple[str, str]]]:
     found: set[tuple[str, str]] = set()
     with _Operators(found), _Methods(found):
         yield found
+    found -= {(name, place) for name, place in found if place in ON_CPU}

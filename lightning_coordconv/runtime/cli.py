@@ -198,7 +198,11 @@ def _run(args: ArgsType) -> None:
     keep_freed_memory()
     words = sys.argv[1:] if args is None else args
     if isinstance(words, list) and words and words[0] in COMMANDS:
-        importlib.import_module(COMMANDS[words[0]]).main(words[1:])
+        try:
+            importlib.import_module(COMMANDS[words[0]]).main(words[1:])
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader of the output, such as `head`, has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     silence_libraries()
     try:

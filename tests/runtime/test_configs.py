@@ -1,5 +1,9 @@
 """Configs by name: on the command line, in a list, as copies, and as names of folders of logs."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import yaml
 
@@ -172,3 +176,12 @@ def test_an_option_without_effect_is_refused(option):
     for words in ([option, "3"], [f"{option}=3"]):
         with pytest.raises(ValueError, match=r"data get the seed of the run.*give seed_everything"):
             configs.with_paths(["fit", *words])
+
+
+def test_a_reader_that_has_enough_ends_a_list_without_a_traceback():
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "lightning_coordconv", "configs", "list"]
+    ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (0, "")

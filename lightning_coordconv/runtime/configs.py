@@ -3,7 +3,6 @@
 A config's name is its path below the folder of configs, without the suffix: ``detection/coco_coordconv``.
 """
 
-import argparse
 import difflib
 import re
 import shutil
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from lightning_coordconv.runtime.errors import OneLineParser
 
 PACKAGE = Path(__file__).parents[1]
 CONFIGS = next((path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir()), PACKAGE)
@@ -159,9 +160,7 @@ def name_loggers(config: Any) -> None:
 
 def main(args: Sequence[str]) -> None:
     """Run ``lightning-coordconv configs {list,copy}``."""
-    parser = argparse.ArgumentParser(
-        "lightning-coordconv configs", description="The configs that come with the package."
-    )
+    parser = OneLineParser("lightning-coordconv configs", description="The configs that come with the package.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="print the name and the first line of each config")
     copy = commands.add_parser("copy", help="copy a config to change it")

@@ -3,16 +3,16 @@
 import argparse
 import importlib
 import logging
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from PIL import Image, ImageOps
 
 from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.figures import to_picture
 from lightning_coordconv.core.survey import Survey
+from lightning_coordconv.runtime.errors import OneLineParser
 
 PACKAGE = __name__.partition(".")[0]
 DOMAINS = ("detection", "segmentation", "classification")
@@ -27,13 +27,6 @@ LAYOUTS = (
     "annotations in JSON (COCO), data.yaml (YOLO), Annotations and JPEGImages (Pascal VOC), images and masks, or "
     "train/<class> and val/<class>"
 )
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Exit with one line."""
-        print(f"error: {message}", file=sys.stderr)
-        raise SystemExit(2)
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -96,7 +89,7 @@ def _tiled(pictures: Sequence[Image.Image]) -> Image.Image:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
-    parser = _Parser(
+    parser = OneLineParser(
         "lightning-coordconv data", description="Look at data before training on them.", allow_abbrev=False
     )
     check = parser.add_subparsers(dest="command", required=True).add_parser(

@@ -1,10 +1,13 @@
 """Reports errors: one line for what the user typed, a traceback for what the user programmed."""
 
+import argparse
 import re
+import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 PACKAGE = str(Path(__file__).parents[1])
@@ -12,6 +15,15 @@ BOILERPLATE = re.compile(
     r"Does not validate against any of the Union subtypes|Subtypes: |Errors:$|Expected a <class 'NoneType'>|"
     r"Given value|Type typing\.|Problem with given class_path|Parser key |Expected a path but|$"
 )
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Parser of a command's arguments that reports an error in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error, and exit with 2."""
+        print(f"error: {message}", file=sys.stderr)
+        raise SystemExit(2)
 
 
 def one_line(message: str) -> str:

@@ -5,22 +5,16 @@ import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, get_args
 
 from lightning_coordconv.core.checkpoints import CheckpointError, read_checkpoint
 from lightning_coordconv.core.export import Format
 from lightning_coordconv.core.restore import domain_of, task_class
+from lightning_coordconv.runtime.errors import OneLineParser
 
 EPILOG = """The format follows from the suffix of OUT: .onnx, .pt2 (a torch.export.ExportedProgram), .zip
 (Stable-Baselines3). The file appears once its outputs have been compared with those of the network on three inputs.
 Images are float32 in [0, 1]; the file normalises them itself."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Exit with one line."""
-        print(f"error: {message}", file=sys.stderr)
-        raise SystemExit(2)
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -56,7 +50,7 @@ def _load(path: Path, trust: bool) -> Any:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = OneLineParser(
         prog="lightning-coordconv export",
         description="Write the network of a checkpoint to a file that other programs run.",
         epilog=EPILOG,

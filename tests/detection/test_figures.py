@@ -87,7 +87,8 @@ def test_captions_and_the_legend_are_inside_the_picture(shape):
 def test_names_are_no_formulas(tmp_path):
     figure = draw_boxes({"image": torch.rand(3, 8, 8), "boxes": torch.rand(1, 4), "labels": torch.tensor([1])},
                         {1: (1, "$x_{")})  # fmt: skip
-    figure.savefig(tmp_path / "picture.png")
+    figure.savefig(tmp_path / "picture.png")  # Matplotlib refuses "$x_{" as a formula
+    assert (tmp_path / "picture.png").stat().st_size > 0
 
 
 def test_the_same_images_are_drawn_at_each_validation(tmp_path):

@@ -8,11 +8,12 @@ from lightning_coordconv.runtime.comparison.arms import Arm, common_metrics, gat
 from lightning_coordconv.runtime.comparison.figure import draw
 from lightning_coordconv.runtime.comparison.runs import Run, find_runs
 from lightning_coordconv.runtime.comparison.tables import make_rows, to_csv, to_markdown
+from lightning_coordconv.runtime.errors import OneLineParser
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         "lightning-coordconv compare",
         description="Compare runs: gather those that differ in the seed only, and print means, intervals and paired "
         "differences. Reads what `lightning-coordconv fit`, Lightning's CSVLogger and TensorBoard write.",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lightning_coordconv.runtime import configs
 from lightning_coordconv.runtime.comparison import command as comparison
+from lightning_coordconv.runtime.errors import OneLineParser
 from lightning_coordconv.runtime.sweep.jobs import Job
 from lightning_coordconv.runtime.sweep.processes import processes
 from lightning_coordconv.runtime.sweep.search import best_value, open_study, optimize, parse_space
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         "lightning-coordconv sweep",
         description="Train configs with several seeds, one process and one thread a run, and compare them. Runs that "
         "have finished are skipped and interrupted ones resumed, so the command can be stopped and started again. "

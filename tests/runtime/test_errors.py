@@ -3,6 +3,7 @@
 import functools
 import os
 import sys
+import threading
 
 import pytest
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -71,8 +72,11 @@ def test_modules_of_the_current_folder_can_be_named(cli, tmp_path, monkeypatch):
 def test_events_that_cannot_be_written_end_the_run_with_their_folder(cli, monkeypatch):
     """A closed file stands in for a full disk: TensorBoard's thread fails, and nobody asks it."""
     monkeypatch.setattr(RecordWriter, "write", functools.partial(os.write, 9999))
+    before = set(threading.enumerate())
     with pytest.raises(SystemExit, match=r"error: .*Bad file descriptor, while the run wrote to logs/.*/run"):
         cli("fit", *SMALL, "--trainer.max_steps=2", "--trainer.logger.init_args.version=run")
+    for thread in set(threading.enumerate()) - before:
+        thread.join(timeout=5)  # one that fails later would be blamed on the next test
 
 
 @pytest.mark.parametrize(

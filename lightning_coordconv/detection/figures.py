@@ -13,6 +13,7 @@ from torchvision.ops import box_convert
 
 from lightning_coordconv.core.figures import figures_folder, gathered, save_pictures
 from lightning_coordconv.core.protocols import DataOfCallbacks, data_module
+from lightning_coordconv.detection.masks import run_lengths
 
 NAME = 50
 """Letters of an image's name in the name of its overlay: file systems allow 255 bytes."""
@@ -71,8 +72,9 @@ class CocoResults(BasePredictionWriter):
     """Write predictions in COCO's results format to ``detections.json``, and draw them in ``overlays/``.
 
     Both are beside the logs. A result has ``image_id``, ``category_id`` (as in the annotation file), ``bbox`` (x, y,
-    width, height in pixels) and ``score``, and, in addition to COCO's format, the ``file_name``. Under DDP the results
-    of all ranks go to one file, rank after rank.
+    width, height in pixels) and ``score``, and, in addition to COCO's format, the ``file_name``. A found mask is its
+    ``segmentation``, as compressed run lengths, and found keypoints are its ``keypoints``. Under DDP the results of all
+    ranks go to one file, rank after rank.
 
     Args:
         num_overlays: largest number of pictures that a rank draws.
@@ -136,10 +138,16 @@ def _results(sample: Mapping[str, Any], categories: Mapping[int, tuple[int, str]
     known = {"image_id": int(sample["image_id"])}
     if "path" in sample:
         known["file_name"] = sample["path"]
-    return [
+    rows = [
         known | {"category_id": categories[label][0], "bbox": box, "score": score}
         for box, label, score in zip(*(column.tolist() for column in columns), strict=True)
     ]
+    if "masks" in found:
+        rows = [row | {"segmentation": run_lengths(mask)} for row, mask in zip(rows, found["masks"], strict=True)]
+    if "keypoints" in found:
+        points = found["keypoints"].flatten(1).tolist()
+        rows = [row | {"keypoints": own} for row, own in zip(rows, points, strict=True)]
+    return rows
 
 
 def _name(sample: Mapping[str, Any]) -> str:

@@ -55,7 +55,7 @@ def _coco(path: Path, files: list[Path], limit: int) -> Survey:
             annotations = read_annotations(file, survey.refuse)
             data = _add(survey, file.stem, _images_of(file, annotations, root), annotations)
             first = first or data
-            check_categories(data, first.annotations, first.categories)
+            check_categories(data, first)
     where = f"--data.root {root} --data.train_annotations … --data.val_annotations …"
     survey.options = f"-c detection/coco_coordconv {where} {_classes(survey)}"
     return survey

@@ -48,9 +48,7 @@ class CocoAveragePrecision(MeanAveragePrecision):
 
     def compute(self) -> dict[str, Tensor]:
         """Return the numbers of all images of all ranks, on every rank."""
-        with images_of_all_ranks(self):
-            values = super().compute()
-        return {name.removeprefix(BOX_PREFIX): value for name, value in values.items()}
+        return self._values()
 
     def precision_recall(self) -> dict[int, Tensor]:
         """Return by label the precision (101,) at the recalls 0, 0.01, ..., 1, at an IoU of 0.5, of all ranks' images.
@@ -60,12 +58,17 @@ class CocoAveragePrecision(MeanAveragePrecision):
         """
         self.extended_summary = True
         try:
-            values = self.compute()
+            values = self._values()  # compute() would keep them
         finally:
             self.extended_summary = False
         curves = values["precision"][0, :, :, 0, -1].T  # IoU, recall, class, area, number of detections
         labels = values["classes"].reshape(-1).tolist()
         return {int(label): curve for label, curve in zip(labels, curves, strict=True) if (curve >= 0).all()}
+
+    def _values(self) -> dict[str, Tensor]:
+        with images_of_all_ranks(self):
+            values = super().compute()
+        return {name.removeprefix(BOX_PREFIX): value for name, value in values.items()}
 
 
 class KeypointAveragePrecision(Metric):

@@ -29,8 +29,8 @@ def draw_boxes(
 ) -> Figure:
     """Draw an image, its true boxes in green with solid lines, and the predicted ones in red with broken lines.
 
-    Masks and keypoints have the colour of their box, if there are any. A legend below the image tells the two apart, and says how many boxes there are of each, and how many predictions
-    are hidden because of their score.
+    Masks and keypoints have the colour of their box, if there are any. A legend below the image tells the two colours
+    apart, and says how many boxes there are of each, and how many predictions are hidden because of their score.
 
     Args:
         sample: ``image`` (C, H, W) in [0, 1]; optionally true ``boxes`` (n, 4) in pixels, x1, y1, x2, y2, with
@@ -75,7 +75,7 @@ def draw_boxes(
 def _draw_group(
     axes: Axes, group: Mapping[str, Any], categories: Categories, colour: str, bones: Sequence[tuple[int, int]]
 ) -> None:
-    """Draw objects with their names; the names of true boxes are at their top, those of predicted ones at the bottom."""
+    """Draw objects with their names: at the top of true boxes, and at the bottom of predicted ones."""
     below = colour == PREDICTED
     style = "--" if below else "-"
     right, bottom = axes.get_images()[0].get_extent()[1:3]

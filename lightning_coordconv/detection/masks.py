@@ -52,8 +52,11 @@ class InstanceMasks:
 
     def tensors(self, values: Sequence[dict[str, Any]], width: int, height: int) -> dict[str, Tensor]:
         """Return the masks of an image's objects, for transforms."""
-        stacked = _mask_functions().decode(list(values)) if values else np.zeros((height, width, 0), np.uint8)
-        return {"masks": tv_tensors.Mask(torch.from_numpy(np.ascontiguousarray(stacked.transpose(2, 0, 1))))}
+        masks = np.zeros((len(values), height, width), np.uint8)
+        for mask, value in zip(masks, values, strict=True):
+            runs = _decompress(value["counts"].decode())
+            mask.T[:] = np.repeat(np.arange(len(runs)) % 2, runs).reshape(width, height)
+        return {"masks": tv_tensors.Mask(torch.from_numpy(masks))}
 
     def finish(self, sample: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return the masks of a transformed sample."""
@@ -97,7 +100,7 @@ def _checked_run_lengths(found: Mapping[str, Any], width: int, height: int) -> d
             "of its image"
         )
     runs = _decompress(counts) if isinstance(counts, str) else counts
-    if not isinstance(runs, list) or not all(is_integer(run) and run >= 0 for run in runs):
+    if not isinstance(runs, list) or not runs or not all(is_integer(run) and run >= 0 for run in runs):
         raise ValueError(
             f"has the segmentation counts {reprlib.repr(counts)}, but they must be a list of whole numbers from 0, or "
             "such a list as COCO compresses it"
@@ -109,12 +112,12 @@ def _checked_run_lengths(found: Mapping[str, Any], width: int, height: int) -> d
         )
     if isinstance(counts, str):
         return {"size": size, "counts": counts.encode()}
-    encoded: dict[str, Any] = _mask_functions().frPyObjects(dict(found), height, width)
+    encoded: dict[str, Any] = _mask_functions().frPyObjects({"size": [height, width], "counts": runs}, height, width)
     return encoded
 
 
-def _decompress(text: str) -> list[int] | None:
-    """Return the run lengths that a string holds, ``None`` if it holds none.
+def _decompress(text: str) -> list[int]:
+    """Return the run lengths that a string holds; none if it is no such string.
 
     A number is written from its lowest five bits on, in characters from code 48, whose sixth bit says that more follow.
     From the fourth number on it is the difference from the number two places before. Source: pycocotools, maskApi.c.
@@ -124,7 +127,7 @@ def _decompress(text: str) -> list[int] | None:
     for letter in text:
         code = ord(letter) - 48
         if not 0 <= code < 64 or bits > 60:
-            return None
+            return []
         value |= (code & 31) << bits
         bits += 5
         if code & 32:
@@ -133,4 +136,4 @@ def _decompress(text: str) -> list[int] | None:
             value -= 1 << bits
         runs.append(value + (runs[-2] if len(runs) > 2 else 0))
         value = bits = 0
-    return None if bits else runs
+    return [] if bits else runs

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -62,7 +62,7 @@ class Detections(Result):
     masks: Tensor | None = None
     keypoints: Tensor | None = None
     keypoint_scores: Tensor | None = None
-    skeleton: Skeleton = Skeleton()
+    skeleton: Skeleton = field(default_factory=Skeleton)
 
     def __len__(self) -> int:
         return len(self.boxes)

@@ -45,7 +45,7 @@ class ImageAndBoxes:
             _check(sample, self.keys)
             sample = self.tidy(sample)
             if "masks" in self.keys:
-                seen = sample["masks"].flatten(1).any(1)
+                seen = (sample["masks"] > 0).flatten(1).any(1)
                 sample = {**sample, **{key: sample[key][seen] for key in ("boxes", *self.keys)}}
         image = to_dtype(sample["image"].as_subclass(Tensor), torch.float32, scale=True)
         if self.changes and not bool(((image >= -TOLERANCE) & (image <= 1 + TOLERANCE)).all()):

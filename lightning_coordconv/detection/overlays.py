@@ -32,11 +32,11 @@ def draw_masks(axes: Axes, masks: Tensor, colour: str, style: str) -> None:
 
 
 def draw_keypoints(axes: Axes, keypoints: Tensor, bones: Sequence[tuple[int, int]], colour: str, style: str) -> None:
-    """Draw the labelled keypoints (n, K, 3) of objects: visible ones as dots, hidden ones (1) as circles, and bones.
+    """Draw the keypoints (n, K, 3) of objects, and bones: visible ones as dots, hidden and predicted ones as circles.
 
     Args:
         axes: show the image.
-        keypoints: x, y and visibility, 0 for those that are not drawn.
+        keypoints: x, y and visibility: 2 for dots, 1 for circles, 0 for those that are not drawn.
         bones: pairs of keypoints that a line connects if both are labelled.
         colour: of Matplotlib.
         style: of the lines.

@@ -191,7 +191,7 @@ def _align(found: list[Tensor], expected: list[Tensor]) -> list[Tensor]:
     if not len(found[0]):
         return found
     rows, wanted = (
-        torch.cat([part.double().view(len(part), -1) for part in parts], dim=1) for parts in (found, expected)
+        torch.cat([part.double().reshape(len(part), -1) for part in parts], dim=1) for parts in (found, expected)
     )
     order = torch.cdist(wanted, rows, p=float("inf")).argmin(1)
     return [part[order] for part in found] if len(order.unique()) == len(rows) else found

@@ -80,8 +80,8 @@ def _check(sample: Any, keys: tuple[str, ...]) -> None:
             )
     if "masks" in keys and bool((sample["masks"] > 1).any()):
         raise ValueError(
-            f"the transforms return masks with the value {int(sample['masks'].max())}, but they must be 0 and 1: give a "
-            "fill for the image only, such as fill={tv_tensors.Image: 255, 'others': 0}"
+            f"the transforms return masks with the value {int(sample['masks'].max())}, but they must be 0 and 1: give "
+            "a fill for the image only, such as fill={tv_tensors.Image: 255, 'others': 0}"
         )
     sizes = {"masks": tuple(sample["masks"].shape[-2:])} if "masks" in keys else {}
     if "keypoints" in keys:

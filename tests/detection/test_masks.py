@@ -22,7 +22,7 @@ from tests.run_lengths import compressed, mask_of, runs_of
 
 HEIGHT, WIDTH = 30, 40
 SQUARE = [10, 5, 20, 5, 20, 15, 10, 15]
-QUICK = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")
@@ -173,8 +173,9 @@ def test_any_value_is_read_or_refused_in_one_line(folder, segmentation):
     try:
         sample = dataset(folder, [SQUARE], segmentation)[0]
     except ValueError as error:
-        assert str(error).isprintable()
-        assert "boxes.json: annotation 2 has " in str(error)
+        message = str(error)
+        assert message.isprintable(), message
+        assert "boxes.json: annotation 2 has " in message
     else:
         assert sample["masks"].shape[1:] == (HEIGHT, WIDTH)
 

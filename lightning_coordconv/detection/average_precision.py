@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ class CocoAveragePrecision(MeanAveragePrecision):
     def __init__(self, masks: bool = False) -> None:
         overlaps, recalls = np.linspace(0.5, 0.95, 10).tolist(), np.linspace(0.0, 1.0, 101).tolist()
         # With masks only, torchmetrics would leave out what is found in images without a true mask.
-        kinds = ("bbox", "segm") if masks else ("bbox",)
+        kinds: tuple[Literal["bbox", "segm"], ...] = ("bbox", "segm") if masks else ("bbox",)
         try:
             super().__init__(iou_type=kinds, iou_thresholds=overlaps, rec_thresholds=recalls, sync_on_compute=False)
         except ModuleNotFoundError as error:
@@ -132,7 +132,7 @@ class KeypointAveragePrecision(Metric):
         """Return the numbers of all images of all ranks, on every rank; -1 where there is no such object."""
         with images_of_all_ranks(self):
             state = {
-                name: [value.double().cpu().numpy() for value in values] for name, values in self.metric_state.items()
+                name: [value.cpu().double().numpy() for value in values] for name, values in self.metric_state.items()
             }
         return dict(zip(self.names, self._evaluate(state), strict=True))
 

@@ -203,8 +203,8 @@ class CocoDetection(Dataset[dict[str, Any]]):
                 continue
             try:
                 values = {name: target.read(annotation, *sizes[image]) for name, target in self.targets.items()}
-            except ValueError as error:
-                refuse("annotations without what the targets need", ValueError(f"{place} {error}"))
+            except ValueError as fault:
+                refuse("annotations without what the targets need", ValueError(f"{place} {fault}"))
                 continue
             if None in values.values():
                 if bad_boxes == "error":

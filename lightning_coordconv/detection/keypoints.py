@@ -27,7 +27,7 @@ class Keypoints:
         skeleton: the keypoints of an object.
     """
 
-    keys = ("keypoints", "visibility")
+    keys: tuple[str, ...] = ("keypoints", "visibility")
 
     def __init__(self, skeleton: Skeleton) -> None:
         self.skeleton = skeleton

@@ -26,7 +26,7 @@ class InstanceMasks:
         ModuleNotFoundError: if pycocotools is not installed.
     """
 
-    keys = ("masks",)
+    keys: tuple[str, ...] = ("masks",)
 
     def __init__(self) -> None:
         _mask_functions()

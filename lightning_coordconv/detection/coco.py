@@ -25,6 +25,8 @@ from lightning_coordconv.detection.transforms import ImageAndBoxes
 
 Row: TypeAlias = tuple[list[float], int, int, float, dict[TargetName, Any]]
 """Box, label, ``iscrowd``, filled part and targets of an object."""
+WITHOUT_TARGETS = "annotations without what the targets need"
+"""Kind of the annotations that are refused because their masks or keypoints are missing or wrong."""
 THINNEST = 1e-3
 """Side of a box, in pixels, that counts as none: torchvision's detectors drop proposals that are as thin."""
 
@@ -177,47 +179,52 @@ class CocoDetection(Dataset[dict[str, Any]]):
         rows: dict[int, list[Row]] = {image: [] for image in sizes}
         for annotation in content["annotations"]:
             place = self.read.place(annotation["id"])
-            image, category, crowd = annotation["image_id"], annotation["category_id"], annotation.get("iscrowd", 0)
+            image, category = annotation["image_id"], annotation["category_id"]
             if image not in sizes:
                 error = ValueError(f"{place} is of image {image}, which is not among its images")
                 refuse("annotations of unknown images", error)
-                continue
-            if category not in label_of:
+            elif category not in label_of:
                 error = ValueError(
                     f"{place} has category {category}, which is not among its categories {list(label_of)}"
                 )
                 refuse("annotations of unknown classes", error)
-                continue
-            if crowd and not crowds:
+            elif annotation.get("iscrowd", 0) and not crowds:
                 self.left_out.append(annotation["id"])
-                continue
-            box, cut = _clip(annotation["bbox"], *sizes[image])
-            if not box:
-                if bad_boxes == "error":
-                    width, height = sizes[image]
-                    error = ValueError(
-                        f"{place} has the box {annotation['bbox']}, with no area inside an image of {width} x {height}"
-                    )
-                    refuse("boxes without area in their image", error)
-                self.dropped.append(annotation["id"])
-                continue
-            try:
-                values = {name: target.read(annotation, *sizes[image]) for name, target in self.targets.items()}
-            except ValueError as fault:
-                refuse("annotations without what the targets need", ValueError(f"{place} {fault}"))
-                continue
-            if None in values.values():
-                if bad_boxes == "error":
-                    width, height = sizes[image]
-                    error = ValueError(f"{place} has a segmentation without a pixel in an image of {width} x {height}")
-                    refuse("masks without a pixel in their image", error)
-                self.unseen.append(annotation["id"])
-                continue
-            if cut > 1:
-                self.clipped.append(annotation["id"])
-            extent = (box[2] - box[0]) * (box[3] - box[1])
-            rows[image].append((box, label_of[category], int(crowd), annotation.get("area", extent) / extent, values))
+            else:
+                row = self._object(annotation, label_of[category], *sizes[image], bad_boxes, refuse)
+                rows[image] += [] if row is None else [row]
         return {image: _columns(found, self.targets) for image, found in rows.items()}
+
+    def _object(
+        self, annotation: Mapping[str, Any], label: int, width: int, height: int, bad_boxes: Policy, refuse: Refuse
+    ) -> Row | None:
+        """Return what an annotation says of an object; ``None`` if it is dropped or refused."""
+        place, identity = self.read.place(annotation["id"]), annotation["id"]
+        box, cut = _clip(annotation["bbox"], width, height)
+        if not box:
+            if bad_boxes == "error":
+                error = ValueError(
+                    f"{place} has the box {annotation['bbox']}, with no area inside an image of {width} x {height}"
+                )
+                refuse("boxes without area in their image", error)
+            self.dropped.append(identity)
+            return None
+        try:
+            values = {name: target.read(annotation, width, height) for name, target in self.targets.items()}
+        except ValueError as fault:
+            refuse(WITHOUT_TARGETS, ValueError(f"{place} {fault}"))
+            return None
+        if None in values.values():
+            if bad_boxes == "error":
+                error = ValueError(f"{place} has a segmentation without a pixel in an image of {width} x {height}")
+                refuse("masks without a pixel in their image", error)
+            self.unseen.append(identity)
+            return None
+        if cut > 1:
+            self.clipped.append(identity)
+        extent = (box[2] - box[0]) * (box[3] - box[1])
+        filled = annotation.get("area", extent) / extent
+        return box, label, int(annotation.get("iscrowd", 0)), filled, values
 
 
 def check_categories(dataset: CocoDetection, other: CocoDetection) -> None:

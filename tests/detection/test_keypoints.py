@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import v2
 
 from lightning_coordconv.detection import CocoDetection, CocoDetectionDataModule, Skeleton
 from lightning_coordconv.detection.skeleton import described_skeleton
 from tests.detection.test_coco import annotation, write
+from tests.detection.test_coco_files import VALUES
 
 HEIGHT, WIDTH = 30, 40
 NAMES = ["nose", "left_hand", "right_hand"]
@@ -162,6 +165,22 @@ def test_keypoints_that_are_not_coco_s_are_named(folder, points, changes, messag
         CocoDetection(folder, path, targets=["keypoints"])
     assert str(caught.value).isprintable()
     assert len(CocoDetection(folder, path)[0]["boxes"]) == 1  # boxes do without
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    VALUES | st.lists(VALUES, max_size=9) | st.lists(st.integers(-1, 41) | st.floats(-1, 41), min_size=9, max_size=9)
+)
+def test_any_value_is_read_or_refused_in_one_line(folder, points):
+    path = write(folder, annotations=[annotation(4, [5, 2, 30, 20], keypoints=points)], categories=categories())
+    try:
+        found = CocoDetection(folder, path, [v2.RandomHorizontalFlip(1.0)], targets=["keypoints"])[0]["keypoints"]
+    except ValueError as error:
+        message = str(error)
+        assert message.isprintable(), message
+        assert "boxes.json: annotation 4 has " in message
+    else:
+        assert ((found >= 0) & (found <= torch.tensor([WIDTH, HEIGHT, 2]))).all()
 
 
 NO_NAMES = "but they must be a list of different names"

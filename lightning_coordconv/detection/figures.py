@@ -1,7 +1,7 @@
 """Draw detections, and write them in COCO's results format."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class DetectionFigures(Callback):
     ) -> None:
         """Keep the detections on the first images."""
         wanted = self.num_images - len(self.samples)
-        self.samples += [sample for sample, _ in zip(_samples(batch, outputs["preds"]), range(wanted), strict=False)]
+        self.samples += [sample for _, sample in zip(range(wanted), _samples(batch, outputs["preds"]), strict=False)]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the detections that were kept."""
@@ -123,13 +123,11 @@ class CocoResults(BasePredictionWriter):
             rank_zero_info(f"{len(rows)} detections in {path}")
 
 
-def _samples(batch: Mapping[str, Any], detections: Sequence[Mapping[str, Tensor]]) -> list[dict[str, Any]]:
+def _samples(batch: Mapping[str, Any], detections: Sequence[Mapping[str, Tensor]]) -> Iterator[dict[str, Any]]:
     """Take a batch apart, and give each image what was detected on it, all on the CPU."""
-    return [
-        {key: _on_cpu(values[index]) for key, values in batch.items()}
-        | {"predicted": {key: _on_cpu(values) for key, values in detected.items()}}
-        for index, detected in enumerate(detections)
-    ]
+    for index, detected in enumerate(detections):
+        sample = {key: _on_cpu(values[index]) for key, values in batch.items()}
+        yield sample | {"predicted": {key: _on_cpu(values) for key, values in detected.items()}}
 
 
 def _results(sample: Mapping[str, Any], categories: Mapping[int, tuple[int, str]]) -> list[dict[str, Any]]:

@@ -114,8 +114,8 @@ class ObjectDetection(NetworkTask):
                 keypoints.
         """
         data = data_module(self.trainer)
-        keypoints = len(data.skeleton.names) if hasattr(data, "skeleton") else None
-        if "keypoints" in self.net_targets and keypoints not in (None, self.net.num_keypoints):
+        keypoints = len(data.skeleton.names) if hasattr(data, "skeleton") else 0  # 0 if it has none, or does not say
+        if "keypoints" in self.net_targets and keypoints not in (0, self.net.num_keypoints):
             raise ValueError(
                 f"the network has {self.net.num_keypoints} keypoints, but the data has {keypoints}: set its "
                 f"options.num_keypoints to {keypoints}"

@@ -128,6 +128,10 @@ class DetectionPredictor(ImagePredictor[ObjectDetection | RegionProposal, Detect
         names = ["background", *(name for _, name in categories)] if categories else []
         return super().read_names({"class_names": names})
 
+    def metadata(self) -> dict[str, Any]:
+        """Return class names, how images are prepared and, if there are keypoints, their names and bones."""
+        return super().metadata() | ({"skeleton": self.skeleton.describe()} if self.skeleton.names else {})
+
     def exportable(self, size: Size | None, images: Images | None = None) -> Exportable:
         """Return the detector from one image (C, H, W) in [0, 1] to ``boxes``, ``labels`` and ``scores``, traced.
 

@@ -114,6 +114,8 @@ def test_exports_compute_what_the_network_computes(trained, shapes, tmp_path):
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     assert [output.name for output in session.get_outputs()] == ["boxes", "labels", "scores", kind]
+    described = json.loads(session.get_modelmeta().custom_metadata_map["lightning_coordconv"])
+    assert described.get("skeleton", {}).get("names", []) == (list(NAMES) if kind == "keypoints" else [])
 
 
 @torch.no_grad()

@@ -172,6 +172,7 @@ def test_data_without_the_targets_are_refused(kind, shapes, tmp_path):
         quiet(tmp_path, max_epochs=1, limit_val_batches=0).fit(task(kind), plain)
 
 
+@pytest.mark.slow
 def test_the_command_line_names_missing_targets(cli, shapes, capsys):
     options = ("--data.root", str(shapes), "--data.train_annotations=shapes.json", "--data.val_annotations=shapes.json")
     network = ("--model.net.init_args.weights=", "--model.net.init_args.name=maskrcnn_resnet50_fpn")

@@ -1,4 +1,4 @@
-"""Image classification, which the paper tries on ImageNet (supplement)."""
+"""The task of image classification, which the paper tries on ImageNet (supplement)."""
 
 from typing import Any, ClassVar, Literal
 

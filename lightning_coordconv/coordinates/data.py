@@ -1,4 +1,4 @@
-"""Data module of the three coordinate tasks: Not-so-Clevr."""
+"""Data module of Not-so-Clevr, the data of the three coordinate tasks."""
 
 from collections.abc import Sequence
 from typing import Any, Literal

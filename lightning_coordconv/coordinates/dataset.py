@@ -1,4 +1,4 @@
-"""Not-so-Clevr: every position of one square on a canvas (paper, section 2)."""
+"""Data set Not-so-Clevr: images of one square, at every position on a canvas (paper, section 2)."""
 
 from typing import Literal
 

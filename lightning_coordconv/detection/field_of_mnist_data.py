@@ -1,4 +1,4 @@
-"""The data module of the paper's detection experiment: digits scattered over images."""
+"""Data module of Field of MNIST, the paper's detection experiment: digits scattered over images."""
 
 from lightning_coordconv.core.data import Split
 from lightning_coordconv.core.digits import DigitSplit

@@ -1,4 +1,4 @@
-"""Draw detections, and write them in COCO's results format."""
+"""Callbacks that draw detections, and write predictions in COCO's results format."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Folders of images without boxes, and what is done with images that cannot be read."""
+"""Data set of all images below a folder, without boxes, and the options for images that cannot be read."""
 
 from collections.abc import Sequence
 from pathlib import Path

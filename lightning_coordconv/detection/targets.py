@@ -1,4 +1,4 @@
-"""What a data set has of each object beside its box and label: masks or keypoints."""
+"""The interface of what a data set may add to the boxes and labels of its objects: masks or keypoints."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, get_args

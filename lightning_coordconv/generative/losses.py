@@ -1,4 +1,4 @@
-"""Adversarial losses, gradient penalty and feature distance of GANs, as functions of the discriminator's outputs."""
+"""Functions for the losses of GANs: adversarial losses, a gradient penalty and a distance of features."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Image files without labels."""
+"""Data set of image files without labels."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

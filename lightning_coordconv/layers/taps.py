@@ -1,4 +1,4 @@
-"""What each tap of a kernel sees of the coordinates at each output cell, as small matrices kept per geometry.
+"""Computes the matrices that map the coordinate weights of a layer to its coordinate bias, and caches them.
 
 The coordinate bias of a layer is linear in its coordinate weights: ``coord_weight.view(channels, -1) @ taps``. Column p
 of ``taps`` is the patch of the coordinate grid under output cell p. A coordinate varies along one axis only, so

@@ -1,4 +1,4 @@
-"""The classes that arguments of SB3's policies may name."""
+"""Checks ``policy_kwargs``, the arguments of SB3's policies, and converts their classes to names and back."""
 
 from typing import Any, TypedDict
 

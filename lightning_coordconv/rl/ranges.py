@@ -1,4 +1,4 @@
-"""The ranges of all numbers that agents and environments are configured with."""
+"""Checks the numeric options of agents and environments against their ranges."""
 
 import math
 from typing import NamedTuple

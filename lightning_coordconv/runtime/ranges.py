@@ -1,4 +1,4 @@
-"""The ranges of numeric options, checked before anything is built or written."""
+"""Checks the numeric options of a run against their ranges, before anything is built or written."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Pictures of masks, and predicted masks as files."""
+"""Callbacks that draw true and predicted masks, and write predicted masks as files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

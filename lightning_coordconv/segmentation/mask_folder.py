@@ -1,4 +1,4 @@
-"""Images and label masks in two folders."""
+"""Data set of images and label masks in two folders."""
 
 import glob
 from collections.abc import Sequence

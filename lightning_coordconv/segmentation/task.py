@@ -1,4 +1,4 @@
-"""Semantic segmentation: a class for each pixel."""
+"""The task of semantic segmentation: trains and evaluates a network that predicts a class for each pixel."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal

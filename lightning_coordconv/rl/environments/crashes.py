@@ -1,4 +1,4 @@
-"""Errors of environments name the environment."""
+"""Adds the name of the environment to the errors that it raises, in this process or in another."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Decodes a graph of Python objects onto another graph of the same kind."""
+"""Writes the state that a snapshot of environments holds into the objects of newly made environments."""
 
 import builtins
 import collections

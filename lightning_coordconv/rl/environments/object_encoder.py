@@ -1,4 +1,4 @@
-"""Encodes a graph of Python objects as plain data."""
+"""Encodes Python objects and all that they refer to as plain data, for snapshots of environments."""
 
 import collections
 import enum

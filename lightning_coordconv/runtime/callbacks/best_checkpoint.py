@@ -1,4 +1,4 @@
-"""Keeps the best checkpoint by a metric that is a number."""
+"""Keeps the checkpoint with the best value of a metric, and ignores values that are not a number."""
 
 from pathlib import Path
 from typing import Any

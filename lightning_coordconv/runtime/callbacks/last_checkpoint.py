@@ -1,4 +1,4 @@
-"""Keeps the last state of training."""
+"""Saves ``last.ckpt``, from which a run resumes, after each validation and at the end of training."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Compares the options of a resumed run with those of its checkpoint."""
+"""Reports which options of a resumed run differ from those in its checkpoint."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Reserves a folder for each run."""
+"""Gives each run a log folder that no other run uses."""
 
 import os
 import sys

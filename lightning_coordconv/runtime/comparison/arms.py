@@ -1,4 +1,4 @@
-"""Gathers runs that differ in the seed only into arms."""
+"""Groups runs that differ in the seed only; such a group is called an arm."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Tables of arms and of their differences, as Markdown and as CSV."""
+"""Writes the compared runs as tables, in Markdown and CSV; an arm is a group of runs that differ in the seed only."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Runs of a sweep: each is a process, in a folder whose name tells its seed and its options."""
+"""Runs of a sweep: each is a process, and the name of its folder holds its seed and its options."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Processes of a sweep: some at a time, all ended with the sweep."""
+"""Runs the processes of a sweep, a few at a time, and stops them all when the sweep is stopped."""
 
 import subprocess
 from collections.abc import Callable, Sequence
@@ -68,4 +68,4 @@ class Processes:
 
 
 processes = Processes()
-"""Those of this process."""
+"""The processes that this process has started."""

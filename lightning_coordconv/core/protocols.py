@@ -1,11 +1,8 @@
 """What callbacks, tasks and data modules require of each other."""
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from pytorch_lightning import Trainer
-
-if TYPE_CHECKING:  # the command line imports this module, and has no other use of matplotlib at its start
-    from matplotlib.figure import Figure
 
 
 @runtime_checkable
@@ -40,15 +37,6 @@ class DataOfTask(Protocol):
 
     sample_keys: frozenset[str]
     seed: int
-
-
-@runtime_checkable
-class DataOfCallbacks(Protocol):
-    """What callbacks that draw samples require of a data module."""
-
-    def plot(self, sample: Any) -> "Figure":
-        """Return a figure of a sample."""
-        ...
 
 
 def data_module(trainer: Trainer) -> Any:

@@ -36,7 +36,7 @@ def draw_boxes(
         sample: ``image`` (C, H, W) in [0, 1]; optionally true ``boxes`` (n, 4) in pixels, x1, y1, x2, y2, with
             ``labels`` (n,); and optionally ``predicted``, a dict of ``boxes``, ``labels`` and ``scores``. Without
             labels boxes have no name. Both may have ``masks`` (n, H, W) and ``keypoints`` (n, K, 3).
-        categories: of the labels, by their names.
+        categories: of the labels; a label without a category is shown as its number.
         least: predictions of a lower score are hidden.
         size: of the longer side of the image, in inches.
         hidden: number of predictions of a lower score that ``sample`` does not have any more.
@@ -99,7 +99,9 @@ def _entry(colour: str, label: str) -> Line2D:
 def _captions(group: Mapping[str, Any], categories: Categories) -> list[str]:
     count = len(group["boxes"])
     labels: Tensor | None = group.get("labels")
-    captions = [""] * count if labels is None else [categories[label][1] for label in labels.tolist()]
+    captions = [""] * count
+    if labels is not None:
+        captions = [categories[label][1] if label in categories else str(label) for label in labels.tolist()]
     scores: Tensor | None = group.get("scores")
     if scores is None:
         return captions

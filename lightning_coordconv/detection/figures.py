@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
 from pytorch_lightning.utilities import rank_zero_info
@@ -12,8 +13,10 @@ from torch import Tensor
 from torchvision.ops import box_convert
 
 from lightning_coordconv.core.figures import figures_folder, gathered, save_pictures
-from lightning_coordconv.core.protocols import DataOfCallbacks, data_module
+from lightning_coordconv.core.protocols import data_module
+from lightning_coordconv.detection.boxes import draw_boxes
 from lightning_coordconv.detection.masks import run_lengths
+from lightning_coordconv.detection.skeleton import Skeleton
 
 NAME = 50
 """Letters of an image's name in the name of its overlay: file systems allow 255 bytes."""
@@ -23,7 +26,8 @@ class DetectionFigures(Callback):
     """Draw truth and detections on the same few images after each validation and test.
 
     They are written to ``figures/detections_<stage>_<k>.png`` beside the logs, which holds those of the latest weights,
-    and to TensorBoard at each step. The first rank draws its first images. The data module's ``plot`` draws an image.
+    and to TensorBoard at each step. The first rank draws its first images. Names of the categories and lines between
+    keypoints are those of the data module, if it has ``categories`` and a ``skeleton``.
 
     Args:
         num_images: number of images, from the first on.
@@ -63,8 +67,8 @@ class DetectionFigures(Callback):
         samples, self.samples = self.samples, []
         folder = figures_folder(trainer)
         if folder is not None and not trainer.sanity_checking:
-            data: DataOfCallbacks = data_module(trainer)
-            figures = {f"detections_{stage}_{number}": data.plot(sample) for number, sample in enumerate(samples)}
+            data = data_module(trainer)
+            figures = {f"detections_{stage}_{number}": _figure(data, sample) for number, sample in enumerate(samples)}
             save_pictures(trainer, folder, stage, figures)
 
 
@@ -104,11 +108,11 @@ class CocoResults(BasePredictionWriter):
         """Keep the results of a batch, and draw them."""
         data = data_module(trainer)
         for sample in _samples(batch, prediction):
-            self.rows += _results(sample, data.categories)
+            self.rows += _results(sample, getattr(data, "categories", {}))
             if self.drawn < self.num_overlays:
                 path = self.folder / "overlays" / f"{_name(sample)}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                data.plot(sample).savefig(path)
+                _figure(data, sample).savefig(path)
                 self.drawn += 1
 
     def write_on_epoch_end(
@@ -121,6 +125,11 @@ class CocoResults(BasePredictionWriter):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(rows))
             rank_zero_info(f"{len(rows)} detections in {path}")
+
+
+def _figure(data: Any, sample: Mapping[str, Any]) -> Figure:
+    """Draw a sample, with the names of categories and the lines between keypoints that the data module has."""
+    return draw_boxes(sample, getattr(data, "categories", {}), bones=getattr(data, "skeleton", Skeleton()).bones)
 
 
 def _samples(batch: Mapping[str, Any], detections: Sequence[Mapping[str, Tensor]]) -> Iterator[dict[str, Any]]:
@@ -137,7 +146,7 @@ def _results(sample: Mapping[str, Any], categories: Mapping[int, tuple[int, str]
     if "path" in sample:
         known["file_name"] = sample["path"]
     rows = [
-        known | {"category_id": categories[label][0], "bbox": box, "score": score}
+        known | {"category_id": categories[label][0] if label in categories else label, "bbox": box, "score": score}
         for box, label, score in zip(*(column.tolist() for column in columns), strict=True)
     ]
     if "masks" in found:

@@ -16,7 +16,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_coordconv.core.figures import draw_confusion, figures_folder, save_pictures
-from lightning_coordconv.core.protocols import DataOfCallbacks, data_module
+from lightning_coordconv.core.protocols import data_module
 
 OPACITY = 0.55
 """Of a mask over its image."""
@@ -26,7 +26,8 @@ class SegmentationFigures(Callback):
     """Draw image, true mask and predicted mask of the same few images after each validation and test.
 
     As ``figures/masks_<stage>_<k>.png`` beside the logs, of the latest weights, and in the loggers at each step. The
-    first rank draws its own images. The data module's ``plot`` says how. A test also draws the confusion matrix.
+    first rank draws its own images. The classes have the names of the data, or else those of the task. A test also
+    draws the confusion matrix.
 
     Args:
         num_images: how many, from the first on, at least 1.
@@ -77,8 +78,12 @@ class SegmentationFigures(Callback):
         samples, self.samples = self.samples, []
         folder = figures_folder(trainer)
         if folder is not None and not trainer.sanity_checking:
-            data: DataOfCallbacks = data_module(trainer)
-            figures = {f"masks_{stage}_{number}": data.plot(sample) for number, sample in enumerate(samples)}
+            task: Any = trainer.lightning_module
+            names = getattr(data_module(trainer), "class_names", ()) or task.class_names
+            figures = {
+                f"masks_{stage}_{number}": draw_masks(sample, names, task.ignore_index)
+                for number, sample in enumerate(samples)
+            }
             save_pictures(trainer, folder, stage, figures)
 
 

@@ -117,7 +117,9 @@ def traced_bias(
     if weight.dtype != geometry.dtype:
         weight = weight.to(geometry.dtype)
     with without_autocast(weight):
-        tables = tap_tables(geometry, output_sizes, weight.device, geometry.dtype)
+        # (torch knows no ranges of complex numbers)
+        tables = tap_tables(geometry, output_sizes, weight.device, coordinate_dtype(geometry.dtype))
+        tables = [table.to(geometry.dtype) for table in tables]
         return expand_tables(weight.transpose(0, 1) if layer.transposed else weight, tables)
 
 

@@ -21,17 +21,19 @@ def shown(value: object) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-def check_count(name: str, value: object, least: int = 1) -> None:
-    """Check that a value is an integer that is not too small; a bool is none.
+def check_count(name: str, value: object, least: int = 1, most: int | None = None) -> None:
+    """Check that a value is an integer in a range; a bool is none.
 
     Raises:
         TypeError: If it is no integer.
-        ValueError: If it is less than ``least``.
+        ValueError: If it is less than ``least``, or more than ``most``.
     """
+    allowed = f"at least {least}" if most is None else f"from {least} to {most}"
     if isinstance(value, bool) or not isinstance(value, Integral | torch.SymInt):
-        raise TypeError(f"{name} must be an integer of at least {least}, but got {shown(value)}")
-    if value < least:  # type: ignore[operator]  # types know no order of numbers.Integral
-        raise ValueError(f"{name} must be at least {least}, but got {value}")
+        raise TypeError(f"{name} must be an integer, {allowed}, but got {shown(value)}")
+    number: Any = value  # types know no order of numbers.Integral
+    if number < least or (most is not None and number > most):
+        raise ValueError(f"{name} must be {allowed}, but got {value}")
 
 
 def check_flags(**flags: object) -> None:

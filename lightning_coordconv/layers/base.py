@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_coordconv.layers._torch import ConvTransposeNd, TorchConvolution, output_padding
+from lightning_coordconv.layers._torch import ConvTransposeNd, RecordsCoordinates, TorchConvolution, output_padding
 from lightning_coordconv.layers.arguments import check_convolution
 from lightning_coordconv.layers.coordinate_bias import convolve_with_coordinates
-from lightning_coordconv.layers.coords import check_input, num_coordinates
+from lightning_coordconv.layers.coords import check_input, describe_coordinates, num_coordinates
 from lightning_coordconv.layers.encodings import Encoding
 from lightning_coordconv.layers.frames import active_frame
 from lightning_coordconv.layers.guards import GuardedModule, is_traced_symbolically, trace_as_leaf
@@ -42,7 +42,7 @@ class MetaCoordWeight(nn.Parameter):
         return nn.Parameter.__torch_function__(func, types, args, kwargs or {})
 
 
-class CoordConvNd(GuardedModule, TorchConvolution):
+class CoordConvNd(GuardedModule, RecordsCoordinates, TorchConvolution):
     """What the six layers share; mixed in before a torch convolution.
 
     It takes the arguments of the torch class, in the same order and under the same names, and two more, by keyword.
@@ -124,6 +124,10 @@ class CoordConvNd(GuardedModule, TorchConvolution):
             return trace_as_leaf(self, input)
         check_input(input, len(self.kernel_size), type(self).__name__)
         return convolve_with_coordinates(self, input)
+
+    def describe_coordinates(self) -> str:
+        """Return the class and the options of the coordinates, which state dicts record."""
+        return describe_coordinates(self.with_r, self.encoding)
 
     def complete_state_dict(self, state_dict: dict[str, Any], prefix: str) -> dict[str, Any]:
         """Complete a state dict without coordinate weights, so that it loads with ``strict=True``.

@@ -8,10 +8,11 @@ last cell of each axis are at -1 and +1, whatever its length. An axis of one cel
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from lightning_coordconv.layers._torch import RecordsCoordinates
 from lightning_coordconv.layers.arguments import check_count, check_flags, check_tensor
-from lightning_coordconv.layers.encodings import Encoding, append_radius
+from lightning_coordconv.layers.encodings import Cartesian, Encoding, append_radius
 from lightning_coordconv.layers.frames import Field, Frame, active_frame
 from lightning_coordconv.layers.guards import check_not_quantised, is_traced_symbolically, trace_as_leaf
 
@@ -167,7 +168,13 @@ def encoded_coordinates(
     return channels
 
 
-class AddCoords(nn.Module):
+def describe_coordinates(with_r: bool, encoding: Encoding | None) -> str:
+    """Return the class and the options of the coordinates that a layer sees, ``"Cartesian()"`` by default."""
+    seen = Cartesian(with_r=with_r) if encoding is None else encoding
+    return f"{type(seen).__name__}({seen.extra_repr()})"
+
+
+class AddCoords(RecordsCoordinates):
     """Concatenate coordinate channels after the channels of a tensor, as the paper defines them (section 3).
 
     The convolutions of this package compute the same result without this copy. Use this module in front of layers
@@ -191,6 +198,10 @@ class AddCoords(nn.Module):
         self.num_coordinates = num_coordinates(num_axes, with_r, encoding)
         self.with_r = with_r
         self.encoding = encoding
+
+    def describe_coordinates(self) -> str:
+        """Return the class and the options of the coordinates."""
+        return describe_coordinates(self.with_r, self.encoding)
 
     def forward(self, x: Tensor) -> Tensor:
         """Append the coordinate channels.

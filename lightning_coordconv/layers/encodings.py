@@ -65,7 +65,11 @@ class Encoding(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define forward(grid)")
 
     def extra_repr(self) -> str:
-        """Return the options that differ from the paper's."""
+        """Return the options that differ from the paper's.
+
+        State dicts record the text, and load only into layers of an equal one: options belong into it, and nothing that
+        training changes.
+        """
         options = {"align_corners": (self.align_corners, True), "preserve_aspect": (self.preserve_aspect, False)}
         return ", ".join(f"{name}={value}" for name, (value, default) in options.items() if value != default)
 
@@ -143,9 +147,7 @@ class FourierFeatures(Encoding):
         preserve_aspect: bool = False,
     ) -> None:
         super().__init__(align_corners=align_corners, preserve_aspect=preserve_aspect)
-        check_count("num_frequencies", num_frequencies)
-        if num_frequencies > MAX_FREQUENCIES:
-            raise ValueError(f"num_frequencies must be from 1 to {MAX_FREQUENCIES}, but got {num_frequencies}")
+        check_count("num_frequencies", num_frequencies, 1, MAX_FREQUENCIES)
         check_flags(include_coordinates=include_coordinates)
         self.num_frequencies = num_frequencies
         self.include_coordinates = include_coordinates

@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv,
 
 from lightning_coordconv.rl.environments.ale import AleVecEnv
 from lightning_coordconv.rl.environments.atari import LeanAtariVecEnv
+from lightning_coordconv.rl.environments.contract import CheckedEnv
 from lightning_coordconv.rl.environments.crashes import NamedVecEnv, named
 from lightning_coordconv.rl.environments.zero_based import zero_based
 
@@ -114,10 +115,14 @@ def _make(spec: EnvSpec) -> gym.Env[Any, Any]:
     modes = getattr(_creator(spec), "metadata", {}).get("render_modes", ())
     if "rgb_array" in modes:
         try:
-            return zero_based(gym.make(spec, render_mode="rgb_array"))
+            return _checked(spec, render_mode="rgb_array")
         except TypeError:  # its constructor has no such argument
             pass
-    return zero_based(gym.make(spec))
+    return _checked(spec)
+
+
+def _checked(spec: EnvSpec, **arguments: Any) -> gym.Env[Any, Any]:
+    return zero_based(CheckedEnv(gym.make(spec, disable_env_checker=True, **arguments), spec.id))
 
 
 def _creator(spec: EnvSpec) -> Any:

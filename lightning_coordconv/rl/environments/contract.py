@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from lightning_coordconv.rl.environments.crashes import EnvironmentCrashError
+from lightning_coordconv.rl.environments.crashes import InvalidEnvironmentError
 
 Space = spaces.Space[Any]
 LARGEST = float(np.finfo(np.float32).max)
@@ -17,10 +17,6 @@ LARGEST = float(np.finfo(np.float32).max)
 BOOLEANS = (bool, np.bool_)
 ARRAYS = (spaces.MultiBinary, spaces.MultiDiscrete)
 NUMBERS = (float, Real, np.bool_)
-
-
-class InvalidEnvironmentError(EnvironmentCrashError, ValueError):
-    """An environment returned a value that is not in its spaces, or that Gymnasium's interface does not allow."""
 
 
 class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):

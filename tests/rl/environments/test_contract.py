@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from lightning_coordconv.rl.environments.contract import InvalidEnvironmentError
+from lightning_coordconv.rl.environments.crashes import InvalidEnvironmentError
 from lightning_coordconv.rl.environments.vector import find, make
 
 VECTOR = spaces.Box(-1, 1, (2,), np.float32)
@@ -20,7 +20,8 @@ NOW: dict[str, object] = {}
 class Scripted(gym.Env):
     """Returns what a test says."""
 
-    def __init__(self):
+    def __init__(self, script=None):
+        NOW.update(script or {})  # in a process of its own
         self.observation_space = NOW["space"]
         self.action_space = NOW.get("actions", spaces.Discrete(2))
         self.time = 0
@@ -173,3 +174,13 @@ def test_steps_count_from_each_reset():
     NOW["reward"] = None
     with pytest.raises(InvalidEnvironmentError, match="step 2 of an episode"):
         env.step(np.zeros(1, int))
+
+
+@pytest.mark.slow
+def test_a_process_reports_what_is_wrong():
+    script = {"space": VECTOR, "right": ZEROS, "wrong": ZEROS * np.nan, "step": 1}
+    env = make(find("tests/Scripted-v0", "subproc", {"script": script}, {}), 2, "subproc")
+    env.reset()
+    with pytest.raises(InvalidEnvironmentError, match=r"tests/Scripted-v0 .* nan at \[0\]; its space is Box\(-1"):
+        env.step(np.zeros(2, int))
+    env.close()

@@ -16,6 +16,7 @@ from lightning_coordconv.detection.annotations import Annotations
 from lightning_coordconv.detection.boxes import Categories, draw_boxes
 from lightning_coordconv.detection.coco import CocoDetection, ImageFiles, Links, Policy, check_categories
 from lightning_coordconv.detection.field_of_mnist import CATEGORIES, FieldOfMnist
+from lightning_coordconv.detection.transforms import try_transforms
 from lightning_coordconv.detection.voc_format import VocFolder
 from lightning_coordconv.detection.yolo_format import YoloFolder
 
@@ -191,7 +192,10 @@ class AnnotatedImagesDataModule(BoxesDataModule):
             )
             if split != "val":
                 check_categories(dataset, self.categories_from, self.categories)
-        for remark in dataset.remarks():
+        remarks = dataset.remarks()
+        if split == "train" and isinstance(dataset, CocoDetection):
+            remarks += filter(None, [try_transforms(dataset.transform, dataset.images, dataset.objects)])
+        for remark in remarks:
             rank_zero_info(f"data of the {split} split: {remark}")
         return dataset
 
@@ -211,7 +215,8 @@ class CocoDetectionDataModule(AnnotatedImagesDataModule):
 
     Raises:
         FileNotFoundError: if there is no such annotation file or folder.
-        ValueError: if a file is not in COCO's format or has no box, or two of them differ in their categories.
+        ValueError: if a file is not in COCO's format or has no box, two of them differ in their categories, or the
+            transforms leave no box.
         OSError: if no image of a split can be read.
     """
 

@@ -9,10 +9,11 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
+from lightning_coordconv.core.labels import LabelledTask
 from lightning_coordconv.core.metrics import MeanTerms
 from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.core.schedules import warmup_cosine
-from lightning_coordconv.core.task import Batch, NetworkTask, Outputs
+from lightning_coordconv.core.task import Batch, Outputs
 from lightning_coordconv.detection.figures import DetectionFigures
 from lightning_coordconv.detection.metrics import CocoAveragePrecision
 from lightning_coordconv.detection.precision_recall import PrecisionRecallFigure
@@ -20,7 +21,7 @@ from lightning_coordconv.detection.precision_recall import PrecisionRecallFigure
 Detections = list[dict[str, Tensor]]
 
 
-class ObjectDetection(NetworkTask):
+class ObjectDetection(LabelledTask):
     """Detect and classify objects with a torchvision detector.
 
     The sum of the detector's losses is minimised. The losses are logged by their names, in training only. Metrics are
@@ -48,6 +49,7 @@ class ObjectDetection(NetworkTask):
     """
 
     sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "boxes", "labels", "image_id"})
+    label_key: ClassVar[str] = "labels"
     monitor: str = "val/map"
     mode: ClassVar[Literal["min", "max"]] = "max"
 
@@ -79,11 +81,8 @@ class ObjectDetection(NetworkTask):
         """Return the figures of detections beside true boxes, and of precision and recall in the test."""
         return [DetectionFigures(), PrecisionRecallFigure()]
 
-    def on_fit_start(self) -> None:
+    def setup(self, stage: str) -> None:
         """Compare the categories of the data with the outputs of the net.
-
-        On a device, a label without an output would be an assertion without a name; and a look at the labels in each
-        step would wait for the device.
 
         Raises:
             ValueError: if the data module has a category for which the net has no output.
@@ -160,13 +159,21 @@ class ObjectDetection(NetworkTask):
         return {"optimizer": configured, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def targets(self, batch: Batch) -> list[dict[str, Tensor]]:
-        """Return the true boxes and labels of each image, in the form that torchvision and torchmetrics expect."""
+        """Return the true boxes and labels of each image, in the form that torchvision and torchmetrics expect.
+
+        Raises:
+            ValueError: naming an image, its label and the number of classes, if the net has no output for it.
+        """
+        outputs = getattr(self.net, "num_classes", None)
+        if outputs is not None:
+            self.check_labels(batch, outputs, first=1)
         keys = [key for key in ("boxes", "labels", "area", "iscrowd") if key in batch]
         return [dict(zip(keys, values, strict=True)) for values in zip(*(batch[key] for key in keys), strict=True)]
 
     def _detect(self, batch: Batch, metrics: MetricCollection) -> Outputs:
+        targets = self.targets(batch)
         detections = self.predict_step(batch, 0)
-        metrics.update(detections, self.targets(batch))
+        metrics.update(detections, targets)
         return {"preds": detections}
 
     def _report(self, metrics: MetricCollection) -> None:

@@ -1,15 +1,20 @@
 """Apply a user's transforms to an image and its boxes, and check what they return."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
+from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import to_dtype
 
+from lightning_coordconv.core.survey import NAMED, spread
+
 PER_BOX = ("labels", "iscrowd", "filled")
+TRIED = 64
+"""Number of images, evenly spread, whose boxes are transformed before training."""
 TOLERANCE = 1e-3
 """By how much values of an image may leave [0, 1], as resampling and changes of colour let them."""
 
@@ -49,6 +54,45 @@ class ImageAndBoxes:
                 "normalisation to the detector"
             )
         return {**sample, "image": image}
+
+
+def try_transforms(
+    transform: ImageAndBoxes, images: Sequence[Mapping[str, Any]], objects: Mapping[int, Mapping[str, Tensor]]
+) -> str | None:
+    """Transform the boxes of some images, which are blank, and count the images whose boxes the transforms all drop.
+
+    Random numbers of the run are kept.
+
+    Args:
+        transform: of the data set.
+        images: with ``id``, ``file_name``, ``width`` and ``height``.
+        objects: by the image's id, ``boxes`` and one of each of :data:`PER_BOX` for each box.
+
+    Returns:
+        A line that names such images; None if there are none.
+
+    Raises:
+        ValueError: if no image keeps a box.
+    """
+    boxed = [image for image in images if len(objects[image["id"]]["boxes"])]
+    tried = [boxed[number] for number in spread(len(boxed), TRIED)] if transform.changes else []
+    emptied = []
+    with isolate_rng():
+        for image in tried:
+            size = (image["height"], image["width"])
+            blank = tv_tensors.Image(torch.zeros((3, *size), dtype=torch.uint8))
+            known = objects[image["id"]]
+            boxes = tv_tensors.BoundingBoxes(known["boxes"], format="XYXY", canvas_size=size)
+            if not len(transform({**known, "image": blank, "boxes": boxes})["boxes"]):
+                emptied.append(image["file_name"])
+    if not emptied:
+        return None
+    more = f" and {len(emptied) - NAMED} more" if len(emptied) > NAMED else ""
+    named = ", ".join(emptied[:NAMED]) + more
+    line = f"the transforms leave no box in {len(emptied)} of {len(tried)} images tried: {named}"
+    if len(emptied) == len(tried):
+        raise ValueError(f"{line}; there would be nothing to train on")
+    return line
 
 
 def _check(sample: Any) -> None:

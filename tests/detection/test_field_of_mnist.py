@@ -159,7 +159,8 @@ class TestForeignFolders:
     @pytest.mark.parametrize(
         "content",
         [b"", b"\0" * 3, b"x" * 100, struct.pack(">4i", 2051, 10_000, 28, 28),
-         struct.pack(">4i", 2051, 2**30, 2**30, 28), struct.pack(">2i", 2049, 10_000) + bytes(10_000), pickle.dumps(Hostile())],
+         struct.pack(">4i", 2051, 2**30, 2**30, 28), struct.pack(">2i", 2049, 10_000) + bytes(10_000),
+         pickle.dumps(Hostile())],
     )  # fmt: skip
     def test_a_damaged_file_is_named(self, raw, content):
         (raw / "t10k-images-idx3-ubyte").write_bytes(content)

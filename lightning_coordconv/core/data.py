@@ -127,7 +127,7 @@ class BaseDataModule(LightningDataModule):
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Let the task look at the labels of a batch while they are on the host."""
-        task = None if self.trainer is None else self.trainer.lightning_module
+        task = getattr(self.trainer, "lightning_module", None)
         if isinstance(task, TaskOfLabels):
             task.look_at_labels(batch)
         return batch

@@ -50,7 +50,7 @@ class LabelledTask(NetworkTask):
         Raises:
             ValueError: if they are no integers.
         """
-        labels = batch.get(self.label_key) if isinstance(batch, Mapping) else None
+        labels: Any = batch.get(self.label_key) if isinstance(batch, Mapping) else None
         first = labels if isinstance(labels, Tensor) or not labels else labels[0]
         on_host = isinstance(first, Tensor) and first.device.type == "cpu"
         self.host_labels = _noted(labels, batch.get("path"), self.ignore_index) if on_host else None

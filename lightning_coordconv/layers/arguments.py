@@ -10,8 +10,15 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor, nn
 
-DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex32, torch.complex64)
-DTYPES += (torch.complex128,)
+DTYPES: tuple[torch.dtype, ...] = (
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+    torch.complex32,
+    torch.complex64,
+    torch.complex128,
+)
 """Dtypes of weights with which torch convolves."""
 
 
@@ -54,13 +61,11 @@ def check_sizes(name: str, value: object, num_axes: int, least: int) -> None:
         TypeError: If it is something else.
         ValueError: If there are more or fewer than axes, or one of them is less than ``least``.
     """
-    if isinstance(value, Integral) and not isinstance(value, bool):
+    if _is_integer(value):
         check_count(name, value, least)
         return
     allowed = f"an integer of at least {least}" + (f" or {num_axes} of them" if num_axes > 1 else " or a tuple of one")
-    if not is_sequence(value) or not all(
-        isinstance(cells, Integral) and not isinstance(cells, bool) for cells in value
-    ):
+    if not is_sequence(value) or not all(_is_integer(cells) for cells in value):
         raise TypeError(f"{name} must be {allowed}, but got {shown(value)}")
     if len(value) != num_axes or min(value) < least:
         raise ValueError(f"{name} must be {allowed}, but got {shown(value)}")
@@ -173,3 +178,7 @@ def check_tensor(x: object, name: str) -> None:
 def is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
     """Return whether a value is a list, a tuple or another sequence, and no string."""
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)

@@ -52,7 +52,7 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
     def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
         """Return the first observation, if it is valid."""
         self._steps = 0
-        result = self.env.reset(**arguments)
+        result: Any = self.env.reset(**arguments)
         if not isinstance(result, tuple) or len(result) != 2:
             self._refuse("result", f"{_shown(result)}, and a tuple of an observation and a dict is expected")
         self._check_observation(result[0])
@@ -61,7 +61,7 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take an action and return its results, if they are valid."""
         self._steps += 1
-        result = self.env.step(action)
+        result: Any = self.env.step(action)
         if not isinstance(result, tuple) or len(result) != 5:
             self._refuse(
                 "result", f"{_shown(result)}, and a tuple of observation, reward, terminated, truncated and info "
@@ -69,7 +69,7 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
             )  # fmt: skip
         observation, reward, terminated, truncated, _ = result
         self._check_observation(observation)
-        if not isinstance(reward, NUMBERS) or not -LARGEST <= reward <= LARGEST:
+        if not isinstance(reward, NUMBERS) or not -LARGEST <= reward <= LARGEST:  # type: ignore[operator]  # numbers.Real
             self._refuse("reward", f"{_shown(reward)}, and a finite number in single precision is expected")
         if not isinstance(terminated, BOOLEANS) or not isinstance(truncated, BOOLEANS):
             name, value = ("truncated", truncated) if isinstance(terminated, BOOLEANS) else ("terminated", terminated)
@@ -122,8 +122,7 @@ def _parts(space: Space, name: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
         low, high, dtype = space.low, space.high, np.dtype(space.dtype)
         whole = dtype.kind in "iu" and (low == np.iinfo(dtype).min).all() and (high == np.iinfo(dtype).max).all()
         infinite = dtype.kind == "f" and not bool(np.isfinite(low).all() and np.isfinite(high).all())
-        limits = (None, None) if whole else (low, high)
-        yield name, space, Limits(*limits, space.shape, dtype, infinite)
+        yield name, space, Limits(None if whole else low, None if whole else high, space.shape, dtype, infinite)
     else:
         yield name, space, None
 

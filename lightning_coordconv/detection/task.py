@@ -82,14 +82,14 @@ class ObjectDetection(LabelledTask):
         return [DetectionFigures(), PrecisionRecallFigure()]
 
     def setup(self, stage: str) -> None:
-        """Compare the categories of the data with the outputs of the net.
+        """Compare the categories of the data with the outputs of the net, except for predictions.
 
         Raises:
             ValueError: if the data module has a category for which the net has no output.
         """
         outputs = getattr(self.net, "num_classes", None)
         highest = max(getattr(data_module(self.trainer), "categories", ()), default=0)
-        if outputs is not None and highest >= outputs:
+        if stage != "predict" and outputs is not None and highest >= outputs:
             raise ValueError(
                 f"the network has outputs for {outputs} classes, with the background, but the data has {highest} "
                 f"categories: set its num_classes to at least {highest + 1}"

@@ -89,7 +89,7 @@ class SemanticSegmentation(LabelledTask):
         self.overlap = overlap
 
     def setup(self, stage: str) -> None:
-        """Compare the classes of the data with those of the task.
+        """Compare the classes of the data with those of the task, except for predictions.
 
         Raises:
             ValueError: if the data module has another ``num_classes`` or ``ignore_index``.
@@ -97,7 +97,7 @@ class SemanticSegmentation(LabelledTask):
         data = data_module(self.trainer)
         for name in ("num_classes", "ignore_index"):
             own, other = getattr(self, name), getattr(data, name, None)
-            if other not in (None, own):
+            if stage != "predict" and other not in (None, own):
                 raise ValueError(f"the task has {name}={own}, but {type(data).__name__} has {name}={other}")
 
     def look_at_labels(self, batch: Any) -> None:

@@ -37,7 +37,7 @@ class ImageClassification(LabelledTask):
             label.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "label"})
+    sample_keys: frozenset[str] = frozenset({"image", "label"})
     monitor: str = "val/top1"
     mode: ClassVar[Literal["min", "max"]] = "max"
     stopping_threshold: ClassVar[float | None] = 1.0

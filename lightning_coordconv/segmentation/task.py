@@ -50,7 +50,7 @@ class SemanticSegmentation(LabelledTask):
             or the network have other classes than the task.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "mask", "origin", "size", "path"})
+    sample_keys: frozenset[str] = frozenset({"image", "mask", "origin", "size", "path"})
     label_key: ClassVar[str] = "mask"
     monitor: str = "val/miou"
     mode: ClassVar[Literal["min", "max"]] = "max"

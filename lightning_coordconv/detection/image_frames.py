@@ -76,7 +76,7 @@ def trace_one_size(detector: nn.Module, image: Tensor) -> Iterator[None]:
 
     Such a graph is right: sizes, coordinates and padding are those of the traced image, and other sizes are refused by
     whoever runs it. In a trace torchvision would compute the size to which it resizes the image in float32, and lose a
-    row or column where rounding falls below a whole number (400 * (160 / 400) is then 159); here the size is a constant.
+    row or column where rounding falls below a whole number: 400 * (160 / 400) is then 159. Here the size is constant.
 
     Args:
         detector: a module with torchvision's ``GeneralizedRCNNTransform`` in it, or without.

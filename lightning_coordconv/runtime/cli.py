@@ -35,6 +35,8 @@ from lightning_coordconv.runtime.weights import KEYWORDS, choose_weights, find_n
 
 DEBUG = "--debug"
 DESCRIPTION = f"""Train and use convolutions that know where they are.
+Besides the subcommands below there are {{commands}}; each has --help. The options of a class are
+shown by fit --model.help CLASS and fit --data.help CLASS.
 Add {DEBUG} to any command to see an error's full message and traceback."""
 REFUSED = (ValueError, TypeError, ImportError, OSError, MisconfigurationException)
 """Errors of options that cannot work together."""
@@ -217,7 +219,7 @@ def _run(args: ArgsType) -> None:
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             save_config_kwargs={"overwrite": True},
-            parser_kwargs={"version": __version__, "description": DESCRIPTION},
+            parser_kwargs={"version": __version__, "description": DESCRIPTION.format(commands=", ".join(COMMANDS))},
         )
     except Exception as error:
         if (

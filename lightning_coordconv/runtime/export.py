@@ -29,7 +29,8 @@ def main(args: Sequence[str] | None = None) -> None:
         size = None if options.size is None else tuple(options.size)
         difference = model.export(options.out, size, options.format, options.images)
     except (ValueError, OSError, ImportError) as error:
-        print(f"error: {str(error).strip().splitlines()[0]}", file=sys.stderr)
+        message = str(error).strip().splitlines()[0].replace("trust=True", "--trust")  # of `load`, where one calls it
+        print(f"error: {message}", file=sys.stderr)
         raise SystemExit(2) from error
     print(f"Wrote {options.out}: outputs differ from the network's by {difference:.1e} of the largest value at most.")
 

@@ -1,5 +1,6 @@
 """Bad input is refused in one line, and nothing is left behind."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pytorch_lightning.accelerators import CPUAccelerator
 from lightning_coordconv.coordinates import CoordinateClassification, DeconvDecoder
 from lightning_coordconv.core import BaseDataModule
 from lightning_coordconv.runtime import malloc
+from lightning_coordconv.runtime.cli import COMMANDS
 
 CONFIG = Path(__file__).parents[2] / "configs" / "coordinates" / "classification_quadrant_deconv.yaml"
 
@@ -84,8 +86,8 @@ def test_freed_memory_is_kept(size):
 )
 def test_help(command):
     result = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
-    for subcommand in ("fit", "validate", "test", "predict"):
-        assert subcommand in result.stdout
+    for subcommand in ("fit", "validate", "test", "predict", *COMMANDS):
+        assert re.search(rf"\b{subcommand}\b", result.stdout)
     assert "convolutions that know where they are" in result.stdout
 
 

@@ -4,6 +4,7 @@ import functools
 import os
 import sys
 import threading
+from unittest.mock import Mock
 from urllib.error import URLError
 
 import pytest
@@ -44,11 +45,8 @@ def test_an_error_is_one_line_that_names_option_and_value(cli, tmp_path, capsys,
 
 @pytest.mark.parametrize("config", ["detection/coco_coordconv", "segmentation/masks_coordconv"])
 def test_weights_that_cannot_be_downloaded(cli, tmp_path, monkeypatch, capsys, config):
-    def unreachable(*args, **kwargs):
-        raise URLError("no network")
-
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
-    monkeypatch.setattr("torch.hub.urlopen", unreachable)
+    monkeypatch.setattr("torch.hub.urlopen", Mock(side_effect=URLError("no network")))
     with pytest.raises(SystemExit):
         cli("fit", "-c", config, "--data.root", str(tmp_path))
     line = capsys.readouterr().err.splitlines()[-1]

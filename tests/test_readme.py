@@ -2,9 +2,9 @@
 
 - ``python`` and ``yaml`` whose first line is ``# name.py`` or ``# name.yaml`` become files; other ``python`` is run,
   a page from top to bottom, with the stand-ins of ``GIVEN`` for what a reader has: data, an environment.
-- ``sh``: the commands of how-to pages, and of the page on environments, run in process. On other pages, where they take hours or need a cluster, the
-  arguments of ``lightning-coordconv`` are parsed, and of other programs the named targets, modules, options, files and
-  extras must exist.
+- ``sh``: the commands of how-to pages, and of the page on environments, run in process. On other pages, where they take
+  hours or need a cluster, the arguments of ``lightning-coordconv`` are parsed, and of other programs the named targets,
+  modules, options, files and extras must exist.
 - ``bibtex`` must agree with the package; ``text`` is output and must be in the results that it quotes.
 """
 
@@ -30,8 +30,11 @@ PAGES += [ROOT / "configs" / "README.md", ROOT / "benchmarks" / "README.md"]
 SMALLER = {'weights="IMAGENET1K_V2"': "weights=None", "224": "64", "448": "128"}
 PASSED_ON = ("--data.", "--model.", "--trainer.")
 PARSERS = {
-    "compare": comparison.make_parser, "sweep": sweep.make_parser, "data": data.make_parser, "export": export.make_parser
-}  # fmt: skip
+    "compare": comparison.make_parser,
+    "data": data.make_parser,
+    "export": export.make_parser,
+    "sweep": sweep.make_parser,
+}
 """Commands that would read or train what a page only names."""
 
 

@@ -2,13 +2,13 @@
 
 import argparse
 import importlib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from lightning_coordconv.core.checkpoints import CheckpointError, read_checkpoint
 from lightning_coordconv.core.export import Format
+from lightning_coordconv.core.hyperparameters import UntrustedCheckpointError
 from lightning_coordconv.core.restore import domain_of, task_class
 from lightning_coordconv.runtime.errors import OneLineParser
 
@@ -26,12 +26,10 @@ def main(args: Sequence[str] | None = None) -> None:
     options = make_parser().parse_args(args)
     try:
         model = _load(options.checkpoint, options.trust)
-        size = None if options.size is None else tuple(options.size)
-        difference = model.export(options.out, size, options.format, options.images)
-    except (ValueError, OSError, ImportError) as error:
-        message = str(error).strip().splitlines()[0].replace("trust=True", "--trust")  # of `load`, where one calls it
-        print(f"error: {message}", file=sys.stderr)
-        raise SystemExit(2) from error
+    except UntrustedCheckpointError as error:
+        raise UntrustedCheckpointError(str(error).replace("trust=True", "--trust")) from error
+    size = None if options.size is None else tuple(options.size)
+    difference = model.export(options.out, size, options.format, options.images)
     print(f"Wrote {options.out}: outputs differ from the network's by {difference:.1e} of the largest value at most.")
 
 

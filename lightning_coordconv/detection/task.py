@@ -228,5 +228,6 @@ class ObjectDetection(LabelledTask):
             for name, value in values.items()
             if not name.endswith(("per_class", "classes"))
         }
-        self.log_dict(wanted, sync_dist=True)
+        for name, value in wanted.items():
+            self.log(name, value, prog_bar=name == self.monitor, sync_dist=True)
         metrics.reset()

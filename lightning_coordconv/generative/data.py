@@ -128,7 +128,7 @@ class UnlabelledImagesDataModule(BaseDataModule):
         if len(paths) <= 2 * self.eval_count:
             raise ValueError(
                 f"{self.root} has {len(paths)} images, too few to hold out eval_count = {self.eval_count} for "
-                "validation and as many for test"
+                "validation and as many for test: set data.eval_count to a smaller number"
             )
         order = torch.randperm(len(paths), generator=Generator().manual_seed(self.seed)).tolist()
         shuffled = [paths[i] for i in order]

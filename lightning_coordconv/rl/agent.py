@@ -268,8 +268,8 @@ def _check_imported(arguments: Any, path: str | Path) -> None:
     module = env_id.rpartition(":")[0] if isinstance(env_id, str) else ""
     if module and module not in sys.modules:
         raise UntrustedCheckpointError(
-            f"{path}: the environment {env_id!r} is in a module that was not imported before: import it first if you "
-            "trust it, or set trust=True"
+            f"{path}: the environment {env_id!r} is in a module that was not imported before: if you "
+            "trust it, import it first, or set trust=True"
         )
 
 

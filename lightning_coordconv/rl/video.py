@@ -86,12 +86,12 @@ class AgentVideo(WritesPredictions):
                 episode = play_frames(
                     task.policy, data.eval_env, task.deterministic_evaluation, self.max_steps, self.saliency
                 )
-                steps, reward = write_video(path, episode, self.fps)
+                frames, reward = write_video(path, episode, self.fps)
             except CannotRenderError as error:
                 self.renders = False
                 rank_zero_warn(f"no videos are recorded: the environment {data.env_id} cannot be rendered: {error}")
                 return
-        rank_zero_info(f"{path}: {steps} steps, reward {reward:g}")
+        rank_zero_info(f"{path}: {frames} frames, reward {reward:g}")
 
 
 def play_frames(
@@ -178,11 +178,11 @@ def write_video(path: Path, frames: Iterator[tuple[Image, float]], fps: int) -> 
         str(path), first.shape[1::-1], fps=fps, macro_block_size=2, quality=8
     )
     writer.send(None)
-    steps = 0
+    count = 0
     try:
         for frame, score in itertools.chain([(first, reward)], frames):
             writer.send(np.ascontiguousarray(frame))
-            steps, reward = steps + 1, score
+            count, reward = count + 1, score
     finally:
         writer.close()
-    return steps, reward
+    return count, reward

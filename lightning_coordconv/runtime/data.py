@@ -15,7 +15,7 @@ from lightning_coordconv.core.survey import Survey
 from lightning_coordconv.runtime.errors import OneLineParser
 
 PACKAGE = __name__.partition(".")[0]
-DOMAINS = ("detection", "segmentation", "classification")
+DOMAINS = ("detection", "segmentation", "classification", "generative")
 """Domains that read folders. Their function ``surveys`` tells whether it knows the format of a folder."""
 SAMPLES = 12
 COLUMNS = 4
@@ -23,9 +23,11 @@ TILE = 480
 """Width and height in pixels that a sample is scaled to fit."""
 GAP = 12
 """Pixels between samples."""
+LESS_SPECIFIC = ("classification", "generative")
+"""Domains whose formats other ones include: folders named images, labels or masks are no classes, all hold pictures."""
 LAYOUTS = (
-    "annotations in JSON (COCO), data.yaml (YOLO), Annotations and JPEGImages (Pascal VOC), images and masks, or "
-    "train/<class> and val/<class>"
+    "annotations in JSON (COCO), data.yaml (YOLO), Annotations and JPEGImages (Pascal VOC), images and masks, "
+    "train/<class> and val/<class>, or pictures"
 )
 
 
@@ -63,8 +65,8 @@ def _recognised(path: Path) -> Callable[[int], Survey]:
         raise FileNotFoundError(f"there is no file or folder {path}")
     found: dict[str, Any] = {}
     for domain in DOMAINS:
-        if domain == "classification" and found:
-            break  # folders named images, labels or masks are no classes
+        if domain in LESS_SPECIFIC and found:
+            break
         found |= importlib.import_module(f"{PACKAGE}.{domain}").surveys(path)
     if not found:
         raise ValueError(f"{path} holds no data in a known format: expected {LAYOUTS}")

@@ -40,6 +40,12 @@ def one_line(message: str) -> str:
     installing = [line for line in lines if "pip install 'lightning-coordconv[" in line]
     if installing:
         return installing[0]
+    download = re.search(r"<urlopen error (.*)>", message)
+    if download:  # torch.hub has printed from where to where
+        return (
+            f"a download failed: {download[1]}; a file that is at the path above is not downloaded, and a network "
+            "whose weights and weights_backbone are null starts from random weights"
+        )
     reasons = [line for line in lines if not BOILERPLATE.match(line)]
     reason = (reasons or lines or [""])[0].partition(". Got value: Namespace(")[0]
     reason = re.sub(r"Expected an? <class '([^']+)'>", r"expected \1", reason)

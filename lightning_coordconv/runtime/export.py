@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from lightning_coordconv.core.checkpoints import CheckpointError, read_checkpoint
 from lightning_coordconv.core.export import Format
+from lightning_coordconv.core.hyperparameters import UntrustedCheckpointError
 from lightning_coordconv.core.restore import domain_of, task_class
 from lightning_coordconv.runtime.errors import OneLineParser
 
@@ -22,8 +23,11 @@ def main(args: Sequence[str] | None = None) -> None:
     Args:
         args: arguments as a list; those of the process by default.
     """
-    options = _parser().parse_args(args)
-    model = _load(options.checkpoint, options.trust)
+    options = make_parser().parse_args(args)
+    try:
+        model = _load(options.checkpoint, options.trust)
+    except UntrustedCheckpointError as error:
+        raise UntrustedCheckpointError(str(error).replace("trust=True", "--trust")) from error
     size = None if options.size is None else tuple(options.size)
     difference = model.export(options.out, size, options.format, options.images)
     print(f"Wrote {options.out}: outputs differ from the network's by {difference:.1e} of the largest value at most.")
@@ -44,7 +48,8 @@ def _load(path: Path, trust: bool) -> Any:
     return load(path, device="cpu", trust=trust)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
     parser = OneLineParser(
         prog="lightning-coordconv export",
         description="Write the network of a checkpoint to a file that other programs run.",

@@ -4,6 +4,8 @@ import functools
 import os
 import sys
 import threading
+from unittest.mock import Mock
+from urllib.error import URLError
 
 import pytest
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -39,6 +41,17 @@ def test_an_error_is_one_line_that_names_option_and_value(cli, tmp_path, capsys,
     assert exit_info.value.code == 2
     assert capsys.readouterr().err == f"error: {line}\n"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("config", ["detection/coco_coordconv", "segmentation/masks_coordconv"])
+def test_weights_that_cannot_be_downloaded(cli, tmp_path, monkeypatch, capsys, config):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+    monkeypatch.setattr("torch.hub.urlopen", Mock(side_effect=URLError("no network")))
+    with pytest.raises(SystemExit):
+        cli("fit", "-c", config, "--data.root", str(tmp_path))
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: a download failed: no network; a file that is at the path above")
+    assert "weights_backbone are null" in line
 
 
 def test_debug_shows_everything(cli, capsys):

@@ -254,7 +254,9 @@ class FixedSize(nn.Module):
 
 
 @pytest.mark.parametrize(("format", "suffix"), [("onnx", ".onnx"), ("torch", ".pt2")])
-@pytest.mark.parametrize(("net", "message"), [(Random(), "another y for an input of 2 x 3: the largest difference is")])
+@pytest.mark.parametrize(
+    ("net", "message"), [(Random(), "'y' of the exported network differs from the network's for an input of 2 x 3: by")]
+)
 def test_a_file_that_computes_something_else_is_not_written(tmp_path, net, message, format, suffix):
     out = tmp_path / f"a{suffix}"
     out.write_text("an earlier file")
@@ -263,6 +265,17 @@ def test_a_file_that_computes_something_else_is_not_written(tmp_path, net, messa
         export(Exportable(net.eval(), examples, ("x",), ("y",)), out, format)
     assert out.read_text() == "an earlier file"
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
+
+
+def test_the_option_that_trusts_a_checkpoint_is_named(classifier, tmp_path, capsys):
+    checkpoint = torch.load(classifier, weights_only=True)
+    checkpoint["inference"]["task"] = "not_imported.Task"
+    torch.save(checkpoint, tmp_path / "foreign.ckpt")
+    with pytest.raises(SystemExit):
+        main(["export", str(tmp_path / "foreign.ckpt"), str(tmp_path / "model.onnx")])
+    message = capsys.readouterr().err
+    assert "'not_imported.Task', whose module was not imported before" in message
+    assert "--trust loads it all the same" in message
 
 
 def test_a_size_that_the_exporter_would_fix_is_refused(tmp_path):

@@ -47,7 +47,7 @@ def find(env_id: str, backend: Backend, env_kwargs: Mapping[str, Any], wrapper_k
             importlib.import_module(module)
         spec = copy.copy(gym.spec(name))
     except (gym.error.Error, ModuleNotFoundError) as error:
-        raise ValueError(f"{error}. {_installed(name)}") from error
+        raise ValueError(f"{str(error).rstrip('.')}. {_installed(name)}") from error
     spec.kwargs = {**spec.kwargs, **env_kwargs}
     _check_arguments(env_id, "env_kwargs", AleVecEnv if backend == "ale" else _creator(spec), env_kwargs)
     if spec.entry_point != ATARI:
@@ -150,6 +150,6 @@ def _installed(env_id: str) -> str:
     guess = f"Did you mean {' or '.join(close)}? " if close else ""
     names = ", ".join(name.removesuffix("NoFrameskip-v4") for name in games)
     return (
-        f"{guess}{len(games)} Atari games are installed, as <name>NoFrameskip-v4: {names}. For other environments "
-        "install the package that registers them, and write <module>:<id>."
+        f"{guess}For an environment of another package, or of a module in the current folder, write <module>:<id>, "
+        f"where <module> registers it. {len(games)} Atari games are installed, as <name>NoFrameskip-v4: {names}."
     )

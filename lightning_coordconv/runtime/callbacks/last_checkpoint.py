@@ -32,4 +32,6 @@ class LastCheckpoint(ModelCheckpoint):
         debugging = trainer.fast_dev_run  # type: ignore[attr-defined]  # Lightning does not declare it
         if self.validated_step != trainer.global_step and not debugging:
             assert self.dirpath is not None
-            trainer.save_checkpoint(Path(self.dirpath, f"{self.CHECKPOINT_NAME_LAST}{self.FILE_EXTENSION}"))
+            trainer.save_checkpoint(
+                Path(self.dirpath, f"{self.CHECKPOINT_NAME_LAST}{self.FILE_EXTENSION}"), weights_only=False
+            )

@@ -94,7 +94,7 @@ class Preemption(Callback):
         checkpoints = trainer.checkpoint_callback
         if isinstance(checkpoints, ModelCheckpoint) and checkpoints.dirpath is not None:
             path = Path(checkpoints.dirpath, f"{checkpoints.CHECKPOINT_NAME_LAST}{checkpoints.FILE_EXTENSION}")
-            trainer.save_checkpoint(path)
+            trainer.save_checkpoint(path, weights_only=False)
             rank_zero_info(f"preempted after step {trainer.global_step}: to resume, --ckpt_path last finds {path}")
         else:
             rank_zero_info(f"preempted after step {trainer.global_step}: no checkpoint is configured, nothing is saved")

@@ -16,6 +16,7 @@ from lightning_coordconv.coordinates.metrics import (
     pixel_distance,
     pixel_iou,
 )
+from lightning_coordconv.coordinates.predictor import CoordinatePredictions, CoordinatePredictor, load
 from lightning_coordconv.coordinates.regressors import (
     CoordConvMaxRegressor,
     CoordConvRegressor,
@@ -31,6 +32,8 @@ __all__ = [
     "CoordConvRenderer",
     "CoordinateClassification",
     "CoordinateFigures",
+    "CoordinatePredictions",
+    "CoordinatePredictor",
     "CoordinateRegression",
     "CoordinateRendering",
     "DeconvDecoder",
@@ -42,6 +45,7 @@ __all__ = [
     "PositionAccuracy",
     "StridedRegressor",
     "UpsampleDecoder",
+    "load",
     "pixel_distance",
     "pixel_iou",
 ]

@@ -1,8 +1,8 @@
 """Train the small weights that are part of the package: ``python -m benchmarks.weights``.
 
-It trains four shipped configs with seed 0, about five minutes on one core (a run that is finished is used again). Of each
-best checkpoint it writes what predictions need to ``lightning_coordconv/<domain>/weights/``, tests that file with the
-same config, and writes the results to the table in ``docs/weights.md``.
+It trains four shipped configs with seed 0, about five minutes on one core; a run that is finished is used again. Of
+each best checkpoint it writes what predictions need to ``lightning_coordconv/<domain>/weights/``, tests that file with
+the same config, and writes the results to the table in ``docs/weights.md``.
 """
 
 import argparse

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 import lightning_coordconv
-from lightning_coordconv.runtime import data
+from lightning_coordconv.runtime import data, export
 from lightning_coordconv.runtime.cli import main
 from lightning_coordconv.runtime.comparison import command as comparison
 from lightning_coordconv.runtime.sweep import command as sweep
@@ -29,7 +29,12 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*
 PAGES += [ROOT / "configs" / "README.md", ROOT / "benchmarks" / "README.md"]
 SMALLER = {'weights="IMAGENET1K_V2"': "weights=None", "224": "64", "448": "128"}
 PASSED_ON = ("--data.", "--model.", "--trainer.")
-PARSERS = {"compare": comparison.make_parser, "sweep": sweep.make_parser, "data": data.make_parser}
+PARSERS = {
+    "compare": comparison.make_parser,
+    "sweep": sweep.make_parser,
+    "data": data.make_parser,
+    "export": export.make_parser,
+}
 """Commands that would read or train what a page only names."""
 
 

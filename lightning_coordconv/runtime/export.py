@@ -24,7 +24,7 @@ def main(args: Sequence[str] | None = None) -> None:
     Args:
         args: arguments as a list; those of the process by default.
     """
-    options = _parser().parse_args(args)
+    options = make_parser().parse_args(args)
     try:
         model = _load(options.checkpoint, options.trust)
         size = None if options.size is None else tuple(options.size)
@@ -51,7 +51,8 @@ def _load(given: str, trust: bool) -> Any:
     return load(path, device="cpu", trust=trust)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
     parser = OneLineParser(
         prog="lightning-coordconv export",
         description="Write the network of a checkpoint to a file that other programs run.",

@@ -21,6 +21,8 @@ from nbconvert import MarkdownExporter
 NOTEBOOKS = "docs/notebooks/"
 SECONDS = 600
 """Time after which a cell is taken to be stuck."""
+KERNEL = ["--log-level=ERROR"]
+"""Arguments of the process that runs cells: a warning says that it can be watched from this machine."""
 executing = True
 
 
@@ -48,16 +50,15 @@ def execute(uri: str, text: str) -> Iterator[tuple[str, str | bytes]]:
     name = Path(uri).stem
     notebook = jupytext.reads(text, fmt="md")
     with tempfile.TemporaryDirectory() as folder:
-        NotebookClient(
-            notebook, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": folder}}
-        ).execute()
+        options = {"timeout": SECONDS, "kernel_name": "python3", "resources": {"metadata": {"path": folder}}}
+        NotebookClient(notebook, extra_arguments=KERNEL, **options).execute()
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.metadata.pop("execution", None)  # times, which differ from build to build
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     resources = {"unique_key": name, "output_files_dir": f"{name}_files"}
     page, resources = MarkdownExporter().from_notebook_node(notebook, resources)
-    title, rest = page.lstrip().split("\n", 1)
+    title, rest = page.replace("![png]", "![What the cell draws]").lstrip().split("\n", 1)
     download = f"\n[Download this page as an executed notebook]({name}.ipynb)\n"
     yield uri, f"{title}\n{download}{rest}"
     yield uri.replace(".md", ".ipynb"), nbformat.writes(notebook)

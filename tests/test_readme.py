@@ -102,6 +102,8 @@ def check(words: list[str], run: bool) -> None:
         assert all(f'"{option}"' in source for option in options if not option.startswith(PASSED_ON)), words
     elif program == "pipx":
         assert arguments[:2] in (["run", "build"], ["run", "twine"]), words
+    elif program == "mike":
+        assert arguments[0] in ("deploy", "set-default", "serve"), words
     elif program in ("docker", "podman", "podman-compose"):
         assert all((ROOT / word).is_file() for word in arguments if word.endswith(".yaml")), words
     else:

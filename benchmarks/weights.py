@@ -2,7 +2,7 @@
 
 It trains four shipped configs with seed 0, about five minutes on one core; a run that is finished is used again. Of
 each best checkpoint it writes what predictions need to ``lightning_coordconv/<domain>/weights/``, tests that file with
-the same config, and writes the results to the table in ``docs/weights.md``.
+the same config, and writes the results to ``docs/weights.md``.
 """
 
 import argparse
@@ -64,13 +64,13 @@ WEIGHTS = {
     "find_and_touch": Shipped(
         "rl/find_and_touch_coordconv",
         "test/reward",
-        "a mean reward of {:.3f} in 100 episodes; the best possible is 0.89",
+        "has a mean reward of {:.3f} in 100 episodes; the best possible is 0.89",
     ),
     # Trained in bfloat16, which float16 holds more exactly
     "sort_of_clevr": Shipped(
         "generative/small_coordconv",
         "test/well_formed",
-        "a share of {:.3f} of 1,000 samples has exactly one whole object of each colour",
+        "paints exactly one whole object of each colour in a share of {:.3f} of 1,000 samples",
         torch.float16,
     ),
 }
@@ -122,17 +122,17 @@ def measure(name: str, logs: Path) -> float:
     return float(summary["test"][shipped.metric])
 
 
-def table() -> str:
-    """Return the table of all weights, and their size together."""
-    record = json.loads(RECORD.read_text())
-    rows = [
-        f"| `{row['experiment'].partition('/')[0]}` | `{name}` | `{row['experiment']}` | {row['weights']:,} | "
-        f"{row['bytes'] / 1000:.1f} kB | {row['cpu_seconds']} s | {WEIGHTS[name].meaning.format(row['value'])} |"
-        for name, row in record.items()
-    ]
+def entries() -> str:
+    """Return a list of all weights, and their size together."""
+    lines = []
+    for name, row in json.loads(RECORD.read_text()).items():
+        shipped = WEIGHTS[name]
+        lines.append(
+            f'- `{shipped.domain}.load("{name}")` {shipped.meaning.format(row["value"])}. {row["weights"]:,} parameters, '
+            f"{row['bytes'] / 1000:.1f} kB; `{row['experiment']}`, {row['cpu_seconds']} s of one core."
+        )
     total = sum(path.stat().st_size for path in shipped_weights().values())
-    head = "| package | name | config, with seed 0 | parameters | file | CPU time | result of the file in the test |"
-    return "\n".join([head, "|---|---|---|---:|---:|---:|---|", *rows, "", f"Together {total / 1000:.0f} kB."])
+    return "\n".join([*lines, "", f"Together {total / 1000:.0f} kB."])
 
 
 def main() -> None:
@@ -142,7 +142,7 @@ def main() -> None:
     logs = parser.parse_args().logs
     torch.set_num_threads(1)
     RECORD.write_text(json.dumps({name: write(name, logs) for name in WEIGHTS}, indent=2) + "\n")
-    fill(PAGE, COMMAND, {"weights": table})
+    fill(PAGE, COMMAND, {"weights": entries})
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks import weights
-from benchmarks.weights import RECORD, WEIGHTS, fill, measure, shrink, table
+from benchmarks.weights import RECORD, WEIGHTS, entries, fill, measure, shrink
 from lightning_coordconv.core.shipped import shipped_weights
 
 RECORDED = json.loads(RECORD.read_text())
@@ -25,7 +25,7 @@ def test_the_record_describes_the_files():
 
 def test_the_page_is_up_to_date():
     before = weights.PAGE.read_text()
-    fill(weights.PAGE, weights.COMMAND, {"weights": table})
+    fill(weights.PAGE, weights.COMMAND, {"weights": entries})
     after = weights.PAGE.read_text()
     weights.PAGE.write_text(before)
     assert after == before, "run python -m benchmarks.weights"

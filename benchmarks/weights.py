@@ -127,10 +127,9 @@ def entries() -> str:
     lines = []
     for name, row in json.loads(RECORD.read_text()).items():
         shipped = WEIGHTS[name]
-        lines.append(
-            f'- `{shipped.domain}.load("{name}")` {shipped.meaning.format(row["value"])}. {row["weights"]:,} parameters, '
-            f"{row['bytes'] / 1000:.1f} kB; `{row['experiment']}`, {row['cpu_seconds']} s of one core."
-        )
+        call, result = f'`{shipped.domain}.load("{name}")`', shipped.meaning.format(row["value"])
+        size = f"{row['weights']:,} parameters, {row['bytes'] / 1000:.1f} kB"
+        lines.append(f"- {call} {result}. {size}; `{row['experiment']}`, {row['cpu_seconds']} s of one core.")
     total = sum(path.stat().st_size for path in shipped_weights().values())
     return "\n".join([*lines, "", f"Together {total / 1000:.0f} kB."])
 

@@ -45,7 +45,7 @@ def environment():
     return make_vec_env("lightning_coordconv/FindAndTouch-v0", 1, env_kwargs={"size": 36})
 
 
-PICTURES = ("python.md",)
+PICTURES = ("python.md", "own_points.md")
 """Pages that take folders of images as given."""
 GIVEN = {
     "own_model.md": lambda: {"loader": [(torch.rand(2, 3, 64, 64), torch.tensor([1, 2]))]},

@@ -1,4 +1,4 @@
-"""The paper's coordinate tasks: classification, regression and rendering (Liu et al., 2018, section 4)."""
+"""The paper's coordinate tasks (Liu et al., 2018, section 4), and points in pictures."""
 
 from lightning_coordconv.coordinates.data import NotSoClevrDataModule
 from lightning_coordconv.coordinates.dataset import NotSoClevr
@@ -16,6 +16,9 @@ from lightning_coordconv.coordinates.metrics import (
     pixel_distance,
     pixel_iou,
 )
+from lightning_coordconv.coordinates.point_data import PointsDataModule
+from lightning_coordconv.coordinates.point_task import PointRegression
+from lightning_coordconv.coordinates.points import PointImages, read_points
 from lightning_coordconv.coordinates.predictor import CoordinatePredictions, CoordinatePredictor, load
 from lightning_coordconv.coordinates.regressors import (
     CoordConvMaxRegressor,
@@ -23,6 +26,7 @@ from lightning_coordconv.coordinates.regressors import (
     PoolingRegressor,
     StridedRegressor,
 )
+from lightning_coordconv.coordinates.survey import surveys
 from lightning_coordconv.coordinates.task import CoordinateClassification, CoordinateRegression, CoordinateRendering
 
 __all__ = [
@@ -41,6 +45,9 @@ __all__ = [
     "NotSoClevrDataModule",
     "PixelDistance",
     "PixelIoU",
+    "PointImages",
+    "PointRegression",
+    "PointsDataModule",
     "PoolingRegressor",
     "PositionAccuracy",
     "StridedRegressor",
@@ -48,4 +55,6 @@ __all__ = [
     "load",
     "pixel_distance",
     "pixel_iou",
+    "read_points",
+    "surveys",
 ]

@@ -113,11 +113,9 @@ class CoordinatePredictor(Predictor[CoordinateTask]):
             raise ValueError(f"x and y of a position must be between {low} and {high}, got {first}")
         numbers = found.int().argmax(1)
         parts = [self._predict(chunk.tolist()) for chunk in numbers.split(CHUNK)]
-        return CoordinatePredictions(
-            xy,
-            self.positions.held_out[numbers],
-            *(None if column[0] is None else torch.cat(column) for column in zip(*parts, strict=True)),
-        )
+        predicted, images, targets = (_joined(column) for column in zip(*(part[1] for part in parts), strict=True))
+        correct = torch.cat([part[0] for part in parts])
+        return CoordinatePredictions(xy, self.positions.held_out[numbers], correct, predicted, images, targets)
 
     def exportable(self, size: Size | None, images: Images | None = None) -> Exportable:
         """Return the network in the form in which it is exported.
@@ -144,15 +142,20 @@ class CoordinatePredictor(Predictor[CoordinateTask]):
         return output.flatten(1).softmax(1).view_as(output)
 
     @torch.inference_mode()
-    def _predict(self, numbers: list[int]) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-        """Return ``correct``, ``predicted``, ``images`` and ``targets`` of some positions of the data."""
+    def _predict(self, numbers: list[int]) -> tuple[Tensor, tuple[Tensor | None, Tensor | None, Tensor | None]]:
+        """Return ``correct``, and ``predicted``, ``images`` and ``targets``, of some positions of the data."""
         batch = self.positions.__getitems__(numbers)
         outputs = self.task.evaluate({name: value.to(self.device) for name, value in batch.items()})
         correct = self.task.prediction_columns(outputs)["correct"].cpu()
         pair = self.task.image_pair(batch, outputs)
         targets, images = (None, None) if pair is None else (pair[0].cpu(), pair[1].cpu())
         predicted = None if isinstance(self.task, CoordinateRendering) else outputs["preds"].cpu()
-        return correct, predicted, images, targets
+        return correct, (predicted, images, targets)
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    present = [part for part in parts if part is not None]
+    return torch.cat(present) if present else None
 
 
 def _pairs(positions: Sequence[Sequence[int]] | Tensor) -> Tensor:

@@ -87,16 +87,19 @@ def _read(row: dict[str, str | None], folder: Path, place: str) -> Point:
         size = read_size(folder / values["image"])
     except OSError as error:
         raise OSError(f"{place}: {error}") from error
-    numbers = []
-    for name, length in zip(COLUMNS[1:], size, strict=True):
-        try:
-            number = float(values[name])
-        except ValueError:
-            number = math.nan
-        if not -0.5 <= number <= length - 0.5:  # also if NaN
-            raise ValueError(f"{place} has {name} = {values[name]!r}, but it must be a number in [0, {length - 1}]")
-        numbers.append(number)
-    return Point(values["image"], *numbers, size)
+    x, y = (_number(values[name], name, length, place) for name, length in zip(COLUMNS[1:], size, strict=True))
+    return Point(values["image"], x, y, size)
+
+
+def _number(text: str, name: str, length: int, place: str) -> float:
+    """Return a position within an image of some length in pixels."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not -0.5 <= number <= length - 0.5:  # also if NaN
+        raise ValueError(f"{place} has {name} = {text!r}, but it must be a number in [0, {length - 1}]")
+    return number
 
 
 class PointImages(Dataset[dict[str, Any]]):

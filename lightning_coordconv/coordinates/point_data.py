@@ -1,7 +1,7 @@
 """The data module of pictures with one point each."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -30,7 +30,7 @@ class PointsDataModule(BaseDataModule):
         OSError: for an image that is missing or cannot be read.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "xy", "size", "path"})
+    sample_keys: frozenset[str] = frozenset({"image", "xy", "size", "path"})
     decodes_files = True
 
     def __init__(

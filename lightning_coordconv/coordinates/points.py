@@ -13,6 +13,7 @@ from PIL import ImageOps
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as TF
 
+from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.images import read_rgb, read_size
 from lightning_coordconv.core.survey import Refuse, raise_refused
 
@@ -122,10 +123,12 @@ class PointImages(Dataset[dict[str, Any]]):
         image_size: height and width S in pixels.
 
     Raises:
+        ValueError: for an image size below 1.
         OSError: when a sample is read from a file that is damaged.
     """
 
     def __init__(self, folder: Path, points: Sequence[Point], image_size: int) -> None:
+        check_at_least(1, image_size=image_size)
         self.folder = folder
         self.points = points
         self.image_size = image_size

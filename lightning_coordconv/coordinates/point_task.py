@@ -1,6 +1,6 @@
 """The task of finding one point in a picture."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pytorch_lightning import Callback
@@ -32,7 +32,7 @@ class PointRegression(NetworkTask):
         ValueError: in a step, if the network does not return two numbers for each picture.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "xy", "size"})
+    sample_keys: frozenset[str] = frozenset({"image", "xy", "size"})
     monitor: str = "val/distance"
 
     def __init__(

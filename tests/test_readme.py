@@ -45,7 +45,7 @@ def environment():
     return make_vec_env("lightning_coordconv/FindAndTouch-v0", 1, env_kwargs={"size": 36})
 
 
-PICTURES = ("python.md",)
+PICTURES = ("python.md", "own_points.md")
 """Pages that take folders of images as given."""
 GIVEN = {
     "own_model.md": lambda: {"loader": [(torch.rand(2, 3, 64, 64), torch.tensor([1, 2]))]},
@@ -102,6 +102,8 @@ def check(words: list[str], run: bool) -> None:
         assert all(f'"{option}"' in source for option in options if not option.startswith(PASSED_ON)), words
     elif program == "pipx":
         assert arguments[:2] in (["run", "build"], ["run", "twine"]), words
+    elif program == "mike":
+        assert arguments[0] in ("deploy", "set-default", "serve"), words
     elif program in ("docker", "podman", "podman-compose"):
         assert all((ROOT / word).is_file() for word in arguments if word.endswith(".yaml")), words
     else:

@@ -19,6 +19,7 @@ from lightning_coordconv.core.checkpoints import (
 )
 from lightning_coordconv.core.description import describe
 from lightning_coordconv.core.offline import offline, restoring
+from lightning_coordconv.core.shipped import find_weights
 
 TaskType = TypeVar("TaskType", bound=LightningModule)
 HYPERPARAMETERS = LightningModule.CHECKPOINT_HYPER_PARAMS_KEY
@@ -139,16 +140,17 @@ def load_task(
     """Return the task of a checkpoint, of the class that the checkpoint names.
 
     Args:
-        path: the file.
+        path: the file, or the name of shipped weights.
         kinds: classes that the task may be an instance of; the first is built if the checkpoint names none.
         trust: build whatever the checkpoint names, which can run code.
         given: arguments of the task in place of those in the checkpoint.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if there is no such file, and no shipped weights have that name.
         CheckpointError: if the file is damaged, or the checkpoint of another kind of task.
         UntrustedCheckpointError: see :func:`restore`.
     """
+    path = find_weights(path)
     checkpoint = read_checkpoint(path)
     kind = task_class(checkpoint, path, trust) or kinds[0]
     if not issubclass(kind, kinds):

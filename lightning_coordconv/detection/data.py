@@ -240,8 +240,12 @@ class VocDetectionDataModule(AnnotatedImagesDataModule):
 
     def __init__(self, root: str, **kwargs: Any) -> None:
         super().__init__(root, **kwargs)
-        self.voc = VocFolder(self.root, self.seed)
+        self.find_data()
         self.prepare()
+
+    def find_data(self) -> None:
+        """Read the XML files."""
+        self.voc = VocFolder(self.root, self.random_split)
 
     def read(self, split: Split) -> tuple[Path, Annotations]:
         """Return the annotations of a split."""

@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from lightning_coordconv.core.data import split_by_chance
 from lightning_coordconv.core.images import read_size
+from lightning_coordconv.core.splits import RandomSplit
 from lightning_coordconv.core.survey import Refuse, raise_refused
 from lightning_coordconv.detection.annotations import Annotations, read_lines
 
@@ -32,7 +32,7 @@ class VocFolder:
 
     Args:
         path: the folder.
-        seed: of the split, if there are no lists.
+        split: divides the images, if there are no lists; by default with the seed 0.
         refuse: receives each file and object that is not in VOC's format, which is left out if it returns.
 
     Attributes:
@@ -43,7 +43,7 @@ class VocFolder:
         ValueError: for the first file or object that is not in VOC's format, and if there are too few for three splits.
     """
 
-    def __init__(self, path: Path, seed: int = 0, refuse: Refuse = raise_refused) -> None:
+    def __init__(self, path: Path, split: RandomSplit | None = None, refuse: Refuse = raise_refused) -> None:
         self.path = path
         self.annotations, self.images = (_existing(path, names) for names in FOLDERS.values())
         files = sorted(self.annotations.rglob("*.xml"))
@@ -54,7 +54,7 @@ class VocFolder:
             if file.suffix.lower() in IMG_EXTENSIONS:
                 self.suffixes.setdefault(file.stem, []).append(file)
         self.entries = {self._name(file): entry for file in files if (entry := self._read(file, refuse)) is not None}
-        self.splits = self._splits(seed)
+        self.splits = self._splits(split or RandomSplit())
         names = sorted({row["name"] for entry in self.entries.values() for row in entry["objects"]})
         self.classes = {name: number for number, name in enumerate(names, start=1)}
 
@@ -91,12 +91,10 @@ class VocFolder:
     def _name(self, file: Path) -> str:
         return file.relative_to(self.annotations).with_suffix("").as_posix()
 
-    def _splits(self, seed: int) -> Mapping[str, list[str]]:
+    def _splits(self, random: RandomSplit) -> Mapping[str, list[str]]:
         lists = {split: self.path / "ImageSets" / "Main" / f"{split}.txt" for split in SPLITS}
         if not any(file.is_file() for file in lists.values()):
-            names = sorted(self.entries)
-            chosen = split_by_chance(len(names), seed, f"{self.annotations} has {len(names)} XML files")
-            return {split: [names[number] for number in numbers] for split, numbers in chosen.items()}
+            return random.divide(sorted(self.entries), self.annotations, "XML files")
         for split in ("train", "val"):
             if not lists[split].is_file():
                 raise FileNotFoundError(f"there is no {lists[split]}, but there are lists of other splits")

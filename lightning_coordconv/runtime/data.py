@@ -15,8 +15,8 @@ from lightning_coordconv.core.survey import Survey
 from lightning_coordconv.runtime.errors import OneLineParser
 
 PACKAGE = __name__.partition(".")[0]
-DOMAINS = ("detection", "segmentation", "classification", "generative")
-"""Domains that read folders. Their function ``surveys`` tells whether it knows the format of a folder."""
+DOMAINS = ("coordinates", "detection", "segmentation", "classification", "generative")
+"""Domains that read files of users. Their function ``surveys`` tells whether it knows the format of a folder."""
 SAMPLES = 12
 COLUMNS = 4
 TILE = 480
@@ -26,8 +26,8 @@ GAP = 12
 LESS_SPECIFIC = ("classification", "generative")
 """Domains whose formats other ones include: folders named images, labels or masks are no classes, all hold pictures."""
 LAYOUTS = (
-    "annotations in JSON (COCO), data.yaml (YOLO), Annotations and JPEGImages (Pascal VOC), images and masks, "
-    "train/<class> and val/<class>, or pictures"
+    "a CSV file of points, annotations in JSON (COCO), data.yaml (YOLO), Annotations and JPEGImages (Pascal VOC), "
+    "images and masks, train/<class> and val/<class>, or pictures"
 )
 
 
@@ -99,7 +99,9 @@ def make_parser() -> argparse.ArgumentParser:
         "and draw twelve samples. Exit with 1 if a run would refuse any of it.",
     )
     check.add_argument(
-        "path", type=Path, help="a folder, an annotation file in COCO's format, or a YAML file in YOLO's"
+        "path",
+        type=Path,
+        help="a folder, an annotation file in COCO's format, a YAML file in YOLO's, or a CSV file of points",
     )
     check.add_argument("--out", type=Path, default=Path("data_check.png"), help="the picture of samples to write")
     check.add_argument("--images", type=int, default=200, help="images of a split that are decoded, evenly spread")

@@ -10,6 +10,7 @@ from lightning_coordconv.core.checkpoints import CheckpointError, read_checkpoin
 from lightning_coordconv.core.export import Format
 from lightning_coordconv.core.hyperparameters import UntrustedCheckpointError
 from lightning_coordconv.core.restore import domain_of, task_class
+from lightning_coordconv.core.shipped import find_weights
 from lightning_coordconv.runtime.errors import OneLineParser
 
 EPILOG = """The format follows from the suffix of OUT: .onnx, .pt2 (a torch.export.ExportedProgram), .zip
@@ -33,8 +34,9 @@ def main(args: Sequence[str] | None = None) -> None:
     print(f"Wrote {options.out}: outputs differ from the network's by {difference:.1e} of the largest value at most.")
 
 
-def _load(path: Path, trust: bool) -> Any:
+def _load(given: str, trust: bool) -> Any:
     """Return the trained model of a checkpoint, of the domain that its task belongs to."""
+    path = find_weights(given)
     kind = task_class(read_checkpoint(path), path, trust)
     if kind is None:
         raise CheckpointError(f"{path} does not say what its task is: export it in Python, with load(...).export(...)")
@@ -56,7 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         allow_abbrev=False,
     )
-    parser.add_argument("checkpoint", type=Path, help="a checkpoint")
+    parser.add_argument("checkpoint", help="a checkpoint, or the name of weights that are part of the package")
     parser.add_argument("out", type=Path, help="the file to write; it is replaced if it exists")
     parser.add_argument("--format", choices=get_args(Format), help="if the suffix of OUT is none of the known ones")
     parser.add_argument(

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from matplotlib.figure import Figure
 
-from lightning_coordconv.core.data import BaseDataModule, Split, split_by_chance
+from lightning_coordconv.core.data import BaseDataModule, Split
 from lightning_coordconv.core.images import find_images
 from lightning_coordconv.core.survey import Refuse, raise_refused
 from lightning_coordconv.segmentation.figures import draw_masks
@@ -87,8 +87,8 @@ class MaskFolderDataModule(BaseDataModule):
             folder = self.root / (split if split in ("train", "val") else self._test_folder())
             return self._folder(folder, crop, None, refuse)
         names = [str(path.relative_to(self.root / "images")) for path in find_images(self.root / "images")]
-        chosen = split_by_chance(len(names), self.seed, f"{self.root / 'images'} has {len(names)} images")[split]
-        return self._folder(self.root, crop, [names[number] for number in chosen], refuse)
+        chosen = self.random_split.divide(names, self.root / "images", "images")
+        return self._folder(self.root, crop, chosen["test" if split == "predict" else split], refuse)
 
     def plot(self, sample: dict[str, Any]) -> Figure:
         """Draw one sample: the image, its mask and, if there is a ``predicted`` mask (H, W), that too."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lightning_coordconv.core.splits import RandomSplit
 from lightning_coordconv.detection import (
     CocoDetectionDataModule,
     VocDetectionDataModule,
@@ -219,10 +220,10 @@ def test_difficult_objects_are_for_evaluation_as_crowds_are(tmp_path):
 
 def test_without_lists_the_split_is_made_by_chance_and_complete(tmp_path):
     write_voc(tmp_path, lists=False)
-    splits = VocFolder(tmp_path, seed=3).splits
+    splits = VocFolder(tmp_path, RandomSplit(3)).splits
     assert sorted([*splits["train"], *splits["val"], *splits["test"]]) == ["china", "flower", "hopper"]
-    assert splits == VocFolder(tmp_path, seed=3).splits
-    assert any(splits != VocFolder(tmp_path, seed=seed).splits for seed in range(4))
+    assert splits == VocFolder(tmp_path, RandomSplit(3)).splits
+    assert any(splits != VocFolder(tmp_path, RandomSplit(seed)).splits for seed in range(4))
 
 
 def test_lists_and_pairs_that_do_not_agree(tmp_path, caplog):

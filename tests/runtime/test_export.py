@@ -18,6 +18,7 @@ from lightning_coordconv.classification import (
     PooledClassifier,
 )
 from lightning_coordconv.core.export import Exportable, ExportError, export
+from lightning_coordconv.core.task import BaseTask
 from lightning_coordconv.detection import (
     DetectionPredictor,
     Detector,
@@ -232,11 +233,25 @@ def test_a_folder_that_cannot_be_written_is_named(classifier, tmp_path, capsys):
     assert_refused(capsys, [classifier, tmp_path / "locked" / "a.onnx"], "a.onnx cannot be written: .*Permission")
 
 
-def test_a_task_without_trained_model_in_python_is_named(tmp_path, capsys):
-    from lightning_coordconv.coordinates import CoordConvRegressor, CoordinateRegression
+class OwnTask(BaseTask):
+    """A task that belongs to no domain of the package."""
 
-    path = save(CoordinateRegression(CoordConvRegressor()), tmp_path / "a.ckpt")
-    assert_refused(capsys, [path, tmp_path / "a.onnx"], "checkpoint of CoordinateRegression, which this command")
+
+def test_a_task_without_trained_model_in_python_is_named(tmp_path, capsys):
+    path = save(OwnTask(), tmp_path / "a.ckpt")
+    assert_refused(capsys, [path, tmp_path / "a.onnx"], "checkpoint of OwnTask, which this command")
+
+
+def test_an_unknown_name_of_weights_is_refused_with_the_known_ones(tmp_path, capsys):
+    assert_refused(capsys, ["pianter", tmp_path / "a.onnx"], "no checkpoint at pianter, .* painter, ")
+
+
+@pytest.mark.parametrize("name", ["painter", "regressor"])
+def test_shipped_weights_are_exported_by_name(name, tmp_path):
+    main(["export", name, str(tmp_path / "a.onnx")])
+    assert (tmp_path / "a.onnx").stat().st_size > 1000
+    with pytest.raises(SystemExit):
+        main(["export", name, str(tmp_path / "b.onnx"), "--size", "32", "32"])
 
 
 class Random(nn.Module):

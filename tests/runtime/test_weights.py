@@ -157,3 +157,14 @@ def test_nan_is_never_the_best(tmp_path):
     trainer.fit(Undefined(DeconvDecoder(2, 1, 16)), NotSoClevrDataModule("quadrant", canvas=16, size=3))
     assert Path(best.best_model_path).name == "epoch=2.ckpt"
     assert [path.name for path in tmp_path.iterdir()] == ["epoch=2.ckpt"]
+
+
+@pytest.mark.parametrize("command", ["fit", "test"])
+def test_an_unknown_name_of_weights_is_refused_with_the_known_ones(cli, capsys, command):
+    with pytest.raises(SystemExit) as exit_info:
+        cli(command, *SMALL, "--ckpt_path=pianter")
+    assert exit_info.value.code
+    message = str(exit_info.value.code) + capsys.readouterr().err
+    assert "error: no checkpoint at pianter, and no weights of that name in this package, which has " in message
+    assert "painter" in message
+    assert not Path("logs").exists()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import Metric
 
+from lightning_coordconv.core.arguments import check_names
 from lightning_coordconv.core.task import Batch, NetworkTask, Outputs
 from lightning_coordconv.layers import coordinate_frame
 from lightning_coordconv.segmentation.figures import MaskWriter, SegmentationFigures
@@ -71,8 +72,8 @@ class SemanticSegmentation(NetworkTask):
         super().__init__(
             net, metrics, optimizer, lr_scheduler, lr_scheduler_interval, compile=compile, channels_last=channels_last
         )
-        if class_names is not None and len(class_names) != num_classes:
-            raise ValueError(f"expected {num_classes} class_names, got {len(class_names)}: {list(class_names)}")
+        if class_names is not None:
+            check_names(class_names, num_classes)
         if overlap < 0 or tile <= 2 * overlap:
             raise ValueError(f"tile must be larger than two overlaps of {overlap}, got {tile}")
         self.ignore_index = ignore_index

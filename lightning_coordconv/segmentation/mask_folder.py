@@ -133,7 +133,7 @@ class MaskFolder(Dataset[dict[str, Any]]):
         if len(classes) == 1 and self.ignore_index in present:
             rank_zero_info(
                 f"The first masks of {self.masks[0].parent} have only the class {classes.pop()}, and ignore_index, "
-                f"{self.ignore_index}, which does not count: if it means a class, save that as 0 to {self.num_classes - 1}."
+                f"{self.ignore_index}, which does not count: classes are from 0 to {self.num_classes - 1}."
             )
 
     def _random_crop(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:

@@ -100,7 +100,7 @@ def _pairs(pairs: list[Tensor], vmax: float | None = 1.0) -> Figure:
     rows = figure.subplots(2, len(pairs), squeeze=False)
     for row, name in enumerate(("target", "predicted")):
         for axes, pair in zip(rows[row], pairs, strict=True):
-            axes.imshow(pair[row].numpy(), cmap="gray", vmin=0, vmax=vmax)
+            axes.imshow(pair[row].float().numpy(), cmap="gray", vmin=0, vmax=vmax)
             axes.set_xticks([])
             axes.set_yticks([])
         rows[row, 0].set_ylabel(name)

@@ -177,6 +177,7 @@ class AgentTask(BaseTask):
         """Add the spaces, and forget the file of initial weights, which those of the checkpoint replace."""
         assert self.policy is not None
         super().on_save_checkpoint(checkpoint)
+        checkpoint["algorithm"] = self.algorithm_class.__name__
         checkpoint["spaces"] = [encode_space(s) for s in (self.policy.observation_space, self.policy.action_space)]
         if "hyper_parameters" in checkpoint:
             checkpoint["hyper_parameters"]["initial_weights"] = None
@@ -186,6 +187,9 @@ class AgentTask(BaseTask):
         super().on_load_checkpoint(checkpoint)
         if "spaces" not in checkpoint:
             raise ValueError(f"this is not a checkpoint of {type(self).__name__}: it has no spaces of a policy")
+        algorithm, ours = checkpoint.get("algorithm"), self.algorithm_class.__name__
+        if algorithm not in (None, ours):
+            raise ValueError(f"this is a checkpoint of the algorithm {algorithm}, and {type(self).__name__} is {ours}")
         observations, actions = map(decode_space, checkpoint["spaces"])
         if self.policy is None:
             self._build(observations, actions)

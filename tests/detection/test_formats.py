@@ -167,7 +167,10 @@ def test_an_upside_down_photograph_is_turned(tmp_path):
         ("train: images/train\nval: images/val\nnames: {x: a}\n", "must have names"),
         ("train: images/train\nval: images/val\nnames: [a, b, a]\n", "must have a different text as the name of each"),
         ("train: images/train\nval: images/val\nnames: [yes, no]\n", "must have a different text as the name of each"),
-        ("train: images/train\nval: images/val\nnames: [a]\nnames: [b]\n", "is no YAML file: the key names occurs twice"),
+        (
+            "train: images/train\nval: images/val\nnames: [a]\nnames: [b]\n",
+            "is no YAML file: the key names occurs twice",
+        ),
         ("train: [", "is no YAML file"),
         ("- a\n", "must be a mapping"),
         ("train: images/train\nval: images/val\nnames: [a]\nkpt_shape: [17, 3]\n", "describes key points"),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lightning_coordconv.layers.encodings import Encoding, append_radius
 from lightning_coordconv.layers.frames import Field, Frame, active_frame
-from lightning_coordconv.layers.guards import check_not_quantised, is_traced_symbolically, trace_as_leaf
+from lightning_coordconv.layers.guards import check_flag, check_not_quantised, is_traced_symbolically, trace_as_leaf
 
 
 def coordinate_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -114,8 +114,7 @@ def num_coordinates(num_axes: int, with_r: bool, encoding: Encoding | None) -> i
         TypeError: If the encoding is not an :class:`Encoding`.
         ValueError: If both ``with_r`` and an encoding are given, or the encoding produces no channels.
     """
-    if with_r not in (False, True):
-        raise ValueError(f"with_r must be True or False, but got {with_r!r}")
+    check_flag(with_r, "with_r")
     if encoding is None:
         return num_axes + with_r
     if not isinstance(encoding, Encoding):
@@ -228,9 +227,11 @@ def check_input(x: Tensor, num_axes: int, name: str) -> None:
     """Raise an error if a tensor is not floating-point (or complex), or has the wrong number of dimensions.
 
     Raises:
-        TypeError: If x is of an integer dtype or bool.
+        TypeError: If x is no tensor, or of an integer dtype or bool.
         ValueError: If x is neither ``(B, C, *sizes)`` nor ``(C, *sizes)``.
     """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} expects a tensor, but got an object of the type {type(x).__name__}")
     if not (x.is_floating_point() or x.is_complex()):
         check_not_quantised(x, name)
         raise TypeError(f"{name} expects a floating-point input, but got {x.dtype}; convert it, e.g. with x.float()")
@@ -245,12 +246,14 @@ def check_encoded(channels: Tensor, encoding: Encoding, grid: Tensor) -> None:
     """Raise an error if an encoding returned another shape than it promises, which addition might broadcast.
 
     Raises:
-        ValueError: If the channels are not ``(F, d, *sizes)``, where the grid is ``(F, n, *sizes)``.
+        ValueError: If the channels are not ``(F, d, *sizes)``, where the grid is ``(F, n, *sizes)``, and of its dtype.
     """
     expected = (grid.shape[0], encoding.num_channels(grid.shape[1]), *grid.shape[2:])
     if not isinstance(channels, Tensor) or channels.shape != expected:
         got = tuple(channels.shape) if isinstance(channels, Tensor) else type(channels).__name__
         raise ValueError(f"{encoding!r} must return a tensor of shape {expected}, but returned {got}")
+    if channels.dtype != grid.dtype:
+        raise ValueError(f"{encoding!r} must return a tensor of {grid.dtype}, but returned {channels.dtype}")
 
 
 def check_samples(coords: Tensor, batch: int) -> None:

@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from lightning_coordconv.layers.guards import check_count, check_flag
 
 MAX_FREQUENCIES = 24
 """Most Fourier frequencies: of finer ones float32, of 24 bits, cannot tell the phase, and from 128 on they are NaN."""
@@ -42,6 +45,8 @@ class Encoding(nn.Module):
 
     def __init__(self, *, align_corners: bool = True, preserve_aspect: bool = False) -> None:
         super().__init__()
+        check_flag(align_corners, "align_corners")
+        check_flag(preserve_aspect, "preserve_aspect")
         self.align_corners = align_corners
         self.preserve_aspect = preserve_aspect
 
@@ -78,6 +83,7 @@ class Cartesian(Encoding):
 
     def __init__(self, *, with_r: bool = False, align_corners: bool = True, preserve_aspect: bool = False) -> None:
         super().__init__(align_corners=align_corners, preserve_aspect=preserve_aspect)
+        check_flag(with_r, "with_r")
         self.with_r = with_r
 
     def num_channels(self, num_axes: int) -> int:
@@ -141,6 +147,7 @@ class FourierFeatures(Encoding):
         super().__init__(align_corners=align_corners, preserve_aspect=preserve_aspect)
         if num_frequencies not in range(1, MAX_FREQUENCIES + 1):
             raise ValueError(f"num_frequencies must be from 1 to {MAX_FREQUENCIES}, but got {num_frequencies!r}")
+        check_flag(include_coordinates, "include_coordinates")
         self.num_frequencies = num_frequencies
         self.include_coordinates = include_coordinates
 
@@ -186,10 +193,9 @@ class Sinusoidal(Encoding):
         preserve_aspect: bool = False,
     ) -> None:
         super().__init__(align_corners=align_corners, preserve_aspect=preserve_aspect)
-        if num_frequencies < 1:
-            raise ValueError(f"num_frequencies must be at least 1, but got {num_frequencies}")
-        if not temperature > 1:
-            raise ValueError(f"temperature must be greater than 1, but got {temperature}")
+        check_count(num_frequencies, "num_frequencies")
+        if not (isinstance(temperature, int | float) and 1 < temperature < math.inf):
+            raise ValueError(f"temperature must be a finite number greater than 1, but got {temperature!r}")
         self.num_frequencies = num_frequencies
         self.temperature = temperature
 
@@ -236,10 +242,10 @@ class LearnedGrid(Encoding):
         self, channels: int, size: Sequence[int], *, align_corners: bool = True, preserve_aspect: bool = False
     ) -> None:
         super().__init__(align_corners=align_corners, preserve_aspect=preserve_aspect)
-        if channels < 1:
-            raise ValueError(f"channels must be at least 1, but got {channels}")
-        if not 1 <= len(size) <= 3 or min(size) < 1:
-            raise ValueError(f"size must be 1 to 3 positive numbers, but got {tuple(size)}")
+        check_count(channels, "channels")
+        numbers = size if isinstance(size, Sequence) else ()
+        if not 1 <= len(numbers) <= 3 or not all(isinstance(number, Integral) and number > 0 for number in numbers):
+            raise ValueError(f"size must be 1 to 3 positive integers, but got {size!r}")
         self.values = nn.Parameter(torch.empty(channels, *size).uniform_(-1, 1))
 
     def num_channels(self, num_axes: int) -> int:

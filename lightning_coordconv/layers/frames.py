@@ -8,6 +8,7 @@ tiles agree with the whole, and a random crop is trained at the position that it
 import contextlib
 import contextvars
 import dataclasses
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
@@ -15,7 +16,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from lightning_coordconv.layers._torch import TRACES_CONTEXT_VARIABLES
+from lightning_coordconv.layers._torch import TRACES_CONTEXT_VARIABLES, transforms_are_active
+from lightning_coordconv.layers.guards import check_flag
 
 Positions: TypeAlias = Tensor | Sequence[int] | Sequence[Sequence[int]]
 
@@ -254,6 +256,8 @@ def _make_frame(
     origins = origins.to(full.device, non_blocking=True)
     if 1 != origins.shape[0] != full.shape[0] != 1:
         raise ValueError(f"origin is of {origins.shape[0]} samples, but size of {full.shape[0]}")
+    check_flag(padded, "padded")
+    check_flag(zero_outside, "zero_outside")
     _check(origins, full, crop, padded, strides)
     return Frame(origins, full, crop, None if strides is None else tuple(sorted(strides)), zero_outside)
 
@@ -261,9 +265,11 @@ def _make_frame(
 def _check(origins: Tensor, full: Tensor, crop: tuple[int, ...], padded: bool, strides: Sequence[float] | None) -> None:
     if len(crop) == 0 or min(crop) < 1:
         raise ValueError(f"crop must be positive along every axis, but got {crop}")
-    if strides is not None and (len(strides) == 0 or min(strides) <= 0):
-        raise ValueError(f"strides must be positive and at least one, but got {tuple(strides)}")
-    if torch.compiler.is_compiling() or full.device.type != "cpu":
+    if any(isinstance(cells, float) for cells in crop):
+        raise ValueError(f"crop must be integers, but got {crop}")
+    if strides is not None and (len(strides) == 0 or not all(0 < stride < math.inf for stride in strides)):
+        raise ValueError(f"strides must be positive and finite, and at least one, but got {tuple(strides)}")
+    if torch.compiler.is_compiling() or transforms_are_active() or full.device.type != "cpu":
         return  # what follows depends on values, which a graph does not know and for which the host would wait
     if not bool((full >= 1).all() & full.isfinite().all()):
         raise ValueError(f"size must be positive and finite along every axis, but got {full.tolist()}")

@@ -8,7 +8,7 @@ MAX_SEED = 2**32 - 10_000_000
 
 
 class Range(NamedTuple):
-    """The allowed values of a number: from ``least`` to ``most``, without ``least`` if ``above``; integers if ``whole``."""
+    """The allowed values of a number: from ``least``, or ``above`` it, to ``most``; only integers if ``whole``."""
 
     least: float
     most: float = math.inf

@@ -169,7 +169,7 @@ def test_an_upside_down_photograph_is_turned(tmp_path):
         ("train: images/train\nval: images/val\nnames: [yes, no]\n", "must have a different text as the name of each"),
         (
             "train: images/train\nval: images/val\nnames: [a]\nnames: [b]\n",
-            "is no YAML file: the key names occurs twice",
+            "is no YAML file: the key names occurs",
         ),
         ("train: [", "is no YAML file"),
         ("- a\n", "must be a mapping"),

@@ -17,8 +17,8 @@ from lightning_coordconv import CoordConv2d, coordconv_layers, to_coordconv
 from lightning_coordconv.classification import PlacedDigitsDataModule, PooledClassifier
 from lightning_coordconv.core import BaseDataModule
 from lightning_coordconv.position import advise, check_frames, draw_advice, place, read_positions
-from lightning_coordconv.position.command import main
 from lightning_coordconv.position.features import run, stages
+from lightning_coordconv.runtime.cli import main
 
 
 class Samples(Dataset):
@@ -193,7 +193,19 @@ def test_command(tmp_path, capsys, monkeypatch):
     network = "lightning_coordconv.classification.PooledClassifier"
     data = "lightning_coordconv.classification.PlacedDigitsDataModule"
     main(
-        ["--model", network, "--model.num_classes", "4", "--data", data, "--data.labels", "position", "--images", "60"]
+        [
+            "advise",
+            "--model",
+            network,
+            "--model.num_classes",
+            "4",
+            "--data",
+            data,
+            "--data.labels",
+            "position",
+            "--images",
+            "60",
+        ]
     )
     out = capsys.readouterr().out
     assert "Position removes" in out
@@ -218,7 +230,7 @@ def test_bad_input_is_refused_in_one_line(arguments, message, tmp_path, capsys, 
     torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pt")
     data = ["--data", "lightning_coordconv.classification.PlacedDigitsDataModule"]
     with pytest.raises(SystemExit) as info:
-        main([*arguments, *data])
+        main(["advise", *arguments, *data])
     assert info.value.code == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "advice").exists()

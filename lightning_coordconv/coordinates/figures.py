@@ -52,7 +52,7 @@ class CoordinateFigures(Callback):
         pair = pl_module.image_pair(batch, outputs)
         if pair is None:
             return
-        images = torch.stack(pair).cpu()  # (2, B, H, W)
+        images = torch.stack(pair).float().cpu()  # (2, B, H, W); NumPy has no bfloat16, whose sums are rounded
         self.sums[part] = self.sums.get(part, torch.zeros(())) + images.sum(1)
         if part == "test" and not self.samples:
             self.samples = list(images[:, : self.num_samples].unbind(1))
@@ -100,7 +100,7 @@ def _pairs(pairs: list[Tensor], vmax: float | None = 1.0) -> Figure:
     rows = figure.subplots(2, len(pairs), squeeze=False)
     for row, name in enumerate(("target", "predicted")):
         for axes, pair in zip(rows[row], pairs, strict=True):
-            axes.imshow(pair[row].float().numpy(), cmap="gray", vmin=0, vmax=vmax)
+            axes.imshow(pair[row].numpy(), cmap="gray", vmin=0, vmax=vmax)
             axes.set_xticks([])
             axes.set_yticks([])
         rows[row, 0].set_ylabel(name)

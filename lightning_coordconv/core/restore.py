@@ -83,13 +83,17 @@ def load_weights(task: LightningModule, weights: Mapping[str, Any], name: object
     """Load weights into a task.
 
     Raises:
-        CheckpointError: naming the first difference, if they belong to another architecture.
+        CheckpointError: naming the first difference, if they belong to another architecture, or the first that is not
+            finite: the run had diverged, and whatever is computed with them says nothing.
     """
     try:
         task.load_state_dict(weights, strict=task.strict_loading if strict is None else strict)
     except RuntimeError as error:
         differences = [line.strip() for line in str(error).splitlines()[1:]]
         raise CheckpointError(f"{name} holds weights of another architecture: {differences[0]}") from error
+    for key, weight in task.named_parameters():
+        if not weight.isfinite().all():
+            raise CheckpointError(f"{name} holds weights that are infinite or NaN: {key}")
 
 
 def complete(checkpoint: dict[str, Any], task: LightningModule, names: frozenset[str], inference: Any) -> None:

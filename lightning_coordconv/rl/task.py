@@ -205,8 +205,8 @@ class AgentTask(BaseTask):
             path: of the file; SB3 leaves out the suffix ``.zip``.
 
         Raises:
-            ValueError: if there is no such file, it is damaged, its weights are not plain tensors, or they belong to
-                another policy.
+            ValueError: if there is no such file, it is damaged, its weights are not plain tensors or not finite, or
+                they belong to another policy.
         """
         assert self.policy is not None
         path = path if Path(path).is_file() else f"{path}.zip"
@@ -228,6 +228,9 @@ class AgentTask(BaseTask):
         except RuntimeError as error:
             reason = str(error).splitlines()[1].strip()
             raise AgentConfigurationError(f"{path} holds another policy: {reason}") from error
+        for name, weight in self.policy.named_parameters():
+            if not weight.isfinite().all():
+                raise AgentConfigurationError(f"{path} holds weights that are infinite or NaN: {name}")
 
     def _build(self, observations: Space, actions: Space, env: Any = None, seed: int | None = None) -> None:
         for space in (observations, actions):

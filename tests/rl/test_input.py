@@ -1,6 +1,7 @@
 """Configurations that cannot work are refused with a message that says why."""
 
 import copy
+import math
 import re
 import sys
 import warnings
@@ -118,6 +119,11 @@ def test_zips_that_do_not_fit(tmp_path):
     sb3.A2C("MlpPolicy", make_vec_env("CartPole-v1", 1), policy_kwargs={"net_arch": [8]}).save(tmp_path / "small.zip")
     with pytest.raises(ValueError, match=r"small\.zip holds another policy"):
         start_from(tmp_path / "small.zip", "CartPole-v1", "MlpPolicy")
+    diverged = sb3.A2C("MlpPolicy", make_vec_env("CartPole-v1", 1))
+    torch.nn.init.constant_(diverged.policy.action_net.bias, math.nan)
+    diverged.save(tmp_path / "nan.zip")
+    with pytest.raises(ValueError, match=r"nan\.zip holds weights that are infinite or NaN: action_net\.bias"):
+        start_from(tmp_path / "nan.zip", "CartPole-v1", "MlpPolicy")
 
 
 def test_what_a_stranger_has_pickled_is_not_run(tmp_path):

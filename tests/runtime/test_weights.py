@@ -11,6 +11,7 @@ from pytorch_lightning import Trainer
 
 from lightning_coordconv.coordinates import CoordinateClassification, DeconvDecoder, NotSoClevrDataModule
 from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint
+from lightning_coordconv.runtime.cli import main
 from tests.core.test_checkpoints import trained
 
 __all__ = ["trained"]
@@ -106,6 +107,15 @@ def test_a_finished_run_that_is_resumed_keeps_its_summary(cli):
     assert len(before["curve"]) == before["steps"] == 2
     cli("fit", *SMALL, *TWO, "--ckpt_path=last")
     assert json.loads(path.read_text()) == before
+
+
+@pytest.mark.parametrize("command", ["test", "predict"])
+def test_an_evaluation_in_the_folder_of_a_fit_leaves_its_files(cli, command):
+    folder = cli("fit", *SMALL, *TWO) / RUN / "mine"
+    before = {name: (folder / name).read_text() for name in ("summary.json", "config.yaml")}
+    cli(command, *SMALL, *TWO[1:], "--ckpt_path=last")
+    assert {name: (folder / name).read_text() for name in before} == before
+    main(["compare", str(folder.parent)])
 
 
 def test_a_copied_checkpoint_that_is_continued_elsewhere_is_tested(cli, copied, tmp_path, caplog):

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import sys
 import threading
 
@@ -39,6 +40,14 @@ def test_an_error_is_one_line_that_names_option_and_value(cli, tmp_path, capsys,
     assert exit_info.value.code == 2
     assert capsys.readouterr().err == f"error: {line}\n"
     assert not list(tmp_path.iterdir())
+
+
+def test_a_choice_is_named_though_numbers_are_allowed_too(cli, capsys):
+    with pytest.raises(SystemExit):
+        cli("fit", *SMALL, "--trainer.precision=half")
+    assert re.fullmatch(
+        r"error: trainer\.precision: expected one of .*'bf16-mixed', .*'32', .*, got 'half'\n", capsys.readouterr().err
+    )
 
 
 def test_debug_shows_everything(cli, capsys):

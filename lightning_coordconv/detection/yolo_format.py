@@ -22,7 +22,7 @@ class EachKeyOnce(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Return the mapping of a node."""
-        content = super().construct_mapping(node, deep)
+        content: dict[Any, Any] = super().construct_mapping(node, deep)  # type: ignore[no-untyped-call]
         if len(content) < len(node.value):
             keys = [str(key.value) for key, _ in node.value]
             raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)} occurs twice")

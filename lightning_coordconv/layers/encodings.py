@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from numbers import Integral
 
 import torch
 import torch.nn.functional as F
@@ -243,8 +242,8 @@ class LearnedGrid(Encoding):
     ) -> None:
         super().__init__(align_corners=align_corners, preserve_aspect=preserve_aspect)
         check_count(channels, "channels")
-        numbers = size if isinstance(size, Sequence) else ()
-        if not 1 <= len(numbers) <= 3 or not all(isinstance(number, Integral) and number > 0 for number in numbers):
+        numbers: Sequence[object] = size if isinstance(size, Sequence) else ()
+        if not 1 <= len(numbers) <= 3 or not all(isinstance(number, int) and number > 0 for number in numbers):
             raise ValueError(f"size must be 1 to 3 positive integers, but got {size!r}")
         self.values = nn.Parameter(torch.empty(channels, *size).uniform_(-1, 1))
 

@@ -187,9 +187,9 @@ class AgentTask(BaseTask):
         super().on_load_checkpoint(checkpoint)
         if "spaces" not in checkpoint:
             raise ValueError(f"this is not a checkpoint of {type(self).__name__}: it has no spaces of a policy")
-        algorithm, ours = checkpoint.get("algorithm"), self.algorithm_class.__name__
-        if algorithm not in (None, ours):
-            raise ValueError(f"this is a checkpoint of the algorithm {algorithm}, and {type(self).__name__} is {ours}")
+        algorithm, own = checkpoint.get("algorithm"), self.algorithm_class.__name__
+        if algorithm not in (None, own):
+            raise ValueError(f"this is a checkpoint of the algorithm {algorithm}, and {type(self).__name__} is {own}")
         observations, actions = map(decode_space, checkpoint["spaces"])
         if self.policy is None:
             self._build(observations, actions)

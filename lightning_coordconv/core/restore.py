@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from pytorch_lightning import LightningModule
+from torch import nn
 
 from lightning_coordconv.core.checkpoints import (
     CheckpointError,
@@ -79,19 +80,25 @@ def restore(
     return task.to(next(iter(weights.values())).device) if weights else task
 
 
-def load_weights(task: LightningModule, weights: Mapping[str, Any], name: object, strict: bool | None = None) -> None:
-    """Load weights into a task.
+def load_weights(module: nn.Module, weights: Mapping[str, Any], name: object, strict: bool | None = None) -> None:
+    """Load weights into a task or a network.
+
+    Args:
+        module: whose weights they become.
+        weights: by name.
+        name: of the file, for error messages.
+        strict: whether the names must be those of the module; by default what a task says.
 
     Raises:
         CheckpointError: naming the first difference, if they belong to another architecture, or the first that is not
             finite: the run had diverged, and whatever is computed with them says nothing.
     """
     try:
-        task.load_state_dict(weights, strict=task.strict_loading if strict is None else strict)
+        module.load_state_dict(weights, strict=getattr(module, "strict_loading", True) if strict is None else strict)
     except RuntimeError as error:
         differences = [line.strip() for line in str(error).splitlines()[1:]]
         raise CheckpointError(f"{name} holds weights of another architecture: {differences[0]}") from error
-    for key, weight in task.named_parameters():
+    for key, weight in module.named_parameters():
         if not weight.isfinite().all():
             raise CheckpointError(f"{name} holds weights that are infinite or NaN: {key}")
 

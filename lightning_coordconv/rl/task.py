@@ -19,6 +19,7 @@ from lightning_coordconv.core.extras import extra
 from lightning_coordconv.core.network_options import apply_network_options
 from lightning_coordconv.core.predictions import PredictionTable
 from lightning_coordconv.core.protocols import data_module
+from lightning_coordconv.core.restore import load_weights
 from lightning_coordconv.core.task import BaseTask
 from lightning_coordconv.rl._sb3 import make_algorithm
 from lightning_coordconv.rl.classes import PolicyArguments, class_names, resolve_classes
@@ -223,14 +224,7 @@ class AgentTask(BaseTask):
             raise AgentConfigurationError(
                 f"{path} holds a policy with {len(head)} actions, but the action space is {self.policy.action_space}"
             )
-        try:
-            self.policy.load_state_dict(weights)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[1].strip()
-            raise AgentConfigurationError(f"{path} holds another policy: {reason}") from error
-        for name, weight in self.policy.named_parameters():
-            if not weight.isfinite().all():
-                raise AgentConfigurationError(f"{path} holds weights that are infinite or NaN: {name}")
+        load_weights(self.policy, weights, path)
 
     def _build(self, observations: Space, actions: Space, env: Any = None, seed: int | None = None) -> None:
         for space in (observations, actions):

@@ -117,7 +117,7 @@ def test_zips_that_do_not_fit(tmp_path):
     ):
         start_from(tmp_path / "acrobot.zip", "CartPole-v1", "MlpPolicy")
     sb3.A2C("MlpPolicy", make_vec_env("CartPole-v1", 1), policy_kwargs={"net_arch": [8]}).save(tmp_path / "small.zip")
-    with pytest.raises(ValueError, match=r"small\.zip holds another policy"):
+    with pytest.raises(ValueError, match=r"small\.zip holds weights of another architecture"):
         start_from(tmp_path / "small.zip", "CartPole-v1", "MlpPolicy")
     diverged = sb3.A2C("MlpPolicy", make_vec_env("CartPole-v1", 1))
     torch.nn.init.constant_(diverged.policy.action_net.bias, math.nan)

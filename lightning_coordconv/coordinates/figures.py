@@ -52,7 +52,7 @@ class CoordinateFigures(Callback):
         pair = pl_module.image_pair(batch, outputs)
         if pair is None:
             return
-        images = torch.stack(pair).cpu()  # (2, B, H, W)
+        images = torch.stack(pair).float().cpu()  # (2, B, H, W); NumPy has no bfloat16, whose sums are rounded
         self.sums[part] = self.sums.get(part, torch.zeros(())) + images.sum(1)
         if part == "test" and not self.samples:
             self.samples = list(images[:, : self.num_samples].unbind(1))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from pytorch_lightning import LightningModule
+from torch import nn
 
 from lightning_coordconv.core.checkpoints import (
     CheckpointError,
@@ -68,11 +69,28 @@ def load_weights(
     """Give a task the weights of a checkpoint, and what else it keeps of it.
 
     Raises:
-        CheckpointError: naming the file and the first difference, if it is of another task or architecture.
+        CheckpointError: naming the file and the first difference, if it is of another task or architecture; or the
+            first weight that is not finite.
     """
     with named(name, type(task)):
         task.on_load_checkpoint(dict(checkpoint))
         task.load_state_dict(checkpoint["state_dict"], strict=task.strict_loading if strict is None else strict)
+    check_finite(task, name)
+
+
+def check_finite(module: nn.Module, name: object) -> None:
+    """Refuse weights that are not finite: the run had diverged, and whatever is computed with them says nothing.
+
+    Args:
+        module: with the weights of a file.
+        name: of the file.
+
+    Raises:
+        CheckpointError: naming the first of them.
+    """
+    for key, weight in module.named_parameters():
+        if not weight.isfinite().all():
+            raise CheckpointError(f"{name} holds weights that are infinite or NaN: {key}")
 
 
 @contextmanager

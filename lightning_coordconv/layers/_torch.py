@@ -25,6 +25,7 @@ __all__ = [
     "Size2",
     "Size3",
     "TorchConvolution",
+    "has_forward_hooks",
     "output_padding",
     "overridden",
     "padding_of_other_modes",
@@ -43,7 +44,8 @@ REQUIRED = {
     "torch._C._are_functorch_transforms_active": "whether a transform of torch.func is running",
     "torch.utils._python_dispatch._disable_current_modes": "building tensors outside of tracing modes",
 }
-"""Private names and what they are used for. ``Conv2d(...)._reversed_padding_repeated_twice`` is set on instances."""
+"""Private names and what they are used for. Set on instances: ``_reversed_padding_repeated_twice`` of ``Conv2d(...)``,
+``_forward_hooks`` and ``_forward_pre_hooks`` of each module."""
 
 COORDINATES = "coordinates"
 """Key of a module's metadata in a state dict; see :class:`RecordsCoordinates`."""
@@ -77,6 +79,11 @@ def padding_of_other_modes(layer: Any) -> tuple[int, ...]:
     Torch computes it in the constructor and ignores later changes of ``padding``; the coordinates have to follow.
     """
     return tuple(layer._reversed_padding_repeated_twice)
+
+
+def has_forward_hooks(module: nn.Module, before: bool = False) -> bool:
+    """Return whether something was registered that may change what a module returns, or, ``before`` it, receives."""
+    return bool(module._forward_pre_hooks if before else module._forward_hooks)
 
 
 def overridden(kind: type[nn.Module], torch_class: type[nn.Module]) -> list[str]:

@@ -153,7 +153,8 @@ class CoordConvNd(GuardedModule, RecordsCoordinates, TorchConvolution):
             own = weight.narrow(axis, 0, self.in_channels).contiguous()
             coord = weight.narrow(axis, self.in_channels, coord_weight.shape[axis]).contiguous()
             return state_dict | {prefix + "weight": own, prefix + "coord_weight": coord}
-        like = next(value for key, value in state_dict.items() if key in entries and value.is_floating_point())
+        tensors = [state_dict[key] for key in entries if isinstance(state_dict[key], Tensor)]
+        like = next((tensor for tensor in tensors if tensor.is_floating_point()), coord_weight)
         return state_dict | {prefix + "coord_weight": like.new_zeros(coord_weight.shape)}
 
     def check_replication(self) -> None:

@@ -266,12 +266,14 @@ def check_encoded(channels: Tensor, encoding: Encoding, grid: Tensor) -> None:
     """Raise an error if an encoding returned another shape than it promises, which addition might broadcast.
 
     Raises:
-        ValueError: If the channels are not ``(F, d, *sizes)``, where the grid is ``(F, n, *sizes)``.
+        ValueError: If the channels are not ``(F, d, *sizes)``, where the grid is ``(F, n, *sizes)``, and of its dtype.
     """
     expected = (grid.shape[0], encoding.num_channels(grid.shape[1]), *grid.shape[2:])
     if not isinstance(channels, Tensor) or channels.shape != expected:
         got = tuple(channels.shape) if isinstance(channels, Tensor) else type(channels).__name__
         raise ValueError(f"{encoding!r} must return a tensor of shape {expected}, but returned {got}")
+    if channels.dtype != grid.dtype:
+        raise ValueError(f"{encoding!r} must return a tensor of {grid.dtype}, but returned {channels.dtype}")
 
 
 def check_samples(coords: Tensor, batch: int) -> None:

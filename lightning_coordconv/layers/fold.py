@@ -1,6 +1,5 @@
 """Deploy at a fixed size: a plain convolution plus one constant coordinate bias for each CoordConv layer."""
 
-import copy
 from typing import Any, TypeVar, cast
 
 import torch
@@ -17,6 +16,7 @@ from lightning_coordconv.layers.guards import (
     GuardedModule,
     check_forward,
     check_not_quantised,
+    copy_module,
     is_traced_symbolically,
     trace_as_leaf,
 )
@@ -144,7 +144,7 @@ def fold_coordconv(model: ModuleT, example_inputs: Tensor | tuple[Any, ...]) -> 
     check_module("model", model)
     args = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     with torch.inference_mode(False), torch.no_grad():
-        folded = copy.deepcopy(model)
+        folded = copy_module(model)
         modes = {module: module.training for module in folded.modules()}
         folded.eval()
         layers = coordconv_layers(folded)

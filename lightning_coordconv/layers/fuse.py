@@ -1,20 +1,21 @@
 """Fuse batch norm into the CoordConv layer, folded layer or plain convolution in front of it, for inference."""
 
-import copy
 from typing import Any, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from lightning_coordconv.layers._torch import ConvNd, overridden
+from lightning_coordconv.layers._torch import ConvNd, has_forward_hooks, overridden
 from lightning_coordconv.layers.arguments import check_module
 from lightning_coordconv.layers.base import CoordConvNd
 from lightning_coordconv.layers.fold import FOLDED, FoldedConvNd, make_weights_permanent
-from lightning_coordconv.layers.guards import check_forward
+from lightning_coordconv.layers.guards import check_forward, copy_module
 from lightning_coordconv.layers.variants import plain_class
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 ConvT = TypeVar("ConvT", bound=nn.Module)
+FORWARDS = (nn.BatchNorm2d.forward, nn.SyncBatchNorm.forward)
+"""The methods with which torch's classes compute batch norm. In eval mode they compute the same."""
 BatchNorm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
@@ -35,7 +36,8 @@ def fuse_conv_bn(conv: ConvT, bn: BatchNorm) -> ConvT:
     Raises:
         TypeError: If ``bn`` is not batch norm as torch computes it, or ``conv`` is not a convolution, or its class
             computes it in another way, e.g. with a standardised weight, which would undo the scaling.
-        ValueError: If one of them is in training mode, ``bn`` has no running statistics, or their channels differ.
+        ValueError: If a hook acts on the output of one of them, which it may change; if one of them is in training
+            mode, ``bn`` has no running statistics, or their channels differ.
     """
     with torch.no_grad():
         check_module("conv", conv)
@@ -44,7 +46,7 @@ def fuse_conv_bn(conv: ConvT, bn: BatchNorm) -> ConvT:
             raise TypeError(
                 f"bn is a {type(bn).__name__}, whose forward is not that of torch's batch norm: fuse it by hand"
             )
-        fused: Any = copy.deepcopy(conv)
+        fused: Any = copy_module(conv)
         if isinstance(fused, ConvNd):
             make_weights_permanent(fused)
         _check(fused, bn)
@@ -88,7 +90,14 @@ def _check(conv: Any, bn: BatchNorm) -> None:
             f"cannot fuse batch norm into {type(conv).__name__}: expected a CoordConv layer, a folded layer or a "
             "convolution of torch that computes with its weight as it is"
         )
+    if getattr(type(bn), "forward", None) not in FORWARDS:
+        raise TypeError(
+            f"cannot fuse {type(bn).__name__} into a convolution: expected a batch norm of torch that does nothing else"
+        )
     check_forward(conv, type(conv).__name__)
+    check_forward(bn, type(bn).__name__)
+    if has_forward_hooks(conv) or has_forward_hooks(bn, before=True) or has_forward_hooks(bn):
+        raise ValueError("a forward hook acts on the output of the convolution or the batch norm: remove it first")
     if conv.training or bn.training:
         raise ValueError("fusing is for inference: call eval() on the convolution and the batch norm first")
     if bn.running_mean is None or bn.running_var is None:

@@ -49,6 +49,10 @@ def one_line(message: str) -> str:
     reasons = [line for line in lines if not BOILERPLATE.match(line)]
     reason = (reasons or lines or [""])[0].partition(". Got value: Namespace(")[0]
     reason = re.sub(r"Expected an? <class '([^']+)'>", r"expected \1", reason)
+    choices = re.findall(r"Expected an? typing\.Literal\[(.+)\]$", message, re.MULTILINE)
+    given = re.search(r"Given value: (.*)", message)
+    if choices and given:  # the first reason may be of another member of a union
+        reason = f"expected one of {', '.join(choices)}, got {given[1]!r}"
     keys = re.findall(r'Parser key "([^"]+)"', message)
     typed = re.search(r"NestedArg\(key='([^']+)', val=(.*)\)", message)
     if typed and keys:

@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 import torch
 from matplotlib.figure import Figure
 
+from lightning_coordconv.core.arguments import check_at_least, check_names
 from lightning_coordconv.core.data import BaseDataModule, Split
 from lightning_coordconv.core.images import find_images
 from lightning_coordconv.core.survey import Refuse, raise_refused
 from lightning_coordconv.segmentation.figures import draw_masks
-from lightning_coordconv.segmentation.mask_folder import PREPROCESSING, MaskFolder, pad_to
+from lightning_coordconv.segmentation.mask_folder import PREPROCESSING, MaskFolder, pad_to, report_unused_masks
 
 
 class MaskFolderDataModule(BaseDataModule):
@@ -58,14 +59,15 @@ class MaskFolderDataModule(BaseDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers, seed)
-        if num_classes < 2:
-            raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+        check_at_least(2, num_classes=num_classes)
         if 0 <= ignore_index < num_classes:
             raise ValueError(f"ignore_index must not be one of the classes 0 to {num_classes - 1}, got {ignore_index}")
-        if crop is not None and min(crop) < 1:
-            raise ValueError(f"crop must be positive, got {crop}")
-        if class_names is not None and len(class_names) != num_classes:
-            raise ValueError(f"expected {num_classes} class_names, got {len(class_names)}: {list(class_names)}")
+        if crop is not None:
+            if isinstance(crop, str) or not isinstance(crop, Sequence) or len(crop) != 2:
+                raise ValueError(f"crop must be a height and a width in pixels, got {crop!r}")
+            check_at_least(1, **{"the height of crop": crop[0], "the width of crop": crop[1]})
+        if class_names is not None:
+            check_names(class_names, num_classes)
         self.root = Path(root).expanduser()
         self.num_classes = num_classes
         self.ignore_index = ignore_index
@@ -86,8 +88,10 @@ class MaskFolderDataModule(BaseDataModule):
         if (self.root / "train").is_dir():
             folder = self.root / (split if split in ("train", "val") else self._test_folder())
             return self._folder(folder, crop, None, refuse)
-        names = [str(path.relative_to(self.root / "images")) for path in find_images(self.root / "images")]
-        chosen = self.random_split.divide(names, self.root / "images", "images")
+        paths = [path.relative_to(self.root / "images") for path in find_images(self.root / "images")]
+        if split == "train":
+            report_unused_masks(paths, self.root / "masks")
+        chosen = self.random_split.divide([str(path) for path in paths], self.root / "images", "images")
         return self._folder(self.root, crop, chosen["test" if split == "predict" else split], refuse)
 
     def plot(self, sample: dict[str, Any]) -> Figure:

@@ -1,23 +1,27 @@
 """Images and label masks in two folders."""
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightning_coordconv.core.images import find_images, read_rgb
+from lightning_coordconv.core.data import report_dropped
+from lightning_coordconv.core.images import find_files, find_images, open_image, read_rgb
 from lightning_coordconv.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from lightning_coordconv.core.survey import Refuse, raise_refused
+from lightning_coordconv.core.survey import Refuse, raise_refused, spread
 
 PREPROCESSING = Preprocessing(mean=IMAGENET_MEAN, std=IMAGENET_STD)
 LOSSY = {".jpg", ".jpeg", ".webp"}
 """Formats that change label values between one class and the next."""
+LOOKED_AT = 16
+"""Number of masks that are looked at for their classes before a run."""
 
 
 class MaskFolder(Dataset[dict[str, Any]]):
@@ -90,9 +94,12 @@ class MaskFolder(Dataset[dict[str, Any]]):
             self.images.append(path)
             self.masks.append(mask)
             self.names.append(name)
+        if names is None:
+            report_unused_masks([path.relative_to(images) for path in found], masks)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.crop = crop
+        self._report_single_class()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -116,6 +123,19 @@ class MaskFolder(Dataset[dict[str, Any]]):
             "name": str(self.names[index]),
         }
 
+    def _report_single_class(self) -> None:
+        """Log if some masks have pixels to ignore and only one class, as masks of 0 and 255 that mean two classes."""
+        present: set[int] = set()
+        for number in spread(len(self), LOOKED_AT):
+            with suppress(OSError, ValueError):  # reported when the sample is read
+                present |= set(read_mask(self.masks[number], self.num_classes, self.ignore_index).unique().tolist())
+        classes = present - {self.ignore_index}
+        if len(classes) == 1 and self.ignore_index in present:
+            rank_zero_info(
+                f"The first masks of {self.masks[0].parent} have only the class {classes.pop()}, and ignore_index, "
+                f"{self.ignore_index}, which does not count: classes are from 0 to {self.num_classes - 1}."
+            )
+
     def _random_crop(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
         assert self.crop is not None
         height, width = (max(have, want) for have, want in zip(mask.shape, self.crop, strict=True))
@@ -136,10 +156,10 @@ def read_mask(path: Path, num_classes: int, ignore_index: int) -> Tensor:
 
     Raises:
         ValueError: if it has several channels, values that are no class, or no pixel of a class.
-        OSError: if the file is not there, no image, or damaged.
+        OSError: naming the file, for what :func:`~lightning_coordconv.core.images.read_rgb` refuses in an image file.
     """
     try:
-        with Image.open(path) as file:
+        with open_image(path) as file:
             mode = file.mode
             values = np.array(file)
     except Exception as error:
@@ -163,6 +183,19 @@ def read_mask(path: Path, num_classes: int, ignore_index: int) -> Tensor:
     if not len(present[present != ignore_index]):
         raise ValueError(f"{path} has no pixel of a class: all are ignore_index ({ignore_index}); remove the pair")
     return mask
+
+
+def report_unused_masks(images: Iterable[Path], masks: Path) -> None:
+    """Log which files in a folder of masks belong to no image.
+
+    Args:
+        images: paths of all images, relative to their folder.
+        masks: the folder of masks.
+    """
+    names = {path.with_suffix("") for path in images}
+    files = [path.relative_to(masks) for path in find_files(masks)] if masks.is_dir() else []
+    unused = [path for path in files if path.with_suffix("") not in names]
+    report_dropped(f"files in {masks} that are no mask of an image", unused)
 
 
 def pad_to(values: Tensor, height: int, width: int, fill: float) -> Tensor:

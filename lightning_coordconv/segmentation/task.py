@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 
 from lightning_coordconv.core._lightning import is_attached
+from lightning_coordconv.core.arguments import check_names
 from lightning_coordconv.core.labels import LabelledTask
 from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.core.task import Batch, Outputs
@@ -77,8 +78,8 @@ class SemanticSegmentation(LabelledTask):
         super().__init__(
             net, metrics, optimizer, lr_scheduler, lr_scheduler_interval, compile=compile, channels_last=channels_last
         )
-        if class_names is not None and len(class_names) != num_classes:
-            raise ValueError(f"expected {num_classes} class_names, got {len(class_names)}: {list(class_names)}")
+        if class_names is not None:
+            check_names(class_names, num_classes)
         if overlap < 0 or tile <= 2 * overlap:
             raise ValueError(f"tile must be larger than two overlaps of {overlap}, got {tile}")
         self.num_classes = num_classes

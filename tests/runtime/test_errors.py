@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import sys
 import threading
 from unittest.mock import Mock
@@ -52,6 +53,14 @@ def test_weights_that_cannot_be_downloaded(cli, tmp_path, monkeypatch, capsys, c
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("error: a download failed: no network; a file that is at the path above")
     assert "weights_backbone are null" in line
+
+
+def test_a_choice_is_named_though_numbers_are_allowed_too(cli, capsys):
+    with pytest.raises(SystemExit):
+        cli("fit", *SMALL, "--trainer.precision=half")
+    assert re.fullmatch(
+        r"error: trainer\.precision: expected one of .*'bf16-mixed', .*'32', .*, got 'half'\n", capsys.readouterr().err
+    )
 
 
 def test_debug_shows_everything(cli, capsys):

@@ -11,6 +11,7 @@ from pytorch_lightning import Trainer
 
 from lightning_coordconv.coordinates import CoordinateClassification, DeconvDecoder, NotSoClevrDataModule
 from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint
+from lightning_coordconv.runtime.cli import main
 from tests.core.test_checkpoints import trained
 
 __all__ = ["trained"]
@@ -83,6 +84,22 @@ def test_steps_after_the_last_validation_are_saved(cli, interval):
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 5
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("interval", [4, 100])
+def test_a_run_that_ended_within_an_epoch_continues_with_the_samples_that_are_left(cli, interval):
+    """More steps later are the same run as more steps at once, bit for bit: Lightning counted the epoch as complete."""
+    arguments = ("fit", *SMALL, f"--trainer.val_check_interval={interval}", "--trainer.logger.init_args.version")
+    folder = cli(*arguments, "whole", "--trainer.max_steps=6") / RUN
+    cli(*arguments, "parts", "--trainer.max_steps=3")
+    cli(*arguments, "parts", "--trainer.max_steps=6", "--ckpt_path=last")
+    whole, parts = (
+        torch.load(folder / name / "checkpoints" / "last.ckpt", weights_only=True) for name in ("whole", "parts")
+    )
+    assert parts["epoch"] == whole["epoch"]
+    for name, weight in whole["state_dict"].items():
+        assert torch.equal(parts["state_dict"][name], weight)
+
+
 def test_a_finished_run_that_is_resumed_keeps_its_summary(cli):
     folder = cli("fit", *SMALL, *TWO)
     path = folder / RUN / "mine" / "summary.json"
@@ -90,6 +107,15 @@ def test_a_finished_run_that_is_resumed_keeps_its_summary(cli):
     assert len(before["curve"]) == before["steps"] == 2
     cli("fit", *SMALL, *TWO, "--ckpt_path=last")
     assert json.loads(path.read_text()) == before
+
+
+@pytest.mark.parametrize("command", ["test", "predict"])
+def test_an_evaluation_in_the_folder_of_a_fit_leaves_its_files(cli, command):
+    folder = cli("fit", *SMALL, *TWO) / RUN / "mine"
+    before = {name: (folder / name).read_text() for name in ("summary.json", "config.yaml")}
+    cli(command, *SMALL, *TWO[1:], "--ckpt_path=last")
+    assert {name: (folder / name).read_text() for name in before} == before
+    main(["compare", str(folder.parent)])
 
 
 def test_a_copied_checkpoint_that_is_continued_elsewhere_is_tested(cli, copied, tmp_path, caplog):

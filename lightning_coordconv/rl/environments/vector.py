@@ -6,7 +6,7 @@ import importlib
 import inspect
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, load_env_creator
@@ -15,6 +15,7 @@ from stable_baselines3.common.env_util import make_atari_env, make_vec_env
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack, VecTransposeImage
 
+from lightning_coordconv.core.arguments import check_choice
 from lightning_coordconv.rl.environments.ale import AleVecEnv
 from lightning_coordconv.rl.environments.atari import LeanAtariVecEnv
 from lightning_coordconv.rl.environments.contract import CheckedEnv
@@ -41,6 +42,7 @@ def find(env_id: str, backend: Backend, env_kwargs: Mapping[str, Any], wrapper_k
         ValueError: if there is no such environment or argument, the backend or the wrapper does not support it, or
             both the environment and the wrapper skip frames.
     """
+    check_choice("backend", backend, get_args(Backend))
     module, _, name = env_id.rpartition(":")
     try:
         if module:

@@ -14,8 +14,6 @@ from lightning_coordconv.layers.variants import plain_class
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 ConvT = TypeVar("ConvT", bound=nn.Module)
-FORWARDS = (nn.BatchNorm2d.forward, nn.SyncBatchNorm.forward)
-"""The methods with which torch's classes compute batch norm. In eval mode they compute the same."""
 BatchNorm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
@@ -89,10 +87,6 @@ def _check(conv: Any, bn: BatchNorm) -> None:
         raise TypeError(
             f"cannot fuse batch norm into {type(conv).__name__}: expected a CoordConv layer, a folded layer or a "
             "convolution of torch that computes with its weight as it is"
-        )
-    if getattr(type(bn), "forward", None) not in FORWARDS:
-        raise TypeError(
-            f"cannot fuse {type(bn).__name__} into a convolution: expected a batch norm of torch that does nothing else"
         )
     check_forward(conv, type(conv).__name__)
     check_forward(bn, type(bn).__name__)

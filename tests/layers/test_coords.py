@@ -211,26 +211,6 @@ class TestEncodings:
         with coordinate_frame(torch.tensor([[0, 0], [6, 7]]), (12, 14), crop=(6, 7)):
             assert layer(x).shape == (2, 2, 6, 7)
 
-    @pytest.mark.parametrize(
-        ("make", "match"),
-        [
-            (lambda: Cartesian(with_r="no"), "with_r must be True or False, but got 'no'"),
-            (lambda: Cartesian(align_corners="no"), "align_corners must be True or False, but got 'no'"),
-            (lambda: Polar(preserve_aspect="no"), "preserve_aspect must be True or False, but got 'no'"),
-            (lambda: FourierFeatures(2, include_coordinates=2), "include_coordinates must be True or False, but got 2"),
-            (lambda: Sinusoidal(2.5), "num_frequencies must be an integer, at least 1, but got 2.5"),
-            (lambda: Sinusoidal(2, temperature=math.inf), "temperature must be a finite number .*, but got inf"),
-            (lambda: Sinusoidal(2, temperature="9"), "temperature must be a finite number .*, but got '9'"),
-            (lambda: LearnedGrid(2.5, (4, 4)), "channels must be an integer, at least 1, but got 2.5"),
-            (lambda: LearnedGrid(2, 4), "size must be 1 to 3 positive integers, but got 4"),
-            (lambda: LearnedGrid(2, "44"), "size must be 1 to 3 positive integers, but got '44'"),
-            (lambda: LearnedGrid(2, (4.0, 4)), r"size must be 1 to 3 positive integers, but got \(4.0, 4\)"),
-        ],
-    )
-    def test_options_of_another_type_are_refused(self, make, match):
-        with pytest.raises(ValueError, match=match):
-            make()
-
     def test_coordinates_of_lower_precision_are_refused(self):
         class Rounded(Cartesian):
             def forward(self, grid):
@@ -239,12 +219,6 @@ class TestEncodings:
         layer = CoordConv2d(1, 2, 3, encoding=Rounded())
         with pytest.raises(ValueError, match=r"must return a tensor of torch.float32, but returned torch.float16"):
             layer(torch.randn(1, 1, 8, 8))
-
-    @pytest.mark.parametrize("module", [CoordConv2d(3, 4, 3), AddCoords()])
-    @pytest.mark.parametrize("value", [None, [1.0], "image"])
-    def test_what_is_no_tensor_is_named(self, module, value):
-        with pytest.raises(TypeError, match=f"expects a tensor, but got an object of the type {type(value).__name__}"):
-            module(value)
 
     def test_learned_grids_that_do_not_fit(self):
         with pytest.raises(ValueError, match=r"learned grid of size \(4, 4\) has 2 axes, but the layer has 1"):

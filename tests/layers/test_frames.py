@@ -458,14 +458,6 @@ class TestErrors:
                 {"crop": (8, 8), "strides": (1, math.nan)},
                 r"strides must be positive and finite.* nan\)",
             ),
-            ((0, 0), (8, 8), {"crop": (7.5, 8)}, r"crop must be integers, but got \(7.5, 8\)"),
-            ((4, 4), (8, 8), {"crop": (8, 8), "padded": "no"}, "padded must be True or False, but got 'no'"),
-            (
-                (0, 0),
-                (8, 8),
-                {"crop": (8, 8), "zero_outside": "no"},
-                "zero_outside must be True or False, but got 'no'",
-            ),
         ],
     )
     def test_frame(self, origin, size, options, match):

@@ -1,7 +1,7 @@
 """How much of a target can be predicted from its position, measured by cross-validation."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,11 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 BANDWIDTHS = (math.inf, 1.0, 0.5, 0.25, 0.12, 0.06, 0.03)
-"""Standard deviations of the Gaussian kernel, in scaled coordinates from -1 to 1; infinite ignores the position."""
+"""Standard deviations of Gaussian kernels: of positions in scaled coordinates from -1 to 1, of contents in units of the
+root mean square distance between two contents; infinite ignores what the kernel compares."""
 COARSE = 0.25
 """A bandwidth at which plain coordinates, through a few layers, can follow the target."""
-CONTENT_BANDWIDTHS = (math.inf, 1.0, 0.5, 0.25)
-"""The same for the content, in units of the median distance between two contents."""
 PSEUDO_COUNT = 1.0
 """Weight of the prior against the neighbours, in observations: where there are no neighbours, the prior holds."""
 FOLDS = 5
@@ -110,23 +109,21 @@ def measure_dependence(
     values, numeric = _as_columns(targets), targets.is_floating_point()
     there = _squared_distances(positions)
     centred = _squared_distances(positions.norm(dim=1, keepdim=True))
-    nothing = [torch.zeros_like(there)]
 
-    def losses(distances: list[Tensor]) -> tuple[Tensor, float]:
-        return _cross_validate(distances, values, numeric, groups, fold)
+    def losses(exponents: Iterable[Tensor]) -> tuple[Tensor, float]:
+        return _cross_validate(exponents, values, numeric, groups, fold)
 
     def compare(model: Tensor, base: Tensor) -> Share:
         return _interval(model, base, groups, len(names), generator)
 
-    prior, _ = losses(nothing)
-    by_position, scale = losses(_scaled(there, BANDWIDTHS))
+    prior, _ = losses([torch.zeros_like(there)])
+    by_position, scale = losses(_exponents(there))
     given = None
     if content is not None:
         alike = _squared_distances(content)
-        alike = alike / alike[alike > 0].median() if (alike > 0).any() else alike
-        contents = _scaled(alike, CONTENT_BANDWIDTHS)
-        by_content, _ = losses(contents)
-        by_both, _ = losses([a + b for a in contents for b in _scaled(there, BANDWIDTHS)])
+        alike = alike / alike.mean().clamp(min=1e-12)
+        by_content, _ = losses(_exponents(alike))
+        by_both, _ = losses(same + near for same in _exponents(alike) for near in _exponents(there))
         given = compare(by_both, by_content)
     return Dependence(
         what,
@@ -134,8 +131,8 @@ def measure_dependence(
         given,
         images=len(names),
         observations=len(targets),
-        radius_share=_share(losses(_scaled(centred, BANDWIDTHS))[0].sum(), prior.sum()),
-        coarse_share=_share(losses(_scaled(there, (math.inf, COARSE)))[0].sum(), prior.sum()),
+        radius_share=_share(losses(_exponents(centred))[0].sum(), prior.sum()),
+        coarse_share=_share(losses(_exponents(there, (math.inf, COARSE)))[0].sum(), prior.sum()),
         bandwidth=scale,
     )
 
@@ -152,8 +149,9 @@ def predict_at(positions: Tensor, targets: Tensor, where: Tensor, bandwidth: flo
     Returns:
         Class probabilities (M, C), or means (M, 1).
     """
-    distances = torch.cdist(where.float(), positions.float()).square() / (2 * bandwidth**2)
-    return _smooth(torch.exp(-distances), _as_columns(targets))
+    kernel = torch.exp(-torch.cdist(where.float(), positions.float()).square() / (2 * bandwidth**2))
+    values = _as_columns(targets)
+    return (kernel @ values + PSEUDO_COUNT * values.mean(0)) / (kernel.sum(1, keepdim=True) + PSEUDO_COUNT)
 
 
 def _as_columns(targets: Tensor) -> Tensor:
@@ -168,59 +166,56 @@ def _squared_distances(points: Tensor) -> Tensor:
     return torch.cdist(points.float(), points.float()).square()
 
 
-def _scaled(squares: Tensor, bandwidths: Sequence[float]) -> list[Tensor]:
-    """Return the exponents of Gaussian kernels, one matrix for each bandwidth."""
-    return [squares / (2 * bandwidth**2) for bandwidth in bandwidths]
+def _exponents(squares: Tensor, bandwidths: Sequence[float] = BANDWIDTHS) -> Iterator[Tensor]:
+    """Yield the exponents (N, N) of Gaussian kernels, one for each bandwidth."""
+    return (squares / (2 * bandwidth**2) for bandwidth in bandwidths)
 
 
 def _cross_validate(
-    candidates: list[Tensor], values: Tensor, numeric: bool, groups: Tensor, fold: Tensor
+    exponents: Iterable[Tensor], values: Tensor, numeric: bool, groups: Tensor, fold: Tensor
 ) -> tuple[Tensor, float]:
     """Return the held-out loss of each observation, (N,), and the bandwidth that most folds agree on.
 
+    The sums over the neighbours of each fold are computed once for a kernel: from them follow the predictions from all
+    folds but one, both for its training images, by which it chooses its kernel, and for its test images.
+
     Args:
-        candidates: exponents of kernels (N, N), of which each fold chooses one by its training images.
+        exponents: of kernels (N, N), of which each fold chooses one by its training images.
         values: (N, C).
         numeric: whether the target is a number.
         groups: (N,), the image of each observation.
         fold: (N,).
     """
+    member = F.one_hot(fold, FOLDS).float()
+    with_count = torch.cat([values, torch.ones(len(values), 1)], dim=1)
+    columns = (member[:, :, None] * with_count[:, None]).flatten(1)
+    others = (groups[:, None] != groups[None]).float()
+    training = 1 - member
+    counts, totals = training.sum(0), training.mT @ values
+    classes = values.shape[1]
+    mean = (totals + 1 / classes) / (counts[:, None] + 1) if classes > 1 else totals / counts[:, None].clamp(min=1)
+    best = torch.full((FOLDS,), math.inf)
     losses = torch.zeros(len(values))
-    others = groups[:, None] != groups[None]
-    chosen = []
-    for number in range(FOLDS):
-        test, train = (fold == number).nonzero()[:, 0], (fold != number).nonzero()[:, 0]
-        if not len(test) or not len(train):
-            continue
-        apart, known = others[train][:, train], values[train]
-        inner = [
-            _losses(_smooth(_kernel(exponents, train, train) * apart, known), known, numeric).mean()
-            for exponents in candidates
-        ]
-        best = int(torch.stack(inner).argmin())
-        predicted = _smooth(_kernel(candidates[best], test, train), values[train])
-        losses[test] = _losses(predicted, values[test], numeric)
-        chosen.append(best)
+    chosen = [0] * FOLDS
+    for number, exponent in enumerate(exponents):
+        sums = ((torch.exp(-exponent) * others) @ columns).view(len(values), FOLDS, -1)
+        rest = sums.sum(1, keepdim=True) - sums  # from all folds but one
+        predicted = (rest[..., :-1] + PSEUDO_COUNT * mean) / (rest[..., -1:] + PSEUDO_COUNT)
+        found = _losses(predicted, values[:, None], numeric)  # (N, FOLDS)
+        inner = (found * training).sum(0) / counts.clamp(min=1)
+        for index in range(FOLDS):
+            if inner[index] < best[index]:
+                best[index], chosen[index] = inner[index], number
+                losses[fold == index] = found[fold == index, index]
     usual = max(set(chosen), key=chosen.count)
     return losses, BANDWIDTHS[usual % len(BANDWIDTHS)]
 
 
-def _kernel(exponents: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    return torch.exp(-exponents[rows][:, columns])
-
-
-def _smooth(kernel: Tensor, values: Tensor) -> Tensor:
-    """Return the weighted means of values (N, C), kept close to their overall mean where few neighbours are near."""
-    classes = values.shape[1]
-    mean = (values.sum(0) + 1 / classes) / (len(values) + 1) if classes > 1 else values.mean(0)
-    return (kernel @ values + PSEUDO_COUNT * mean) / (kernel.sum(1, keepdim=True) + PSEUDO_COUNT)
-
-
 def _losses(predicted: Tensor, values: Tensor, numeric: bool) -> Tensor:
-    """Return squared errors, or the negative logarithm of the probability of the class, (N,)."""
+    """Return squared errors, or the negative logarithm of the probability of the class, without the last axis."""
     if numeric:
-        return (predicted - values).square()[:, 0]
-    return -(predicted.clamp(min=1e-12).log() * values).sum(1)
+        return (predicted - values).square()[..., 0]
+    return -(predicted.clamp(min=1e-12).log() * values).sum(-1)
 
 
 def _share(model: Tensor, prior: Tensor) -> float:

@@ -16,10 +16,12 @@ COARSE = 0.25
 """A bandwidth at which plain coordinates, through a few layers, can follow the target."""
 PSEUDO_COUNT = 1.0
 """Weight of the prior against the neighbours, in observations: where there are no neighbours, the prior holds."""
+FLOOR = 1e-3
+"""Probability that all classes together have at least, so that a wrong prediction costs no more than some nats."""
 FOLDS = 5
 RESAMPLES = 1000
 CERTAIN = 1e-3
-"""A target whose prior leaves less uncertainty than this, in nats or in its units squared, is constant."""
+"""A target whose prior leaves less uncertainty than this, in nats or in shares of a number's variance, is constant."""
 MIN_IMAGES = 20
 """Fewer images than this say nothing."""
 MAX_WIDTH = 0.3
@@ -86,8 +88,10 @@ def measure_dependence(
     """Measure how much of a target is predicted from position beyond its prior, and beyond its content.
 
     A kernel estimate predicts each held-out target from the training targets near its position: the weighted class
-    frequencies of the neighbours, or their weighted mean. Bandwidths are chosen on the training images only, and an
-    infinite one, which ignores the position, is among the candidates. Images are never split between training and test.
+    frequencies of the neighbours, or their weighted mean. What position adds to content is estimated from what the
+    content's prediction leaves of the targets, among neighbours in both, so that it need not tell contents apart as
+    finely as the content's prediction does. Bandwidths are chosen on the training images only, and an infinite one,
+    which ignores the position, is among the candidates. Images are never split between training and test.
 
     Args:
         what: a description for the report.
@@ -107,33 +111,36 @@ def measure_dependence(
     names, groups = groups.unique(return_inverse=True)
     fold = torch.randperm(len(names), generator=generator)[groups] % FOLDS
     values, numeric = _as_columns(targets), targets.is_floating_point()
+    if numeric:  # the result does not depend on the unit
+        values = (values - values.mean()) / values.std(correction=0).clamp(min=1e-12)
     there = _squared_distances(positions)
     centred = _squared_distances(positions.norm(dim=1, keepdim=True))
+    smoother = _Smoother(values, numeric, groups, fold)
 
-    def losses(exponents: Iterable[Tensor]) -> tuple[Tensor, float]:
-        return _cross_validate(exponents, values, numeric, groups, fold)
+    def compare(model: _Prediction, base: _Prediction) -> Share:
+        return _interval(model.losses, base.losses, groups, len(names), generator)
 
-    def compare(model: Tensor, base: Tensor) -> Share:
-        return _interval(model, base, groups, len(names), generator)
-
-    prior, _ = losses([torch.zeros_like(there)])
-    by_position, scale = losses(_exponents(there))
+    prior = smoother.prior()
+    by_position = smoother.improve(prior, _exponents(there))
     given = None
     if content is not None:
         alike = _squared_distances(content)
         alike = alike / alike.mean().clamp(min=1e-12)
-        by_content, _ = losses(_exponents(alike))
-        by_both, _ = losses(same + near for same in _exponents(alike) for near in _exponents(there))
-        given = compare(by_both, by_content)
+        by_content = smoother.improve(prior, _exponents(alike))
+        both = (same + near for same in _exponents(alike) for near in _exponents(there))
+        given = compare(smoother.improve(by_content, both), by_content)
+    by_radius, coarse = (
+        smoother.improve(prior, found) for found in (_exponents(centred), _exponents(there, (math.inf, COARSE)))
+    )
     return Dependence(
         what,
         compare(by_position, prior),
         given,
         images=len(names),
         observations=len(targets),
-        radius_share=_share(losses(_exponents(centred))[0].sum(), prior.sum()),
-        coarse_share=_share(losses(_exponents(there, (math.inf, COARSE)))[0].sum(), prior.sum()),
-        bandwidth=scale,
+        radius_share=_share(by_radius.losses.sum(), prior.losses.sum()),
+        coarse_share=_share(coarse.losses.sum(), prior.losses.sum()),
+        bandwidth=BANDWIDTHS[by_position.kernel],
     )
 
 
@@ -171,51 +178,72 @@ def _exponents(squares: Tensor, bandwidths: Sequence[float] = BANDWIDTHS) -> Ite
     return (squares / (2 * bandwidth**2) for bandwidth in bandwidths)
 
 
-def _cross_validate(
-    exponents: Iterable[Tensor], values: Tensor, numeric: bool, groups: Tensor, fold: Tensor
-) -> tuple[Tensor, float]:
-    """Return the held-out loss of each observation, (N,), and the bandwidth that most folds agree on.
+@dataclass(frozen=True)
+class _Prediction:
+    """What folds predict, each from all folds but itself.
 
-    The sums over the neighbours of each fold are computed once for a kernel: from them follow the predictions from all
-    folds but one, both for its training images, by which it chooses its kernel, and for its test images.
+    Attributes:
+        values: (N, FOLDS, C), for all observations; those of the training images do not know their own image.
+        losses: (N,), of the held-out observations.
+        kernel: index of the kernel that most folds chose.
+    """
+
+    values: Tensor
+    losses: Tensor
+    kernel: int
+
+
+class _Smoother:
+    """Kernel estimates of targets, in several steps, each of which predicts what the one before left.
 
     Args:
-        exponents: of kernels (N, N), of which each fold chooses one by its training images.
-        values: (N, C).
-        numeric: whether the target is a number.
+        values: (N, C), the targets.
+        numeric: whether they are numbers.
         groups: (N,), the image of each observation.
         fold: (N,).
     """
-    member = F.one_hot(fold, FOLDS).float()
-    with_count = torch.cat([values, torch.ones(len(values), 1)], dim=1)
-    columns = (member[:, :, None] * with_count[:, None]).flatten(1)
-    others = (groups[:, None] != groups[None]).float()
-    training = 1 - member
-    counts, totals = training.sum(0), training.mT @ values
-    classes = values.shape[1]
-    mean = (totals + 1 / classes) / (counts[:, None] + 1) if classes > 1 else totals / counts[:, None].clamp(min=1)
-    best = torch.full((FOLDS,), math.inf)
-    losses = torch.zeros(len(values))
-    chosen = [0] * FOLDS
-    for number, exponent in enumerate(exponents):
-        sums = ((torch.exp(-exponent) * others) @ columns).view(len(values), FOLDS, -1)
-        rest = sums.sum(1, keepdim=True) - sums  # from all folds but one
-        predicted = (rest[..., :-1] + PSEUDO_COUNT * mean) / (rest[..., -1:] + PSEUDO_COUNT)
-        found = _losses(predicted, values[:, None], numeric)  # (N, FOLDS)
-        inner = (found * training).sum(0) / counts.clamp(min=1)
-        for index in range(FOLDS):
-            if inner[index] < best[index]:
-                best[index], chosen[index] = inner[index], number
-                losses[fold == index] = found[fold == index, index]
-    usual = max(set(chosen), key=chosen.count)
-    return losses, BANDWIDTHS[usual % len(BANDWIDTHS)]
 
+    def __init__(self, values: Tensor, numeric: bool, groups: Tensor, fold: Tensor) -> None:
+        self.values, self.numeric = values, numeric
+        self.others = (groups[:, None] != groups[None]).float()
+        self.held_out = F.one_hot(fold, FOLDS).bool()
+        self.training = (~self.held_out).float()
 
-def _losses(predicted: Tensor, values: Tensor, numeric: bool) -> Tensor:
-    """Return squared errors, or the negative logarithm of the probability of the class, without the last axis."""
-    if numeric:
-        return (predicted - values).square()[..., 0]
-    return -(predicted.clamp(min=1e-12).log() * values).sum(-1)
+    def prior(self) -> _Prediction:
+        """Predict the mean of the training targets."""
+        total, count, classes = self.training.mT @ self.values, self.training.sum(0)[:, None], self.values.shape[1]
+        mean = total / count.clamp(min=1) if self.numeric else (total + 1 / classes) / (count + 1)
+        predicted = mean.expand(len(self.values), -1, -1)
+        return _Prediction(predicted, self._losses(predicted)[self.held_out], 0)
+
+    def improve(self, base: _Prediction, exponents: Iterable[Tensor]) -> _Prediction:
+        """Add to a prediction the mean of what it leaves of the neighbours' targets; for few neighbours add less.
+
+        Args:
+            base: the prediction.
+            exponents: of kernels (N, N), of which each fold chooses one by its training images.
+        """
+        left = torch.cat([self.values[:, None] - base.values, torch.ones_like(base.values[..., :1])], dim=2)
+        columns = (left * self.training[..., None]).flatten(1)
+        count = self.training.sum(0).clamp(min=1)
+        best, kernel = torch.full((FOLDS,), math.inf), torch.zeros(FOLDS, dtype=torch.long)
+        values = base.values.clone()
+        for number, exponent in enumerate(exponents):
+            sums = ((torch.exp(-exponent) * self.others) @ columns).view(left.shape)
+            predicted = base.values + sums[..., :-1] / (sums[..., -1:] + PSEUDO_COUNT)
+            inner = (self._losses(predicted) * self.training).sum(0) / count
+            better = inner < best
+            best, kernel = torch.where(better, inner, best), torch.where(better, number, kernel)
+            values[:, better] = predicted[:, better]
+        return _Prediction(values, self._losses(values)[self.held_out], int(kernel.mode().values))
+
+    def _losses(self, predicted: Tensor) -> Tensor:
+        """Return squared errors, or the negative logarithm of the probability of the class, (N, FOLDS)."""
+        if self.numeric:
+            return (predicted - self.values[:, None]).square()[..., 0]
+        share = predicted.clamp(min=FLOOR / predicted.shape[-1])
+        share = share / share.sum(-1, keepdim=True)
+        return -(share.log() * self.values[:, None]).sum(-1)
 
 
 def _share(model: Tensor, prior: Tensor) -> float:

@@ -18,7 +18,7 @@ COMPONENTS = 16
 """Numbers that describe a content."""
 PIXELS = 32
 """Pixels drawn from each image, of a label map or of an image."""
-LIMIT = 4000
+LIMIT = 3000
 """Observations that are kept at most: the kernel estimate compares each with each."""
 
 

@@ -24,7 +24,7 @@ def main() -> int:
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--list", nargs="*", choices=names, metavar="TASK")
     action.add_argument("--run", nargs="*", choices=names, metavar="TASK")
-    action.add_argument("--advise", nargs="*", choices=list(TASKS), metavar="TASK")
+    action.add_argument("--advise", nargs="*", choices=names, metavar="TASK")
     action.add_argument("--table", action="store_true")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
@@ -39,7 +39,7 @@ def main() -> int:
         return int(any(future.exception() for future in waiting))
     elif arguments.advise is not None:
         prepare_worker()
-        for name in arguments.advise or TASKS:
+        for name in arguments.advise or names:
             print(name, *advice.record(name)["sentences"], sep="\n  ", flush=True)
     else:
         tables.write()

@@ -16,6 +16,10 @@ COARSE = 0.25
 """A bandwidth at which plain coordinates, through a few layers, can follow the target."""
 PSEUDO_COUNT = 1.0
 """Weight of the prior against the neighbours, in observations: where there are no neighbours, the prior holds."""
+CONTENT_BANDWIDTHS = BANDWIDTHS[:4]
+"""The same for contents where positions are compared too: what a place changes is smooth in the content."""
+RIDGE = 0.1
+"""Penalty on the squared weights of a linear prediction, for contents of unit variance and a mean squared error."""
 FLOOR = 1e-3
 """Probability that all classes together have at least, so that a wrong prediction costs no more than some nats."""
 FOLDS = 5
@@ -52,8 +56,8 @@ class Dependence:
             ``None`` if no content was given. It finds targets that need both, such as a class of digit and place.
         images: number of images.
         observations: number of pairs of a position and a target.
-        radius_share: value of ``share`` with the distance from the centre as the only position.
-        coarse_share: value of ``share`` from what changes slowly over the image (a kernel of bandwidth ``COARSE``).
+        radius_share: value of ``added`` with the distance from the centre as the only position.
+        coarse_share: value of ``added`` from what changes slowly over the image (a kernel of bandwidth ``COARSE``).
         bandwidth: the distance over which the target changes, in scaled coordinates, as most folds choose it; infinite
             where position does not help.
     """
@@ -68,14 +72,14 @@ class Dependence:
     bandwidth: float
 
     @property
-    def shares(self) -> list[Share]:
-        """The shares that were measured: with nothing else known, and given the content."""
-        return [self.share] if self.given_content is None else [self.share, self.given_content]
+    def added(self) -> Share:
+        """What position adds to what is known without it: to the content, or to the prior if no content was given."""
+        return self.share if self.given_content is None else self.given_content
 
     @property
     def enough(self) -> bool:
         """Whether there are enough images to conclude anything."""
-        return self.images >= MIN_IMAGES and all(share.high - share.low <= MAX_WIDTH for share in self.shares)
+        return self.images >= MIN_IMAGES and self.added.high - self.added.low <= MAX_WIDTH
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values; an infinite bandwidth becomes ``None``."""
@@ -88,9 +92,9 @@ def measure_dependence(
     """Measure how much of a target is predicted from position beyond its prior, and beyond its content.
 
     A kernel estimate predicts each held-out target from the training targets near its position: the weighted class
-    frequencies of the neighbours, or their weighted mean. What position adds to content is estimated from what the
-    content's prediction leaves of the targets, among neighbours in both, so that it need not tell contents apart as
-    finely as the content's prediction does. Bandwidths are chosen on the training images only, and an infinite one,
+    frequencies of the neighbours, or their weighted mean. The content's prediction is linear, with a kernel estimate of
+    what that leaves. What position adds is estimated from what is left then, among neighbours in both, and compared
+    with a second estimate among neighbours in the content. Bandwidths are chosen on the training images only, and an infinite one,
     which ignores the position, is among the candidates. Images are never split between training and test.
 
     Args:
@@ -120,26 +124,29 @@ def measure_dependence(
     def compare(model: _Prediction, base: _Prediction) -> Share:
         return _interval(model.losses, base.losses, groups, len(names), generator)
 
-    prior = smoother.prior()
+    base = prior = smoother.prior()
     by_position = smoother.improve(prior, _exponents(there))
-    given = None
+    contents = [torch.zeros_like(there)]
     if content is not None:
         alike = _squared_distances(content)
         alike = alike / alike.mean().clamp(min=1e-12)
-        by_content = smoother.improve(prior, _exponents(alike))
-        both = (same + near for same in _exponents(alike) for near in _exponents(there))
-        given = compare(smoother.improve(by_content, both), by_content)
-    by_radius, coarse = (
-        smoother.improve(prior, found) for found in (_exponents(centred), _exponents(there, (math.inf, COARSE)))
-    )
+        base = smoother.improve(smoother.regress(prior, content), _exponents(alike))
+        contents = [*_exponents(alike, CONTENT_BANDWIDTHS)]
+
+    def added(squares: Tensor, bandwidths: Sequence[float] = BANDWIDTHS) -> _Prediction:
+        return smoother.improve(base, (same + near for same in contents for near in _exponents(squares, bandwidths)))
+
+    known = smoother.improve(base, contents)
+    by_both, by_radius, coarse = added(there), added(centred), added(there, (math.inf, COARSE))
+    loss = known.losses.sum()
     return Dependence(
         what,
         compare(by_position, prior),
-        given,
+        None if content is None else compare(by_both, known),
         images=len(names),
         observations=len(targets),
-        radius_share=_share(by_radius.losses.sum(), prior.losses.sum()),
-        coarse_share=_share(coarse.losses.sum(), prior.losses.sum()),
+        radius_share=_share(by_radius.losses.sum(), loss),
+        coarse_share=_share(coarse.losses.sum(), loss),
         bandwidth=BANDWIDTHS[by_position.kernel],
     )
 
@@ -215,6 +222,18 @@ class _Smoother:
         mean = total / count.clamp(min=1) if self.numeric else (total + 1 / classes) / (count + 1)
         predicted = mean.expand(len(self.values), -1, -1)
         return _Prediction(predicted, self._losses(predicted)[self.held_out], 0)
+
+    def regress(self, base: _Prediction, content: Tensor) -> _Prediction:
+        """Add to a prediction the ridge regression of what it leaves on contents (N, K)."""
+        features = (content - content.mean(0)) / content.std(0, correction=0).clamp(min=1e-12)
+        features = features.double()
+        weight = self.training.mT.double() / self.training.sum(0)[:, None].clamp(min=1)  # (FOLDS, N)
+        left = (self.values[:, None] - base.values).double()
+        gram = torch.einsum("fn,nk,nl->fkl", weight, features, features)
+        gram = gram + RIDGE * torch.eye(gram.shape[-1], dtype=gram.dtype)
+        slopes = torch.linalg.solve(gram, torch.einsum("fn,nk,nfc->fkc", weight, features, left))
+        values = base.values + torch.einsum("nk,fkc->nfc", features, slopes).float()
+        return _Prediction(values, self._losses(values)[self.held_out], 0)
 
     def improve(self, base: _Prediction, exponents: Iterable[Tensor]) -> _Prediction:
         """Add to a prediction the mean of what it leaves of the neighbours' targets; for few neighbours add less.

@@ -14,6 +14,8 @@ from lightning_coordconv.position.features import run, takes_list
 SHIFT = 32
 """Pixels by which the content is moved: a multiple of the total stride of common networks."""
 SCALE = 1.25
+PROBES = 4
+"""Images that the model is run on to see how its predictions react."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,15 @@ def check_frames(model: nn.Module, dataset: Dataset[Mapping[str, Any]], images: 
     Args:
         model: in evaluation mode.
         dataset: the training split.
-        images: (C, H, W) each, of that split.
+        images: (C, H, W) each, of that split; the first ``PROBES`` are shown to the model.
     """
+    probes = images[:PROBES]
     return Frames(
         sizes=len({tuple(image.shape[-2:]) for image in images}),
         random=_is_random(dataset),
-        crop=_mean([_crop_change(model, image) for image in images]),
-        batch=_mean([_batch_change(model, image) for image in images]) if takes_list(model) else None,
-        resized=None if takes_list(model) else _mean([_resize_change(model, image) for image in images]),
+        crop=_mean([_crop_change(model, image) for image in probes]),
+        batch=_mean([_batch_change(model, image) for image in probes]) if takes_list(model) else None,
+        resized=None if takes_list(model) else _mean([_resize_change(model, image) for image in probes]),
     )
 
 

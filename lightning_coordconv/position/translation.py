@@ -4,18 +4,24 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lightning_coordconv.position.features import padded_with, run
 
 STEP = 32
-"""Pixels that content is moved by a multiple of, where images are large enough: the total stride of common networks."""
+"""Pixels that content is moved by a multiple of, if the model takes such sizes: the total stride of common networks."""
+
+MIN_STEPS = 4
+"""With fewer steps the last maps of networks with that stride are smaller than their kernels."""
 
 
 def measure_translation(model: nn.Module, images: Sequence[Tensor]) -> float | None:
     """Compare the change of the prediction when content is moved with its change from one image to another.
 
     Images are moved cyclically by about half their size, and convolutions pad circularly meanwhile, so that there is no
-    border; medians are compared, so that objects at the seam do not matter. A model that pools its features over the
+    border; medians are compared, so that objects at the seam do not matter. Images whose size is no multiple of ``STEP``,
+    ``MIN_STEPS`` times at least, are padded with zeros to one if the model takes other sizes, for a strided layer would see an object
+    that moves by less than its stride in another way. A model that pools its features over the
     whole image, as ResNets do, then predicts the same, and the result is near 0. A model with a linear layer over all
     cells, a spatial softmax or a position embedding predicts something else: the result is about 1. That holds for
     random weights too.
@@ -30,15 +36,25 @@ def measure_translation(model: nn.Module, images: Sequence[Tensor]) -> float | N
     """
     if len({tuple(image.shape) for image in images}) > 1:
         return None
-    shift = [size // 2 // STEP * STEP or size // 2 for size in images[0].shape[-2:]]
-    with padded_with(model, "circular"):
-        outputs = [_vector(model, image) for image in images]
-        moved = [_vector(model, image.roll(shift, (-2, -1))) for image in images]
+    sizes = [max(MIN_STEPS, -(-size // STEP)) * STEP for size in images[0].shape[-2:]]
+    padding = (0, sizes[1] - images[0].shape[-1], 0, sizes[0] - images[0].shape[-2])
+    try:
+        outputs, moved = _outputs(model, [F.pad(image, padding) for image in images])
+    except ValueError:  # the model takes images of one size only
+        outputs, moved = _outputs(model, images)
     if any(output is None for output in outputs):
         return None
     still, there = (torch.stack([output for output in found if output is not None]) for found in (outputs, moved))
     between = (still - still.roll(1, 0)).norm(dim=1).median()
     return float((there - still).norm(dim=1).median() / between) if between > 0 else None
+
+
+def _outputs(model: nn.Module, images: Sequence[Tensor]) -> tuple[list[Tensor | None], list[Tensor | None]]:
+    """Return the predictions for images, and for the same moved by about half their size."""
+    shift = [size // 2 // STEP * STEP or size // 2 for size in images[0].shape[-2:]]
+    with padded_with(model, "circular"):
+        moved = [_vector(model, image.roll(shift, (-2, -1))) for image in images]
+        return [_vector(model, image) for image in images], moved
 
 
 def _vector(model: nn.Module, image: Tensor) -> Tensor | None:

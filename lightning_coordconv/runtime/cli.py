@@ -199,7 +199,11 @@ def _run(args: ArgsType) -> None:
     words = sys.argv[1:] if args is None else args
     if isinstance(words, list) and words and words[0] in COMMANDS:
         try:
-            importlib.import_module(COMMANDS[words[0]]).main(words[1:])
+            arguments = configs.with_paths(words[1:])
+        except ValueError as error:
+            raise SystemExit(f"error: {error}") from error
+        try:
+            importlib.import_module(COMMANDS[words[0]]).main(arguments)
             sys.stdout.flush()
         except BrokenPipeError:  # the reader of the output, such as `head`, has read enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

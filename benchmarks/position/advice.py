@@ -26,7 +26,7 @@ def subject(name: str) -> tuple[nn.Module, BaseDataModule]:
     if name == "find_and_touch":
         policy = {"features_extractor_class": SmallCNN, "features_extractor_kwargs": {"where": []}}
         environments = EnvironmentDataModule("lightning_coordconv/FindAndTouch-v0", env_kwargs={"size": 24}, n_envs=16)
-        return A2C(policy_kwargs=policy), environments
+        return A2C(total_timesteps=1, policy_kwargs=policy), environments
     if name == "time_window":
         return signal_classifier(1, 3, nn.Conv2d), GeneratedDataModule(patches.events_as_rows, 64, seed=0)
     task = TASKS[name]

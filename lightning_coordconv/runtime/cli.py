@@ -4,9 +4,11 @@ import importlib
 import json
 import os
 import sys
+from numbers import Number
 from typing import Any, NoReturn
 
 import torch
+from jsonargparse.typing import register_type
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -52,6 +54,15 @@ COMMANDS = {
     "data": "lightning_coordconv.runtime.data",
 }
 """Commands that are no method of the Trainer: the modules whose ``main`` runs them."""
+
+
+def _number(value: object) -> float:
+    if isinstance(value, int | float):
+        return value
+    raise ValueError(f"expected a number, got {value!r}")
+
+
+register_type(Number, serializer=_number, deserializer=_number)  # jsonargparse writes torchvision's as text otherwise
 
 
 class CoordConvParser(LightningArgumentParser):

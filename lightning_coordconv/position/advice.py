@@ -18,6 +18,8 @@ from lightning_coordconv.position.translation import measure_translation
 
 DEPENDS = 0.02
 """Share of the target's uncertainty that position must remove for the answer to depend on it."""
+MIN_IMAGES_FOR_NO = 100
+"""Fewer images than this could hide a dependence of a few per cent."""
 KNOWN = 0.9
 """Share of the variance of position that a stage must explain for its features to tell position."""
 COARSE = 0.5
@@ -176,7 +178,7 @@ def _dependence(found: Sequence[Dependence], answer_is_position: bool) -> tuple[
     enough = [one for one in found if one.enough]
     if answer_is_position or any(one.added.low > DEPENDS for one in enough):
         return True, sentences
-    if enough and all(one.added.high <= DEPENDS for one in enough):
+    if enough and all(one.added.high <= DEPENDS and one.images >= MIN_IMAGES_FOR_NO for one in enough):
         return False, sentences
     return None, sentences
 
@@ -218,12 +220,21 @@ def _encoding(found: Sequence[Dependence]) -> Encoding | None:
 
 def _frame_sentences(frames: Frames) -> list[str]:
     sentences = []
+    if frames.placed:
+        sentences.append(
+            "Samples are crops that say where they lie: run the model inside coordinate_frame(origin, size, crop=...), "
+            "so that coordinates are those of the full image."
+        )
     if frames.random:
         sentences.append(
             "Training samples change from one reading to the next. Random flips hide a dependence on position: leave them "
-            "out if left and right differ. After a random crop, coordinates are those of the crop unless the model runs "
-            "inside coordinate_frame(origin, size, crop=...)."
+            "out if left and right differ."
         )
+        if not frames.placed:
+            sentences[-1] += (
+                " After a random crop, coordinates are those of the crop unless the samples say where it lies and the "
+                "model runs inside coordinate_frame(origin, size, crop=...)."
+            )
     if frames.sizes > 1:
         sentences.append(
             f"Images have {frames.sizes} sizes: -1 to 1 spans each image. Where a pixel has a physical size, pass "
@@ -255,12 +266,14 @@ def _undecided(found: Sequence[Dependence], placement: Placement) -> str:
     images = max((one.images for one in found), default=0)
     if not found:
         lack = "the data hold no target that is known here"
-    elif images < MIN_IMAGES:
-        lack = f"{images} images are too few, at least {MIN_IMAGES} are needed"
+    elif images < MIN_IMAGES_FOR_NO:
+        least = MIN_IMAGES if images < MIN_IMAGES else MIN_IMAGES_FOR_NO
+        lack = f"{images} images are too few to {'say anything' if images < MIN_IMAGES else 'rule out a dependence'}: "
+        lack += f"at least {least} are needed"
     else:
         lack = f"{images} images leave open whether position adds more than {DEPENDS:.0%}"
     names = ", ".join(placement.names)
-    return f"Therefore: undecided, for {lack}. Give more images, or train with and without coordinates in {names}."
+    return f"Therefore: undecided, for {lack}. Read more images, or train with and without coordinates in {names}."
 
 
 def _percent(share: float) -> str:

@@ -1,6 +1,7 @@
 """Whether a model's prediction depends on where the content is: what its readout knows of position, beyond its maps."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
@@ -10,21 +11,19 @@ from lightning_coordconv.position.features import padded_with, run
 
 STEP = 32
 """Pixels that content is moved by a multiple of, if the model takes such sizes: the total stride of common networks."""
-
-MIN_STEPS = 4
-"""With fewer steps the last maps of networks with that stride are smaller than their kernels."""
+MIN_STEPS = (2, 4)
+"""Least size of images in steps; the second where the last maps are smaller than kernels with the first."""
 
 
 def measure_translation(model: nn.Module, images: Sequence[Tensor]) -> float | None:
     """Compare the change of the prediction when content is moved with its change from one image to another.
 
     Images are moved cyclically by about half their size, and convolutions pad circularly meanwhile, so that there is no
-    border; medians are compared, so that objects at the seam do not matter. Images whose size is no multiple of ``STEP``,
-    ``MIN_STEPS`` times at least, are padded with zeros to one if the model takes other sizes, for a strided layer would see an object
-    that moves by less than its stride in another way. A model that pools its features over the
-    whole image, as ResNets do, then predicts the same, and the result is near 0. A model with a linear layer over all
-    cells, a spatial softmax or a position embedding predicts something else: the result is about 1. That holds for
-    random weights too.
+    border; medians are compared, so that objects at the seam do not matter. Images whose size is no multiple of
+    ``STEP``, or too small, are padded with zeros if the model takes other sizes, for strided layers see an object
+    differently after a move by less than their stride. A model that pools its features over the whole image, as ResNets
+    do, then predicts the same, and the result is near 0. A model with a linear layer over all cells, a spatial softmax
+    or a position embedding predicts something else: the result is about 1. That holds for random weights too.
 
     Args:
         model: in evaluation mode.
@@ -36,17 +35,23 @@ def measure_translation(model: nn.Module, images: Sequence[Tensor]) -> float | N
     """
     if len({tuple(image.shape) for image in images}) > 1:
         return None
-    sizes = [max(MIN_STEPS, -(-size // STEP)) * STEP for size in images[0].shape[-2:]]
-    padding = (0, sizes[1] - images[0].shape[-1], 0, sizes[0] - images[0].shape[-2])
-    try:
-        outputs, moved = _outputs(model, [F.pad(image, padding) for image in images])
-    except ValueError:  # the model takes images of one size only
+    for least in MIN_STEPS:
+        size = [max(least, -(-length // STEP)) * STEP for length in images[0].shape[-2:]]
+        with suppress(ValueError):  # the model takes images of one size only, or larger ones
+            outputs, moved = _outputs(model, [_padded(image, size) for image in images])
+            break
+    else:
         outputs, moved = _outputs(model, images)
     if any(output is None for output in outputs):
         return None
     still, there = (torch.stack([output for output in found if output is not None]) for found in (outputs, moved))
     between = (still - still.roll(1, 0)).norm(dim=1).median()
     return float((there - still).norm(dim=1).median() / between) if between > 0 else None
+
+
+def _padded(image: Tensor, size: Sequence[int]) -> Tensor:
+    """Pad an image (C, H, W) with zeros at the bottom and right."""
+    return F.pad(image, (0, size[1] - image.shape[-1], 0, size[0] - image.shape[-2]))
 
 
 def _outputs(model: nn.Module, images: Sequence[Tensor]) -> tuple[list[Tensor | None], list[Tensor | None]]:

@@ -196,7 +196,7 @@ def test_command(tmp_path, capsys, monkeypatch):
         ["--model", network, "--model.num_classes", "4", "--data", data, "--data.labels", "position", "--images", "60"]
     )
     out = capsys.readouterr().out
-    assert "Position removes" in out
+    assert "position removes" in out
     assert "Therefore:" in out
     written = json.loads((tmp_path / "advice" / "advice.json").read_text())
     assert written["sentences"] == out.splitlines()[:-1]

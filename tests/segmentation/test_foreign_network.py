@@ -64,7 +64,9 @@ def test_a_converted_network_begins_as_it_was_and_is_trained_and_predicts_by_til
     )  # fmt: skip
     trainer.fit(task, data)
     assert all(layer.coord_weight.abs().max() > 0 for layer in layers.values())
-    for (labels,), sample in zip(trainer.predict(task, data), data.dataset("predict"), strict=True):
+    predicted = trainer.predict(task, data)
+    task.eval()
+    for (labels,), sample in zip(predicted, data.dataset("predict"), strict=True):
         assert labels.shape == sample["mask"].shape
         with torch.no_grad():
             assert torch.equal(labels, predict_tiles(task.net, sample["image"], 96, 32))

@@ -49,7 +49,7 @@ class RandomSteps(Dataset[dict[str, Any]]):
         started = list(range(env.num_envs))  # numbers of the episodes
         seen = [self._keep(observed[index], started[index]) for index in range(env.num_envs)]
         age = [0] * env.num_envs
-        while len(self.images) < count + env.num_envs:  # the last of each environment may lack rewards
+        while min(seen) < count:  # the last observation of each environment may lack rewards
             observed, rewards, done, _ = env.step(np.array([env.action_space.sample() for _ in age]))
             for index in range(env.num_envs):
                 self.rewards[seen[index]] += float(rewards[index])

@@ -39,7 +39,9 @@ class RandomSteps(Dataset[dict[str, Any]]):
     def __init__(self, env: VecEnv, seed: int, count: int = COUNT) -> None:
         space = env.observation_space
         if not isinstance(space, spaces.Box) or len(space.shape) != 3 or space.dtype != np.uint8:
-            raise ValueError(f"random steps are collected of images (C, H, W) of uint8, but the observations are {space}")
+            raise ValueError(
+                f"random steps are collected of images (C, H, W) of uint8, but the observations are {space}"
+            )
         self.images: list[Tensor] = []
         self.rewards: list[float] = []
         self.episodes: list[int] = []

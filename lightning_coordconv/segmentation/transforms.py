@@ -75,11 +75,15 @@ def _check(sample: Any) -> None:
         raise ValueError(f"the transforms must return a dict with the tensors {', '.join(names)}, as v2 transforms do")
     image, size = sample["image"], tuple(sample["image"].shape[-2:])
     if image.dim() != 3 or image.shape[0] != 3:
-        raise ValueError(f"the transforms must return an image (3, H, W), but returned one of shape {tuple(image.shape)}")
+        raise ValueError(
+            f"the transforms must return an image (3, H, W), but returned one of shape {tuple(image.shape)}"
+        )
     for name in names[1:]:
         mask = sample[name]
         if mask.dtype != torch.int64:
-            raise ValueError(f"the transforms return a mask of dtype {mask.dtype}, but its labels must stay torch.int64")
+            raise ValueError(
+                f"the transforms return a mask of dtype {mask.dtype}, but its labels must stay torch.int64"
+            )
         if tuple(mask.shape) != size:
             raise ValueError(
                 f"the transforms return an image of size {size} with a mask of shape {tuple(mask.shape)}: those that move "

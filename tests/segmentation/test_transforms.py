@@ -84,7 +84,10 @@ class OnMasks(v2.Transform):
         (OnMasks(lambda mask: torch.zeros_like(mask)), "no pixel of a class"),
         (OnMasks(lambda mask: mask.float()), "dtype torch.float32, but its labels must stay torch.int64"),
         (v2.ToDtype({tv_tensors.Mask: torch.uint8, "others": None}), "dtype torch.uint8"),
-        (lambda sample: {**sample, "image": v2.functional.resize(sample["image"], [3, 4])}, r"size \(3, 4\) with a mask"),
+        (
+            lambda sample: {**sample, "image": v2.functional.resize(sample["image"], [3, 4])},
+            r"size \(3, 4\) with a mask",
+        ),
         (v2.Grayscale(), r"an image \(3, H, W\), but returned one of shape \(1, 6, 8\)"),
         (v2.Compose([v2.ToDtype(torch.float32), v2.Normalize([9], [1])]), "values from .* leave out the normalisation"),
         (lambda sample: sample["image"], "must return a dict with the tensors image, mask, labelled"),
@@ -109,7 +112,9 @@ def test_the_seed_fixes_what_is_drawn(tmp_path, workers):
     epochs = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        data = MaskFolderDataModule(str(folder), 3, crop=(64, 64), train_transforms=changes, num_workers=workers, seed=seed)
+        data = MaskFolderDataModule(
+            str(folder), 3, crop=(64, 64), train_transforms=changes, num_workers=workers, seed=seed
+        )
         epochs.append([(batch["image"], batch["mask"]) for batch in data.train_dataloader()])
     first, again, other = epochs
     for (image, mask), (image_again, mask_again) in zip(first, again, strict=True):

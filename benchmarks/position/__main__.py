@@ -1,4 +1,4 @@
-"""The bench where position matters: ``python -m benchmarks.position {--list,--run [TASK...],--advise,--table,--foreign}``.
+"""The bench where position matters: ``python -m benchmarks.position {--list,--run,--advise,--table,--foreign}``.
 
 Small tasks in which position matters, or does not, each trained by networks that differ in what they see of it, with
 the same steps, data and first weights. ``--run`` trains what has no record, all arms of one seed before the next, so

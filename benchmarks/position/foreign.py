@@ -132,7 +132,7 @@ def text() -> str:
         printed = "\n".join(case["sentences"])
         parts.append(
             f"**{title[0].upper()}{title[1:]}**, {case['cpu_seconds']} seconds of one core:\n\n"
-            f"```\nlightning-coordconv advise {words}\n```\n\n```\n{printed}\n```"
+            f"```text\nlightning-coordconv advise {words}\n```\n\n```text\n{printed}\n```"
         )
     return "\n\n".join(parts)
 

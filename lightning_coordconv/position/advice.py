@@ -227,8 +227,8 @@ def _frame_sentences(frames: Frames) -> list[str]:
         )
     if frames.random:
         sentences.append(
-            "Training samples change from one reading to the next. Random flips hide a dependence on position: leave them "
-            "out if left and right differ."
+            "Training samples change from one reading to the next. Random flips hide a dependence on position: leave "
+            "them out if left and right differ."
         )
         if not frames.placed:
             sentences[-1] += (

@@ -94,8 +94,8 @@ def measure_dependence(
     A kernel estimate predicts each held-out target from the training targets near its position: the weighted class
     frequencies of the neighbours, or their weighted mean. The content's prediction is linear, with a kernel estimate of
     what that leaves. What position adds is estimated from what is left then, among neighbours in both, and compared
-    with a second estimate among neighbours in the content. Bandwidths are chosen on the training images only, and an infinite one,
-    which ignores the position, is among the candidates. Images are never split between training and test.
+    with a second estimate among neighbours in the content. Bandwidths are chosen on the training images only, and an
+    infinite one, which ignores the position, is among the candidates. Images are never split between training and test.
 
     Args:
         what: a description for the report.

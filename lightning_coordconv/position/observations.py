@@ -67,8 +67,8 @@ def observe(samples: Iterable[Mapping[str, Any]], seed: int = 0) -> list[Observa
       and the height of the box given its centre, with the distance of the centre from the upper or lower border as
       content, for the border limits heights, and is in the image too;
     - ``mask``: the class of a pixel given its place;
-    - ``label``: the class given the place of the object, which is ``top`` and ``left``, or ``xy``, or where the image has
-      neither, the centre of its contrast;
+    - ``label``: the class given the place of the object, which is ``top`` and ``left``, or ``xy``, or where a sample has
+      neither, the centre of the image's contrast;
     - a floating-point map of the image's size by any other name: its number at a pixel given the place, with the
       brightness there as content;
     - a floating-point number by any other name: it, given the centres of contrast of all channels, with their means and
@@ -76,8 +76,8 @@ def observe(samples: Iterable[Mapping[str, Any]], seed: int = 0) -> list[Observa
     - only an ``image``, for generative models: the brightness of a pixel given its place, with its surroundings as
       content.
 
-    The content is what is shown around the place, in a window of half the image, unless said otherwise. Samples with the
-    same ``episode`` count as one image.
+    The content is what is shown around the place, in a window of half the image, unless said otherwise. Samples with
+    the same ``episode`` count as one image.
 
     Args:
         samples: dicts with an ``image`` (C, H, W), at least.

@@ -30,9 +30,9 @@ class MaskFolderDataModule(BaseDataModule):
         num_classes: number of classes, the background included.
         ignore_index: value of pixels without a class.
         crop: height and width of random training crops, in pixels; whole images by default.
-        train_transforms: v2 transforms of training images and masks, before the crop; none by default. Masks are changed
-            by the nearest pixel, and pixels that come in from outside get ``ignore_index``. Coordinates are those of
-            the transformed image, so crop by ``crop``, which keeps those of the full image.
+        train_transforms: v2 transforms of training images and masks, before the crop; none by default. Masks change by
+            the nearest pixel, and pixels that come in from outside get ``ignore_index``. Coordinates are those of the
+            transformed image, so crop by ``crop``, which keeps those of the full image.
         class_names: for tables and pictures; numbers by default.
         batch_size: see :class:`~lightning_coordconv.core.BaseDataModule` for this and the following.
         eval_batch_size: the same for validation, test and prediction.

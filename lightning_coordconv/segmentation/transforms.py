@@ -19,8 +19,8 @@ class ImageAndMask:
     """The transforms of a data set, one after the other.
 
     v2 transforms treat masks (``tv_tensors.Mask``) as images are treated, but by the nearest pixel, and leave their
-    colours alone. Pixels that a rotation, padding or another transform brings in get ``ignore_index``, whatever it fills
-    them with.
+    colours alone. Pixels that a rotation, padding or another transform brings in get ``ignore_index``, whatever the
+    transform fills them with.
 
     Args:
         changes: v2 transforms. Each gets and returns a dict with an ``image``, a ``mask``, and ``labelled``, a copy of
@@ -86,6 +86,6 @@ def _check(sample: Any) -> None:
             )
         if tuple(mask.shape) != size:
             raise ValueError(
-                f"the transforms return an image of size {size} with a mask of shape {tuple(mask.shape)}: those that move "
-                "pixels must move the image and all masks alike, as v2 transforms do"
+                f"the transforms return an image of size {size} with a mask of shape {tuple(mask.shape)}: those that "
+                "move pixels must move the image and all masks alike, as v2 transforms do"
             )

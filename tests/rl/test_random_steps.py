@@ -1,4 +1,4 @@
-"""What a random agent sees, and whether advice tells games in which positions matter from those in which they do not."""
+"""What a random agent sees, and whether advice tells games in which positions matter from others."""
 
 import gymnasium as gym
 import numpy as np

@@ -67,7 +67,7 @@ def observe(samples: Iterable[Mapping[str, Any]], seed: int = 0) -> list[Observa
       and the height of the box given its centre, with the distance of the centre from the upper or lower border as
       content, for the border limits heights, and is in the image too;
     - ``mask``: the class of a pixel given its place;
-    - ``label``: the class given the place of the object, which is ``top`` and ``left``, or ``xy``, or where a sample has
+    - ``label``: the class given the place of the object, which is ``top`` and ``left``, or ``xy``, or if a sample has
       neither, the centre of the image's contrast;
     - a floating-point map of the image's size by any other name: its number at a pixel given the place, with the
       brightness there as content;

@@ -22,10 +22,11 @@ HORIZON = 20
 class RandomSteps(Dataset[dict[str, Any]]):
     """Observations of an agent that acts at random, each with the sum of the rewards of the next ``HORIZON`` steps.
 
-    The sum ends with the episode. Observations are every ``HORIZON`` steps apart, and at the start of an episode. The
+    The sum ends with the episode. Observations are kept at the start of an episode and every ``HORIZON`` steps. The
     environments are seeded, so the data are the same each time.
 
-    A sample is a dict with ``image``, float32 (C, H, W) in [0, 1], ``reward_to_come``, a float, and ``episode``, an int.
+    A sample is a dict with ``image``, float32 (C, H, W) in [0, 1], ``reward_to_come``, a float, and ``episode``, an
+    int.
 
     Args:
         env: environments that observe images (C, H, W) of uint8.
@@ -47,7 +48,7 @@ class RandomSteps(Dataset[dict[str, Any]]):
         self.episodes: list[int] = []
         env.seed(seed)
         env.action_space.seed(seed)
-        observed = env.reset()
+        observed: Any = env.reset()
         started = list(range(env.num_envs))  # numbers of the episodes
         seen = [self._keep(observed[index], started[index]) for index in range(env.num_envs)]
         age = [0] * env.num_envs

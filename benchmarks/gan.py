@@ -27,8 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from benchmarks.layer import environment
-from benchmarks.measure import Timing, compare
+from benchmarks.measure import Timing, compare, environment
 from lightning_coordconv.generative import GAN, ConvDiscriminator, ConvGenerator, CoordConvGenerator, SortOfClevr
 from lightning_coordconv.runtime.malloc import keep_freed_memory
 

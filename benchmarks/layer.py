@@ -18,11 +18,10 @@ bf16 too. Compiled layers are timed in fp32 and NCHW only, unless options say ot
 import argparse
 import itertools
 import json
-import platform
 import random
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks.measure import Step, compare, peak_bytes
+from benchmarks.measure import Step, compare, environment, peak_bytes
 from lightning_coordconv.layers import CoordConv2d, fold_coordconv
 
 
@@ -243,22 +242,11 @@ def table(rows: list[Row]) -> str:
     for name, group in groups.items():
         if not group:
             continue
-        means = [_mean(by_key[shape, kind]["ratio"] for shape in group) for kind in kinds]
-        peaks = [_mean(by_key[shape, kind]["peak_ratio"] for shape in group) for kind in memory]
+        means = [statistics.geometric_mean(by_key[shape, kind]["ratio"] for shape in group) for kind in kinds]
+        peaks = [statistics.geometric_mean(by_key[shape, kind]["peak_ratio"] for shape in group) for kind in memory]
         line = f"{name:34}" + "".join(f"{mean:>8.3f}            " for mean in means)
         lines.append(line + "".join(f"{peak:>18.3f}" for peak in peaks))
     return "\n".join(lines)
-
-
-def _mean(ratios: Iterable[float]) -> float:
-    return statistics.geometric_mean(ratios)
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """Return what the numbers depend on."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    versions = {"torch": torch.__version__, "python": platform.python_version()}
-    return versions | {"device": device.type, "name": name, "threads": torch.get_num_threads()}
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -1,10 +1,11 @@
-"""Time functions side by side, and find the peak memory of one: on the CPU and on CUDA devices."""
+"""Time functions side by side, find the peak memory of one, and say on what: on the CPU and on CUDA devices."""
 
+import platform
 import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -96,3 +97,10 @@ def peak_bytes(step: Step, device: torch.device) -> int:
         live += size
         peak = max(peak, live)
     return peak
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Return what the numbers depend on."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    versions = {"torch": torch.__version__, "python": platform.python_version()}
+    return versions | {"device": device.type, "name": name, "threads": torch.get_num_threads()}

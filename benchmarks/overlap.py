@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from stable_baselines3.common.policies import ActorCriticCnnPolicy
 
-from benchmarks.layer import environment
+from benchmarks.measure import environment
 from benchmarks.rl import POLICY
 from lightning_coordconv.rl.environments.ale import AleVecEnv
 

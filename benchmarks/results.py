@@ -222,7 +222,7 @@ DIGITS = (
 )
 ATARI = (*(f"rl/a2c_{game.lower()}_{arm}" for game in atari.GAMES for arm in atari.ARMS), "rl/ppo_pong_coordconv")
 HELD = [f"frozen/a2c_mspacman_{arm}_{rate}" for arm in atari.ARMS for rate in ("0", "7e-4")]
-POSITION = tuple(f"rl/find_and_touch_{arm}" for arm in ("conv", "coordconv", "flat"))
+POSITION = tuple(f"rl/find_and_touch_{arm}" for arm in ("conv", "coordconv", "conv_flat"))
 TABLES: dict[str, Callable[[], str]] = {
     "classification": lambda: table(
         coordinates("classification", "coordconv", "coordconv_paper", "deconv", "deconv_l2"), "accuracy", 3, 0.01

@@ -50,17 +50,15 @@ def described(shape: str) -> str:
 
 def summary(dtype: str = "fp32", layout: str = "nchw") -> str:
     """Return a table for each device: a line a shape, and how long CoordConv2d takes compared with ``nn.Conv2d``."""
-    texts = []
+    texts, absent = [], []
     for device in DEVICES:
         environment, rows = measured(device)
         rows = [row for row in rows if (row["dtype"], row["layout"]) == (dtype, layout) and row["shape"] != str(TINY)]
         if not rows:
-            texts.append(f"{device.upper()}: {ABSENT}.")
+            absent.append(device.upper())
             continue
         lines = [
-            f"Time of a `CoordConv2d` divided by that of an `nn.Conv2d`, {dtype}, {layout.upper()}, "
-            f"{where(environment)}; medians. Above 1, CoordConv is slower.\n",
-            f"| images -> output channels, kernel, stride | {' | '.join(CASES)} |",
+            f"| {where(environment)}: images -> output channels, kernel, stride | {' | '.join(CASES)} |",
             "|---|" + "---:|" * len(CASES),
         ]
         ratios = {(row["shape"], row["mode"], row["task"], row["layer"]): row["ratio"] for row in rows}
@@ -69,7 +67,11 @@ def summary(dtype: str = "fp32", layout: str = "nchw") -> str:
             texts_of = [ABSENT if cell is None else f"{cell:.2f}" for cell in cells]
             lines.append(f"| {described(shape)} | {' | '.join(texts_of)} |")
         texts.append("\n".join(lines))
-    return "\n\n".join(texts)
+    head = (
+        f"Time of a `CoordConv2d` divided by that of an `nn.Conv2d`, {dtype}, {layout.upper()}; medians. Above 1, "
+        f"CoordConv is slower.{''.join(f' {device}: {ABSENT}.' for device in absent)}"
+    )
+    return "\n\n".join([head, *texts])
 
 
 def tables() -> str:

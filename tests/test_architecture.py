@@ -14,6 +14,7 @@ import yaml
 import lightning_coordconv
 
 PACKAGE = Path(lightning_coordconv.__file__).parent
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 ROOT = Path(__file__).parents[1]
 DOMAINS = ("coordinates", "classification", "detection", "generative", "rl", "segmentation", "position")
 MAY_IMPORT = {
@@ -130,7 +131,7 @@ def test_no_module_imports_itself_in_a_circle():
 
 
 def test_files_are_short_and_named_for_what_they_hold():
-    for path in PACKAGE.rglob("*.py"):
+    for path in [*PACKAGE.rglob("*.py"), *BENCHMARKS.rglob("*.py")]:
         assert len(path.read_text().splitlines()) <= 300, path
         assert not re.search("util|helper|misc|common", path.stem), path
 

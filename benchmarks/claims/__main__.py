@@ -15,7 +15,7 @@ PARTS = {"claims": page.summary, "rule": page.rule, "evidence": page.evidence, "
 
 
 def write() -> None:
-    """Write the page and the README's paragraph."""
+    """Write the page and the README's table."""
     fill(ROOT / "docs" / "claims.md", COMMAND, PARTS)
     fill(ROOT / "README.md", COMMAND, {"verdicts": page.brief})
 

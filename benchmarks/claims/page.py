@@ -191,21 +191,22 @@ def listing() -> str:
 
 
 def brief() -> str:
-    """Return the verdicts in one paragraph."""
+    """Return the verdicts as a short table."""
     found: dict[str, list[str]] = {kind: [] for kind in VERDICTS}
     for claim, findings in evaluated():
         kind = verdict(findings)
         found[kind].append(claim.name if kind == "not run" else f"{claim.name} ({tally(findings)})")
-    count = sum(map(len, found.values()))
-    held = found["reproduced"] + found["reproduced in part"]
-    full = len(found["reproduced"])
-    sentences = [
-        (f"In {len(held)} of {count} claims at least one criterion holds", held),
-        (f"{full or 'None'} of them {'are' if full > 1 else 'is'} reproduced in full and in the paper's setting", []),
-        *((f"The verdict is *{kind}* for {len(found[kind]) or 'none'}", found[kind]) for kind in VERDICTS[2:]),
+    head = "Which claims of the paper hold ([evidence](docs/claims.md))? Brackets count the criteria that hold."
+    if empty := [f"*{kind}*" for kind, names in found.items() if not names]:
+        head += f" None of the {sum(map(len, found.values()))} is {' or '.join(empty)}."
+    lines = [
+        head,
+        "",
+        "| verdict | claims |",
+        "|---|---|",
+        *(f"| {kind} | {'; '.join(names)} |" for kind, names in found.items() if names),
     ]
-    text = " ".join(f"{start}{': ' if names else ''}{'; '.join(names)}." for start, names in sentences)
-    return f"Which claims of the paper hold ([evidence](docs/claims.md))? {text}"
+    return "\n".join(lines)
 
 
 def rule() -> str:

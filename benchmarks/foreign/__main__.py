@@ -3,14 +3,15 @@
     make foreign                          # everything that is not in the file of results yet
     python -m benchmarks.foreign --table  # only write the table
 
-Each model is tried in a process of its own, which is ended after a time limit. An interrupted run goes on where it was.
+Each model is tried in a separate process, with a limit of CPU time. An interrupted run goes on where it was.
 """
 
 import argparse
 import json
 import multiprocessing
 import platform
-import time
+import resource
+import signal
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -32,7 +33,9 @@ STEPS: dict[str, tuple[Callable[[Model], dict[str, str]], int]] = {
     "compile": (compiles, 180),
     "onnx": (exports, 240),
 }
-"""Checks, and the seconds that each may take."""
+"""Checks, and the seconds of CPU time that each may take."""
+PATIENCE = 20
+"""A child that waits is ended after this many times its limit."""
 PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "transformers", "diffusers", "monai",
             "ultralytics", "onnx", "onnxscript", "onnxruntime")  # fmt: skip
 
@@ -49,6 +52,7 @@ def warm_up(step: str) -> None:
 
 def attempt(step: str, model: Model, pipe: Connection) -> None:
     """Run a check, and send its outcome: what differs by check, or an error."""
+    resource.setrlimit(resource.RLIMIT_CPU, (STEPS[step][1], resource.RLIM_INFINITY))
     try:
         torch.set_num_threads(1)
         outcome: dict[str, Any] = {"found": STEPS[step][0](model)}
@@ -60,7 +64,7 @@ def attempt(step: str, model: Model, pipe: Connection) -> None:
 
 
 def limited(step: str, model: Model) -> dict[str, Any]:
-    """Run a check in a child process, and end it after its time limit."""
+    """Run a check in a child process, and end it after its limit."""
     try:
         import_module(model.package)  # once, not in each child
     except ImportError as error:
@@ -68,17 +72,25 @@ def limited(step: str, model: Model) -> dict[str, Any]:
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=attempt, args=(step, model, sender))
-    begin = time.perf_counter()
+    limit, before = STEPS[step][1], _cpu_seconds_of_children()
     child.start()
     sender.close()
+    outcome: dict[str, Any] = {"error": "the process ended without an answer"}
     try:
-        finished = receiver.poll(STEPS[step][1])
-        outcome: dict[str, Any] = receiver.recv() if finished else {"error": f"took more than {STEPS[step][1]} s"}
+        if receiver.poll(PATIENCE * limit):
+            outcome = receiver.recv()
     except EOFError:
-        outcome = {"error": "the process ended without an answer"}
+        child.join()
+        if child.exitcode == -signal.SIGXCPU:
+            outcome["error"] = f"took more than {limit} s"
     child.kill()
     child.join()
-    return outcome | {"seconds": round(time.perf_counter() - begin, 1)}
+    return outcome | {"seconds": round(_cpu_seconds_of_children() - before, 1)}
+
+
+def _cpu_seconds_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:

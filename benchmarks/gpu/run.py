@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.gpu.parts import PARTS, SMOKE, NotPossibleError, Row, Setting
 from benchmarks.gpu.tables import table
-from benchmarks.layer import environment
+from benchmarks.measure import environment
 
 RESULTS = Path(__file__).parents[1] / "results" / "gpu.json"
 ALL = PARTS | SMOKE

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
@@ -108,7 +108,7 @@ class ScoredTask(NetworkTask):
         recipe: arguments of :class:`~lightning_coordconv.core.NetworkTask`: optimiser and schedule.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset({"image"})
+    sample_keys: frozenset[str] = frozenset({"image"})
 
     def __init__(self, net: nn.Module, evaluate: Evaluate, **recipe: Any) -> None:
         super().__init__(net, {"score": Score()}, **recipe)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from matplotlib.figure import Figure
@@ -42,7 +42,7 @@ class ImageFolderDataModule(BaseDataModule):
         OSError: when a sample is read from a file that is damaged or no image.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "label", "path"})
+    sample_keys: frozenset[str] = frozenset({"image", "label", "path"})
     decodes_files = True
 
     def __init__(
@@ -112,7 +112,7 @@ class PlacedDigitsDataModule(BaseDataModule):
             :class:`~lightning_coordconv.core.BaseDataModule` refuses.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "label", "digit", "cell", "top", "left"})
+    sample_keys: frozenset[str] = frozenset({"image", "label", "digit", "cell", "top", "left"})
     whole_batches = True
     preprocessing = Preprocessing(channels=1)
 

@@ -35,7 +35,7 @@ class ImageClassification(NetworkTask):
         ValueError: in a step, if the network has fewer outputs than the data module has ``num_classes``.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "label"})
+    sample_keys: frozenset[str] = frozenset({"image", "label"})
     monitor: str = "val/top1"
     mode: ClassVar[Literal["min", "max"]] = "max"
     stopping_threshold: ClassVar[float | None] = 1.0

@@ -1,7 +1,7 @@
 """Data module of the three coordinate tasks: Not-so-Clevr."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -34,7 +34,7 @@ class NotSoClevrDataModule(BaseDataModule):
             :class:`~lightning_coordconv.core.BaseDataModule` refuses.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset({"xy_scaled", "xy", "pixel_index", "onehot", "image", "held_out"})
+    sample_keys: frozenset[str] = frozenset({"xy_scaled", "xy", "pixel_index", "onehot", "image", "held_out"})
     whole_batches = True
 
     def __init__(

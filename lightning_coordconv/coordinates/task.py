@@ -104,7 +104,7 @@ class CoordinateClassification(CoordinateTask):
         ValueError: in a step, if the network's output and the canvas of the data differ in size.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset({"xy_scaled", "pixel_index", "onehot", "xy", "held_out"})
+    sample_keys: frozenset[str] = frozenset({"xy_scaled", "pixel_index", "onehot", "xy", "held_out"})
     monitor: str = "val/accuracy"
     mode: ClassVar[Literal["min", "max"]] = "max"
     stopping_threshold: ClassVar[float | None] = 1.0
@@ -163,7 +163,7 @@ class CoordinateRegression(CoordinateTask):
         channels_last: keep its weights in the memory format channels last.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset({"onehot", "xy", "held_out"})
+    sample_keys: frozenset[str] = frozenset({"onehot", "xy", "held_out"})
     monitor: str = "val/distance"
     stopping_threshold: ClassVar[float | None] = 0.01
 
@@ -215,7 +215,7 @@ class CoordinateRendering(CoordinateTask):
             centre, and if the network's output and the canvas of the data differ in size.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset({"xy_scaled", "pixel_index", "image", "xy", "held_out"})
+    sample_keys: frozenset[str] = frozenset({"xy_scaled", "pixel_index", "image", "xy", "held_out"})
     monitor: str = "val/iou"
     mode: ClassVar[Literal["min", "max"]] = "max"
     stopping_threshold: ClassVar[float | None] = 0.999

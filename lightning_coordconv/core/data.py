@@ -49,7 +49,7 @@ class BaseDataModule(LightningDataModule):
             for one batch.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset()
+    sample_keys: frozenset[str] = frozenset()
     """Keys of the samples that the data sets return."""
     whole_batches: ClassVar[bool] = False
     """Whether the data sets' ``__getitems__`` returns a whole batch, so that the loader need not collate samples."""

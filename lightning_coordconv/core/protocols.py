@@ -24,7 +24,7 @@ class TaskOfCallbacks(Protocol):
 class TaskOfData(Protocol):
     """What the command line requires of a task so that it can be run on data."""
 
-    sample_keys: ClassVar[frozenset[str]]
+    sample_keys: frozenset[str]
     monitor: str
     mode: ClassVar[Literal["min", "max"]]
     stopping_threshold: ClassVar[float | None]
@@ -38,7 +38,7 @@ class TaskOfData(Protocol):
 class DataOfTask(Protocol):
     """What a task requires of a data module."""
 
-    sample_keys: ClassVar[frozenset[str]]
+    sample_keys: frozenset[str]
     seed: int
 
 

@@ -29,7 +29,7 @@ class BaseTask(LightningModule):
     (``monitor``, ``mode``, ``stopping_threshold``) and the arguments that are not plain data (``unsaved_hparams``).
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset()
+    sample_keys: frozenset[str] = frozenset()
     monitor: str = "val/loss"
     mode: ClassVar[Literal["min", "max"]] = "min"
     stopping_threshold: ClassVar[float | None] = None

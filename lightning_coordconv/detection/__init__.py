@@ -1,20 +1,21 @@
-"""Object detection: the paper's region proposals, and torchvision's detectors on data in three formats."""
+"""Object detection: the paper's region proposals, and torchvision's detectors of boxes, masks and keypoints."""
 
-from lightning_coordconv.detection.coco import CocoDetection, ImageFiles
+from lightning_coordconv.detection.average_precision import CocoAveragePrecision, KeypointAveragePrecision
+from lightning_coordconv.detection.coco import CocoDetection
 from lightning_coordconv.detection.data import (
     CocoDetectionDataModule,
-    FieldOfMnistDataModule,
     VocDetectionDataModule,
     YoloDetectionDataModule,
 )
 from lightning_coordconv.detection.field_of_mnist import FieldOfMnist
+from lightning_coordconv.detection.field_of_mnist_data import FieldOfMnistDataModule
 from lightning_coordconv.detection.figures import CocoResults, DetectionFigures
+from lightning_coordconv.detection.image_files import ImageFiles
 from lightning_coordconv.detection.image_frames import use_image_frames
 from lightning_coordconv.detection.metrics import (
     AllPairsIoU,
     BestBoxIoU,
     ClosestIoU,
-    CocoAveragePrecision,
     MatchedIoU,
     TiedBestBoxIoU,
     TiedBestBoxIoUError,
@@ -23,6 +24,7 @@ from lightning_coordconv.detection.precision_recall import PrecisionRecallFigure
 from lightning_coordconv.detection.predictor import Detection, DetectionPredictor, Detections, load
 from lightning_coordconv.detection.region_proposal import DigitFasterRCNN, RegionProposalNet, ZeroToOne
 from lightning_coordconv.detection.region_proposal_task import RegionProposal
+from lightning_coordconv.detection.skeleton import Skeleton
 from lightning_coordconv.detection.survey import surveys
 from lightning_coordconv.detection.task import ObjectDetection
 from lightning_coordconv.detection.torchvision_detectors import Detector
@@ -46,11 +48,13 @@ __all__ = [
     "FieldOfMnist",
     "FieldOfMnistDataModule",
     "ImageFiles",
+    "KeypointAveragePrecision",
     "MatchedIoU",
     "ObjectDetection",
     "PrecisionRecallFigure",
     "RegionProposal",
     "RegionProposalNet",
+    "Skeleton",
     "TiedBestBoxIoU",
     "TiedBestBoxIoUError",
     "VocDetectionDataModule",

@@ -1,9 +1,9 @@
-"""Images with boxes, and folders of images without boxes."""
+"""Images with boxes, and where they are wanted masks and keypoints, from annotations in COCO's format."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -11,17 +11,22 @@ from PIL import ExifTags, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
-from torchvision.transforms.v2.functional import pil_to_tensor, to_dtype
+from torchvision.transforms.v2.functional import pil_to_tensor
 
-from lightning_coordconv.core.images import find_images, read_rgb
+from lightning_coordconv.core.images import read_rgb
 from lightning_coordconv.core.survey import Refuse, raise_refused
 from lightning_coordconv.detection.annotations import Annotations
 from lightning_coordconv.detection.boxes import Categories
 from lightning_coordconv.detection.coco_format import read_annotations
+from lightning_coordconv.detection.image_files import Links, Policy, check_policies, root_of, why_unreadable
+from lightning_coordconv.detection.skeleton import Skeleton
+from lightning_coordconv.detection.targets import TargetName, make_targets
 from lightning_coordconv.detection.transforms import ImageAndBoxes
 
-Policy = Literal["error", "drop"]
-Links = Literal["inside", "anywhere"]
+Row: TypeAlias = tuple[list[float], int, int, float, dict[TargetName, Any]]
+"""Box, label, ``iscrowd``, filled part and targets of an object."""
+WITHOUT_TARGETS = "annotations without what the targets need"
+"""Kind of the annotations that are refused because their masks or keypoints are missing or wrong."""
 THINNEST = 1e-3
 """Side of a box, in pixels, that counts as none: torchvision's detectors drop proposals that are as thin."""
 
@@ -31,17 +36,19 @@ class CocoDetection(Dataset[dict[str, Any]]):
 
     A sample is a dict with
 
-    ========  =======  =========  ==========================================================================
-    key       type     shape      what
-    ========  =======  =========  ==========================================================================
-    image     float32  (3, H, W)  in [0, 1]
-    boxes     float32  (n, 4)     x1, y1, x2, y2 in pixels, inside the image, of positive width and height
-    labels    int64    (n,)       1 to K: the rank of the category's id; 0 is torchvision's background
-    area      float32  (n,)       in pixels, as annotated (COCO's is that of the segmentation)
-    iscrowd   int64    (n,)       1 for a box around a crowd, which evaluation ignores
-    image_id  int      ()         the file's
-    path      str                 of the image
-    ========  =======  =========  ==========================================================================
+    =========  =======  =========  =========================================================================
+    key        type     shape      what
+    =========  =======  =========  =========================================================================
+    image      float32  (3, H, W)  in [0, 1]
+    boxes      float32  (n, 4)     x1, y1, x2, y2 in pixels, inside the image, of positive width and height
+    labels     int64    (n,)       from 1 on: the rank of the category's id; 0 is torchvision's background
+    masks      uint8    (n, H, W)  1 in the pixels of an object; only as a target
+    keypoints  float32  (n, K, 3)  x, y in pixels, and visibility: 0, 1 or 2; only as a target
+    area       float32  (n,)       in pixels, as annotated (COCO's is that of the segmentation)
+    iscrowd    int64    (n,)       1 for a box around a crowd, which evaluation ignores
+    image_id   int      ()         the file's
+    path       str                 of the image
+    =========  =======  =========  =========================================================================
 
     An image may have no box. COCO's boxes are drawn on images whose EXIF orientation is not applied; an image is turned
     only if it does not have the annotated size, and has it when it is turned as EXIF says.
@@ -52,16 +59,22 @@ class CocoDetection(Dataset[dict[str, Any]]):
         transforms: v2 transforms of image and boxes; see
             :class:`~lightning_coordconv.detection.transforms.ImageAndBoxes`.
         crowds: keep boxes around crowds; to a detector in training they are no objects.
-        bad_boxes: what to do with boxes that have no area inside the image, or hold infinite values or NaN:
-            ``"error"``, or ``"drop"``. Boxes that stick out of the image are cut at its border.
+        bad_boxes: what to do with boxes that have no area inside the image, or hold infinite values or NaN, and with
+            masks without a pixel: ``"error"``, or ``"drop"``. Boxes that stick out of the image are cut at its border.
         bad_images: what to do with image files that are missing or damaged: ``"error"`` when one is read, or
             ``"drop"``, which reads all of them beforehand.
         links: whether an image may lie outside of the folder, by its path or behind a symbolic link: ``"inside"`` or
             ``"anywhere"``.
         refuse: receives each entry that contradicts the others; by default it is raised.
+        targets: what samples have of each object beside its box and label: ``"masks"``, which annotations must have as
+            polygons or run lengths, or ``"keypoints"``, of which categories must have names.
+        flip_indices: for each keypoint, numbered from 0, the one that it becomes in a mirror; by default that of the
+            same name with ``left`` and ``right`` exchanged.
 
     Attributes:
+        skeleton: of the keypoints.
         dropped: ids of annotations whose box was dropped.
+        unseen: ids of annotations that were dropped because their mask has no pixel in the image.
         clipped: ids of annotations whose box was cut by more than a pixel.
         left_out: ids of annotations of crowds that were left out.
         unreadable: why each image that was dropped cannot be read.
@@ -83,24 +96,29 @@ class CocoDetection(Dataset[dict[str, Any]]):
         bad_images: Policy = "error",
         links: Links = "inside",
         refuse: Refuse = raise_refused,
+        targets: Iterable[TargetName] = (),
+        flip_indices: Sequence[int] | None = None,
     ) -> None:
-        _check_policies(bad_boxes=bad_boxes, bad_images=bad_images)
+        check_policies(bad_boxes=bad_boxes, bad_images=bad_images)
         read = annotations if isinstance(annotations, Annotations) else read_annotations(annotations, refuse)
         content = read.content
         self.folder = folder
-        self.root = _root(folder, links)
+        self.root = root_of(folder, links)
         self.read = read
         self.annotations = read.source
         categories = sorted((category["id"], category["name"]) for category in content["categories"])
         self.categories: Categories = dict(enumerate(categories, start=1))
-        self.transform = ImageAndBoxes(transforms)
+        self.targets = make_targets(targets, read, flip_indices)
+        self.skeleton: Skeleton = getattr(self.targets.get("keypoints"), "skeleton", Skeleton())
+        self.transform = ImageAndBoxes(transforms, [key for target in self.targets.values() for key in target.keys])
         self.images: list[dict[str, Any]] = sorted(content["images"], key=lambda image: image["id"])
         self.unreadable: list[str] = []
         if bad_images == "drop":
-            reasons = _why_unreadable([folder / image["file_name"] for image in self.images], self.root, read.source)
+            reasons = why_unreadable([folder / image["file_name"] for image in self.images], self.root, read.source)
             self.unreadable = [reason for reason in reasons if reason]
             self.images = [image for image, reason in zip(self.images, reasons, strict=True) if not reason]
         self.dropped: list[int] = []
+        self.unseen: list[int] = []
         self.clipped: list[int] = []
         self.left_out: list[int] = []
         self.objects = self._collect(content, crowds, bad_boxes, refuse)
@@ -112,6 +130,7 @@ class CocoDetection(Dataset[dict[str, Any]]):
         """Return a line on each kind of annotation that is not used as it is, and on each image that is left out."""
         kinds = {
             "dropped {} boxes without area in their image": self.dropped,
+            "dropped {} objects whose mask has no pixel in their image": self.unseen,
             "cut {} boxes at the border of their image": self.clipped,
             "left out {} crowds, or difficult objects, which are no objects in training": self.left_out,
         }
@@ -134,7 +153,9 @@ class CocoDetection(Dataset[dict[str, Any]]):
                 f"{path} has {image.width} x {image.height} pixels (EXIF orientation {orientation}), but {size[0]} x "
                 f"{size[1]} as image {known['id']} of {self.annotations}"
             )
-        objects = self.objects[known["id"]]
+        objects = dict(self.objects[known["id"]])
+        for name, target in self.targets.items():
+            objects |= target.tensors(objects.pop(name), *size)
         boxes = tv_tensors.BoundingBoxes(objects["boxes"], format="XYXY", canvas_size=(image.height, image.width))
         sample = self.transform(objects | {"image": tv_tensors.Image(pil_to_tensor(image)), "boxes": boxes})
         boxes = sample["boxes"].as_subclass(Tensor)
@@ -142,6 +163,7 @@ class CocoDetection(Dataset[dict[str, Any]]):
             "image": sample["image"],
             "boxes": boxes,
             "labels": sample["labels"],
+            **{key: value for target in self.targets.values() for key, value in target.finish(sample).items()},
             "area": sample["filled"] * (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]),
             "iscrowd": sample["iscrowd"],
             "image_id": known["id"],
@@ -150,126 +172,75 @@ class CocoDetection(Dataset[dict[str, Any]]):
 
     def _collect(
         self, content: Mapping[str, Any], crowds: bool, bad_boxes: Policy, refuse: Refuse
-    ) -> dict[int, dict[str, Tensor]]:
-        """Return for each image its ``boxes``, and for each box label, ``iscrowd`` and which part of it is filled."""
+    ) -> dict[int, dict[str, Any]]:
+        """Return for each image its ``boxes``, and for each box label, ``iscrowd``, targets and its filled part."""
         sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
         label_of = {identity: label for label, (identity, _) in self.categories.items()}
-        rows: dict[int, list[tuple[list[float], int, int, float]]] = {image: [] for image in sizes}
+        rows: dict[int, list[Row]] = {image: [] for image in sizes}
         for annotation in content["annotations"]:
-            name = self.read.place(annotation["id"])
-            image, category, crowd = annotation["image_id"], annotation["category_id"], annotation.get("iscrowd", 0)
+            place = self.read.place(annotation["id"])
+            image, category = annotation["image_id"], annotation["category_id"]
             if image not in sizes:
-                error = ValueError(f"{name} is of image {image}, which is not among its images")
+                error = ValueError(f"{place} is of image {image}, which is not among its images")
                 refuse("annotations of unknown images", error)
-                continue
-            if category not in label_of:
+            elif category not in label_of:
                 error = ValueError(
-                    f"{name} has category {category}, which is not among its categories {list(label_of)}"
+                    f"{place} has category {category}, which is not among its categories {list(label_of)}"
                 )
                 refuse("annotations of unknown classes", error)
-                continue
-            if crowd and not crowds:
+            elif annotation.get("iscrowd", 0) and not crowds:
                 self.left_out.append(annotation["id"])
-                continue
-            box, cut = _clip(annotation["bbox"], *sizes[image])
-            if not box:
-                if bad_boxes == "error":
-                    width, height = sizes[image]
-                    error = ValueError(
-                        f"{name} has the box {annotation['bbox']}, with no area inside an image of {width} x {height}"
-                    )
-                    refuse("boxes without area in their image", error)
-                self.dropped.append(annotation["id"])
-                continue
-            if cut > 1:
-                self.clipped.append(annotation["id"])
-            extent = (box[2] - box[0]) * (box[3] - box[1])
-            rows[image].append((box, label_of[category], int(crowd), annotation.get("area", extent) / extent))
-        return {image: _columns(found) for image, found in rows.items()}
+            else:
+                row = self._object(annotation, label_of[category], *sizes[image], bad_boxes, refuse)
+                rows[image] += [] if row is None else [row]
+        return {image: _columns(found, self.targets) for image, found in rows.items()}
 
-
-class ImageFiles(Dataset[dict[str, Any]]):
-    """All images below a folder, in the order of their names.
-
-    A sample is a dict with ``image`` (3, H, W), float32 in [0, 1], ``image_id``, its number from 1, and its ``path``.
-
-    Args:
-        folder: holds images in any format of torchvision's ``IMG_EXTENSIONS``.
-        bad_images: see :class:`CocoDetection` for this and the following.
-        links: whether a symbolic link may lead out of the folder.
-
-    Attributes:
-        unreadable: why each image that was dropped cannot be read.
-
-    Raises:
-        FileNotFoundError: if there are no images.
-        OSError: when a file is read that is no image, or a damaged one, and if no other is left.
-    """
-
-    def __init__(self, folder: Path, bad_images: Policy = "error", links: Links = "inside") -> None:
-        _check_policies(bad_images=bad_images)
-        self.paths = find_images(folder)
-        self.root = _root(folder, links)
-        self.unreadable: list[str] = []
-        if bad_images == "drop":
-            reasons = _why_unreadable(self.paths, self.root, folder)
-            self.unreadable = [reason for reason in reasons if reason]
-            self.paths = [path for path, reason in zip(self.paths, reasons, strict=True) if not reason]
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        path = self.paths[index]
-        image = to_dtype(pil_to_tensor(read_rgb(path, self.root)), torch.float32, scale=True)
-        return {"image": image, "image_id": index + 1, "path": str(path)}
-
-    def remarks(self) -> list[str]:
-        """Return a line on each image that is left out."""
-        return [f"left out an image: {reason}" for reason in self.unreadable]
-
-
-def _check_policies(**policies: str) -> None:
-    for name, policy in policies.items():
-        if policy not in get_args(Policy):
-            raise ValueError(f"{name} must be one of {', '.join(get_args(Policy))}, got {policy!r}")
-
-
-def check_categories(dataset: CocoDetection, source: Path, categories: Categories) -> None:
-    """Check that a data set has the categories of another, which was read from ``source``.
-
-    Raises:
-        ValueError: if it has others, whose labels would then mean different things.
-    """
-    if dataset.categories != categories:
-        raise ValueError(
-            f"{dataset.annotations} and {source} must have the same categories, got "
-            f"{list(dataset.categories.values())} and {list(categories.values())}"
-        )
-
-
-def _root(folder: Path, links: Links) -> Path | None:
-    if links not in ("inside", "anywhere"):
-        raise ValueError(f"links must be 'inside' or 'anywhere', got {links!r}")
-    return folder if links == "inside" else None
-
-
-def _why_unreadable(paths: Sequence[Path], root: Path | None, source: Path) -> list[str]:
-    """Return why each image cannot be read, or an empty text if it can.
-
-    Raises:
-        OSError: if none can.
-    """
-    reasons = []
-    for path in paths:
+    def _object(
+        self, annotation: Mapping[str, Any], label: int, width: int, height: int, bad_boxes: Policy, refuse: Refuse
+    ) -> Row | None:
+        """Return what an annotation says of an object; ``None`` if it is dropped or refused."""
+        place, identity = self.read.place(annotation["id"]), annotation["id"]
+        box, cut = _clip(annotation["bbox"], width, height)
+        if not box:
+            if bad_boxes == "error":
+                error = ValueError(
+                    f"{place} has the box {annotation['bbox']}, with no area inside an image of {width} x {height}"
+                )
+                refuse("boxes without area in their image", error)
+            self.dropped.append(identity)
+            return None
         try:
-            read_rgb(path, root)
-            reasons.append("")
-        except OSError as error:
-            reasons.append(str(error))
-    if all(reasons):
-        raise OSError(f"none of the {len(paths)} images of {source} can be read; the first: {reasons[0]}")
-    return reasons
+            values = {name: target.read(annotation, width, height) for name, target in self.targets.items()}
+        except ValueError as fault:
+            refuse(WITHOUT_TARGETS, ValueError(f"{place} {fault}"))
+            return None
+        if None in values.values():
+            if bad_boxes == "error":
+                error = ValueError(f"{place} has a segmentation without a pixel in an image of {width} x {height}")
+                refuse("masks without a pixel in their image", error)
+            self.unseen.append(identity)
+            return None
+        if cut > 1:
+            self.clipped.append(identity)
+        extent = (box[2] - box[0]) * (box[3] - box[1])
+        filled = annotation.get("area", extent) / extent
+        return box, label, int(annotation.get("iscrowd", 0)), filled, values
+
+
+def check_categories(dataset: CocoDetection, other: CocoDetection) -> None:
+    """Check that a data set has the categories and keypoints of another.
+
+    Raises:
+        ValueError: if it has others, whose labels or keypoints would then mean different things.
+    """
+    for what, mine, theirs in (
+        ("categories", list(dataset.categories.values()), list(other.categories.values())),
+        ("keypoints", list(dataset.skeleton.names), list(other.skeleton.names)),
+    ):
+        if mine != theirs:
+            raise ValueError(
+                f"{dataset.annotations} and {other.annotations} must have the same {what}, got {mine} and {theirs}"
+            )
 
 
 def _clip(bbox: Sequence[float], width: int, height: int) -> tuple[list[float], float]:
@@ -287,11 +258,12 @@ def _clip(bbox: Sequence[float], width: int, height: int) -> tuple[list[float], 
     return ([x1, y1, x2, y2], cut) if min(x2 - x1, y2 - y1) > THINNEST else ([], cut)
 
 
-def _columns(rows: list[tuple[list[float], int, int, float]]) -> dict[str, Tensor]:
-    boxes, labels, crowds, filled = zip(*rows, strict=True) if rows else ((), (), (), ())
+def _columns(rows: list[Row], targets: Iterable[TargetName]) -> dict[str, Any]:
+    boxes, labels, crowds, filled, values = zip(*rows, strict=True) if rows else ((), (), (), (), ())
     return {
         "boxes": torch.tensor(boxes, dtype=torch.float32).view(-1, 4),
         "labels": torch.tensor(labels, dtype=torch.int64),
         "iscrowd": torch.tensor(crowds, dtype=torch.int64),
         "filled": torch.tensor(filled, dtype=torch.float32),
+        **{name: [found[name] for found in values] for name in targets},
     }

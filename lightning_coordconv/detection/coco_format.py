@@ -24,33 +24,36 @@ class Rule(NamedTuple):
     required: bool = True
 
 
-def _is_integer(value: Any) -> bool:
+def is_integer(value: Any) -> bool:
+    """Tell whether a value of a JSON file is a whole number."""
     return type(value) is int  # True is an int to isinstance
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Tell whether a value of a JSON file is a number that a float64 holds; it may be infinite or NaN."""
     return type(value) is float or (type(value) is int and abs(value) < 2**53)
 
 
-def _is_text(value: Any) -> bool:
+def is_text(value: Any) -> bool:
+    """Tell whether a value of a JSON file is text that can be written as UTF-8."""
     return isinstance(value, str) and not any(0xD800 <= ord(letter) < 0xE000 for letter in value)  # half a letter
 
 
-INTEGER = Rule(_is_integer, "a whole number")
-SIDE = Rule(lambda value: _is_integer(value) and value > 0, "a positive whole number")
-PATH = Rule(lambda value: _is_text(value) and bool(value) and "\0" not in value, "a path")
+INTEGER = Rule(is_integer, "a whole number")
+SIDE = Rule(lambda value: is_integer(value) and value > 0, "a positive whole number")
+PATH = Rule(lambda value: is_text(value) and bool(value) and "\0" not in value, "a path")
 BOX = Rule(
-    lambda value: isinstance(value, list) and len(value) == 4 and all(map(_is_number, value)),
+    lambda value: isinstance(value, list) and len(value) == 4 and all(map(is_number, value)),
     "a list of four numbers: x, y, width, height",
 )
-AREA = Rule(lambda value: _is_number(value) and 0 <= value < 2**53, "a number from 0 to 2**53", required=False)
-FLAG = Rule(lambda value: _is_integer(value) and value in (0, 1), "0 or 1", required=False)
+AREA = Rule(lambda value: is_number(value) and 0 <= value < 2**53, "a number from 0 to 2**53", required=False)
+FLAG = Rule(lambda value: is_integer(value) and value in (0, 1), "0 or 1", required=False)
 SCHEMA = {
     "images": {"id": INTEGER, "file_name": PATH, "width": SIDE, "height": SIDE},
     "annotations": {
         "id": INTEGER, "image_id": INTEGER, "category_id": INTEGER, "bbox": BOX, "area": AREA, "iscrowd": FLAG,
     },
-    "categories": {"id": INTEGER, "name": Rule(_is_text, "a text")},
+    "categories": {"id": INTEGER, "name": Rule(is_text, "a text")},
 }  # fmt: skip
 """The lists of an annotation file, and the keys of their entries that are used."""
 

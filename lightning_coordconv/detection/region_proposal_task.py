@@ -71,7 +71,7 @@ class RegionProposal(NetworkTask):
         ValueError: for another ``box_loss`` or ``sampling``.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "boxes"})
+    sample_keys: frozenset[str] = frozenset({"image", "boxes"})
     terms: ClassVar[tuple[str, ...]] = ("box", "score")
     monitor: str = "val/best_iou"
     mode: ClassVar[Literal["min", "max"]] = "max"

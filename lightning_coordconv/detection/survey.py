@@ -4,13 +4,15 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lightning_coordconv.core.images import read_size
 from lightning_coordconv.core.survey import Part, Survey
 from lightning_coordconv.detection.annotations import Annotations
 from lightning_coordconv.detection.boxes import draw_boxes
-from lightning_coordconv.detection.coco import CocoDetection, check_categories
+from lightning_coordconv.detection.coco import WITHOUT_TARGETS, CocoDetection, check_categories
 from lightning_coordconv.detection.coco_format import missing_lists, read_annotations
+from lightning_coordconv.detection.targets import TargetName
 from lightning_coordconv.detection.voc_format import FOLDERS, VocFolder
 from lightning_coordconv.detection.yolo_format import SUFFIXES, YoloFolder
 
@@ -55,10 +57,34 @@ def _coco(path: Path, files: list[Path], limit: int) -> Survey:
             annotations = read_annotations(file, survey.refuse)
             data = _add(survey, file.stem, _images_of(file, annotations, root), annotations)
             first = first or data
-            check_categories(data, first.annotations, first.categories)
+            check_categories(data, first)
+            survey.remarks += [f"{file.stem}: {remark}" for remark in _targets(data)]
     where = f"--data.root {root} --data.train_annotations … --data.val_annotations …"
     survey.options = f"-c detection/coco_coordconv {where} {_classes(survey)}"
     return survey
+
+
+def _targets(data: CocoDetection) -> list[str]:
+    """Return a line on the masks and one on the keypoints of a data set, if it has any: a run reads them on request."""
+    content, lines = data.read.content, []
+    entries: dict[TargetName, Any] = {
+        "masks": [annotation.get("segmentation") for annotation in content["annotations"]],
+        "keypoints": [category.get("keypoints") for category in content["categories"]],
+    }
+    for name in (name for name, values in entries.items() if any(values)):
+        faults: list[str] = []
+        try:
+            CocoDetection(data.folder, data.read, refuse=partial(_keep, faults), targets=[name])
+        except ValueError as error:
+            faults.append(str(error))
+        wrong = f" would refuse {len(faults)} entries, the first: {faults[0]}" if faults else f" can read the {name}"
+        lines.append(f"a run with --data.targets '[{name}]'{wrong}")
+    return lines
+
+
+def _keep(faults: list[str], kind: str, error: Exception) -> None:
+    if kind == WITHOUT_TARGETS:
+        faults.append(str(error))
 
 
 def _yolo(path: Path, limit: int) -> Survey:

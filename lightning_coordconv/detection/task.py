@@ -1,4 +1,4 @@
-"""Train and evaluate torchvision's detectors."""
+"""Train and evaluate torchvision's detectors of boxes, masks and keypoints."""
 
 import math
 from typing import Any, ClassVar, Literal
@@ -7,17 +7,23 @@ import torch
 from pytorch_lightning import Callback
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 
 from lightning_coordconv.core.metrics import MeanTerms
 from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.core.schedules import warmup_cosine
 from lightning_coordconv.core.task import Batch, NetworkTask, Outputs
+from lightning_coordconv.detection.average_precision import (
+    PERSON_SIGMAS,
+    CocoAveragePrecision,
+    KeypointAveragePrecision,
+)
 from lightning_coordconv.detection.figures import DetectionFigures
-from lightning_coordconv.detection.metrics import CocoAveragePrecision
 from lightning_coordconv.detection.precision_recall import PrecisionRecallFigure
 
 Detections = list[dict[str, Tensor]]
+MASK_THRESHOLD = 0.5
+"""Probability from which a pixel belongs to a mask, as torchvision has it."""
 
 
 class ObjectDetection(NetworkTask):
@@ -26,11 +32,14 @@ class ObjectDetection(NetworkTask):
     The sum of the detector's losses is minimised. The losses are logged by their names, in training only. Metrics are
     COCO's, as torchmetrics' ``MeanAveragePrecision`` names them: ``map`` (over the IoU thresholds 0.5 to 0.95; higher
     is better, also for the others), ``map_50``, ``map_75``, ``map_small``, ``map_medium``, ``map_large``, ``mar_1``,
-    ``mar_10``, ``mar_100`` and so on; NaN where there is no object of that size.
+    ``mar_10``, ``mar_100`` and so on; NaN where there is no object of that size. Those of masks begin with ``segm_``,
+    and those of keypoints are of :class:`~lightning_coordconv.detection.KeypointAveragePrecision`.
 
     Args:
         net: in training maps lists of images (C, H, W) and of targets to losses by name; in evaluation a list of images
-            to a dict of ``boxes``, ``labels`` and ``scores`` for each.
+            to a dict of ``boxes``, ``labels`` and ``scores`` for each. Its ``targets``, if it has any, say what it
+            needs beside boxes and labels, and what it finds: ``"masks"`` or ``"keypoints"``, in the shapes of
+            :class:`~lightning_coordconv.detection.Detector`; for keypoints it has their number ``num_keypoints``.
         coordinate_lr: learning rate of coordinate weights, as a multiple of that of all others. They have no weight
             decay; all others do.
         warmup: share of the run's steps in which learning rates rise linearly to the optimiser's; after it they fall
@@ -40,14 +49,17 @@ class ObjectDetection(NetworkTask):
         lr_scheduler_interval: ``"epoch"`` or ``"step"``.
         compile: compile the network with ``torch.compile``.
         channels_last: keep its weights in the memory format channels last.
+        keypoint_sigmas: of each keypoint, see :class:`~lightning_coordconv.detection.KeypointAveragePrecision`; by
+            default COCO's of the 17 keypoints of a person.
 
     Raises:
         ModuleNotFoundError: if pycocotools is not installed.
         ValueError: for a negative ``coordinate_lr``, a ``warmup`` of 1 or more, beside ``lr_scheduler`` or in a run
-            without an end, and for a category for which the net has no output.
+            without an end, for a category for which the net has no output, for data without its targets or with
+            another number of keypoints, and for keypoints without a sigma.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "boxes", "labels", "image_id"})
+    sample_keys: frozenset[str] = frozenset({"image", "boxes", "labels", "image_id"})
     monitor: str = "val/map"
     mode: ClassVar[Literal["min", "max"]] = "max"
 
@@ -61,8 +73,18 @@ class ObjectDetection(NetworkTask):
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
         compile: bool = False,
         channels_last: bool = False,
+        keypoint_sigmas: list[float] | None = None,
     ) -> None:
-        metrics = {"coco": CocoAveragePrecision()}
+        targets: frozenset[str] = frozenset(getattr(net, "targets", ()))
+        metrics: dict[str, Metric] = {"coco": CocoAveragePrecision("masks" in targets)}
+        if "keypoints" in targets:
+            sigmas = PERSON_SIGMAS if keypoint_sigmas is None else keypoint_sigmas
+            if len(sigmas) != net.num_keypoints:
+                raise ValueError(
+                    f"the network has {net.num_keypoints} keypoints, but there are {len(sigmas)} sigmas: set "
+                    "keypoint_sigmas, one for each keypoint"
+                )
+            metrics["keypoints"] = KeypointAveragePrecision(sigmas)
         super().__init__(net, metrics, optimizer, lr_scheduler, lr_scheduler_interval, {}, compile, channels_last)
         if coordinate_lr < 0:
             raise ValueError(f"coordinate_lr must not be negative, got {coordinate_lr}")
@@ -70,6 +92,8 @@ class ObjectDetection(NetworkTask):
             raise ValueError(f"warmup must be from 0 to less than 1, got {warmup}")
         if warmup is not None and lr_scheduler is not None:
             raise ValueError(f"warmup={warmup} and lr_scheduler exclude each other: leave out one of them")
+        self.net_targets = targets
+        self.sample_keys = self.sample_keys | targets
         self.coordinate_lr = coordinate_lr
         self.warmup = warmup
         self.train_terms = MeanTerms()
@@ -80,16 +104,24 @@ class ObjectDetection(NetworkTask):
         return [DetectionFigures(), PrecisionRecallFigure()]
 
     def on_fit_start(self) -> None:
-        """Compare the categories of the data with the outputs of the net.
+        """Compare the categories and keypoints of the data with the outputs of the net.
 
         On a device, a label without an output would be an assertion without a name; and a look at the labels in each
         step would wait for the device.
 
         Raises:
-            ValueError: if the data module has a category for which the net has no output.
+            ValueError: if the data module has a category for which the net has no output, or another number of
+                keypoints.
         """
+        data = data_module(self.trainer)
+        keypoints = len(data.skeleton.names) if hasattr(data, "skeleton") else 0  # 0 if it has none, or does not say
+        if "keypoints" in self.net_targets and keypoints not in (0, self.net.num_keypoints):
+            raise ValueError(
+                f"the network has {self.net.num_keypoints} keypoints, but the data has {keypoints}: set its "
+                f"options.num_keypoints to {keypoints}"
+            )
         outputs = getattr(self.net, "num_classes", None)
-        highest = max(getattr(data_module(self.trainer), "categories", ()), default=0)
+        highest = max(getattr(data, "categories", ()), default=0)
         if outputs is not None and highest >= outputs:
             raise ValueError(
                 f"the network has outputs for {outputs} classes, with the background, but the data has {highest} "
@@ -134,8 +166,14 @@ class ObjectDetection(NetworkTask):
         self._report(self.test_metrics)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Detections:
-        """Return what is detected on each image: ``boxes`` (n, 4), ``labels`` (n,) and ``scores`` (n,)."""
+        """Return what is detected on each image: ``boxes`` (n, 4), ``labels`` (n,) and ``scores`` (n,).
+
+        Masks are (n, H, W), bool; keypoints are as the network returns them.
+        """
         detections: Detections = self.net(list(batch["image"]))
+        for found in detections:
+            if "masks" in found:
+                found["masks"] = found["masks"][:, 0] >= MASK_THRESHOLD
         return detections
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -160,8 +198,18 @@ class ObjectDetection(NetworkTask):
         return {"optimizer": configured, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def targets(self, batch: Batch) -> list[dict[str, Tensor]]:
-        """Return the true boxes and labels of each image, in the form that torchvision and torchmetrics expect."""
-        keys = [key for key in ("boxes", "labels", "area", "iscrowd") if key in batch]
+        """Return the true boxes, labels and targets of each image, as torchvision and torchmetrics expect them.
+
+        Raises:
+            ValueError: if the batch has not what the net needs.
+        """
+        missing = self.net_targets - batch.keys()
+        if missing:
+            raise ValueError(
+                f"the network needs {', '.join(sorted(missing))} of each object, but the samples have "
+                f"{', '.join(sorted(batch))}: use data with them, such as CocoDetectionDataModule(targets=...)"
+            )
+        keys = [key for key in ("boxes", "labels", "area", "iscrowd", *sorted(self.net_targets)) if key in batch]
         return [dict(zip(keys, values, strict=True)) for values in zip(*(batch[key] for key in keys), strict=True)]
 
     def _detect(self, batch: Batch, metrics: MetricCollection) -> Outputs:

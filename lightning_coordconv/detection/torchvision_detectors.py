@@ -23,14 +23,22 @@ Name = Literal[
     "retinanet_resnet50_fpn",
     "retinanet_resnet50_fpn_v2",
     "fcos_resnet50_fpn",
+    "maskrcnn_resnet50_fpn",
+    "maskrcnn_resnet50_fpn_v2",
+    "keypointrcnn_resnet50_fpn",
 ]
 Coordinates = Literal["none", "stem", "backbone", "pp_yolo"]
 PP_YOLO = ("backbone.fpn.inner_blocks.*", "rpn.head.conv.0.0", "head.*_head.conv.0", "head.*_head.conv.0.0")
 """Names of the convolutions at PP-YOLO's places; each model has some of them."""
-WITHOUT_EPSILON = ("fasterrcnn_resnet50_fpn", "retinanet_resnet50_fpn")
+WITHOUT_EPSILON = (
+    "fasterrcnn_resnet50_fpn", "retinanet_resnet50_fpn", "maskrcnn_resnet50_fpn", "keypointrcnn_resnet50_fpn",
+)  # fmt: skip
 """Models whose weights ``"COCO_V1"`` were trained with batch normalisation of epsilon 0."""
-PREDICTORS = ("roi_heads.box_predictor.", "head.classification_head.cls_logits.")
-"""Layers whose size depends on the number of classes."""
+PREDICTORS = (
+    "roi_heads.box_predictor.", "head.classification_head.cls_logits.", "roi_heads.mask_predictor.mask_fcn_logits.",
+    "roi_heads.keypoint_predictor.",
+)  # fmt: skip
+"""Layers whose size depends on the number of classes or keypoints."""
 
 
 @remember_arguments
@@ -42,7 +50,9 @@ class Detector(nn.Module):
     detector starts with the outputs that it had.
 
     In training it maps images, a list of (3, H, W) in [0, 1], and targets to a dict of losses; in evaluation images to
-    a dict of boxes, labels and scores for each.
+    a dict of boxes, labels and scores for each. Mask R-CNN also needs true ``masks`` (n, H, W), and finds ``masks``
+    (n, 1, H, W), probabilities. Keypoint R-CNN also needs true ``keypoints`` (n, K, 3), and finds ``keypoints``
+    (n, K, 3), of which the third number is 1, and their ``keypoints_scores`` (n, K), logits.
 
     Args:
         name: torchvision's.
@@ -51,13 +61,18 @@ class Detector(nn.Module):
             feature pyramid; or ``"pp_yolo"``, where PP-YOLO (Long et al., 2020) has them, the 1x1 convolutions of the
             feature pyramid and the first ones of the dense head.
         weights: of a whole detector: one of torchvision's by name (``"COCO_V1"``), which is downloaded, or a file with
-            its state dict. Layers that predict classes are initialised anew if the number of classes differs.
+            its state dict. Layers that predict classes or keypoints are initialised anew if their number differs.
         weights_backbone: of a classifier, for the backbone only: torchvision's by name (``"IMAGENET1K_V2"``), or a
             file.
         with_r: append the radius to the coordinates.
         encoding: what the layers see instead of the plain coordinates.
         mask_padding: see :func:`~lightning_coordconv.detection.use_image_frames`.
-        options: of torchvision's model, such as ``min_size``, ``max_size`` or ``box_score_thresh``.
+        options: of torchvision's model, such as ``min_size``, ``max_size``, ``box_score_thresh`` or, of Keypoint R-CNN,
+            ``num_keypoints``, 17 by default.
+
+    Attributes:
+        targets: what it needs of each object in training, beside box and label: ``"masks"`` or ``"keypoints"``.
+        num_keypoints: number of keypoints of an object, 0 without keypoints.
 
     As in torchvision, the batch normalisation of a pretrained backbone is frozen, but for the ``_v2`` models.
 
@@ -89,6 +104,10 @@ class Detector(nn.Module):
             raise ValueError(f"weights={weights} include the backbone: leave out weights_backbone={weights_backbone}")
         self.num_classes = num_classes
         self.detector = get_model(name, weights=None, weights_backbone=None, num_classes=num_classes, **(options or {}))
+        heads = getattr(self.detector, "roi_heads", None)
+        self.num_keypoints: int = heads.keypoint_predictor.out_channels if heads and heads.has_keypoint() else 0
+        masks, keypoints = heads is not None and heads.has_mask(), self.num_keypoints > 0
+        self.targets = frozenset(name for name, has in (("masks", masks), ("keypoints", keypoints)) if has)
         body = self.detector.backbone.body
         if weights and not is_restoring():
             _load(self.detector, _state_dict(weights, name), PREDICTORS)

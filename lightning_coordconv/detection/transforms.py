@@ -1,4 +1,4 @@
-"""Apply a user's transforms to an image and its boxes, and check what they return."""
+"""Apply a user's transforms to an image and its objects, and check what they return."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -10,6 +10,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import to_dtype
 
 PER_BOX = ("labels", "iscrowd", "filled")
+"""What a sample has for each box, beside its targets."""
 TOLERANCE = 1e-3
 """By how much values of an image may leave [0, 1], as resampling and changes of colour let them."""
 
@@ -17,29 +18,35 @@ TOLERANCE = 1e-3
 class ImageAndBoxes:
     """The transforms of a data set, one after the other.
 
-    Boxes are returned as x1, y1, x2, y2, whatever their format, cut at the border of the image; those of which less
-    than a pixel is left are left out.
+    Boxes are returned as x1, y1, x2, y2, whatever their format, cut at the border of the image. Objects are left out
+    if less than a pixel of their box is left, or if they have a mask and no pixel of it is left.
 
     Args:
-        changes: v2 transforms. Each gets and returns a dict with an image, boxes and :data:`PER_BOX`.
+        changes: v2 transforms. Each gets and returns a dict with an image, boxes, :data:`PER_BOX` and ``keys``.
+        keys: names of further tensors with an entry for each box: ``masks``, ``keypoints`` and their ``visibility``.
     """
 
-    def __init__(self, changes: Iterable[Callable[[Any], Any]]) -> None:
+    def __init__(self, changes: Iterable[Callable[[Any], Any]], keys: Iterable[str] = ()) -> None:
         self.changes = list(changes)
+        self.keys = (*PER_BOX, *keys)
         boxes = [v2.ConvertBoundingBoxFormat("XYXY"), v2.ClampBoundingBoxes()]
-        self.tidy = v2.Compose([*boxes, v2.SanitizeBoundingBoxes(labels_getter=_per_box)])
+        self.tidy = v2.Compose([*boxes, v2.SanitizeBoundingBoxes(labels_getter=self._per_box)])
 
     def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
         """Return the transformed sample, whose ``image`` is float32 in [0, 1].
 
         Raises:
-            ValueError: if the transforms do not return an image (3, H, W) in [0, 1], or as many boxes as labels.
+            ValueError: if the transforms do not return an image (3, H, W) in [0, 1], as many boxes as labels, and masks
+                and keypoints of the image's size.
         """
         for change in self.changes:
             sample = change(sample)
         if self.changes:
-            _check(sample)
+            _check(sample, self.keys)
             sample = self.tidy(sample)
+            if "masks" in self.keys:
+                seen = (sample["masks"] > 0).flatten(1).any(1)
+                sample = {**sample, **{key: sample[key][seen] for key in ("boxes", *self.keys)}}
         image = to_dtype(sample["image"].as_subclass(Tensor), torch.float32, scale=True)
         if self.changes and not bool(((image >= -TOLERANCE) & (image <= 1 + TOLERANCE)).all()):
             low, high = image.min().item(), image.max().item()
@@ -50,9 +57,12 @@ class ImageAndBoxes:
             )
         return {**sample, "image": image}
 
+    def _per_box(self, sample: Mapping[str, Any]) -> tuple[Tensor, ...]:
+        return tuple(sample[key] for key in self.keys)
 
-def _check(sample: Any) -> None:
-    """Check that a sample has an image of three channels, boxes, and one of each of :data:`PER_BOX` for each box."""
+
+def _check(sample: Any, keys: tuple[str, ...]) -> None:
+    """Check that a sample has an image of three channels, boxes, and an entry of each key for each box."""
     if not isinstance(sample, Mapping) or not isinstance(sample.get("image"), Tensor):
         raise ValueError("the transforms must return a dict with the image as a tensor, as v2 transforms do")
     if not isinstance(sample.get("boxes"), tv_tensors.BoundingBoxes):
@@ -60,15 +70,25 @@ def _check(sample: Any) -> None:
     shape = tuple(sample["image"].shape)
     if len(shape) != 3 or shape[0] != 3:
         raise ValueError(f"the transforms must return an image (3, H, W), but returned one of shape {shape}")
-    for name in PER_BOX:
+    for name in keys:
         values = sample.get(name)
         if not isinstance(values, Tensor) or len(values) != len(sample["boxes"]):
             count = len(values) if isinstance(values, Tensor) else "no"
             raise ValueError(
                 f"the transforms return {len(sample['boxes'])} boxes, but {count} {name}: those that leave out boxes "
-                f"must leave out the same entries of {', '.join(PER_BOX)}"
+                f"must leave out the same entries of {', '.join(keys)}"
             )
-
-
-def _per_box(sample: Mapping[str, Any]) -> tuple[Tensor, ...]:
-    return tuple(sample[name] for name in PER_BOX)
+    if "masks" in keys and bool((sample["masks"] > 1).any()):
+        raise ValueError(
+            f"the transforms return masks with the value {int(sample['masks'].max())}, but they must be 0 and 1: give "
+            "a fill for the image only, such as fill={tv_tensors.Image: 255, 'others': 0}"
+        )
+    sizes = {"masks": tuple(sample["masks"].shape[-2:])} if "masks" in keys else {}
+    if "keypoints" in keys:
+        sizes["keypoints"] = getattr(sample["keypoints"], "canvas_size", ())
+    for name, size in sizes.items():
+        if size != shape[1:]:
+            raise ValueError(
+                f"the transforms return {name} of the size {tuple(size)}, but the image has {shape[1:]}: v2 transforms "
+                "change both, if they are tv_tensors"
+            )

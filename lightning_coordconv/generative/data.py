@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from matplotlib.figure import Figure
@@ -36,7 +36,7 @@ class SortOfClevrDataModule(BaseDataModule):
         ValueError: for numbers out of range, a canvas too small for two objects, or no full training batch.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "centre", "circle"})
+    sample_keys: frozenset[str] = frozenset({"image", "centre", "circle"})
     whole_batches = True
     drop_last = True
 
@@ -98,7 +98,7 @@ class UnlabelledImagesDataModule(BaseDataModule):
         OSError: when a file is read that is not an image, or is damaged.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset({"image"})
+    sample_keys: frozenset[str] = frozenset({"image"})
     drop_last = True
 
     def __init__(

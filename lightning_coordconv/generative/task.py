@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from pytorch_lightning import Callback
@@ -81,7 +81,7 @@ class GenerativeTask(BaseTask):
             in an evaluation, if there is an ``object_radius`` and no real image has two objects of that radius.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset({"image"})
+    sample_keys: frozenset[str] = frozenset({"image"})
 
     fixed_latents: Tensor
 

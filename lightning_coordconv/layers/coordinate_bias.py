@@ -46,56 +46,38 @@ def convolve_with_coordinates(layer: CoordConvNd, input: Tensor, output_padding:
     Returns:
         What the torch class returns, plus the coordinate bias, in the same dtype and memory format.
     """
-    bias = layer.bias
-    sizes = input.shape[-len(layer.kernel_size) :]
-    batch = input.shape[0] if input.dim() == len(sizes) + 2 else 1
-    if not runs_eagerly(input, layer.coord_weight):
-        out = layer.convolve(input, bias, output_padding)
-        added = traced_bias(layer, sizes, out.shape[-len(sizes) :], output_padding).to(out.dtype)
-        check_samples(added, batch)
-        return out + (added if out.dim() == added.dim() else added[0])
+    n = len(layer.kernel_size)
+    bias, batched = layer.bias, input.dim() == n + 2
+    eager = runs_eagerly(input, layer.coord_weight)
     # CUDA adds a bias in another pass over the output, which the coordinate bias makes already. A CPU convolves with a
     # bias for free, and rounds once.
-    rides = input.is_cuda and layer.separates_bias
+    rides = eager and input.is_cuda and layer.separates_bias
     out = layer.convolve(input, None if rides else bias, output_padding)
-    added = coordinate_bias(layer, sizes, output_padding)
-    if added.shape[0] != 1:
-        check_samples(added, batch)
+    added = coordinate_bias(layer, input.shape[-n:], out.shape[-n:], output_padding, eager)
+    if not eager:
+        added = added.to(out.dtype)
+        check_samples(added, input.shape[0] if batched else 1)
+        return out + (added if batched else added[0])
     if rides and bias is not None:
-        added = added + bias.view(-1, *[1] * len(sizes))
+        added = added + bias.view(-1, *[1] * n)
     if added.dtype != out.dtype or not out.is_contiguous():
         added = added.to(out.dtype, memory_format=memory_format(out))
-    if out.numel() > MAX_PLAIN_SUM_ELEMENTS and out.is_cpu and added.requires_grad and added.shape[0] < batch:
-        added = _ExpandOverBatch.apply(added, batch)
+    if added.shape[0] != 1:
+        check_samples(added, input.shape[0] if batched else 1)
+    elif out.numel() > MAX_PLAIN_SUM_ELEMENTS and batched and out.is_cpu and added.requires_grad:
+        added = _ExpandOverBatch.apply(added, input.shape[0])
     # In place: nothing else holds the convolution's output, and its gradient does not need it.
-    return out.add_(added if out.dim() == added.dim() else added[0])
+    return out.add_(added if batched else added[0])
 
 
-def coordinate_bias(layer: CoordConvNd, sizes: Sequence[int], output_padding: Sequence[int] | None = None) -> Tensor:
-    """Return the coordinate bias of a layer, in eager code; differentiable.
-
-    Args:
-        layer: The layer whose coordinate weights, geometry and encoding to use.
-        sizes: Number of cells of the input along each axis.
-        output_padding: For transposed layers.
-
-    Returns:
-        A tensor of shape ``(F, out_channels, *output_sizes)``, float32 or wider, where F is 1 or the batch size.
-    """
-    if layer.encoding is not None or layer.with_r or active_frame() is not None:
-        return convolve_coordinates(layer, sizes, output_padding)
-    weight = layer.coord_weight
-    taps = TAPS.get(geometry_of(layer, weight, sizes, output_padding))
-    if taps is None:
-        return convolve_coordinates(layer, sizes, output_padding)
-    with without_autocast(weight):
-        return taps.expand(weight)
-
-
-def traced_bias(
-    layer: CoordConvNd, sizes: Sequence[int], output_sizes: Sequence[int], output_padding: Sequence[int] | None
+def coordinate_bias(
+    layer: CoordConvNd,
+    sizes: Sequence[int],
+    output_sizes: Sequence[int],
+    output_padding: Sequence[int] | None,
+    eager: bool,
 ) -> Tensor:
-    """Return the coordinate bias of a layer, in code that is traced or transformed.
+    """Return the coordinate bias of a layer; differentiable.
 
     Compilers fuse the arithmetic that makes the taps, and one small product costs less than a convolution of the grid:
     compiled for one image of 3 x 64 x 64, a 7x7 kernel with stride 2 and 64 outputs, inference took 1.42 times as long
@@ -106,6 +88,7 @@ def traced_bias(
         sizes: Number of cells of the input along each axis.
         output_sizes: Number of cells of the output along each axis.
         output_padding: For transposed layers.
+        eager: Whether the taps may be kept; else they are computed by operators that can be traced and transformed.
 
     Returns:
         A tensor of shape ``(F, out_channels, *output_sizes)``, float32 or wider, where F is 1 or the batch size.
@@ -113,12 +96,19 @@ def traced_bias(
     if layer.encoding is not None or layer.with_r or active_frame() is not None:
         return convolve_coordinates(layer, sizes, output_padding)
     weight = layer.coord_weight
-    geometry = Geometry(*geometry_of(layer, weight, sizes, output_padding))
-    if weight.dtype != geometry.dtype:
-        weight = weight.to(geometry.dtype)
+    dtype = _WIDENED.get(weight.dtype, weight.dtype)
+    fields = geometry_of(layer, sizes, output_sizes, weight.device, dtype)
+    taps = TAPS.get(fields) if eager else None
+    if eager and taps is None:
+        return convolve_coordinates(layer, sizes, output_padding)
+    if weight.dtype != dtype:
+        weight = weight.to(dtype)
+    if layer.transposed:
+        weight = weight.transpose(0, 1)
     with without_autocast(weight):
-        tables = tap_tables(geometry, output_sizes, weight.device, geometry.dtype)
-        return expand_tables(weight.transpose(0, 1) if layer.transposed else weight, tables)
+        if taps is not None:
+            return taps.expand(weight)
+        return expand_tables(weight, tap_tables(Geometry(*fields), weight.device, dtype))
 
 
 class _ExpandOverBatch(torch.autograd.Function):
@@ -172,27 +162,28 @@ def convolve_coordinates(layer: CoordConvNd, sizes: Sequence[int], output_paddin
             return _CONV_TRANSPOSE[n](coords, weight, None, *args)  # type: ignore[arg-type]  # tuples are taken too
         if layer.padding_mode == "zeros" and not layer.same_pad:
             return _CONV[n](coords, weight, None, layer.stride, layer.padding, layer.dilation)
-        pads = Geometry(*geometry_of(layer, weight, sizes, None)).pads()
+        pads = Geometry(*geometry_of(layer, sizes, (), weight.device, weight.dtype)).pads()
         pairs = [cells for pair in reversed(pads) for cells in pair]
         coords = F.pad(coords, pairs, mode="constant" if layer.padding_mode == "zeros" else layer.padding_mode)
         return _CONV[n](coords, weight, None, layer.stride, 0, layer.dilation)
 
 
 def geometry_of(
-    layer: CoordConvNd, weight: Tensor, sizes: Sequence[int], output_padding: Sequence[int] | None
+    layer: CoordConvNd, sizes: Sequence[int], output_sizes: Sequence[int], device: torch.device, dtype: torch.dtype
 ) -> tuple[Any, ...]:
     """Return the fields of the :class:`Geometry` of a layer on a map of given sizes, as its attributes are now."""
     return (
         sizes,
+        output_sizes,
         layer.kernel_size,
         layer.stride,
         layer.dilation,
         layer.padding if layer.padding_mode == "zeros" else padding_of_other_modes(layer),
         layer.padding_mode,
         layer.same_pad,
-        output_padding,
-        weight.device,
-        _WIDENED.get(weight.dtype, weight.dtype),
+        layer.transposed,
+        device,
+        dtype,
     )
 
 

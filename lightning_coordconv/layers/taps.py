@@ -29,25 +29,27 @@ class Geometry(NamedTuple):
 
     Attributes:
         sizes: Number of cells of the input along each axis.
+        output_sizes: Number of cells of the output along each axis.
         kernel_size: As in the torch class, like stride and dilation.
         stride: See kernel_size.
         dilation: See kernel_size.
         padding: As in the torch class; where ``padding_mode`` is not zeros, as ``torch.nn.functional.pad`` takes it.
         padding_mode: As in the torch class.
         same_pad: Whether TensorFlow's "SAME" padding comes on top.
-        output_padding: Of transposed layers; None in the others.
+        transposed: Whether the layer is a transposed convolution.
         device: Device of the taps.
         dtype: Dtype of the taps; float32 or wider.
     """
 
     sizes: tuple[int, ...]
+    output_sizes: tuple[int, ...]
     kernel_size: tuple[int, ...]
     stride: int | tuple[int, ...]
     dilation: int | tuple[int, ...]
     padding: int | str | tuple[int, ...]
     padding_mode: str
     same_pad: bool
-    output_padding: tuple[int, ...] | None
+    transposed: bool
     device: torch.device
     dtype: torch.dtype
 
@@ -72,18 +74,6 @@ class Geometry(NamedTuple):
             added = [max((-(-size // s) - 1) * s + span + 1 - size, 0) for size, s, span in axes]
         return [(pad + more // 2, pad + more - more // 2) for pad, more in zip(pads, added, strict=True)]
 
-    def output_sizes(self) -> tuple[int, ...]:
-        """Return the number of cells of the output along each axis."""
-        strides, dilations, sizes = self.per_axis(self.stride), self.per_axis(self.dilation), []
-        for k, (before, after) in enumerate(self.pads()):
-            span = dilations[k] * (self.kernel_size[k] - 1)
-            if self.output_padding is not None:
-                size = (self.sizes[k] - 1) * strides[k] - before - after + span + 1 + self.output_padding[k]
-            else:
-                size = (self.sizes[k] + before + after - span - 1) // strides[k] + 1
-            sizes.append(size)
-        return tuple(sizes)
-
 
 class Taps(NamedTuple):
     """The taps of one geometry: ``matrix`` times the Kronecker product of ``axes``, if there are any.
@@ -91,34 +81,31 @@ class Taps(NamedTuple):
     Attributes:
         matrix: ``(n * taps, r)``, where r is the product of all r_k, or the number of output cells without ``axes``.
         axes: For each axis ``(r_k, output_size)``; or none.
-        sizes: Output sizes.
-        transposed: Whether coordinate weights are laid out as in transposed layers, the output channels second.
+        shape: Of the coordinate bias, with -1 for the channels.
     """
 
     matrix: Tensor
     axes: tuple[Tensor, ...]
-    sizes: tuple[int, ...]
-    transposed: bool
+    shape: tuple[int, ...]
 
     def num_bytes(self) -> int:
         """Return the memory of the matrices."""
         return self.matrix.nbytes + sum(axis.nbytes for axis in self.axes)
 
     def expand(self, weight: Tensor) -> Tensor:
-        """Return the coordinate bias ``(1, channels, *sizes)`` of coordinate weights; differentiable."""
-        if weight.dtype != self.matrix.dtype:
-            weight = weight.to(self.matrix.dtype)
-        if self.transposed:
-            weight = weight.transpose(0, 1)
-        channels = weight.shape[0]
-        values = torch.mm(weight.reshape(channels, -1), self.matrix)
+        """Return the coordinate bias ``(1, channels, *output_sizes)`` of coordinate weights; differentiable.
+
+        Args:
+            weight: ``(channels, n, *kernel_size)``, of the dtype of the matrices.
+        """
+        values = torch.mm(weight.flatten(1), self.matrix)
         if not self.axes:
-            return values.view(1, channels, *self.sizes)
+            return values.view(self.shape)
         rest = self.matrix.shape[1]
         for axis in self.axes[:-1]:
             rest //= axis.shape[0]
             values = torch.matmul(axis.t(), values.view(-1, axis.shape[0], rest))
-        return torch.mm(values.view(-1, rest), self.axes[-1]).view(1, channels, *self.sizes)
+        return torch.mm(values.view(-1, rest), self.axes[-1]).view(self.shape)
 
 
 class TapsCache:
@@ -202,8 +189,8 @@ def clear_coordinate_cache() -> None:
 def make_taps(geometry: Geometry) -> Taps:
     """Compute the taps of a geometry, in float64 on the CPU, whatever mode or transform is active."""
     with without_dispatch_modes(), torch.inference_mode(False), torch.no_grad():
-        sizes = geometry.output_sizes()
-        tables = tap_tables(geometry, sizes, torch.device("cpu"), torch.float64)
+        sizes = geometry.output_sizes
+        tables = tap_tables(geometry, torch.device("cpu"), torch.float64)
         factors: list[Tensor] = []
         if len(sizes) * math.prod(geometry.kernel_size) * math.prod(sizes) > MAX_WHOLE_ELEMENTS:
             factored = [_factor(table) for table in tables]
@@ -212,7 +199,7 @@ def make_taps(geometry: Geometry) -> Taps:
                 factors = [_product([factor[None] for factor in factors])]
         matrix = _product(tables).to(geometry.device, geometry.dtype, non_blocking=True)
         axes = tuple(factor.to(geometry.device, geometry.dtype, non_blocking=True) for factor in factors)
-        return Taps(matrix, axes, sizes, geometry.output_padding is not None)
+        return Taps(matrix, axes, (1, -1, *sizes))
 
 
 def _product(tables: Sequence[Tensor]) -> Tensor:
@@ -230,9 +217,7 @@ def _factor(table: Tensor) -> tuple[Tensor, Tensor]:
     return (left * values)[:, :rank].view(*table.shape[:2], rank), right[:rank].contiguous()
 
 
-def tap_tables(
-    geometry: Geometry, output_sizes: Sequence[int], device: torch.device, dtype: torch.dtype
-) -> list[Tensor]:
+def tap_tables(geometry: Geometry, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
     """Return for each axis what each tap sees of each coordinate at each output cell.
 
     A coordinate of another axis is constant along this one: its taps see 1, and what the padding makes of it. This is
@@ -240,7 +225,6 @@ def tap_tables(
 
     Args:
         geometry: Of the layer and its map.
-        output_sizes: Number of cells of the output along each axis.
         device: Where to compute.
         dtype: Of the tables.
 
@@ -253,8 +237,8 @@ def tap_tables(
         # The last cell is a tensor: a comparison of sizes themselves would be fixed by the exporter.
         last = torch.arange(geometry.sizes[k], device=device)[-1:]
         tap = torch.arange(geometry.kernel_size[k], device=device)[:, None] * dilations[k]
-        cell = torch.arange(output_sizes[k], device=device)
-        if geometry.output_padding is not None:
+        cell = torch.arange(geometry.output_sizes[k], device=device)
+        if geometry.transposed:
             position = cell + pads[k][0] - tap
             reached = position % strides[k] == 0
             position = position.div(strides[k], rounding_mode="floor")

@@ -26,13 +26,10 @@ def main(args: Sequence[str] | None = None) -> Advice:
     """
     parser = _parser()
     config = parser.parse_args(args)
-    try:
-        objects = parser.instantiate_classes(config)
-        model = load_model(objects.model, objects.checkpoint)
-        torch.manual_seed(0)
-        advice = advise(model, objects.data, objects.images, objects.readout_images)
-    except (ValueError, ImportError, OSError) as error:
-        parser.error(str(error))
+    objects = parser.instantiate_classes(config)
+    model = load_model(objects.model, objects.checkpoint)
+    torch.manual_seed(0)
+    advice = advise(model, objects.data, objects.images, objects.readout_images)
     folder = Path(objects.out)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "advice.json").write_text(json.dumps(advice.to_dict(), indent=1) + "\n")

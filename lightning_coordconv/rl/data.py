@@ -1,7 +1,7 @@
 """Data module of environments, and the loaders over what an agent collects in them."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pytorch_lightning.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
@@ -93,7 +93,7 @@ class EnvironmentDataModule(BaseDataModule):
             its range, or the environments cannot be divided among the ranks.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset({"rollout"})
+    sample_keys: frozenset[str] = frozenset({"rollout"})
 
     def __init__(
         self,

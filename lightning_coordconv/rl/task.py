@@ -65,7 +65,7 @@ class AgentTask(BaseTask):
         ValueError: for an unknown policy or class, or if ``initial_weights`` is not a file.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset({"rollout"})
+    sample_keys: frozenset[str] = frozenset({"rollout"})
     unsaved_hparams: ClassVar[frozenset[str]] = frozenset({"algorithm", "arguments"})
     monitor: str = "val/reward"
     mode: ClassVar[Literal["min", "max"]] = "max"

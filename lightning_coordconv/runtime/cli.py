@@ -1,245 +1,100 @@
-"""The command line: ``lightning-coordconv {fit,validate,test,predict} -c configs/...``."""
+"""The command line ``lightning-coordconv``: its commands, what each does, and the module that runs it.
 
+Nothing heavy is imported before a command is known, so that the list of commands appears at once.
+"""
+
+import argparse
 import importlib
-import json
 import os
 import sys
-from numbers import Number
-from typing import Any, NoReturn
-
-import torch
-from jsonargparse.typing import register_type
-from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning import Trainer
-from pytorch_lightning.accelerators import CUDAAccelerator
-from pytorch_lightning.cli import ArgsType, LightningArgumentParser
-from pytorch_lightning.utilities import rank_zero_info
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from lightning_coordconv import __version__
-from lightning_coordconv.core._lightning import ConfiguredCLI
-from lightning_coordconv.core.data import BaseDataModule
-from lightning_coordconv.core.protocols import DataOfTask, TaskOfData
-from lightning_coordconv.core.restore import INSTANTIATOR
-from lightning_coordconv.core.task import BaseTask
-from lightning_coordconv.runtime import configs
-from lightning_coordconv.runtime.callbacks.defaults import default_callbacks
-from lightning_coordconv.runtime.checkpoints import DurableCheckpointIO, load_checkpoint
-from lightning_coordconv.runtime.distributed import destroy_process_group_at_exit, rendezvous_on_localhost
-from lightning_coordconv.runtime.errors import explain, from_lightning, from_user_code, one_line
-from lightning_coordconv.runtime.malloc import keep_freed_memory
-from lightning_coordconv.runtime.nulls import restore_nulls
-from lightning_coordconv.runtime.quiet import silence_libraries
-from lightning_coordconv.runtime.ranges import check_ranges
+from lightning_coordconv.runtime.configs import with_paths
+from lightning_coordconv.runtime.errors import OneLineParser, from_user_code, one_line
 from lightning_coordconv.runtime.signals import stop_signals
-from lightning_coordconv.runtime.weights import KEYWORDS, choose_weights, find_newest
 
 DEBUG = "--debug"
-DESCRIPTION = f"""Train and use convolutions that know where they are.
-Add {DEBUG} to any command to see an error's full message and traceback."""
-REFUSED = (ValueError, TypeError, ImportError, OSError, MisconfigurationException)
-"""Errors of options that cannot work together."""
+LIGHTNING = "lightning_coordconv.runtime.lightning_cli"
 
 
-EXPLAINED = (ValueError, OSError, EOFError, FloatingPointError, MisconfigurationException)
-"""Errors of a run that one line explains. Any other is a fault of the program, and keeps its traceback."""
+EXPLAINED = (ValueError, OSError, ImportError)
+"""Errors of a command that one line explains. Any other is a fault of the program, and keeps its traceback."""
+
+
+class Command(NamedTuple):
+    """A command: the module that runs it, and what it does."""
+
+    module: str
+    summary: str
+
 
 COMMANDS = {
-    "configs": "lightning_coordconv.runtime.configs",
-    "advise": "lightning_coordconv.position.command",
-    "compare": "lightning_coordconv.runtime.comparison.command",
-    "sweep": "lightning_coordconv.runtime.sweep.command",
-    "export": "lightning_coordconv.runtime.export",
-    "data": "lightning_coordconv.runtime.data",
+    "fit": Command(LIGHTNING, "train a network, then test its best weights"),
+    "validate": Command(LIGHTNING, "measure the weights of a checkpoint on the validation data"),
+    "test": Command(LIGHTNING, "measure the weights of a checkpoint on the test data"),
+    "predict": Command(LIGHTNING, "write what the weights of a checkpoint predict"),
+    "configs": Command("lightning_coordconv.runtime.configs", "list the configs of the package, or copy one"),
+    "data": Command("lightning_coordconv.runtime.data", "check data before training on them"),
+    "advise": Command("lightning_coordconv.position.command", "say whether position matters for a model and its data"),
+    "sweep": Command("lightning_coordconv.runtime.sweep.command", "train configs with several seeds, or search"),
+    "compare": Command("lightning_coordconv.runtime.comparison.command", "compare runs: table, differences and curves"),
+    "export": Command("lightning_coordconv.runtime.export", "write a checkpoint's network for other programs"),
 }
-"""Commands that are no method of the Trainer: the modules whose ``main`` runs them."""
+EPILOG = f"""\
+lightning-coordconv COMMAND --help explains a command. A first example:
+
+  lightning-coordconv fit -c coordinates/classification_quadrant_coordconv
+
+{DEBUG} in any command shows an error's full message and traceback.
+"""
 
 
-def _number(value: object) -> float:
-    if isinstance(value, int | float):
-        return value
-    raise ValueError(f"expected a number, got {value!r}")
-
-
-register_type(Number, serializer=_number, deserializer=_number)  # jsonargparse writes torchvision's as text otherwise
-
-
-class CoordConvParser(LightningArgumentParser):
-    """LightningArgumentParser that reports an error in one line."""
-
-    debug = False
-
-    def parse_args(self, args: Any = None, *more: Any, **options: Any) -> Any:
-        """Parse arguments in which a config may be given by its name, and ``null`` is no word."""
-        try:
-            args = configs.with_paths(sys.argv[1:] if args is None else args)
-        except ValueError as error:
-            self.error(str(error))
-        config = super().parse_args(args, *more, **options)
-        restore_nulls(config.get(config.get("subcommand"), config), args)
-        return config
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Exit with the line of the message that matters; an error in a user's module keeps its traceback."""
-        if not self.exit_on_error:
-            super().error(message, ex)
-        if self.debug or (ex is not None and from_user_code(ex)):
-            raise ex or ValueError(message)
-        print(f"error: {one_line(message)}", file=sys.stderr)
-        raise SystemExit(2)
-
-
-class CoordConvCLI(ConfiguredCLI):
-    """LightningCLI over the package's tasks and data, which refuses what cannot work before anything is written."""
-
-    log_dir: str | None = None
-    """The folder of the logger, once there is one."""
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Use one seed for everything, and TensorBoard by default."""
-        parser.add_argument("--figures", type=bool, default=True, help="whether to draw the task's figures and tables")
-        parser.link_arguments("seed_everything", "data.init_args.seed")
-        parser.set_defaults({"trainer.logger": {"class_path": "TensorBoardLogger", "init_args": {"save_dir": "logs"}}})
-
-    def before_instantiate_classes(self) -> None:
-        """Name the folder of logs after the configs."""
-        configs.name_loggers(self.options)
-
-    @property
-    def options(self) -> Any:
-        """The configuration of the subcommand."""
-        return self.config[self.subcommand]
-
-    def instantiate_classes(self) -> None:
-        """Build task, data and trainer, and check that they fit together."""
-        try:
-            check_ranges(self.options.as_dict())
-            super().instantiate_classes()
-        except REFUSED as error:
-            self.parser.error(str(error), error)
-
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Check that task, data and weights fit; add the callbacks that every run has, and its way to checkpoints."""
-        self._check()
-        self.model.draws_figures = self.options.figures
-        options = self.config_init[self.subcommand]
-        seed, trainer = options.seed_everything, options.trainer
-        task: TaskOfData = self.model
-        trainer["callbacks"] = default_callbacks(
-            task.monitor, task.mode, task.stopping_threshold, seed, self.options.get("ckpt_path"), trainer
-        )
-        plugins = trainer.get("plugins") or []
-        plugins = [DurableCheckpointIO(), *(plugins if isinstance(plugins, list) else [plugins])]
-        if SLURMEnvironment.detect() and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
-            plugins.append(SLURMEnvironment(auto_requeue=False))  # Preemption handles its signals
-        trainer["plugins"] = plugins
-        if trainer.get("enable_model_summary") is None:
-            trainer["enable_model_summary"] = False  # RunSummary prints the number of weights
-        if self.options.get("weights_only") is None:
-            options["weights_only"] = True
-        if self.subcommand == "test":
-            options["verbose"] = False  # RunSummary prints the metrics
-        path = options["ckpt_path"] = choose_weights(str(self.subcommand), self.options.get("ckpt_path"))
-        if path is not None and path not in KEYWORDS:
-            load_checkpoint(path, self.model, options["weights_only"])
-        built = super().instantiate_trainer(**kwargs)
-        if isinstance(built.accelerator, CUDAAccelerator):
-            torch.set_float32_matmul_precision("high")
-            rank_zero_info("float32_matmul_precision is 'high': float32 products may use TF32 on this device")
-        type(self).log_dir = built.log_dir
-        if path in KEYWORDS and self.subcommand != "fit":
-            options["ckpt_path"] = find_newest(path, built)
-            load_checkpoint(options["ckpt_path"], self.model, options.get("weights_only"))
-        self.store = rendezvous_on_localhost(built)
-        return built
-
-    def after_fit(self) -> None:
-        """Test the best weights, so that one command ends with its result."""
-        if self.trainer.interrupted:
-            return
-        if self.trainer.global_step == 0:
-            raise ValueError("training made no optimiser step, so there is nothing to test")
-        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
-        if not best:
-            self.trainer.print("no checkpoint was chosen as the best: the test uses the last weights")
-        self.trainer.test(self.model, self.datamodule, ckpt_path=best or None, verbose=False, weights_only=True)
-
-    def _check(self) -> None:
-        """Record what the task was built from, and check that its arguments are valid and fit the data."""
-        self.model.save_hyperparameters(self._specification("model"))
-        task: TaskOfData = self.model
-        data: DataOfTask = self.datamodule
-        task.check()
-        missing = task.sample_keys - data.sample_keys
-        if missing:
-            raise ValueError(
-                f"{type(task).__name__} reads {sorted(missing)}, which the samples of {type(data).__name__} do not "
-                f"have: they have {sorted(data.sample_keys)}"
-            )
-
-    def _specification(self, key: str) -> dict[str, Any]:
-        """Return the arguments that an object was built from, as plain data, in the form that Lightning saves."""
-        dumped = json.loads(self.parser.dump(self.config, skip_link_targets=False, skip_none=False, format="json"))
-        given = dumped[self.subcommand][key]
-        arguments = {**(given.get("init_args") or {}), **(given.get("dict_kwargs") or {})}
-        return {"_class_path": given["class_path"], "_instantiator": INSTANTIATOR, **arguments}
-
-
-def main(args: ArgsType = None) -> None:
-    """Run the command line.
+def main(args: Sequence[str] | None = None) -> None:
+    """Run a command.
 
     Args:
-        args: arguments as a list; those of the process by default.
+        args: The arguments; those of the process by default.
     """
-    arguments: Any = sys.argv if args is None else args
-    CoordConvParser.debug = DEBUG in arguments
-    if isinstance(arguments, list) and CoordConvParser.debug:
-        arguments.remove(DEBUG)
+    words = list(sys.argv[1:] if args is None else args)
+    OneLineParser.debug = DEBUG in words
+    words = [word for word in words if word != DEBUG]
     stop_signals.install()
     try:
-        _run(args)
+        _run(words)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of the output, such as `head`, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except EXPLAINED as error:
+        if OneLineParser.debug or from_user_code(error):
+            raise
+        print(f"error: {one_line(str(error).strip())}", file=sys.stderr)
+        raise SystemExit(2) from error
     finally:
         stop_signals.uninstall()
 
 
-def _run(args: ArgsType) -> None:
+def _run(words: list[str]) -> None:
     if not {"", os.getcwd()} & set(sys.path):
         sys.path.insert(0, os.getcwd())  # as `python -m` does, so that a config can name the user's modules
-    keep_freed_memory()
-    words = sys.argv[1:] if args is None else args
-    if isinstance(words, list) and words and words[0] in COMMANDS:
-        try:
-            arguments = configs.with_paths(words[1:])
-        except ValueError as error:
-            raise SystemExit(f"error: {error}") from error
-        try:
-            importlib.import_module(COMMANDS[words[0]]).main(arguments)
-            sys.stdout.flush()
-        except BrokenPipeError:  # the reader of the output, such as `head`, has read enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return
-    silence_libraries()
-    try:
-        CoordConvCLI(
-            BaseTask,
-            BaseDataModule,
-            args=args,
-            parser_class=CoordConvParser,
-            seed_everything_default=0,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            save_config_kwargs={"overwrite": True},
-            parser_kwargs={"version": __version__, "description": DESCRIPTION},
-        )
-    except Exception as error:
-        if (
-            CoordConvParser.debug
-            or from_user_code(error)
-            or not (isinstance(error, EXPLAINED) or from_lightning(error) or str(error).startswith("DataLoader "))
-        ):
-            raise
-        raise SystemExit(f"error: {explain(error, CoordConvCLI.log_dir)}") from error
-    destroy_process_group_at_exit()
+    if len(words) > 1 and words[0].startswith("-"):  # Lightning's commands take options before their name too
+        module = LIGHTNING
+    else:
+        module = COMMANDS[_parser().parse_args(words[:1] or ["--help"]).command].module
+    importlib.import_module(module).main(words if module == LIGHTNING else with_paths(words[1:]))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(
+        "lightning-coordconv",
+        usage="lightning-coordconv COMMAND ...",
+        description="Train and use convolutions that know where they are.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        commands.add_parser(name, help=command.summary, add_help=False)
+    return parser

@@ -173,16 +173,13 @@ def main(args: Sequence[str]) -> None:
         for name in names():
             print(f"{name:54} {_file(name).read_text().partition(chr(10))[0].removeprefix('# ')}")
         return
-    try:
-        for source in find(arguments.name):
-            target = arguments.dest / source.name if arguments.dest.is_dir() else arguments.dest
-            if target.exists():
-                raise ValueError(f"{target} exists")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
-            print(target)
-    except ValueError as error:
-        parser.error(str(error))
+    for source in find(arguments.name):
+        target = arguments.dest / source.name if arguments.dest.is_dir() else arguments.dest
+        if target.exists():
+            raise ValueError(f"{target} exists")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+        print(target)
 
 
 def _file(name: str) -> Path:

@@ -47,8 +47,6 @@ def main(args: Sequence[str] | None = None) -> None:
             options.out.parent.mkdir(parents=True, exist_ok=True)
             _tiled([to_picture(figure) for figure in figures]).save(options.out)
             print(f"{len(figures)} samples in {options.out}")
-    except (ValueError, OSError) as error:
-        make_parser().error(str(error).strip().splitlines()[0])
     finally:
         logging.disable(logging.NOTSET)
     raise SystemExit(1 if survey.refused else 0)

@@ -18,10 +18,18 @@ BOILERPLATE = re.compile(
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Parser of a command's arguments that reports an error in one line, without the usage."""
+    """Parser of a command's arguments that reports an error in one line, without the usage.
+
+    Attributes:
+        debug: Whether errors keep their traceback, in all commands.
+    """
+
+    debug = False
 
     def error(self, message: str) -> NoReturn:
-        """Print the error, and exit with 2."""
+        """Print the error, and exit with 2; with ``debug``, raise the error that is being handled, if there is one."""
+        if self.debug and (handled := sys.exc_info()[1]) is not None:
+            raise handled
         print(f"error: {message}", file=sys.stderr)
         raise SystemExit(2)
 

@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -24,13 +23,9 @@ def main(args: Sequence[str] | None = None) -> None:
         args: arguments as a list; those of the process by default.
     """
     options = _parser().parse_args(args)
-    try:
-        model = _load(options.checkpoint, options.trust)
-        size = None if options.size is None else tuple(options.size)
-        difference = model.export(options.out, size, options.format, options.images)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {str(error).strip().splitlines()[0]}", file=sys.stderr)
-        raise SystemExit(2) from error
+    model = _load(options.checkpoint, options.trust)
+    size = None if options.size is None else tuple(options.size)
+    difference = model.export(options.out, size, options.format, options.images)
     print(f"Wrote {options.out}: outputs differ from the network's by {difference:.1e} of the largest value at most.")
 
 

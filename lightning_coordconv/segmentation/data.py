@@ -45,7 +45,7 @@ class MaskFolderDataModule(BaseDataModule):
             are too few images for three splits.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "mask", "origin", "size", "path", "name"})
+    sample_keys: frozenset[str] = frozenset({"image", "mask", "origin", "size", "path", "name"})
     preprocessing = PREPROCESSING
     decodes_files: ClassVar[bool] = True
 

@@ -45,7 +45,7 @@ class SemanticSegmentation(NetworkTask):
         ValueError: if names and classes do not agree, or a tile is not larger than two overlaps.
     """
 
-    sample_keys: ClassVar[frozenset[str]] = frozenset({"image", "mask", "origin", "size", "path"})
+    sample_keys: frozenset[str] = frozenset({"image", "mask", "origin", "size", "path"})
     monitor: str = "val/miou"
     mode: ClassVar[Literal["min", "max"]] = "max"
 

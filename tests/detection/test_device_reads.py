@@ -63,6 +63,11 @@ def _to(value: Any, device: str) -> Any:
     return [tensor.to(device) for tensor in value] if isinstance(value, list) else value.to(device)
 
 
+FEW = {
+    "min_size": 64, "max_size": 96, "rpn_pre_nms_top_n_train": 100, "rpn_post_nms_top_n_train": 50,
+    "box_batch_size_per_image": 32,
+}  # fmt: skip
+"""Options with which a step takes seconds."""
 OPTIONS = [{}, {"match_unseen": True, "sampling": "pairs", "clip": True}, {"box_loss": "smooth_l1"}]
 
 
@@ -94,8 +99,10 @@ def test_region_proposals_never_wait_for_a_card(tmp_path, options):
         lambda: Detector("fasterrcnn_mobilenet_v3_large_fpn", 11, "pp_yolo", options={"min_size": 64, "max_size": 96}),
         lambda: Detector("retinanet_resnet50_fpn_v2", 11, "stem", options={"min_size": 64, "max_size": 96}),
         lambda: Detector("fcos_resnet50_fpn", 11, "pp_yolo", options={"min_size": 64, "max_size": 96}),
+        lambda: Detector("maskrcnn_resnet50_fpn", 11, "pp_yolo", options=FEW),
+        lambda: Detector("keypointrcnn_resnet50_fpn", 11, "pp_yolo", options=FEW),
     ],
-    ids=["small faster_rcnn", "faster_rcnn", "retinanet", "fcos"],
+    ids=["small faster_rcnn", "faster_rcnn", "retinanet", "fcos", "mask_rcnn", "keypoint_rcnn"],
 )
 def test_only_torchvision_reads_in_a_step_of_its_detectors(tmp_path, build):
     net: nn.Module = build()
@@ -124,6 +131,8 @@ def photographs() -> dict[str, Any]:
         "image": [torch.rand(3, 64, 96), torch.rand(3, 80, 64)],
         "boxes": [torch.tensor([[5.0, 5.0, 30.0, 30.0]]), torch.zeros(0, 4)],
         "labels": [torch.tensor([1]), torch.zeros(0, dtype=torch.int64)],
+        "masks": [torch.ones(1, 64, 96, dtype=torch.uint8), torch.zeros(0, 80, 64, dtype=torch.uint8)],
+        "keypoints": [torch.tensor([[[9.0, 9.0, 2.0]] * 17]), torch.zeros(0, 17, 3)],
     }
 
 

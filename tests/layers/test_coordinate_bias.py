@@ -63,8 +63,9 @@ def form(request, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel:UserWarning")
 @pytest.mark.usefixtures("form")
+@pytest.mark.parametrize("eager", [True, False])
 @pytest.mark.parametrize("make", LAYERS)
-def test_products_equal_a_convolution_of_the_grid(make):
+def test_products_equal_a_convolution_of_the_grid(make, eager):
     """Values and gradients, on sizes down to one cell an axis."""
     torch.manual_seed(0)
     layer = make()
@@ -73,8 +74,8 @@ def test_products_equal_a_convolution_of_the_grid(make):
         if n == 3 and sizes[-1] == 1 and layer.kernel_size[-1] > 1:
             continue
         padding = layer.output_padding if layer.transposed else None
-        actual = coordinate_bias.coordinate_bias(layer, sizes, padding)
         wanted = coordinate_bias.convolve_coordinates(layer, sizes, padding)
+        actual = coordinate_bias.coordinate_bias(layer, sizes, wanted.shape[-n:], padding, eager)
         torch.testing.assert_close(actual, wanted, rtol=1e-5, atol=1e-5)
         weights = torch.randn_like(wanted)
         torch.testing.assert_close(

@@ -12,6 +12,7 @@ from pytorch_lightning.accelerators import CPUAccelerator
 from lightning_coordconv.coordinates import CoordinateClassification, DeconvDecoder
 from lightning_coordconv.core import BaseDataModule
 from lightning_coordconv.runtime import malloc
+from lightning_coordconv.runtime.cli import COMMANDS
 
 CONFIG = Path(__file__).parents[2] / "configs" / "coordinates" / "classification_quadrant_deconv.yaml"
 
@@ -82,18 +83,49 @@ def test_freed_memory_is_kept(size):
     "command",
     [[sys.executable, "-m", "lightning_coordconv"], [str(Path(sys.executable).parent / "lightning-coordconv")]],
 )
-def test_help(command):
-    result = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
-    for subcommand in ("fit", "validate", "test", "predict"):
-        assert subcommand in result.stdout
-    assert "convolutions that know where they are" in result.stdout
+def test_help_of_an_installed_command(command):
+    for arguments in (["--help"], []):
+        result = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True)
+        assert "convolutions that know where they are" in result.stdout
+        assert all(f"\n    {name} " in result.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_each_command(command, cli, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli(command, "--help")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: lightning-coordconv ")
+
+
+def test_an_unknown_command_is_refused_with_the_list_of_commands(cli, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli("train")
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "'train'" in line
+    assert all(name in line for name in COMMANDS)
+
+
+def test_options_may_come_before_a_command_of_lightning(cli, monkeypatch):
+    monkeypatch.setattr(Trainer, "fit", lambda *_, **__: None)
+    Path("all.yaml").write_text("fit: {trainer: {accelerator: cpu}}")
+    with pytest.raises(SystemExit, match="no optimiser step"):
+        cli("-c", "all.yaml", "fit", "-c", CONFIG)
+
+
+@pytest.mark.slow
+def test_the_list_of_commands_needs_no_lightning():
+    """So it appears at once, and a signal during the imports of a run already ends it with exit code 75."""
+    code = "import sys, lightning_coordconv.runtime.cli; sys.exit('pytorch_lightning' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_float32_products_use_tensor_cores_and_the_log_says_so(cli, monkeypatch):
     """On a GPU; here the accelerator of the CPU stands for it."""
     chosen, lines = [], []
-    monkeypatch.setattr("lightning_coordconv.runtime.cli.CUDAAccelerator", CPUAccelerator)
-    monkeypatch.setattr("lightning_coordconv.runtime.cli.rank_zero_info", lines.append)
+    monkeypatch.setattr("lightning_coordconv.runtime.lightning_cli.CUDAAccelerator", CPUAccelerator)
+    monkeypatch.setattr("lightning_coordconv.runtime.lightning_cli.rank_zero_info", lines.append)
     monkeypatch.setattr(torch, "set_float32_matmul_precision", chosen.append)
     monkeypatch.setattr(Trainer, "fit", lambda *_, **__: None)
     with pytest.raises(SystemExit, match="no optimiser step"):

@@ -112,6 +112,26 @@ def test_all_bad_entries_of_coco_s_format_are_counted(tmp_path, capsys):
         CocoDetectionDataModule(str(root), train_annotations="boxes.json", val_annotations="boxes.json")
 
 
+def test_masks_and_keypoints_that_a_run_would_refuse_are_counted(tmp_path, capsys):
+    """A run of boxes takes the data: the exit code is 0."""
+    root = write_coco(tmp_path / "data")
+    code, report = check(root, capsys)
+    assert code == 0
+    for target in ("masks", "keypoints"):
+        assert f"note: boxes: a run with --data.targets '[{target}]' can read the {target}\n" in report
+    content = json.loads((root / "boxes.json").read_text())
+    content["annotations"][2]["segmentation"] = []
+    del content["annotations"][3]["segmentation"]
+    del content["categories"][1]["keypoints"]
+    (root / "boxes.json").write_text(json.dumps(content))
+    code, report = check(root, capsys)
+    assert code == 0
+    assert re.search(
+        r"'\[masks\]' would refuse 2 entries, the first: \S+: annotation 3 has the segmentation \[\]", report
+    )
+    assert re.search(r"'\[keypoints\]' would refuse 1 entries, the first: \S+: category 7 .* has no keypoints", report)
+
+
 def test_what_a_run_leaves_out_is_no_error(tmp_path, capsys):
     root = write_voc(tmp_path / "data")
     path = root / "Annotations" / "china.xml"

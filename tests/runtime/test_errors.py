@@ -47,6 +47,16 @@ def test_debug_shows_everything(cli, capsys):
     assert not isinstance(error.value, SystemExit)
 
 
+def test_debug_shows_everything_in_commands_without_lightning(cli, tmp_path):
+    (tmp_path / "broken.ckpt").write_bytes(b"no checkpoint")
+    with pytest.raises(SystemExit) as ended:
+        cli("export", "broken.ckpt", "network.onnx")
+    assert ended.value.code == 2
+    with pytest.raises(Exception, match=r"broken\.ckpt") as error:
+        cli("export", "broken.ckpt", "network.onnx", "--debug")
+    assert not isinstance(error.value, SystemExit)
+
+
 class Failing(CoordinateClassification):
     """Somebody's own task, with a bug."""
 

@@ -3,7 +3,7 @@
 import pytest
 from jsonargparse import ArgumentParser
 
-from lightning_coordconv.runtime.cli import CoordConvParser
+from lightning_coordconv.runtime.lightning_cli import CoordConvParser
 
 
 class Named:

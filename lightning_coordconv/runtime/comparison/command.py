@@ -32,23 +32,20 @@ def make_parser() -> argparse.ArgumentParser:
 def main(args: Sequence[str]) -> None:
     """Print a table of runs, and write the files that are asked for."""
     arguments = make_parser().parse_args(args)
-    try:
-        runs = find_runs(arguments.folders)
-        for path in (arguments.markdown, arguments.csv, arguments.figure):
-            refuse_folder_of_a_run(path, runs)
-        arms = gather(runs)
-        metrics = choose_metrics(arms, arguments.metric)
-        baseline = choose_baseline(arms, arguments.baseline)
-        text = to_markdown(arms, metrics, baseline)
-        print(text)
-        if arguments.markdown:
-            arguments.markdown.write_text(text + "\n")
-        if arguments.csv:
-            arguments.csv.write_text(to_csv(make_rows(arms, metrics, baseline)))
-        if arguments.figure:
-            draw(arms, metrics).savefig(arguments.figure, dpi=120, format="png")
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"error: {error}") from error
+    runs = find_runs(arguments.folders)
+    for path in (arguments.markdown, arguments.csv, arguments.figure):
+        refuse_folder_of_a_run(path, runs)
+    arms = gather(runs)
+    metrics = choose_metrics(arms, arguments.metric)
+    baseline = choose_baseline(arms, arguments.baseline)
+    text = to_markdown(arms, metrics, baseline)
+    print(text)
+    if arguments.markdown:
+        arguments.markdown.write_text(text + "\n")
+    if arguments.csv:
+        arguments.csv.write_text(to_csv(make_rows(arms, metrics, baseline)))
+    if arguments.figure:
+        draw(arms, metrics).savefig(arguments.figure, dpi=120, format="png")
 
 
 def refuse_folder_of_a_run(path: Path | None, runs: Sequence[Run]) -> None:

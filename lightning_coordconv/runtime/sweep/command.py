@@ -45,11 +45,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(args: Sequence[str]) -> None:
     """Train everything, and print a comparison of what has finished."""
     arguments, options = make_parser().parse_known_args(args)
-    try:
-        check(arguments, options)
-        done = search(arguments, options) if arguments.search else train_all(arguments, options)
-    except (ValueError, ImportError, OSError) as error:
-        raise SystemExit(f"error: {error}") from error
+    check(arguments, options)
+    done = search(arguments, options) if arguments.search else train_all(arguments, options)
     folders = [job.folder for job in done if job.summary() is not None]
     if folders:
         comparison.main(list(map(str, folders)))

@@ -14,7 +14,7 @@ from benchmarks.position.registry import TASKS
 from benchmarks.position.task import GeneratedDataModule
 from lightning_coordconv.core import BaseDataModule
 from lightning_coordconv.position import advise
-from lightning_coordconv.rl import A2C, EnvironmentDataModule, SmallCNN
+from lightning_coordconv.rl import A2C, EnvironmentDataModule, PolicyArguments, SmallCNN
 
 IMAGES = {"find_and_touch": 3000}
 """Images that are read where they are not 500: rewards of an agent that acts at random depend mostly on chance."""
@@ -24,7 +24,7 @@ FOLDER = results.RUNS.parent / "position_advice"
 def subject(name: str) -> tuple[nn.Module, BaseDataModule]:
     """Return the plain network and the data of a task as ``advise`` reads them: 1-D signals as images of one row."""
     if name == "find_and_touch":
-        policy = {"features_extractor_class": SmallCNN, "features_extractor_kwargs": {"where": []}}
+        policy: PolicyArguments = {"features_extractor_class": SmallCNN, "features_extractor_kwargs": {"where": []}}
         environments = EnvironmentDataModule("lightning_coordconv/FindAndTouch-v0", env_kwargs={"size": 24}, n_envs=16)
         return A2C(total_timesteps=1, policy_kwargs=policy), environments
     if name == "time_window":

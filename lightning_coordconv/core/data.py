@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.loading import ResumableDataLoader, TrainingSampler
 from lightning_coordconv.core.preprocessing import Preprocessing
+from lightning_coordconv.core.protocols import TaskOfLabels
 
 Split = Literal["train", "val", "test", "predict"]
 
@@ -123,6 +124,13 @@ class BaseDataModule(LightningDataModule):
                 raise ValueError(f"the {split} split of {type(self).__name__} has no samples")
             self._datasets[split] = dataset
         return self._datasets[split]
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Let the task look at the labels of a batch while they are on the host."""
+        task = getattr(self.trainer, "lightning_module", None)
+        if isinstance(task, TaskOfLabels):
+            task.look_at_labels(batch)
+        return batch
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Load the training split, shuffled."""

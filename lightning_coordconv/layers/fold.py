@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
 
 from lightning_coordconv.layers._torch import ConvNd
+from lightning_coordconv.layers.arguments import check_module
 from lightning_coordconv.layers.base import CoordConvNd
 from lightning_coordconv.layers.convert import coordconv_layers
 from lightning_coordconv.layers.coordinate_bias import convolve_coordinates
@@ -136,9 +137,11 @@ def fold_coordconv(model: ModuleT, example_inputs: Tensor | tuple[Any, ...]) -> 
         The folded copy, in the training or eval mode of the model, which is left as it is.
 
     Raises:
+        TypeError: If the model is no module.
         ValueError: If the example reaches no CoordConv layer, or one of a user's subclass, or if a layer runs inside
             a coordinate frame: folded coordinates are those of the whole input.
     """
+    check_module("model", model)
     args = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     with torch.inference_mode(False), torch.no_grad():
         folded = copy.deepcopy(model)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lightning_coordconv.layers._torch import TRACES_CONTEXT_VARIABLES
+from lightning_coordconv.layers.arguments import check_flags, check_numbers, check_whole, to_tensor
 
 Positions: TypeAlias = Tensor | Sequence[int] | Sequence[Sequence[int]]
 
@@ -207,10 +208,11 @@ def coordinate_frame(
 
     Raises:
         RuntimeError: On leaving, if another block that was entered later is still active.
+        TypeError: If an argument is of another type.
         ValueError: If the numbers of axes or of samples do not agree, a size or stride is not positive, or the crop is
             not inside the image and ``padded`` does not allow it. Values on a GPU are not read, so not checked.
     """
-    with _active(_make_frame(origin, size, tuple(crop), padded, strides, zero_outside)):
+    with _active(_make_frame(origin, size, crop, padded, strides, zero_outside)):
         yield
 
 
@@ -238,15 +240,19 @@ def coordinate_field(values: Tensor) -> Iterator[None]:
 def _make_frame(
     origin: Positions,
     size: Positions,
-    crop: tuple[int, ...],
+    crop: Sequence[int],
     padded: bool,
     strides: Sequence[float] | None,
     zero_outside: bool,
 ) -> Frame:
-    n = len(crop)
+    check_flags(padded=padded, zero_outside=zero_outside)
+    check_whole("crop", crop)
+    if strides is not None:
+        check_numbers("strides", strides)
+    crop, n = tuple(crop), len(crop)
     rows = []
     for name, value in (("origin", origin), ("size", size)):
-        row = value if isinstance(value, Tensor) else torch.tensor(value, device="cpu")
+        row = to_tensor(name, value)
         if row.dim() not in (1, 2) or row.shape[-1] != n:
             raise ValueError(f"{name} must have shape ({n},) or (B, {n}) for crop={crop}, but has {tuple(row.shape)}")
         rows.append(row if row.dim() == 2 else row[None])

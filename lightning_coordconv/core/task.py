@@ -123,6 +123,10 @@ class BaseTask(LightningModule):
     def check(self) -> None:
         """Raise a ``ValueError`` for arguments that cannot work. Called before a run writes anything."""
 
+    def network_for(self, data: BaseDataModule) -> nn.Module:
+        """Return the network that sees the images of a data module: ``net`` if there is one, else the whole task."""
+        return getattr(self, "net", self)
+
     def steps_done(self) -> str:
         """Return how far training is, in the unit in which this kind of training is counted."""
         return f"{self.global_step} optimiser steps"

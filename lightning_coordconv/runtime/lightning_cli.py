@@ -2,9 +2,11 @@
 
 import json
 import sys
+from numbers import Number
 from typing import Any, NoReturn
 
 import torch
+from jsonargparse.typing import register_type
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -36,6 +38,15 @@ REFUSED = (ValueError, TypeError, ImportError, OSError, MisconfigurationExceptio
 """Errors of options that cannot work together."""
 EXPLAINED = (ValueError, OSError, EOFError, FloatingPointError, MisconfigurationException)
 """Errors of a run that one line explains. Any other is a fault of the program, and keeps its traceback."""
+
+
+def _number(value: object) -> float:
+    if isinstance(value, int | float):
+        return value
+    raise ValueError(f"expected a number, got {value!r}")
+
+
+register_type(Number, serializer=_number, deserializer=_number)  # jsonargparse writes torchvision's as text otherwise
 
 
 class CoordConvParser(LightningArgumentParser):

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 from matplotlib.figure import Figure
+from torch import nn
 
 from lightning_coordconv.core.arguments import check_at_least, check_names
 from lightning_coordconv.core.data import BaseDataModule, Split
@@ -30,6 +31,9 @@ class MaskFolderDataModule(BaseDataModule):
         num_classes: number of classes, the background included.
         ignore_index: value of pixels without a class.
         crop: height and width of random training crops, in pixels; whole images by default.
+        train_transforms: v2 transforms of training images and masks, before the crop; none by default. Masks change by
+            the nearest pixel, and pixels that come in from outside get ``ignore_index``. Coordinates are those of the
+            transformed image, so crop by ``crop``, which keeps those of the full image.
         class_names: for tables and pictures; numbers by default.
         batch_size: see :class:`~lightning_coordconv.core.BaseDataModule` for this and the following.
         eval_batch_size: the same for validation, test and prediction.
@@ -52,6 +56,7 @@ class MaskFolderDataModule(BaseDataModule):
         num_classes: int,
         ignore_index: int = 255,
         crop: tuple[int, int] | None = None,
+        train_transforms: list[nn.Module] | None = None,
         class_names: Sequence[str] | None = None,
         batch_size: int = 8,
         eval_batch_size: int | None = 1,
@@ -72,6 +77,7 @@ class MaskFolderDataModule(BaseDataModule):
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.crop = crop
+        self.train_transforms = train_transforms or []
         self.class_names = [str(number) for number in range(num_classes)] if class_names is None else list(class_names)
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:  # type: ignore[override]
@@ -84,25 +90,23 @@ class MaskFolderDataModule(BaseDataModule):
 
     def make_dataset(self, split: Split, refuse: Refuse = raise_refused) -> MaskFolder:
         """Find the images and masks of a split; see :class:`~lightning_coordconv.segmentation.MaskFolder`."""
-        crop = self.crop if split == "train" else None
         if (self.root / "train").is_dir():
             folder = self.root / (split if split in ("train", "val") else self._test_folder())
-            return self._folder(folder, crop, None, refuse)
+            return self._folder(folder, split, None, refuse)
         paths = [path.relative_to(self.root / "images") for path in find_images(self.root / "images")]
         if split == "train":
             report_unused_masks(paths, self.root / "masks")
         chosen = self.random_split.divide([str(path) for path in paths], self.root / "images", "images")
-        return self._folder(self.root, crop, chosen["test" if split == "predict" else split], refuse)
+        return self._folder(self.root, split, chosen["test" if split == "predict" else split], refuse)
 
     def plot(self, sample: dict[str, Any]) -> Figure:
         """Draw one sample: the image, its mask and, if there is a ``predicted`` mask (H, W), that too."""
         return draw_masks(sample, self.class_names, self.ignore_index)
 
-    def _folder(
-        self, folder: Path, crop: tuple[int, int] | None, names: list[str] | None, refuse: Refuse
-    ) -> MaskFolder:
+    def _folder(self, folder: Path, split: Split, names: list[str] | None, refuse: Refuse) -> MaskFolder:
         images, masks = folder / "images", folder / "masks"
-        return MaskFolder(images, masks, self.num_classes, self.ignore_index, crop, names, refuse)
+        crop, transforms = (self.crop, self.train_transforms) if split == "train" else (None, [])
+        return MaskFolder(images, masks, self.num_classes, self.ignore_index, crop, transforms, names, refuse)
 
     def _test_folder(self) -> str:
         return "test" if (self.root / "test").is_dir() else "val"

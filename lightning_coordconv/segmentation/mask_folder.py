@@ -1,7 +1,7 @@
 """Images and label masks in two folders."""
 
 import glob
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from lightning_coordconv.core.data import report_dropped
 from lightning_coordconv.core.images import find_files, find_images, open_image, read_rgb
 from lightning_coordconv.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from lightning_coordconv.core.survey import Refuse, raise_refused, spread
+from lightning_coordconv.segmentation.transforms import ImageAndMask
 
 PREPROCESSING = Preprocessing(mean=IMAGENET_MEAN, std=IMAGENET_STD)
 LOSSY = {".jpg", ".jpeg", ".webp"}
@@ -37,7 +38,7 @@ class MaskFolder(Dataset[dict[str, Any]]):
     image     float32  (3, H, W)  the image, normalised by ImageNet's mean and standard deviation
     mask      int64    (H, W)     the class of each pixel, 0 to ``num_classes - 1``, or ``ignore_index``
     origin    tuple    2          row and column of the first pixel of a crop in the full image
-    size      tuple    2          height and width of the full image
+    size      tuple    2          height and width of the full image, after the transforms
     path      str                 the file of the image
     name      str                 the path relative to ``images``, without the ending
     ========  =======  =========  =======================================================================
@@ -49,6 +50,8 @@ class MaskFolder(Dataset[dict[str, Any]]):
         ignore_index: value of pixels without a class.
         crop: height and width of a random crop; images smaller than that are padded at the bottom and right. ``None``
             for whole images.
+        transforms: v2 transforms of image and mask, before the crop; see
+            :class:`~lightning_coordconv.segmentation.transforms.ImageAndMask`.
         names: which images to take, as paths relative to ``images``; all by default.
         refuse: receives each image that has no mask that can be used; by default its error is raised.
 
@@ -56,7 +59,7 @@ class MaskFolder(Dataset[dict[str, Any]]):
         FileNotFoundError: if a folder is missing or has no image, or an image has no mask.
         ValueError: if two images, or two masks, have the same name up to the ending, or a mask is in a lossy format;
             when it is read, if its size is not that of its image, it has other values than classes, or not a single
-            pixel of a class.
+            pixel of a class, or if the transforms return something else than an image and its mask.
         OSError: when a file is read that is no image, or a damaged one.
     """
 
@@ -67,6 +70,7 @@ class MaskFolder(Dataset[dict[str, Any]]):
         num_classes: int,
         ignore_index: int = 255,
         crop: tuple[int, int] | None = None,
+        transforms: Iterable[Callable[[Any], Any]] = (),
         names: Sequence[str] | None = None,
         refuse: Refuse = raise_refused,
     ) -> None:
@@ -99,6 +103,7 @@ class MaskFolder(Dataset[dict[str, Any]]):
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.crop = crop
+        self.transform = ImageAndMask(transforms, ignore_index)
         self._report_single_class()
 
     def __len__(self) -> int:
@@ -106,12 +111,14 @@ class MaskFolder(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.images[index]
-        image = PREPROCESSING(read_rgb(path))
+        picture = read_rgb(path)
         mask = read_mask(self.masks[index], self.num_classes, self.ignore_index)
-        size = (int(image.shape[-2]), int(image.shape[-1]))
-        if mask.shape != size:
+        if tuple(mask.shape) != (picture.height, picture.width):
+            size = (picture.height, picture.width)
             raise ValueError(f"{self.masks[index]} has size {tuple(mask.shape)}, but its image {path} has size {size}")
-        origin = (0, 0)
+        values, mask = self.transform(picture, mask)
+        image = PREPROCESSING.normalise(values)
+        size, origin = (int(mask.shape[0]), int(mask.shape[1])), (0, 0)
         if self.crop is not None:
             image, mask, origin = self._random_crop(image, mask)
         return {

@@ -58,7 +58,7 @@ class YoloFolder:
     def __init__(self, path: Path) -> None:
         self.file = find_yaml(path)
         try:
-            content = yaml.load(self.file.read_text(encoding="utf-8"), Loader=EachKeyOnce)
+            content = EachKeyOnce(self.file.read_text(encoding="utf-8")).get_single_data()
         except (ValueError, yaml.YAMLError) as error:
             raise ValueError(f"{self.file} is no YAML file: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):

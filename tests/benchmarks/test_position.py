@@ -82,6 +82,7 @@ def test_runs_come_with_the_seeds_outermost_and_encodings_last_with_three():
     assert all(len(found) == (3 if arm in registry.ENCODED else 5) for (_, arm), found in seeds.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sensor", "wafers", "keypoint_heat_map", "digits_position", "time_window"])
 def test_arms_of_a_seed_begin_with_the_same_weights(name):
     task = registry.TASKS[name]

@@ -151,6 +151,7 @@ def test_coordinates_make_points_learnable(tmp_path):
     assert distances[False] > 2 * distances[True]
 
 
+@pytest.mark.slow
 def test_data_check_counts_draws_and_names_what_a_run_would_refuse(tmp_path, capsys):
     file = discs(tmp_path, 20)
     file.write_text(file.read_text() + "\nlost.png,1,1\n0.png,2,2\n1.png,99,3\n")

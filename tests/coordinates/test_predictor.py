@@ -93,6 +93,7 @@ def test_a_checkpoint_that_describes_no_positions_is_refused(described, tmp_path
         load(path)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_a_description_has_the_positions_of_the_paper(tmp_path):
     task = TASKS["regression"]()
     run = quiet(tmp_path)

@@ -34,6 +34,7 @@ def test_field_of_mnist_has_the_paper_s_sizes():
     assert batch.keys() == data.sample_keys
 
 
+@pytest.mark.slow
 def test_options_reach_the_data():
     data = FieldOfMnistDataModule(
         num_images=5, num_eval_images=3, num_digits=2, canvas=50, crop=40, keep_outside=True, clip=True, seed=4

@@ -88,6 +88,7 @@ def test_a_batch_against_its_images_one_by_one(name, coordinates):
             assert distance(beside, net([image])[0]) < 1e-8, pair
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(128, 128), (128, 160), (256, 128), (255, 129)])
 @torch.no_grad()
 def test_sizes_around_the_multiple_that_images_are_padded_to(size):

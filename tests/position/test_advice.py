@@ -199,6 +199,7 @@ class TestFrames:
         assert found.sizes == 2
         assert not check_frames(network, Samples([{"image": image} for image in images(4)]), sizes[:1]).random
 
+    @pytest.mark.slow
     def test_a_convolution_does_not_change_with_the_batch(self):
         model = fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None).eval()
         given = images(4, 3, 64)

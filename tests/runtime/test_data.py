@@ -64,6 +64,7 @@ def options(report: str) -> dict[str, str]:
     return dict(option.split() for option in command[1:])
 
 
+@pytest.mark.slow
 def test_the_command_that_is_printed_trains_on_the_files_that_were_found(tmp_path, capsys):
     root = write_coco(tmp_path / "data")
     for split, folder, name in (("train", "train", "train.json"), ("val", ".", "annotations/instances_val2017.json")):
@@ -88,6 +89,7 @@ def test_the_command_that_is_printed_trains_on_the_files_that_were_found(tmp_pat
     assert len(data.dataset("train")) == 19
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("write", "kind", "rows"),
     [
@@ -197,6 +199,7 @@ def test_masks_without_pairs_and_of_other_sizes_are_named(tmp_path, capsys):
     assert "--data.num_classes 8" in report
 
 
+@pytest.mark.slow
 def test_classes_of_one_split_only_and_files_that_are_no_images(tmp_path, capsys):
     root = write_classes(tmp_path / "data")
     (root / "train" / "dog" / "notes.txt").write_text("a dog")
@@ -245,6 +248,7 @@ def test_files_that_are_broken_as_a_whole_are_reported(tmp_path, capsys):
         assert re.search(rf"refused: 1 .*\n  \S+{name} is no (JSON|YAML) file", report)
 
 
+@pytest.mark.slow
 def test_few_samples_of_many_are_decoded(tmp_path, capsys):
     root = write_classes(tmp_path / "data")
     path = root / "train" / "cat" / "1.png"

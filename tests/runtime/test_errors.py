@@ -125,6 +125,7 @@ def test_a_lost_connection_is_blamed_on_the_process_that_it_led_to(file, blamed)
     assert blamed or explained == "EOFError"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -53,6 +53,7 @@ def test_loaders_without_a_batch_are_refused(cli, command):
         cli(command, *UNTRAINED, "--data", f"{__name__}.EmptyLoaders")
 
 
+@pytest.mark.slow
 def test_predictions_replace_none(cli, tmp_path):
     version = "--trainer.logger.init_args.version=mine"
     path = cli("predict", *UNTRAINED, version) / RUN / "mine" / "predictions.csv"

@@ -85,6 +85,7 @@ def probabilities(path: Path, image: torch.Tensor) -> torch.Tensor:
     return torch.tensor([[result.probabilities[name] for name in NAMES] for result in found])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.onnx", "model.pt2"])
 def test_a_file_for_any_size_computes_what_the_network_computes(classifier, tmp_path, capsys, name):
     out = tmp_path / "new" / name
@@ -96,6 +97,7 @@ def test_a_file_for_any_size_computes_what_the_network_computes(classifier, tmp_
     assert [path.name for path in out.parent.iterdir()] == [name]
 
 
+@pytest.mark.slow
 def test_a_file_for_one_size_is_folded_and_refuses_others(classifier, tmp_path):
     out = tmp_path / "model.onnx"
     main(["export", str(classifier), str(out), "--size", "40", "50"])
@@ -110,6 +112,7 @@ def test_a_file_for_one_size_is_folded_and_refuses_others(classifier, tmp_path):
     assert "Range" not in {node.op_type for node in model.graph.node}
 
 
+@pytest.mark.slow
 def test_the_crop_of_the_preprocessing_fixes_the_size(tmp_path):
     net = shaken(PooledClassifier(4, coordinates=True, channels=3))
     path = save(ImageClassification(net), tmp_path / "a.ckpt", preprocessing=PREPARED | {"resize": 48, "crop": 40})
@@ -131,6 +134,7 @@ def test_label_maps_of_any_size(tmp_path):
     assert torch.equal(logits.argmax(1)[0].to(torch.uint8), load(path, device="cpu").predict(image[0]).labels)
 
 
+@pytest.mark.slow
 def test_generated_images(tmp_path):
     task = GAN(CoordConvGenerator(6, 16, 2), ConvDiscriminator(16, 2), latent_size=6)
     model = GenerativePredictor(task, device="cpu")
@@ -246,6 +250,7 @@ def test_an_unknown_name_of_weights_is_refused_with_the_known_ones(tmp_path, cap
     assert_refused(capsys, ["pianter", tmp_path / "a.onnx"], "no checkpoint at pianter, .* painter, ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["painter", "regressor"])
 def test_shipped_weights_are_exported_by_name(name, tmp_path):
     main(["export", name, str(tmp_path / "a.onnx")])

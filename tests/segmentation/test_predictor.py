@@ -92,6 +92,7 @@ def test_a_result_is_drawn_and_saved(trained, masks, tmp_path):
         found.save_mask(tmp_path / "file" / "mask.png")
 
 
+@pytest.mark.slow
 def test_nothing_is_fetched_for_a_checkpoint(masks, tmp_path, monkeypatch):
     """The checkpoint of a run that began with torchvision's weights needs neither them nor the network."""
     net = SegmentationNetwork("lraspp_mobilenet_v3_large", 3, coordinates="first")

@@ -215,6 +215,7 @@ ARGUMENTS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", ["conv", "coordconv"])
 def test_fit_test_and_predict(arm, cli, masks, capsys, request):
     config = request.config.rootpath / "configs" / "segmentation" / f"masks_{arm}.yaml"

@@ -59,7 +59,7 @@ format: $(VENV)/.installed-dev  ## apply ruff's fixes and format (seconds)
 bench: $(VENV)/.installed-dev  ## speed and memory of the layers (minutes)
 	$(BIN)/python -m benchmarks.layer
 
-docs: $(VENV)/.installed-docs build/onnxruntime-web  ## build the site in build/site (1 minute; needs npm once)
+docs: $(VENV)/.installed-docs build/onnxruntime-web  ## run the notebooks and build the site in build/site (3 minutes; needs npm once)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 docs-test: docs $(VENV)/.installed-dev  ## test the site in headless Chromium (1 minute)

@@ -23,7 +23,7 @@ from lightning_coordconv.runtime.cli import main as run
 PAGE = Path(__file__).parents[1] / "docs" / "experiment"
 NETWORKS = {"coordconv": "CoordConv", "deconv": "Deconvolution"}
 SEED = 0
-VERSION = "browser"
+VERSION = f"seed{SEED}"
 TOLERANCE = 1e-4  # largest difference between a probability of torch and one of onnxruntime
 
 
@@ -51,6 +51,12 @@ def train(experiment: str, logs: Path) -> Path:
         logger = ["--trainer.logger.init_args.save_dir", str(logs), "--trainer.logger.init_args.version", VERSION]
         run(["fit", "-c", experiment, "--seed_everything", str(SEED), *logger, "--ckpt_path", "last"])
     return folder
+
+
+def best_checkpoint(folder: Path) -> Path:
+    """Return the best checkpoint of a run."""
+    (best,) = set(folder.glob("checkpoints/*.ckpt")) - {folder / "checkpoints" / "last.ckpt"}
+    return best
 
 
 def inputs(positions: NotSoClevr) -> Tensor:
@@ -110,8 +116,7 @@ def describe(name: str, logs: Path, positions: NotSoClevr, everywhere: NotSoClev
     """Train, export and check one network, and return what the page says about it."""
     folder = train(f"coordinates/classification_quadrant_{name}", logs)
     summary = json.loads((folder / "summary.json").read_text())
-    (best,) = set(folder.glob("checkpoints/*.ckpt")) - {folder / "checkpoints" / "last.ckpt"}
-    painter = Painter(CoordinateClassification.load_from_checkpoint(best).net).eval()
+    painter = Painter(CoordinateClassification.load_from_checkpoint(best_checkpoint(folder)).net).eval()
     path = PAGE / f"{name}.onnx"
     export(painter, path)
     with torch.no_grad():

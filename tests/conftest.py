@@ -56,9 +56,11 @@ def masks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def pictures(tmp_path: Path, image_folder: Path, photographs: Path, masks: Path) -> None:
-    """Put ``images/``, ``photographs/`` and ``masks/`` into the test's folder."""
+    """Put ``images/``, ``photographs/``, ``masks/`` and ``points.csv`` into the test's folder."""
     (tmp_path / "images").symlink_to(image_folder)
     (tmp_path / "photographs").symlink_to(photographs)
     (tmp_path / "masks").mkdir()
     for split in ("train", "val"):
         (tmp_path / "masks" / split).symlink_to(masks)
+    names = sorted(path.name for path in photographs.glob("*.jpg"))
+    (tmp_path / "points.csv").write_text("image,x,y\n" + "".join(f"photographs/{name},10,20.5\n" for name in names))

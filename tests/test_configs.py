@@ -79,6 +79,7 @@ def test_config_runs(experiment, cli, capsys):
         assert torch.equal(value, saved[key]), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("figures", [True, False])
 def test_figures_can_be_switched_off(figures, cli):
     experiment = "coordinates/classification_quadrant_deconv"
@@ -86,6 +87,7 @@ def test_figures_can_be_switched_off(figures, cli):
     assert len(list(folder.rglob("figures/*.png"))) == (4 if figures else 0)
 
 
+@pytest.mark.slow
 def test_a_configured_callback_replaces_the_default_one(cli, monkeypatch):
     """And tasks that are used in Python draw nothing that they were not asked for."""
     experiment, built = "coordinates/classification_quadrant_deconv", []

@@ -95,6 +95,7 @@ def test_wheel_contains_the_package_and_the_configurations(wheel):
     ).stdout.split()
     expected = {re.sub("^configs/", "lightning_coordconv/configs/", name) for name in tracked}
     assert {"lightning_coordconv/py.typed", "lightning_coordconv/__init__.py"} < expected
+    assert "lightning_coordconv/coordinates/weights/painter.ckpt" in expected
     assert {name for name in contents if ".dist-info/" not in name} == expected
 
 

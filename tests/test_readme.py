@@ -2,9 +2,9 @@
 
 - ``python`` and ``yaml`` whose first line is ``# name.py`` or ``# name.yaml`` become files; other ``python`` is run,
   a page from top to bottom, with the stand-ins of ``GIVEN`` for what a reader has: data, an environment.
-- ``sh``: the commands of how-to pages run in process. On other pages, where they take hours or need a cluster, the
-  arguments of ``lightning-coordconv`` are parsed, and of other programs the named targets, modules, options, files and
-  extras must exist.
+- ``sh``: the commands of how-to pages, and of the page on environments, run in process. On other pages, where they take
+  hours or need a cluster, the arguments of ``lightning-coordconv`` are parsed, and of other programs the named targets,
+  modules, options, files and extras must exist.
 - ``bibtex`` must agree with the package; ``text`` is output and must be in the results that it quotes.
 """
 
@@ -19,7 +19,7 @@ import pytest
 import torch
 
 import lightning_coordconv
-from lightning_coordconv.runtime import data
+from lightning_coordconv.runtime import data, export
 from lightning_coordconv.runtime.cli import main
 from lightning_coordconv.runtime.comparison import command as comparison
 from lightning_coordconv.runtime.sweep import command as sweep
@@ -29,7 +29,12 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*
 PAGES += [ROOT / "configs" / "README.md", ROOT / "benchmarks" / "README.md"]
 SMALLER = {'weights="IMAGENET1K_V2"': "weights=None", "224": "64", "448": "128"}
 PASSED_ON = ("--data.", "--model.", "--trainer.")
-PARSERS = {"compare": comparison.make_parser, "sweep": sweep.make_parser, "data": data.make_parser}
+PARSERS = {
+    "compare": comparison.make_parser,
+    "data": data.make_parser,
+    "export": export.make_parser,
+    "sweep": sweep.make_parser,
+}
 """Commands that would read or train what a page only names."""
 
 
@@ -40,7 +45,9 @@ def environment():
     return make_vec_env("lightning_coordconv/FindAndTouch-v0", 1, env_kwargs={"size": 36})
 
 
-PICTURES = ("python.md",)
+FOREIGN = ("segmentation_models_pytorch",)
+"""Packages that examples use and that no extra installs; their blocks run where they are installed."""
+PICTURES = ("python.md", "own_points.md")
 """Pages that take folders of images as given."""
 GIVEN = {
     "own_model.md": lambda: {"loader": [(torch.rand(2, 3, 64, 64), torch.tensor([1, 2]))]},
@@ -97,6 +104,8 @@ def check(words: list[str], run: bool) -> None:
         assert all(f'"{option}"' in source for option in options if not option.startswith(PASSED_ON)), words
     elif program == "pipx":
         assert arguments[:2] in (["run", "build"], ["run", "twine"]), words
+    elif program == "mike":
+        assert arguments[0] in ("deploy", "set-default", "serve"), words
     elif program in ("docker", "podman", "podman-compose"):
         assert all((ROOT / word).is_file() for word in arguments if word.endswith(".yaml")), words
     else:
@@ -113,6 +122,8 @@ def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     if page.name in PICTURES:
         request.getfixturevalue("pictures")
     for language, text in blocks(page):
+        if any(name in text and importlib.util.find_spec(name) is None for name in FOREIGN):
+            continue
         name = re.match(r"# (\w+\.(?:py|yaml))\n", text)
         if name:
             Path(name[1]).write_text(text)
@@ -122,7 +133,7 @@ def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
             exec(text, scope)
         elif language == "sh":
             for words in commands(text):
-                check(words, run=page.name.startswith("how_to"))
+                check(words, run=page.name.startswith(("how_to", "own_environment")))
         elif language == "bibtex":
             assert text.count("{") == text.count("}")
             assert f"version = {{{lightning_coordconv.__version__}}}" in text

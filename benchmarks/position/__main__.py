@@ -1,9 +1,10 @@
-"""The bench where position matters: ``python -m benchmarks.position {--list,--run [TASK...],--advise,--table}``.
+"""The bench where position matters: ``python -m benchmarks.position {--list,--run,--advise,--table,--foreign}``.
 
 Small tasks in which position matters, or does not, each trained by networks that differ in what they see of it, with
 the same steps, data and first weights. ``--run`` trains what has no record, all arms of one seed before the next, so
 that an interruption leaves complete seeds. ``--advise`` runs ``lightning_coordconv.position.advise`` on each task and
-keeps what it says. ``--table`` writes the tables of ``docs/when_it_helps.md``.
+keeps what it says. ``--table`` writes the tables of ``docs/when_it_helps.md``. ``--foreign`` runs ``advise`` on models
+and data sets that are not of this package, for ``docs/advice.md``; it needs segmentation-models-pytorch.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 
-from benchmarks.position import advice, tables
+from benchmarks.position import advice, foreign, tables
 from benchmarks.position.plan import AGENTS, listing, runs, train
 from benchmarks.position.registry import TASKS
 from benchmarks.position.run import prepare_worker
@@ -24,8 +25,9 @@ def main() -> int:
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--list", nargs="*", choices=names, metavar="TASK")
     action.add_argument("--run", nargs="*", choices=names, metavar="TASK")
-    action.add_argument("--advise", nargs="*", choices=list(TASKS), metavar="TASK")
+    action.add_argument("--advise", nargs="*", choices=names, metavar="TASK")
     action.add_argument("--table", action="store_true")
+    action.add_argument("--foreign", action="store_true")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     arguments = parser.parse_args()
@@ -39,8 +41,11 @@ def main() -> int:
         return int(any(future.exception() for future in waiting))
     elif arguments.advise is not None:
         prepare_worker()
-        for name in arguments.advise or TASKS:
+        for name in arguments.advise or names:
             print(name, *advice.record(name)["sentences"], sep="\n  ", flush=True)
+    elif arguments.foreign:
+        prepare_worker()
+        foreign.record()
     else:
         tables.write()
     return 0

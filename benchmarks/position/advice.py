@@ -14,12 +14,19 @@ from benchmarks.position.registry import TASKS
 from benchmarks.position.task import GeneratedDataModule
 from lightning_coordconv.core import BaseDataModule
 from lightning_coordconv.position import advise
+from lightning_coordconv.rl import A2C, EnvironmentDataModule, PolicyArguments, SmallCNN
 
+IMAGES = {"find_and_touch": 3000}
+"""Images that are read where they are not 500: rewards of an agent that acts at random depend mostly on chance."""
 FOLDER = results.RUNS.parent / "position_advice"
 
 
 def subject(name: str) -> tuple[nn.Module, BaseDataModule]:
     """Return the plain network and the data of a task as ``advise`` reads them: 1-D signals as images of one row."""
+    if name == "find_and_touch":
+        policy: PolicyArguments = {"features_extractor_class": SmallCNN, "features_extractor_kwargs": {"where": []}}
+        environments = EnvironmentDataModule("lightning_coordconv/FindAndTouch-v0", env_kwargs={"size": 24}, n_envs=16)
+        return A2C(total_timesteps=1, policy_kwargs=policy), environments
     if name == "time_window":
         return signal_classifier(1, 3, nn.Conv2d), GeneratedDataModule(patches.events_as_rows, 64, seed=0)
     task = TASKS[name]
@@ -29,7 +36,7 @@ def subject(name: str) -> tuple[nn.Module, BaseDataModule]:
 def record(name: str) -> dict[str, Any]:
     """Return the advice on a task, and write it to the folder of results."""
     torch.manual_seed(0)
-    advice = advise(*subject(name)).to_dict()
+    advice = advise(*subject(name), num_images=IMAGES.get(name, 500)).to_dict()
     kept = {key: advice[key] for key in ("convert", "where", "encoding", "sentences")}
     FOLDER.mkdir(parents=True, exist_ok=True)
     advice_path(name).write_text(json.dumps(kept, indent=1) + "\n")

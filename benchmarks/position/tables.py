@@ -244,14 +244,12 @@ def advised() -> str:
     right = decided = 0
     for name, rows in ROWS.items():
         found = advice.read(name)
-        if not rows.values("advised"):
+        if found is None or not rows.values("advised"):
             continue
-        said, where, convert = "none: it reads no agents", "", None
-        if found is not None:
-            convert = found["convert"]
-            said = {True: "convert", False: "do not convert", None: "undecided"}[convert]
-            said += f", {found['encoding']}" if found["encoding"] else ""
-            where = ", ".join(f"`{layer}`" for layer in found["where"])
+        convert = found["convert"]
+        said = {True: "convert", False: "do not convert", None: "undecided"}[convert]
+        said += f", {found['encoding']}" if found["encoding"] else ""
+        where = ", ".join(f"`{layer}`" for layer in found["where"])
         verdict = compared(rows, "advised", rows.baseline).verdict
         correct = is_right(convert, verdict)
         decided += correct is not None

@@ -6,6 +6,7 @@ file that a document links to. It also generates a reference page for each packa
 """
 
 import ast
+import os
 import re
 from pathlib import Path
 
@@ -18,6 +19,13 @@ RUNTIME = ROOT / "build" / "onnxruntime-web"
 DOCUMENTS = ("*.md", "docs/**/*", "configs/README.md", "benchmarks/README.md", "docker/README.md")
 EXPERIMENT = "docs/experiment"
 """The page that runs networks in the browser."""
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Add a menu of versions to a site that mike builds; the list of versions lies beside the sites."""
+    if "MIKE_DOCS_VERSION" in os.environ:
+        config.extra["version"] = {"provider": "mike"}
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

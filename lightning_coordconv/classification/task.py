@@ -11,12 +11,13 @@ from torchmetrics import Metric
 
 from lightning_coordconv.classification.figures import ConfusionFigure
 from lightning_coordconv.classification.metrics import TopKAccuracy
+from lightning_coordconv.core.labels import LabelledTask
 from lightning_coordconv.core.predictions import PredictionTable
 from lightning_coordconv.core.protocols import data_module
-from lightning_coordconv.core.task import Batch, NetworkTask, Outputs
+from lightning_coordconv.core.task import Batch, Outputs
 
 
-class ImageClassification(NetworkTask):
+class ImageClassification(LabelledTask):
     """Predicts the class of an image.
 
     The loss is the cross-entropy. Metrics: ``top1`` and ``top5``, the share of images whose true class is the most
@@ -32,7 +33,8 @@ class ImageClassification(NetworkTask):
         channels_last: keep its weights in the memory format channels last.
 
     Raises:
-        ValueError: in a step, if the network has fewer outputs than the data module has ``num_classes``.
+        ValueError: in a step, if the network has fewer outputs than the data module has ``num_classes``, or none for a
+            label.
     """
 
     sample_keys: frozenset[str] = frozenset({"image", "label"})
@@ -66,12 +68,12 @@ class ImageClassification(NetworkTask):
     def evaluate(self, batch: Batch) -> Outputs:
         """Return ``loss``, logits ``preds`` (B, K) and true classes ``target`` (B,)."""
         logits, label = self.net(batch["image"]), batch["label"]
-        # The labels themselves are not compared: reading them would wait for the device in each step
         if self.num_classes is not None and logits.shape[1] < self.num_classes:
             raise ValueError(
                 f"the network has {logits.shape[1]} outputs, but the data have {self.num_classes} classes: "
                 f"set the network's num_classes to {self.num_classes}"
             )
+        self.check_labels(batch, logits.shape[1])
         return {"loss": F.cross_entropy(logits, label), "preds": logits.detach(), "target": label}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:

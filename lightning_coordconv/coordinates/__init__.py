@@ -1,4 +1,4 @@
-"""The paper's coordinate tasks: classification, regression and rendering (Liu et al., 2018, section 4)."""
+"""The paper's coordinate tasks (Liu et al., 2018, section 4), and points in pictures."""
 
 from lightning_coordconv.coordinates.data import NotSoClevrDataModule
 from lightning_coordconv.coordinates.dataset import NotSoClevr
@@ -16,12 +16,17 @@ from lightning_coordconv.coordinates.metrics import (
     pixel_distance,
     pixel_iou,
 )
+from lightning_coordconv.coordinates.point_data import PointsDataModule
+from lightning_coordconv.coordinates.point_task import PointRegression
+from lightning_coordconv.coordinates.points import PointImages, read_points
+from lightning_coordconv.coordinates.predictor import CoordinatePredictions, CoordinatePredictor, load
 from lightning_coordconv.coordinates.regressors import (
     CoordConvMaxRegressor,
     CoordConvRegressor,
     PoolingRegressor,
     StridedRegressor,
 )
+from lightning_coordconv.coordinates.survey import surveys
 from lightning_coordconv.coordinates.task import CoordinateClassification, CoordinateRegression, CoordinateRendering
 
 __all__ = [
@@ -31,6 +36,8 @@ __all__ = [
     "CoordConvRenderer",
     "CoordinateClassification",
     "CoordinateFigures",
+    "CoordinatePredictions",
+    "CoordinatePredictor",
     "CoordinateRegression",
     "CoordinateRendering",
     "DeconvDecoder",
@@ -38,10 +45,16 @@ __all__ = [
     "NotSoClevrDataModule",
     "PixelDistance",
     "PixelIoU",
+    "PointImages",
+    "PointRegression",
+    "PointsDataModule",
     "PoolingRegressor",
     "PositionAccuracy",
     "StridedRegressor",
     "UpsampleDecoder",
+    "load",
     "pixel_distance",
     "pixel_iou",
+    "read_points",
+    "surveys",
 ]

@@ -57,6 +57,11 @@ class NotSoClevrDataModule(BaseDataModule):
         for split in splits:
             self.dataset(split)  # refuses an impossible canvas before anything is written
 
+    def describe(self) -> dict[str, Any]:
+        """Return ``positions``: the arguments of :class:`~lightning_coordconv.coordinates.NotSoClevr`."""
+        names = ("partition", "canvas", "size", "coordinates", "seed")
+        return {**super().describe(), "positions": {name: getattr(self, name) for name in names}}
+
     def make_dataset(self, split: Split) -> NotSoClevr:
         """Build the positions of a split."""
         positions: dict[Split, Literal["train", "test", "all"]] = {"train": "train", "predict": "all"}

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_coordconv.core.arguments import check_at_least
+from lightning_coordconv.core.description import remember_arguments
 from lightning_coordconv.core.initialisation import he_normal_
 from lightning_coordconv.layers import (
     ConstantCoordinates,
@@ -50,6 +51,7 @@ class DoublingDecoder(nn.Module):
         return self.layers(xy_scaled[:, :, None, None]).squeeze(1)
 
 
+@remember_arguments
 class DeconvDecoder(DoublingDecoder):
     """Transposed convolutions of stride 2: the paper's baseline (sections 4.1 and 4.3).
 
@@ -76,6 +78,7 @@ class DeconvDecoder(DoublingDecoder):
         )
 
 
+@remember_arguments
 class UpsampleDecoder(DoublingDecoder):
     """Nearest-neighbour upsampling and convolutions: a control in the authors' code that is not in their paper.
 
@@ -101,6 +104,7 @@ class UpsampleDecoder(DoublingDecoder):
         )
 
 
+@remember_arguments
 class CoordConvDecoder(nn.Sequential):
     """The paper's decoder (section 4.1): the position tiled over the canvas, then 1x1 convolutions; 7,553 weights.
 
@@ -140,6 +144,7 @@ class CoordConvDecoder(nn.Sequential):
         return maps.squeeze(1)
 
 
+@remember_arguments
 class CoordConvRenderer(nn.Module):
     """The paper's renderer (section 4.3): a decoder of one pixel, a softmax over the canvas, then small convolutions.
 

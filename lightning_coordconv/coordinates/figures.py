@@ -52,7 +52,7 @@ class CoordinateFigures(Callback):
         pair = pl_module.image_pair(batch, outputs)
         if pair is None:
             return
-        images = torch.stack(pair).cpu()  # (2, B, H, W)
+        images = torch.stack(pair).float().cpu()  # (2, B, H, W); NumPy has no bfloat16, whose sums are rounded
         self.sums[part] = self.sums.get(part, torch.zeros(())) + images.sum(1)
         if part == "test" and not self.samples:
             self.samples = list(images[:, : self.num_samples].unbind(1))
@@ -67,16 +67,16 @@ class CoordinateFigures(Callback):
         folder = figures_folder(trainer)
         if folder is None or not columns:
             return
-        figures: dict[str, Figure] = {"positions": _positions([reports for reports, _ in parts])}
+        figures: dict[str, Figure] = {"positions": draw_positions([reports for reports, _ in parts])}
         if self.samples:
-            figures["samples"] = _pairs(self.samples)
+            figures["samples"] = draw_pairs(self.samples)
             for part in self.sums:
                 total = torch.stack([sums[part] for _, sums in parts if part in sums]).sum(0)
-                figures[f"sums_{part}"] = _pairs([total], vmax=None)
+                figures[f"sums_{part}"] = draw_pairs([total], vmax=None)
         save_pictures(trainer, folder, "test", figures)
 
 
-def _positions(ranks: list[dict[str, Columns]]) -> Figure:
+def draw_positions(ranks: list[dict[str, Columns]]) -> Figure:
     """Draw a point for each position on the canvas: green where the prediction is right, red where it is wrong."""
     figure = Figure(figsize=(7, 4.1), layout="constrained")
     for axes, part in zip(figure.subplots(1, 2, sharex=True, sharey=True), reversed(LOADERS), strict=True):
@@ -94,7 +94,7 @@ def _positions(ranks: list[dict[str, Columns]]) -> Figure:
     return figure
 
 
-def _pairs(pairs: list[Tensor], vmax: float | None = 1.0) -> Figure:
+def draw_pairs(pairs: list[Tensor], vmax: float | None = 1.0) -> Figure:
     """Draw targets in the upper row, predicted images in the lower."""
     figure = Figure(figsize=(max(1.6 * len(pairs), 3.2), 3.4 if len(pairs) > 1 else 6.4), layout="constrained")
     rows = figure.subplots(2, len(pairs), squeeze=False)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_coordconv.core.arguments import check_at_least
+from lightning_coordconv.core.description import remember_arguments
 from lightning_coordconv.core.initialisation import he_normal_
 from lightning_coordconv.layers import CoordConv2d
 
@@ -33,6 +34,7 @@ class SamePad2d(nn.Module):
         return F.pad(image, padding)
 
 
+@remember_arguments
 class CoordConvRegressor(nn.Sequential):
     """The paper's regressor (section 4.2): five convolutions, no activation anywhere, a global max pool; 906 weights.
 
@@ -53,6 +55,7 @@ class CoordConvRegressor(nn.Sequential):
         self.to(memory_format=torch.channels_last)  # almost twice as fast on a CPU
 
 
+@remember_arguments
 class CoordConvMaxRegressor(nn.Module):
     """A 1x1 CoordConv, a global max pool and a dense layer; 194 weights. The default regressor.
 
@@ -83,6 +86,7 @@ class CoordConvMaxRegressor(nn.Module):
         return self.position(F.adaptive_max_pool2d(features, 1).flatten(1))
 
 
+@remember_arguments
 class PoolingRegressor(nn.Sequential):
     """The paper's convolutional regressor for the uniform split: four 3x3 convolutions, pooling, two dense layers.
 
@@ -132,6 +136,7 @@ class PoolingRegressor(nn.Sequential):
         return super().forward(image)  # type: ignore[no-untyped-call]
 
 
+@remember_arguments
 class StridedRegressor(nn.Sequential):
     """The paper's convolutional regressor for the quadrant split: nine convolutions, five strided, no dense layer.
 

@@ -7,6 +7,7 @@ from lightning_coordconv.core.loading import ResumableDataLoader, TrainingSample
 from lightning_coordconv.core.metrics import MeanTerms, SampleMean
 from lightning_coordconv.core.predictions import PredictionTable
 from lightning_coordconv.core.schedules import warmup_cosine
+from lightning_coordconv.core.splits import RandomSplit
 from lightning_coordconv.core.task import BaseTask, NetworkTask
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "MeanTerms",
     "NetworkTask",
     "PredictionTable",
+    "RandomSplit",
     "ResumableDataLoader",
     "SampleMean",
     "TrainingSampler",

@@ -1,6 +1,6 @@
 """Checks of arguments: each raises a one-line error that names the value and what is allowed."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from numbers import Integral
 
 
@@ -47,3 +47,26 @@ def check_choice(name: str, value: object, allowed: Collection[object]) -> None:
     """
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+
+
+def check_names(class_names: Sequence[str], num_classes: int) -> None:
+    """Check the names of classes: one text for each, and none twice, because results are reported by name.
+
+    Args:
+        class_names: by class.
+        num_classes: number of classes.
+
+    Raises:
+        ValueError: if there are more or fewer, or one of them is no text or occurs twice.
+
+    Example:
+        >>> check_names(["sky", "sea", "sky"], 3)
+        Traceback (most recent call last):
+        ...
+        ValueError: class_names must be different texts, got ['sky', 'sea', 'sky']
+    """
+    names = class_names if isinstance(class_names, str) else list(class_names)
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise ValueError(f"class_names must be different texts, got {names!r}")
+    if len(names) != num_classes:
+        raise ValueError(f"expected {num_classes} class_names, got {len(names)}: {names}")

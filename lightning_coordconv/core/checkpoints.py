@@ -126,7 +126,7 @@ def read_state_dict(source: str | Path | IO[bytes]) -> dict[str, Any]:
     weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(weights, Mapping) or not all(isinstance(name, str) for name in weights):
         raise CheckpointError(f"{source} holds no state dict")
-    return dict(weights)
+    return weights if isinstance(weights, dict) else dict(weights)  # a copy would lose the metadata of its modules
 
 
 @contextmanager

@@ -8,12 +8,14 @@ from typing import Any, ClassVar, Literal, NoReturn
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
 from pytorch_lightning.utilities import rank_zero_info
-from torch import Generator, randperm
+from torch import Generator
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.loading import ResumableDataLoader, TrainingSampler
 from lightning_coordconv.core.preprocessing import Preprocessing
+from lightning_coordconv.core.protocols import TaskOfLabels
+from lightning_coordconv.core.splits import RandomSplit
 
 Split = Literal["train", "val", "test", "predict"]
 
@@ -30,6 +32,9 @@ class BaseDataModule(LightningDataModule):
     The order of training samples depends on nothing but ``seed`` and the epoch. Together, the ranks of a distributed
     run see the batches of a single process, and no sample is repeated to fill a batch. A run that resumes within an
     epoch continues with the batches that are left of it (see :mod:`lightning_coordconv.core.loading`).
+
+    A subclass that divides files at random does so with ``random_split``. Checkpoints hold the names of the files of
+    each part, and a run that resumes and a test of its checkpoint have the same parts.
 
     The loaders pin memory if the trainer uses a CUDA device, keep their processes between epochs, and give up on
     processes that deliver nothing for ``worker_timeout`` seconds. Each process holds torch's default of two batches
@@ -78,6 +83,7 @@ class BaseDataModule(LightningDataModule):
         self.seed = seed
         check_at_least(1, batch_size=self.batch_size, eval_batch_size=self.eval_batch_size)
         check_at_least(0, num_workers=num_workers or 0, seed=seed)
+        self.random_split = RandomSplit(seed)
         self._datasets: dict[Split, Dataset[Any]] = {}
 
     @classmethod
@@ -107,6 +113,25 @@ class BaseDataModule(LightningDataModule):
         names = {"class_names": list(self.class_names)} if self.class_names else {}
         return names if self.preprocessing is None else {**names, "preprocessing": self.preprocessing.to_dict()}
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the names of the files of each split, for checkpoints; an empty dict if none were drawn at random."""
+        names = self.random_split.state_dict()
+        return {"split": names} if names else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the split of a checkpoint.
+
+        Raises:
+            CheckpointError: if it is no split.
+            ValueError: if files of it are missing.
+        """
+        if "split" in state_dict and self.random_split.load_state_dict(state_dict["split"]):
+            self._datasets.clear()
+            self.find_data()
+
+    def find_data(self) -> None:
+        """Find the files, if they are found before a data set is built; called again for the split of a checkpoint."""
+
     def make_dataset(self, split: Split) -> Dataset[Any]:
         """Build the data set of a split."""
         raise NotImplementedError(f"{type(self).__name__} must implement make_dataset(split)")
@@ -123,6 +148,13 @@ class BaseDataModule(LightningDataModule):
                 raise ValueError(f"the {split} split of {type(self).__name__} has no samples")
             self._datasets[split] = dataset
         return self._datasets[split]
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Let the task look at the labels of a batch while they are on the host."""
+        task = getattr(self.trainer, "lightning_module", None)
+        if isinstance(task, TaskOfLabels):
+            task.look_at_labels(batch)
+        return batch
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Load the training split, shuffled."""
@@ -195,28 +227,6 @@ class BaseDataModule(LightningDataModule):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         ranks = self.trainer.num_devices if self.trainer else 1
         return max(1, min(MAX_DEFAULT_WORKERS, cores // ranks))
-
-
-def split_by_chance(count: int, seed: int, what: str) -> dict[Split, list[int]]:
-    """Split samples by chance: 80, 10 and 10 % for training, validation and test; predictions are made for the test.
-
-    Args:
-        count: number of samples.
-        seed: fixes the split.
-        what: the first words of the error, e.g. ``"FOLDER has 2 images"``.
-
-    Returns:
-        The numbers of the samples of each split, sorted.
-
-    Raises:
-        ValueError: if there are fewer than three samples.
-    """
-    if count < 3:
-        raise ValueError(f"{what}, too few for three splits")
-    order = randperm(count, generator=Generator().manual_seed(seed)).tolist()
-    held_out = max(1, count // 10)
-    test = sorted(order[held_out : 2 * held_out])
-    return {"train": sorted(order[2 * held_out :]), "val": sorted(order[:held_out]), "test": test, "predict": test}
 
 
 def report_dropped(what: str, names: Sequence[object]) -> None:

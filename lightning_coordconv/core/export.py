@@ -184,7 +184,7 @@ def _compare(exportable: Exportable, run: Run, example: tuple[Tensor, ...]) -> I
     for name, mine, theirs in zip(exportable.outputs, found, expected, strict=True):
         if mine.shape != theirs.shape:
             raise ExportError(
-                f"the exported network computes another {name}, of shape {tuple(mine.shape)} where the network's is "
+                f"the output {name!r} of the exported network has the shape {tuple(mine.shape)}, and the network's has "
                 f"{tuple(theirs.shape)}; nothing is written"
             )
         if not theirs.numel():
@@ -194,7 +194,7 @@ def _compare(exportable: Exportable, run: Run, example: tuple[Tensor, ...]) -> I
         if not difference <= exportable.tolerance:  # also if NaN
             shape = " x ".join(map(str, example[0].shape))
             raise ExportError(
-                f"the exported network computes another {name} for an input of {shape}: the largest difference is "
+                f"the output {name!r} of the exported network differs from the network's for an input of {shape}: by "
                 f"{difference:.2g} of its largest value, and {exportable.tolerance:g} is allowed; nothing is written"
             )
         yield difference

@@ -159,10 +159,14 @@ def _instantiate(specification: Mapping[str, Any], alternatives: list[Any], key:
         if not isinstance(arguments, Mapping):
             raise UntrustedCheckpointError(f"{key}.{part} must be a dict, got {_shown(arguments)}")
         given |= build_arguments(found, arguments, f"{key}.{part}")
+    if given.get("pretrained") and not found.__module__.startswith("torchvision."):
+        given["pretrained"] = False  # a flag of timm and others; see :mod:`offline` for torchvision
     if not issubclass(produced, instances):
         return partial(found, **given)
     try:
         return found(**given)
+    except UntrustedCheckpointError as error:
+        raise UntrustedCheckpointError(f"{key} names {_shown(name)}: {error}") from error
     except Exception as error:
         raise ValueError(f"{key}: {name} could not be built: {error}") from error
 

@@ -5,9 +5,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from lightning_coordconv.core.data import report_dropped
@@ -108,13 +109,33 @@ def find_files(folder: Path) -> list[Path]:
 
 
 @contextmanager
+def open_image(source: str | Path | IO[bytes], root: str | Path | None = None) -> Iterator[Image.Image]:
+    """Return a context in which an image is open. Everything that reads an image opens it here.
+
+    Args:
+        source: a file, or the bytes of one.
+        root: a folder that the file must be in, after links have been followed; anywhere by default.
+
+    Raises:
+        Exception: of many kinds, for what :func:`read_rgb` refuses, without the name of the file.
+    """
+    if isinstance(source, str | Path):
+        _check_path(Path(source), root)
+    limit = _largest_image()
+    try:
+        opened = Image.open(source)
+    except UnidentifiedImageError as error:
+        raise ValueError("it is no image of a known format") from error
+    with opened as file:
+        _check_content(file, limit)
+        yield file
+
+
+@contextmanager
 def _opened(path: str | Path, root: str | Path | None) -> Iterator[Image.Image]:
     """Return a context in which an image file is open, and whose errors name the file."""
     try:
-        _check_path(Path(path), root)
-        limit = _largest_image()
-        with Image.open(path) as file:
-            _check_content(file, limit)
+        with open_image(path, root) as file:
             yield file
     except Exception as error:  # of damaged files Pillow also raises SyntaxError, ValueError, DecompressionBombError
         raise OSError(f"{path} cannot be read as an image: {error}; replace or remove it") from error

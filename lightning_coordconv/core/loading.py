@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 import torch
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
@@ -40,6 +41,7 @@ class TrainingSampler(DistributedSampler[Any]):
     ) -> None:
         super().__init__(dataset, num_replicas, rank, seed=seed)
         samples = len(dataset)  # type: ignore[arg-type]
+        self.batch_size = batch_size
         remainder = samples % batch_size
         self.total_size = samples - remainder if drop_last or remainder < num_replicas else samples
         self.num_samples = len(range(rank, self.total_size, num_replicas))
@@ -58,7 +60,8 @@ class ResumableDataLoader(DataLoader[Any]):
     Needs a :class:`TrainingSampler` and a generator. Batches that were delivered before are skipped without being
     loaded. The batches that follow hold the same samples for any number of loading processes. Random transforms
     are exactly those of an uninterrupted run if there are no loading processes; the processes themselves draw from
-    streams that start again.
+    streams that start again. With other data, another batch size or seed the rest of the epoch cannot hold the samples
+    that are left of it, and a message says so.
     """
 
     sampler: TrainingSampler
@@ -85,12 +88,32 @@ class ResumableDataLoader(DataLoader[Any]):
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the number of ``batches`` delivered, and the ``generator`` state with which the epoch began."""
+        """Return the state of the epoch, as plain data and tensors.
+
+        Returns:
+            The number of ``batches`` delivered and ``of`` how many, the ``order`` that the samples follow from, and the
+            ``generator`` state with which the epoch began.
+        """
         state = self.generator.get_state() if self.epoch_state is None else self.epoch_state
-        return {"batches": self.delivered, "generator": state}
+        return {"batches": self.delivered, "of": len(self), "order": self._order(), "generator": state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Make the next epoch continue where the state was saved."""
         self.delivered, self.epoch_state = state["batches"], state["generator"]
-        self.skip = self.delivered % len(self)
+        within = self.delivered % state.get("of", len(self))
+        self.skip = within % len(self)
         self.generator.set_state(self.epoch_state)
+        order, saved = self._order(), state.get("order", {})
+        differing = [
+            f"{name} {saved[name]}, now {order[name]}" for name in order if saved.get(name) not in (None, order[name])
+        ]
+        if within and differing:
+            rank_zero_info(
+                f"The checkpoint is of an epoch with {', '.join(differing)}: the rest of this epoch repeats some "
+                "of its samples and leaves out others."
+            )
+
+    def _order(self) -> dict[str, int]:
+        """Return what the samples of the batches of an epoch follow from."""
+        sampler = self.sampler
+        return {"samples": len(sampler.dataset), "batch_size": sampler.batch_size, "seed": sampler.seed}  # type: ignore[arg-type]

@@ -1,26 +1,56 @@
-"""Writes predictions as a table, in CSV format."""
+"""Writes predictions: to files that no earlier prediction wrote, as a table in CSV format by default."""
 
 import csv
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import BasePredictionWriter
+from pytorch_lightning.callbacks import BasePredictionWriter, Callback
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
-from lightning_coordconv.core.figures import gathered, log_folder
+from lightning_coordconv.core.figures import gathered
 
 Columns = Mapping[str, Tensor | list[str]]
 """Columns of a table by name: tensors (B,) or lists of B strings."""
 
 
-class PredictionTable(BasePredictionWriter):
+class WritesPredictions(Callback):
+    """A callback that writes files with each prediction, and refuses to replace those of an earlier one.
+
+    Attributes:
+        outputs: names of the files and folders that it writes, in the folder of the run.
+        folder: the folder of the run; set before the first prediction.
+    """
+
+    outputs: ClassVar[tuple[str, ...]] = ()
+    folder: Path
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the folder, and check that no output is there.
+
+        Raises:
+            FileExistsError: on every rank, naming an output of an earlier prediction.
+        """
+        self.folder = Path(trainer.log_dir or trainer.default_root_dir)  # broadcasts from the first rank
+        earlier = [path for path in map(self.folder.joinpath, self.outputs) if path.exists()]
+        found = trainer.strategy.broadcast(earlier[0] if earlier else None)
+        if found is not None:
+            raise FileExistsError(
+                f"{found} is there from an earlier prediction, which would be replaced: move it away, or choose "
+                "another version of the logger"
+            )
+
+
+class PredictionTable(WritesPredictions, BasePredictionWriter):
     """Writes what ``predict_step`` returns to ``predictions.csv`` in the run's folder, one row per sample.
 
     ``predict_step`` must return columns by name, each a tensor (B,) or a list of B strings. Under DDP the rows of all
     ranks go to one file, those of rank 0 first.
     """
+
+    outputs = ("predictions.csv",)
 
     def __init__(self) -> None:
         super().__init__(write_interval="epoch")
@@ -36,12 +66,11 @@ class PredictionTable(BasePredictionWriter):
         names = list(predictions[0]) if predictions else []  # a rank can be left without samples
         columns = {name: [value for batch in predictions for value in _values(batch[name])] for name in names}
         tables = [table for table in gathered(trainer, columns) if table]
-        folder = log_folder(trainer)
-        if folder is None or not tables:
+        if not trainer.is_global_zero or not tables:
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "predictions.csv"
-        with path.open("w", newline="") as file:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "predictions.csv"
+        with path.open("x", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(tables[0])
             for table in tables:

@@ -84,14 +84,14 @@ class Predictor(Generic[TaskT]):
         The checkpoint is read as data: nothing in it is run, unless ``trust`` is set.
 
         Args:
-            path: the checkpoint.
+            path: the checkpoint, or the name of weights that are part of the package, such as ``"painter"``.
             device: ``"auto"`` for an accelerator if there is one, or a device of torch, such as ``"cpu"``.
             trust: build whatever the checkpoint names, which can run code.
             **arguments: of the task, in place of those in the checkpoint; ``net``, for example, for a network that it
                 cannot describe.
 
         Raises:
-            FileNotFoundError: if there is no such file.
+            FileNotFoundError: if there is no such file, and no shipped weights have that name.
             CheckpointError: if it is damaged, no checkpoint, or one of another task or architecture.
             UntrustedCheckpointError: if it names a class that loading a checkpoint must not import.
             ValueError: if there is no such device.

@@ -32,6 +32,15 @@ class TaskOfData(Protocol):
 
 
 @runtime_checkable
+class TaskOfLabels(Protocol):
+    """What a data module requires of a task that checks labels before a batch is moved to a device."""
+
+    def look_at_labels(self, batch: Any) -> None:
+        """Note the labels of a batch that is on the host."""
+        ...
+
+
+@runtime_checkable
 class DataOfTask(Protocol):
     """What a task requires of a data module."""
 

@@ -3,12 +3,12 @@
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from pytorch_lightning import LightningModule
+from torch import nn
 
 from lightning_coordconv.core.checkpoints import (
     CheckpointError,
@@ -19,6 +19,8 @@ from lightning_coordconv.core.checkpoints import (
     resolve_class,
 )
 from lightning_coordconv.core.description import describe
+from lightning_coordconv.core.offline import offline, restoring
+from lightning_coordconv.core.shipped import find_weights
 
 TaskType = TypeVar("TaskType", bound=LightningModule)
 HYPERPARAMETERS = LightningModule.CHECKPOINT_HYPER_PARAMS_KEY
@@ -26,22 +28,6 @@ INFERENCE = "inference"
 """Key of a checkpoint: what a prediction needs besides the weights, such as class names, and the class of the task."""
 INSTANTIATOR = "pytorch_lightning.cli.instantiate_module"
 """What builds a task of Lightning from hyperparameters that name classes."""
-_restoring = ContextVar("restoring", default=False)
-
-
-@contextmanager
-def restoring() -> Iterator[None]:
-    """Return a context in which networks are built for the weights of a checkpoint, without fetching any others."""
-    token = _restoring.set(True)
-    try:
-        yield
-    finally:
-        _restoring.reset(token)
-
-
-def is_restoring() -> bool:
-    """Tell whether a network that is being built gets its weights from a checkpoint afterwards."""
-    return _restoring.get()
 
 
 def restore(
@@ -66,30 +52,83 @@ def restore(
         CheckpointError: if it does not describe all arguments, or holds weights of another architecture.
     """
     hyperparameters = checkpoint.get(HYPERPARAMETERS, {})
-    try:
+    check_kind(checkpoint, kind, name)
+    with named(name, kind):
         check_plain(hyperparameters, HYPERPARAMETERS)
-        with restoring():
+        with restoring(), offline():
             task: TaskType = _build(kind, hyperparameters, given or {}, name)
-    except UntrustedCheckpointError as error:
-        raise UntrustedCheckpointError(f"{name}: {error}; trust=True loads it all the same") from error
-    task.configure_model()
-    task.on_load_checkpoint(dict(checkpoint))
-    load_weights(task, checkpoint["state_dict"], name, strict)
+        task.configure_model()
+    load_weights(task, checkpoint, name, strict)
     weights = checkpoint["state_dict"]
     return task.to(next(iter(weights.values())).device) if weights else task
 
 
-def load_weights(task: LightningModule, weights: Mapping[str, Any], name: object, strict: bool | None = None) -> None:
-    """Load weights into a task.
+def load_weights(
+    task: LightningModule, checkpoint: Mapping[str, Any], name: object, strict: bool | None = None
+) -> None:
+    """Give a task the weights of a checkpoint, and what else it keeps of it.
 
     Raises:
-        CheckpointError: naming the first difference, if they belong to another architecture.
+        CheckpointError: naming the file and the first difference, if it is of another task or architecture; or the
+            first weight that is not finite.
+    """
+    with named(name, type(task)):
+        task.on_load_checkpoint(dict(checkpoint))
+        task.load_state_dict(checkpoint["state_dict"], strict=task.strict_loading if strict is None else strict)
+    check_finite(task, name)
+
+
+def check_finite(module: nn.Module, name: object) -> None:
+    """Refuse weights that are not finite: the run had diverged, and whatever is computed with them says nothing.
+
+    Args:
+        module: with the weights of a file.
+        name: of the file.
+
+    Raises:
+        CheckpointError: naming the first of them.
+    """
+    for key, weight in module.named_parameters():
+        if not weight.isfinite().all():
+            raise CheckpointError(f"{name} holds weights that are infinite or NaN: {key}")
+
+
+@contextmanager
+def named(name: object, kind: type) -> Iterator[None]:
+    """Return a context whose errors name a checkpoint, and say that it is not one of a kind of task.
+
+    Args:
+        name: of the file.
+        kind: of the task that is built from it.
+
+    Raises:
+        UntrustedCheckpointError: in place of one without the name.
+        CheckpointError: in place of any other error that the content of a file can cause.
     """
     try:
-        task.load_state_dict(weights, strict=task.strict_loading if strict is None else strict)
+        yield
+    except CheckpointError:
+        raise
+    except UntrustedCheckpointError as error:
+        raise UntrustedCheckpointError(f"{name}: {error}; trust=True loads it all the same") from error
     except RuntimeError as error:
-        differences = [line.strip() for line in str(error).splitlines()[1:]]
-        raise CheckpointError(f"{name} holds weights of another architecture: {differences[0]}") from error
+        lines = [line.strip() for line in str(error).splitlines()]
+        reason = (lines[1:] if lines and lines[0].startswith("Error(s) in loading state_dict") else lines)[:1]
+        raise CheckpointError(f"{name} holds weights of another architecture: {''.join(reason)}") from error
+    except ValueError as error:
+        raise CheckpointError(f"{name} is not a checkpoint of this {kind.__name__}: {error}") from error
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise CheckpointError(f"{name} is not a checkpoint of {kind.__name__}: {error!r}") from error
+
+
+def check_kind(checkpoint: Mapping[str, Any], kind: type, name: object) -> None:
+    """Refuse the checkpoint of a task that has nothing to do with a kind, where it names its task."""
+    try:
+        found = task_class(checkpoint, name)
+    except UntrustedCheckpointError:  # of a class that was not imported, as in a program that has ended
+        return
+    if found is not None and not issubclass(found, kind) and not issubclass(kind, found):
+        raise _other_task(name, found, kind.__name__)
 
 
 def complete(checkpoint: dict[str, Any], task: LightningModule, names: frozenset[str], inference: Any) -> None:
@@ -119,21 +158,22 @@ def load_task(
     """Return the task of a checkpoint, of the class that the checkpoint names.
 
     Args:
-        path: the file.
+        path: the file, or the name of shipped weights.
         kinds: classes that the task may be an instance of; the first is built if the checkpoint names none.
         trust: build whatever the checkpoint names, which can run code.
         given: arguments of the task in place of those in the checkpoint.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if there is no such file, and no shipped weights have that name.
         CheckpointError: if the file is damaged, or the checkpoint of another kind of task.
         UntrustedCheckpointError: see :func:`restore`.
     """
+    path = find_weights(path)
     checkpoint = read_checkpoint(path)
     kind = task_class(checkpoint, path, trust) or kinds[0]
     if not issubclass(kind, kinds):
         expected = " or ".join(each.__name__ for each in kinds)
-        raise CheckpointError(f"{path} is a checkpoint of {kind.__name__}, and {expected} is expected{_hint(kind)}")
+        raise _other_task(path, kind, expected)
     if trust:
         task: TaskType = kind.load_from_checkpoint(path, trust=True, **(given or {}))
         return task
@@ -175,9 +215,10 @@ def domain_of(kind: type) -> str | None:
     return None
 
 
-def _hint(kind: type) -> str:
-    domain = domain_of(kind)
-    return "" if domain is None else f": use {domain}"
+def _other_task(name: object, found: type, expected: str) -> CheckpointError:
+    domain = domain_of(found)
+    hint = "" if domain is None else f": use {domain}"
+    return CheckpointError(f"{name} is a checkpoint of {found.__name__}, and {expected} is expected{hint}")
 
 
 def _build(kind: type[TaskType], hyperparameters: Any, given: Mapping[str, Any], name: object) -> TaskType:

@@ -12,7 +12,7 @@ from torch import Tensor, uint8
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from lightning_coordconv.core.data import report_dropped
-from lightning_coordconv.core.images import read_rgb, to_rgb
+from lightning_coordconv.core.images import find_files, read_rgb, to_rgb
 from lightning_coordconv.core.preprocessing import Preprocessing
 
 OneImage: TypeAlias = str | Path | Image.Image | NDArray[np.uint8] | Tensor
@@ -82,7 +82,7 @@ def _listed(images: Sequence[Any]) -> list[Source]:
 
 def _in_folder(folder: Path) -> list[Source]:
     """Find the images of a folder, and log how many other files it has; hidden files are none of either."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    files = [path for path in sorted(find_files(folder)) if path.is_file() and not path.name.startswith(".")]
     images = [path for path in files if path.suffix.lower() in IMG_EXTENSIONS]
     others = [str(path.relative_to(folder)) for path in files if path not in set(images)]
     if not files:

@@ -34,7 +34,7 @@ class Part:
     Attributes:
         name: of the split.
         sizes: how many images have a width and height, in pixels.
-        classes: how many there are of each class; see ``counted`` of the survey.
+        classes: how many there are of each class, if there are classes; see ``counted`` of the survey.
         per_image: number of objects of each image; empty if images have none.
         readable: numbers of the samples that were read.
         draw: draws the sample of a number.
@@ -108,7 +108,9 @@ class Survey:
 
     def report(self) -> str:
         """Return the survey as text: what there is, what would end a run, and what a run leaves out or changes."""
-        lines = [self.kind, *_splits(self.parts, self.counted), "", *_classes(self.parts, self.counted)]
+        lines = [self.kind, *_splits(self.parts, self.counted)]
+        if any(part.classes for part in self.parts):
+            lines += ["", *_classes(self.parts, self.counted)]
         for kind, errors in self.refused.items():
             lines += ["", f"refused: {len(errors)} {kind}", *(f"  {error}" for error in list(errors)[:NAMED])]
             lines += [f"  and {len(errors) - NAMED} more"] if len(errors) > NAMED else []

@@ -16,7 +16,8 @@ from lightning_coordconv.core._lightning import is_attached
 from lightning_coordconv.core.checkpoints import MapLocation, read_checkpoint
 from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.network_options import apply_network_options
-from lightning_coordconv.core.restore import INFERENCE, complete, restore, restoring
+from lightning_coordconv.core.offline import restoring
+from lightning_coordconv.core.restore import INFERENCE, check_kind, complete, named, restore
 
 Batch = Mapping[str, Any]
 Outputs = dict[str, Any]
@@ -82,8 +83,8 @@ class BaseTask(LightningModule):
         """
         if trust:
             rank_zero_info(f"trusting {checkpoint_path}: it can run code as it is loaded")
-            read_checkpoint(checkpoint_path, trust=weights_only is False)
-            with restoring():
+            check_kind(read_checkpoint(checkpoint_path, trust=weights_only is False), cls, checkpoint_path)
+            with named(checkpoint_path, cls), restoring():
                 return super().load_from_checkpoint(
                     checkpoint_path, map_location, hparams_file, strict, weights_only is not False, **kwargs
                 )
@@ -121,6 +122,10 @@ class BaseTask(LightningModule):
 
     def check(self) -> None:
         """Raise a ``ValueError`` for arguments that cannot work. Called before a run writes anything."""
+
+    def network_for(self, data: BaseDataModule) -> nn.Module:
+        """Return the network that sees the images of a data module: ``net`` if there is one, else the whole task."""
+        return getattr(self, "net", self)
 
     def steps_done(self) -> str:
         """Return how far training is, in the unit in which this kind of training is counted."""

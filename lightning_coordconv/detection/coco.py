@@ -153,11 +153,7 @@ class CocoDetection(Dataset[dict[str, Any]]):
                 f"{path} has {image.width} x {image.height} pixels (EXIF orientation {orientation}), but {size[0]} x "
                 f"{size[1]} as image {known['id']} of {self.annotations}"
             )
-        objects = dict(self.objects[known["id"]])
-        for name, target in self.targets.items():
-            objects |= target.tensors(objects.pop(name), *size)
-        boxes = tv_tensors.BoundingBoxes(objects["boxes"], format="XYXY", canvas_size=(image.height, image.width))
-        sample = self.transform(objects | {"image": tv_tensors.Image(pil_to_tensor(image)), "boxes": boxes})
+        sample = self.transform(self.annotated(known) | {"image": tv_tensors.Image(pil_to_tensor(image))})
         boxes = sample["boxes"].as_subclass(Tensor)
         return {
             "image": sample["image"],
@@ -169,6 +165,14 @@ class CocoDetection(Dataset[dict[str, Any]]):
             "image_id": known["id"],
             "path": str(path),
         }
+
+    def annotated(self, image: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the objects of one of ``images``, as the transforms get them."""
+        size = (image["width"], image["height"])
+        objects = dict(self.objects[image["id"]])
+        for name, target in self.targets.items():
+            objects |= target.tensors(objects.pop(name), *size)
+        return objects | {"boxes": tv_tensors.BoundingBoxes(objects["boxes"], format="XYXY", canvas_size=size[::-1])}
 
     def _collect(
         self, content: Mapping[str, Any], crowds: bool, bad_boxes: Policy, refuse: Refuse

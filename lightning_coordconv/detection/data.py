@@ -17,6 +17,7 @@ from lightning_coordconv.detection.coco import CocoDetection, check_categories
 from lightning_coordconv.detection.image_files import ImageFiles, Links, Policy
 from lightning_coordconv.detection.skeleton import Skeleton
 from lightning_coordconv.detection.targets import TargetName
+from lightning_coordconv.detection.transforms import try_transforms
 from lightning_coordconv.detection.voc_format import VocFolder
 from lightning_coordconv.detection.yolo_format import YoloFolder
 
@@ -132,7 +133,10 @@ class AnnotatedImagesDataModule(BoxesDataModule):
                 val = self.dataset("val")
                 assert isinstance(val, CocoDetection)
                 check_categories(dataset, val)
-        for remark in dataset.remarks():
+        remarks = dataset.remarks()
+        if split == "train" and isinstance(dataset, CocoDetection):
+            remarks += try_transforms(dataset.transform, dataset.images, dataset.annotated)
+        for remark in remarks:
             rank_zero_info(f"data of the {split} split: {remark}")
         return dataset
 
@@ -155,8 +159,8 @@ class CocoDetectionDataModule(AnnotatedImagesDataModule):
 
     Raises:
         FileNotFoundError: if there is no such annotation file or folder.
-        ValueError: if a file is not in COCO's format, has no box or not the targets, or two of them differ in their
-            categories or keypoints.
+        ValueError: if a file is not in COCO's format, has no box or not the targets, the transforms leave no box, or
+            two files differ in their categories or keypoints.
         OSError: if no image of a split can be read.
     """
 
@@ -236,8 +240,12 @@ class VocDetectionDataModule(AnnotatedImagesDataModule):
 
     def __init__(self, root: str, **kwargs: Any) -> None:
         super().__init__(root, **kwargs)
-        self.voc = VocFolder(self.root, self.seed)
+        self.find_data()
         self.prepare()
+
+    def find_data(self) -> None:
+        """Read the XML files."""
+        self.voc = VocFolder(self.root, self.random_split)
 
     def read(self, split: Split) -> tuple[Path, Annotations]:
         """Return the annotations of a split."""

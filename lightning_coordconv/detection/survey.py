@@ -52,15 +52,21 @@ def _coco(path: Path, files: list[Path], limit: int) -> Survey:
     survey = Survey(f"COCO: {path}", "boxes", limit)
     root = path if path.is_dir() else path.parent
     first: CocoDetection | None = None
+    options = dict.fromkeys(("train", "val"), "")
     for file in files:
         with survey.collecting("annotation files that cannot be used"):
             annotations = read_annotations(file, survey.refuse)
-            data = _add(survey, file.stem, _images_of(file, annotations, root), annotations)
+            images = _images_of(file, annotations, root)
+            split = next((split for split in options if _split_of(file).startswith(split)), None)
+            if split and not options[split]:
+                listed, folder = file.relative_to(root), images.relative_to(root)
+                options[split] = f"--data.{split}_annotations {listed} --data.{split}_images {folder}"
+            data = _add(survey, file.stem, images, annotations)
             first = first or data
             check_categories(data, first)
             survey.remarks += [f"{file.stem}: {remark}" for remark in _targets(data)]
-    where = f"--data.root {root} --data.train_annotations … --data.val_annotations …"
-    survey.options = f"-c detection/coco_coordconv {where} {_classes(survey)}"
+    where = " ".join(given or f"--data.{split}_annotations …" for split, given in options.items())
+    survey.options = f"-c detection/coco_coordconv --data.root {root} {where} {_classes(survey)}"
     return survey
 
 
@@ -133,6 +139,11 @@ def _add(survey: Survey, split: str, folder: Path, annotations: Annotations) -> 
     return data
 
 
+def _split_of(file: Path) -> str:
+    """Return the split that an annotation file is named after: ``train2017`` of ``instances_train2017.json``."""
+    return file.stem.rpartition("_")[2]
+
+
 def _images_of(file: Path, annotations: Annotations, root: Path) -> Path:
     """Return the folder that has the first image of an annotation file: beside it, or in a folder named like the split.
 
@@ -140,7 +151,7 @@ def _images_of(file: Path, annotations: Annotations, root: Path) -> Path:
         FileNotFoundError: if none of the usual ones has it.
     """
     name = annotations.content["images"][0]["file_name"]
-    split = file.stem.rpartition("_")[2]
+    split = _split_of(file)
     for folder in dict.fromkeys([file.parent, root, root / "images", root / split, root / "images" / split]):
         if (folder / name).exists():
             return folder

@@ -9,10 +9,11 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
+from lightning_coordconv.core.labels import LabelledTask
 from lightning_coordconv.core.metrics import MeanTerms
 from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.core.schedules import warmup_cosine
-from lightning_coordconv.core.task import Batch, NetworkTask, Outputs
+from lightning_coordconv.core.task import Batch, Outputs
 from lightning_coordconv.detection.average_precision import (
     PERSON_SIGMAS,
     CocoAveragePrecision,
@@ -26,7 +27,7 @@ MASK_THRESHOLD = 0.5
 """Probability from which a pixel belongs to a mask, as torchvision has it."""
 
 
-class ObjectDetection(NetworkTask):
+class ObjectDetection(LabelledTask):
     """Detect and classify objects with a torchvision detector.
 
     The sum of the detector's losses is minimised. The losses are logged by their names, in training only. Metrics are
@@ -60,6 +61,7 @@ class ObjectDetection(NetworkTask):
     """
 
     sample_keys: frozenset[str] = frozenset({"image", "boxes", "labels", "image_id"})
+    label_key: ClassVar[str] = "labels"
     monitor: str = "val/map"
     mode: ClassVar[Literal["min", "max"]] = "max"
 
@@ -103,11 +105,8 @@ class ObjectDetection(NetworkTask):
         """Return the figures of detections beside true boxes, and of precision and recall in the test."""
         return [DetectionFigures(), PrecisionRecallFigure()]
 
-    def on_fit_start(self) -> None:
-        """Compare the categories and keypoints of the data with the outputs of the net.
-
-        On a device, a label without an output would be an assertion without a name; and a look at the labels in each
-        step would wait for the device.
+    def setup(self, stage: str) -> None:
+        """Compare the categories and keypoints of the data with the outputs of the net, except for predictions.
 
         Raises:
             ValueError: if the data module has a category for which the net has no output, or another number of
@@ -122,7 +121,7 @@ class ObjectDetection(NetworkTask):
             )
         outputs = getattr(self.net, "num_classes", None)
         highest = max(getattr(data, "categories", ()), default=0)
-        if outputs is not None and highest >= outputs:
+        if stage != "predict" and outputs is not None and highest >= outputs:
             raise ValueError(
                 f"the network has outputs for {outputs} classes, with the background, but the data has {highest} "
                 f"categories: set its num_classes to at least {highest + 1}"
@@ -201,8 +200,11 @@ class ObjectDetection(NetworkTask):
         """Return the true boxes, labels and targets of each image, as torchvision and torchmetrics expect them.
 
         Raises:
-            ValueError: if the batch has not what the net needs.
+            ValueError: if the batch has not what the net needs, or a label without an output; the image is named.
         """
+        outputs = getattr(self.net, "num_classes", None)
+        if outputs is not None:
+            self.check_labels(batch, outputs, first=1)
         missing = self.net_targets - batch.keys()
         if missing:
             raise ValueError(
@@ -213,8 +215,9 @@ class ObjectDetection(NetworkTask):
         return [dict(zip(keys, values, strict=True)) for values in zip(*(batch[key] for key in keys), strict=True)]
 
     def _detect(self, batch: Batch, metrics: MetricCollection) -> Outputs:
+        targets = self.targets(batch)
         detections = self.predict_step(batch, 0)
-        metrics.update(detections, self.targets(batch))
+        metrics.update(detections, targets)
         return {"preds": detections}
 
     def _report(self, metrics: MetricCollection) -> None:
@@ -225,5 +228,6 @@ class ObjectDetection(NetworkTask):
             for name, value in values.items()
             if not name.endswith(("per_class", "classes"))
         }
-        self.log_dict(wanted, sync_dist=True)
+        for name, value in wanted.items():
+            self.log(name, value, prog_bar=name == self.monitor, sync_dist=True)
         metrics.reset()

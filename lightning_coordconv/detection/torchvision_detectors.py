@@ -11,7 +11,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from lightning_coordconv.core.checkpoints import read_state_dict
 from lightning_coordconv.core.description import remember_arguments
-from lightning_coordconv.core.restore import is_restoring
+from lightning_coordconv.core.offline import is_restoring
 from lightning_coordconv.detection.image_frames import use_image_frames
 from lightning_coordconv.layers import Encoding, to_coordconv
 

@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from lightning_coordconv.core.data import split_by_chance
-from lightning_coordconv.core.images import read_size
+from lightning_coordconv.core.images import find_files, read_size
+from lightning_coordconv.core.splits import RandomSplit
 from lightning_coordconv.core.survey import Refuse, raise_refused
 from lightning_coordconv.detection.annotations import Annotations, read_lines
 
@@ -32,7 +32,7 @@ class VocFolder:
 
     Args:
         path: the folder.
-        seed: of the split, if there are no lists.
+        split: divides the images, if there are no lists; by default with the seed 0.
         refuse: receives each file and object that is not in VOC's format, which is left out if it returns.
 
     Attributes:
@@ -43,18 +43,18 @@ class VocFolder:
         ValueError: for the first file or object that is not in VOC's format, and if there are too few for three splits.
     """
 
-    def __init__(self, path: Path, seed: int = 0, refuse: Refuse = raise_refused) -> None:
+    def __init__(self, path: Path, split: RandomSplit | None = None, refuse: Refuse = raise_refused) -> None:
         self.path = path
         self.annotations, self.images = (_existing(path, names) for names in FOLDERS.values())
-        files = sorted(self.annotations.rglob("*.xml"))
+        files = sorted(file for file in find_files(self.annotations) if file.suffix == ".xml")
         if not files:
             raise FileNotFoundError(f"there are no XML files in {self.annotations}")
         self.suffixes: dict[str, list[Path]] = {}
-        for file in sorted(self.images.rglob("*")):
+        for file in sorted(find_files(self.images)):
             if file.suffix.lower() in IMG_EXTENSIONS:
                 self.suffixes.setdefault(file.stem, []).append(file)
         self.entries = {self._name(file): entry for file in files if (entry := self._read(file, refuse)) is not None}
-        self.splits = self._splits(seed)
+        self.splits = self._splits(split or RandomSplit())
         names = sorted({row["name"] for entry in self.entries.values() for row in entry["objects"]})
         self.classes = {name: number for number, name in enumerate(names, start=1)}
 
@@ -82,21 +82,19 @@ class VocFolder:
         return Annotations(self.path, content, places, remarks=self._remarks() if split == "train" else ())
 
     def _remarks(self) -> list[str]:
-        known = {Path(name).name for name in self.entries}
-        lacking = sorted(stem for stem in self.suffixes if stem not in known)
-        more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
-        names = ", ".join(str(self.suffixes[stem][0]) for stem in lacking[:5])
-        return [f"left out {len(lacking)} images without an XML file: {names}{more}"] if lacking else []
+        used = {self.path / entry["image"]["file_name"] for entry in self.entries.values()}
+        unused = [path for stem in sorted(self.suffixes) for path in self.suffixes[stem] if path not in used]
+        more = f" and {len(unused) - 5} more" if len(unused) > 5 else ""
+        names = ", ".join(map(str, unused[:5]))
+        return [f"left out {len(unused)} images without an XML file: {names}{more}"] if unused else []
 
     def _name(self, file: Path) -> str:
         return file.relative_to(self.annotations).with_suffix("").as_posix()
 
-    def _splits(self, seed: int) -> Mapping[str, list[str]]:
+    def _splits(self, random: RandomSplit) -> Mapping[str, list[str]]:
         lists = {split: self.path / "ImageSets" / "Main" / f"{split}.txt" for split in SPLITS}
         if not any(file.is_file() for file in lists.values()):
-            names = sorted(self.entries)
-            chosen = split_by_chance(len(names), seed, f"{self.annotations} has {len(names)} XML files")
-            return {split: [names[number] for number in numbers] for split, numbers in chosen.items()}
+            return random.divide(sorted(self.entries), self.annotations, "XML files")
         for split in ("train", "val"):
             if not lists[split].is_file():
                 raise FileNotFoundError(f"there is no {lists[split]}, but there are lists of other splits")
@@ -145,9 +143,9 @@ class VocFolder:
     def _image(self, file: Path, tree: ElementTree.Element) -> Path:
         """Return the image of an XML file: the one of the same name, or else the one that the file names."""
         beside = self.images / file.relative_to(self.annotations).parent
+        named = beside / Path((tree.findtext("filename") or f"{file.stem}.jpg").replace("\\", "/")).name
         same = [path for path in self.suffixes.get(file.stem, []) if path.parent == beside]
-        named = Path((tree.findtext("filename") or "").replace("\\", "/")).name
-        return same[0] if same else beside / (named or f"{file.stem}.jpg")
+        return same[0] if len(same) == 1 or (same and named not in same) else named
 
 
 def _object(node: ElementTree.Element) -> dict[str, Any]:
@@ -155,6 +153,11 @@ def _object(node: ElementTree.Element) -> dict[str, Any]:
     name = (node.findtext("name") or "").strip()
     if not name:
         raise ValueError("has no name")
+    if len(node.findall("bndbox")) > 1:
+        raise ValueError("has several boxes (bndbox), but it must have one")
+    difficult = (node.findtext("difficult") or "0").strip()
+    if difficult not in ("0", "1"):
+        raise ValueError(f"has difficult {difficult!r}, but it must be 0 or 1")
     texts = [node.findtext(f"bndbox/{edge}") for edge in EDGES]
     lacking = [edge for edge, text in zip(EDGES, texts, strict=True) if text is None]
     if lacking:
@@ -165,7 +168,7 @@ def _object(node: ElementTree.Element) -> dict[str, Any]:
         raise ValueError(f"has the box {', '.join(map(repr, texts))}, but it must be four numbers") from None
     width, height = (high - low + (low <= high) for low, high in ((x1, x2), (y1, y2)))  # negative if inverted
     box = [x1 - 1, y1 - 1, width, height]
-    return {"name": name, "difficult": int((node.findtext("difficult") or "0").strip() == "1"), "box": box}
+    return {"name": name, "difficult": int(difficult), "box": box}
 
 
 def _existing(path: Path, names: tuple[str, ...]) -> Path:

@@ -17,6 +17,18 @@ ROUNDING = 1e-5
 """By how much a value may exceed 1: programs write six digits."""
 
 
+class EachKeyOnce(yaml.SafeLoader):
+    """Loads plain data, and refuses a key that occurs twice, whose last value would win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping of a node."""
+        content: dict[Any, Any] = super().construct_mapping(node, deep)  # type: ignore[no-untyped-call]
+        if len(content) < len(node.value):
+            keys = [str(key.value) for key, _ in node.value]
+            raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)} occurs twice")
+        return content
+
+
 class YoloFolder:
     """The data set that a ``data.yaml`` describes.
 
@@ -46,7 +58,7 @@ class YoloFolder:
     def __init__(self, path: Path) -> None:
         self.file = find_yaml(path)
         try:
-            content = yaml.safe_load(self.file.read_text(encoding="utf-8"))
+            content = EachKeyOnce(self.file.read_text(encoding="utf-8")).get_single_data()
         except (ValueError, yaml.YAMLError) as error:
             raise ValueError(f"{self.file} is no YAML file: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):
@@ -69,19 +81,27 @@ class YoloFolder:
 
         Raises:
             FileNotFoundError: if there is no image.
-            ValueError: for the first line that is not in YOLO's format.
+            ValueError: for the first line that is not in YOLO's format, or image that has the labels of another.
         """
         root = self.file.parent
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         places: dict[int, str] = {}
-        unlabelled, labels = [], set()
+        unlabelled: list[str] = []
+        labels: dict[Path, Path] = {}
         for number, path in enumerate(self._images(split), start=1):
+            file = _labels_of(path)
+            if file in labels:
+                error = ValueError(
+                    f"{labels[file]} and {path} have the same name up to the ending, so they would have the same "
+                    f"labels, {file}: rename one of them and its labels"
+                )
+                refuse("images that have the labels of another", error)
+                continue
+            labels[file] = path
             width, height = _size(path)
             name = str(path.relative_to(root) if path.is_relative_to(root) else path)
             images.append({"id": number, "file_name": name, "width": width, "height": height})
-            file = _labels_of(path)
-            labels.add(file)
             if not file.is_file():
                 unlabelled.append(name)
                 continue
@@ -94,7 +114,7 @@ class YoloFolder:
         content = {"images": images, "annotations": annotations, "categories": categories}
         remarks = [
             _remark("{} images without a file of labels count as images without objects", unlabelled),
-            _remark("left out {} files of labels that have no image", self._orphans(split, labels)),
+            _remark("left out {} files of labels that have no image", self._orphans(split, set(labels))),
         ]
         return Annotations(self.file, content, places, upright=True, remarks=[line for line in remarks if line])
 
@@ -106,6 +126,8 @@ class YoloFolder:
             raise ValueError(
                 f"{self.file} must have names: a list, or a mapping from the number of a class to its name"
             )
+        if not all(type(name) in (str, int) for name in names.values()) or len(set(names.values())) < len(names):
+            raise ValueError(f"{self.file} must have a different text as the name of each class, got {names}")
         if content.get("nc") not in (None, len(names)):
             raise ValueError(f"{self.file} has {len(names)} names, but nc is {content['nc']!r}")
         return {int(label): str(names[label]) for label in sorted(names, key=int)}

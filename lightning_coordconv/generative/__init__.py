@@ -31,6 +31,7 @@ from lightning_coordconv.generative.networks import (
 )
 from lightning_coordconv.generative.predictor import GeneratedSamples, GenerativePredictor, Interpolations, load
 from lightning_coordconv.generative.sort_of_clevr import SortOfClevr
+from lightning_coordconv.generative.survey import surveys
 from lightning_coordconv.generative.task import GenerativeTask
 from lightning_coordconv.generative.unlabelled_images import UnlabelledImages
 from lightning_coordconv.generative.vae import VAE
@@ -71,4 +72,5 @@ __all__ = [
     "find_objects",
     "interpolation_smoothness",
     "load",
+    "surveys",
 ]

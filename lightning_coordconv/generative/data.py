@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 from matplotlib.figure import Figure
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
@@ -124,19 +124,9 @@ class UnlabelledImagesDataModule(BaseDataModule):
 
     def find_data(self) -> None:
         """Find the images, so that a folder with too few of them is refused before anything is written."""
-        paths = find_images(self.root)
-        if len(paths) <= 2 * self.eval_count:
-            raise ValueError(
-                f"{self.root} has {len(paths)} images, too few to hold out eval_count = {self.eval_count} for "
-                "validation and as many for test"
-            )
-        order = torch.randperm(len(paths), generator=Generator().manual_seed(self.seed)).tolist()
-        shuffled = [paths[i] for i in order]
-        self.paths = {
-            "val": shuffled[: self.eval_count],
-            "test": shuffled[self.eval_count : 2 * self.eval_count],
-            "train": shuffled[2 * self.eval_count :],
-        }
+        names = [str(path.relative_to(self.root)) for path in find_images(self.root)]
+        parts = self.random_split.divide(names, self.root, "images", self.eval_count)
+        self.paths = {part: [self.root / name for name in some] for part, some in parts.items()}
         require_full_batch(len(self.paths["train"]), self.batch_size, f"the number of training images in {self.root}")
 
     def make_dataset(self, split: Split) -> Dataset[Any]:

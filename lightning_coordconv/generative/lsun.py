@@ -2,7 +2,8 @@
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_coordconv.core.extras import extra
+from lightning_coordconv.core.images import open_image, to_rgb
 
 
 class LSUNImages(Dataset[dict[str, Any]]):
@@ -42,7 +44,7 @@ class LSUNImages(Dataset[dict[str, Any]]):
                 f"`python download.py -c {category} -o {root}` and unzip the files there"
             )
         self.transform = transform
-        with self._open() as database, database.begin() as transaction:
+        with self._reading(), self._open() as database, database.begin() as transaction:
             # an array of bytes: worker processes share its memory, which a list's reference counts would prevent
             self.keys = np.array(list(transaction.cursor().iternext(values=False)), dtype=np.bytes_)
         if not len(self.keys):
@@ -54,15 +56,16 @@ class LSUNImages(Dataset[dict[str, Any]]):
         return len(self.keys)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        if self.opened is None or self.opened[0] != os.getpid():
-            if self.opened is not None:  # inherited by a fork; LMDB forbids to use it here, or to open a second one
-                self.opened[1].close()
-            self.opened = os.getpid(), self._open()
-        with self.opened[1].begin() as transaction:
-            data = transaction.get(bytes(self.keys[index]))
+        with self._reading():
+            if self.opened is None or self.opened[0] != os.getpid():
+                if self.opened is not None:  # inherited by a fork; LMDB forbids to use it here, or to open a second one
+                    self.opened[1].close()
+                self.opened = os.getpid(), self._open()
+            with self.opened[1].begin() as transaction:
+                data = transaction.get(bytes(self.keys[index]))
         try:
-            with Image.open(io.BytesIO(data)) as file:
-                image = file.convert("RGB")
+            with open_image(io.BytesIO(data)) as file:
+                image = to_rgb(file)
         except Exception as error:  # Pillow raises errors of many kinds
             raise OSError(f"image {index} of {self.folder} cannot be read: {error}; get the data again") from error
         return {"image": self.transform(image)}
@@ -71,9 +74,16 @@ class LSUNImages(Dataset[dict[str, Any]]):
         return self.__dict__ | {"opened": None}  # an open database cannot be sent to another process
 
     def _open(self) -> Any:
+        import lmdb
+
+        return lmdb.open(str(self.folder), readonly=True, lock=False, readahead=False, meminit=False)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Return a context whose errors name the database."""
         with extra("lsun", "LSUN databases"):
             import lmdb
         try:
-            return lmdb.open(str(self.folder), readonly=True, lock=False, readahead=False, meminit=False)
+            yield
         except lmdb.Error as error:
             raise OSError(f"{self.folder} cannot be read as an LMDB database: {error}; get the data again") from error

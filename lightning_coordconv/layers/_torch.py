@@ -20,10 +20,12 @@ __all__ = [
     "TRACES_CONTEXT_VARIABLES",
     "ConvNd",
     "ConvTransposeNd",
+    "RecordsCoordinates",
     "Size1",
     "Size2",
     "Size3",
     "TorchConvolution",
+    "has_forward_hooks",
     "output_padding",
     "overridden",
     "padding_of_other_modes",
@@ -37,12 +39,16 @@ REQUIRED = {
     "torch.nn.modules.conv._ConvTransposeNd": "base class of torch's transposed convolutions",
     "torch.nn.Conv2d._conv_forward": "a convolution with another bias than the layer's own",
     "torch.nn.ConvTranspose2d._output_padding": "the output padding that gives a requested output size",
-    "torch.nn.Module._load_from_state_dict": "reading a layer's part of a state dict",
+    "torch.nn.Module._load_from_state_dict": "reading a layer's part of a state dict, with its _metadata",
     "torch.nn.Module._replicate_for_data_parallel": "the copy of a layer that DataParallel runs in another thread",
     "torch._C._are_functorch_transforms_active": "whether a transform of torch.func is running",
     "torch.utils._python_dispatch._disable_current_modes": "building tensors outside of tracing modes",
 }
-"""Private names and what they are used for. ``Conv2d(...)._reversed_padding_repeated_twice`` is set on instances."""
+"""Private names and what they are used for. Set on instances: ``_reversed_padding_repeated_twice`` of ``Conv2d(...)``,
+``_forward_hooks`` and ``_forward_pre_hooks`` of each module."""
+
+COORDINATES = "coordinates"
+"""Key of a module's metadata in a state dict; see :class:`RecordsCoordinates`."""
 
 TRACES_CONTEXT_VARIABLES = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2]) >= (2, 15)
 """Whether ``torch.compile`` can read a ``contextvars.ContextVar``. Torch 2.11 cannot, 2.15 can (both tried)."""
@@ -75,10 +81,49 @@ def padding_of_other_modes(layer: Any) -> tuple[int, ...]:
     return tuple(layer._reversed_padding_repeated_twice)
 
 
+def has_forward_hooks(module: nn.Module, before: bool = False) -> bool:
+    """Return whether something was registered that may change what a module returns, or, ``before`` it, receives."""
+    return bool(module._forward_pre_hooks if before else module._forward_hooks)
+
+
 def overridden(kind: type[nn.Module], torch_class: type[nn.Module]) -> list[str]:
     """Return which of the methods that compute a convolution a class does not inherit from torch's class."""
     names = ("forward", "_conv_forward")
     return [name for name in names if getattr(kind, name, None) is not getattr(torch_class, name, None)]
+
+
+class RecordsCoordinates(nn.Module):
+    """A module whose state dicts say which coordinates it sees, and which refuses those of other coordinates.
+
+    The record is in the metadata that torch saves with every state dict, under the key :data:`COORDINATES`, so the keys
+    of a state dict are those of the parameters. A state dict without it loads as ever: one of a plain convolution, one
+    that was written before, and one whose metadata was dropped, as by ``dict(state_dict)`` and by safetensors.
+    """
+
+    def describe_coordinates(self) -> str:
+        """Return the coordinates that the module sees, as a short text."""
+        raise NotImplementedError(f"{type(self).__name__} must define describe_coordinates()")
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what torch does, with a record of the coordinates in its metadata."""
+        found = super().state_dict(*args, **kwargs)
+        metadata = getattr(found, "_metadata", None)
+        if metadata is not None:
+            prefix = kwargs.get("prefix", args[1] if len(args) > 1 else "")
+            metadata.setdefault(prefix[:-1], {})[COORDINATES] = self.describe_coordinates()
+        return found
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+        saved, own = local_metadata.get(COORDINATES), self.describe_coordinates()
+        if saved not in (None, own):
+            errors: list[str] = args[-1]
+            errors.append(
+                f"{prefix[:-1] or type(self).__name__} was saved with the coordinates {saved} and sees {own} now; if "
+                "that is meant, load dict(state_dict), which holds no record of them"
+            )
 
 
 class TorchConvolution(ConvNd):

@@ -7,6 +7,7 @@ on the size of the map only: it is computed once for a batch, and no concatenati
 the torch layers, with the same ``weight`` and ``bias``, and one more parameter.
 """
 
+import inspect
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -15,13 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_coordconv.layers._torch import ConvTransposeNd, TorchConvolution, output_padding
+from lightning_coordconv.layers._torch import ConvTransposeNd, RecordsCoordinates, TorchConvolution, output_padding
+from lightning_coordconv.layers.arguments import check_convolution
 from lightning_coordconv.layers.coordinate_bias import convolve_with_coordinates
-from lightning_coordconv.layers.coords import check_input, num_coordinates
+from lightning_coordconv.layers.coords import check_input, describe_coordinates, num_coordinates
 from lightning_coordconv.layers.encodings import Encoding
 from lightning_coordconv.layers.frames import active_frame
 from lightning_coordconv.layers.guards import GuardedModule, is_traced_symbolically, trace_as_leaf
 
+_CLASSES = {1: (nn.Conv1d, nn.ConvTranspose1d), 2: (nn.Conv2d, nn.ConvTranspose2d), 3: (nn.Conv3d, nn.ConvTranspose3d)}
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
@@ -39,7 +42,7 @@ class MetaCoordWeight(nn.Parameter):
         return nn.Parameter.__torch_function__(func, types, args, kwargs or {})
 
 
-class CoordConvNd(GuardedModule, TorchConvolution):
+class CoordConvNd(GuardedModule, RecordsCoordinates, TorchConvolution):
     """What the six layers share; mixed in before a torch convolution.
 
     It takes the arguments of the torch class, in the same order and under the same names, and two more, by keyword.
@@ -63,8 +66,8 @@ class CoordConvNd(GuardedModule, TorchConvolution):
             with another ``forward``.
 
     Raises:
-        TypeError: If the encoding is not an :class:`Encoding`.
-        ValueError: If both ``with_r`` and an encoding are given.
+        TypeError: If an argument is of another type, or the dtype is none of real or complex floating-point numbers.
+        ValueError: If an argument is out of its range, or both ``with_r`` and an encoding are given.
     """
 
     coord_weight: Tensor
@@ -74,6 +77,9 @@ class CoordConvNd(GuardedModule, TorchConvolution):
     separates_bias: bool = True
 
     def __init__(self, *args: Any, with_r: bool = False, encoding: Encoding | None = None, **kwargs: Any) -> None:
+        given = inspect.signature(super().__init__).bind(*args, **kwargs).arguments
+        num_axes = next(n for n, kinds in _CLASSES.items() if isinstance(self, kinds))
+        check_convolution(given, num_axes, isinstance(self, ConvTransposeNd))
         super().__init__(*args, **kwargs)
         self.add_coordinates(with_r=with_r, encoding=encoding)
         self.reset_parameters()
@@ -119,6 +125,10 @@ class CoordConvNd(GuardedModule, TorchConvolution):
         check_input(input, len(self.kernel_size), type(self).__name__)
         return convolve_with_coordinates(self, input)
 
+    def describe_coordinates(self) -> str:
+        """Return the class and the options of the coordinates, which state dicts record."""
+        return describe_coordinates(self.with_r, self.encoding)
+
     def complete_state_dict(self, state_dict: dict[str, Any], prefix: str) -> dict[str, Any]:
         """Complete a state dict without coordinate weights, so that it loads with ``strict=True``.
 
@@ -143,7 +153,8 @@ class CoordConvNd(GuardedModule, TorchConvolution):
             own = weight.narrow(axis, 0, self.in_channels).contiguous()
             coord = weight.narrow(axis, self.in_channels, coord_weight.shape[axis]).contiguous()
             return state_dict | {prefix + "weight": own, prefix + "coord_weight": coord}
-        like = next(value for key, value in state_dict.items() if key in entries and value.is_floating_point())
+        tensors = [state_dict[key] for key in entries if isinstance(state_dict[key], Tensor)]
+        like = next((tensor for tensor in tensors if tensor.is_floating_point()), coord_weight)
         return state_dict | {prefix + "coord_weight": like.new_zeros(coord_weight.shape)}
 
     def check_replication(self) -> None:

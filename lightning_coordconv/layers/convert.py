@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from lightning_coordconv.layers._torch import ConvNd
+from lightning_coordconv.layers.arguments import check_dtype, check_flags, check_module
 from lightning_coordconv.layers.base import CoordConvNd
 from lightning_coordconv.layers.coords import num_coordinates
 from lightning_coordconv.layers.encodings import Encoding
@@ -56,9 +57,11 @@ def to_coordconv(
         The model itself.
 
     Raises:
+        TypeError: If an argument is of another type, or a selected convolution of a dtype that is not floating-point.
         ValueError: If a convolution is selected that cannot be converted, or a pattern or the predicate selects none.
             The model is then as it was.
     """
+    check_module("model", model)
     selected = _select(model, where)
     for module, name in selected.items():
         reason = why_not_convertible(module)
@@ -66,6 +69,7 @@ def to_coordconv(
             kind = f"{type(module).__module__}.{type(module).__qualname__}"
             raise ValueError(f"{_quote(name)} is a {kind}, which cannot be converted: {reason}; {_convertible(model)}")
         check_forward(module, _quote(name))
+        check_dtype(module.weight.dtype)
         num_coordinates(len(module.kernel_size), with_r, encoding)  # refuse bad options before the first change
     for module in selected:
         module.__class__ = coordconv_class(type(module))
@@ -76,6 +80,7 @@ def to_coordconv(
 
 def coordconv_layers(model: nn.Module) -> dict[str, CoordConvNd]:
     """Return the CoordConv layers of a model by name, in the order of ``model.named_modules()``."""
+    check_module("model", model)
     return {name: module for name, module in model.named_modules() if isinstance(module, CoordConvNd)}
 
 
@@ -93,10 +98,12 @@ def from_coordconv(model: ModuleT, *, discard: bool = False) -> ModuleT:
         The model itself.
 
     Raises:
+        TypeError: If the model is no module, or ``discard`` no bool.
         ValueError: If the model has no CoordConv layer, or one of a user's subclass, or one whose coordinate weights
             are not zero and not to be discarded. The model is then as it was.
     """
     layers = coordconv_layers(model)
+    check_flags(discard=discard)
     if not layers:
         raise ValueError(f"{type(model).__name__} has no CoordConv layer to convert back")
     for name, layer in layers.items():

@@ -108,7 +108,8 @@ def coordinate_bias(
     with without_autocast(weight):
         if taps is not None:
             return taps.expand(weight)
-        return expand_tables(weight, tap_tables(Geometry(*fields), weight.device, dtype))
+        tables = tap_tables(Geometry(*fields), weight.device, coordinate_dtype(dtype))  # torch has no complex ranges
+        return expand_tables(weight, [table.to(dtype) for table in tables])
 
 
 class _ExpandOverBatch(torch.autograd.Function):

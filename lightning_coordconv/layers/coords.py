@@ -8,9 +8,11 @@ last cell of each axis are at -1 and +1, whatever its length. An axis of one cel
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lightning_coordconv.layers.encodings import Encoding, append_radius
+from lightning_coordconv.layers._torch import RecordsCoordinates
+from lightning_coordconv.layers.arguments import check_count, check_flags, check_tensor
+from lightning_coordconv.layers.encodings import Cartesian, Encoding, append_radius
 from lightning_coordconv.layers.frames import Field, Frame, active_frame
 from lightning_coordconv.layers.guards import check_not_quantised, is_traced_symbolically, trace_as_leaf
 
@@ -111,11 +113,10 @@ def num_coordinates(num_axes: int, with_r: bool, encoding: Encoding | None) -> i
     """Return the number of coordinate channels of a layer.
 
     Raises:
-        TypeError: If the encoding is not an :class:`Encoding`.
+        TypeError: If the encoding is not an :class:`Encoding`, or ``with_r`` no bool.
         ValueError: If both ``with_r`` and an encoding are given, or the encoding produces no channels.
     """
-    if with_r not in (False, True):
-        raise ValueError(f"with_r must be True or False, but got {with_r!r}")
+    check_flags(with_r=with_r)
     if encoding is None:
         return num_axes + with_r
     if not isinstance(encoding, Encoding):
@@ -125,8 +126,8 @@ def num_coordinates(num_axes: int, with_r: bool, encoding: Encoding | None) -> i
             f"with_r=True and encoding={encoding!r} exclude each other; try encoding=Cartesian(with_r=True)"
         )
     channels = encoding.num_channels(num_axes)
-    if channels < 1:
-        raise ValueError(f"{encoding!r} makes {channels} channels of {num_axes} coordinates; at least 1 is needed")
+    if not isinstance(channels, int) or channels < 1:
+        raise ValueError(f"{encoding!r} makes {channels!r} channels of {num_axes} coordinates; at least 1 is needed")
     return channels
 
 
@@ -167,7 +168,13 @@ def encoded_coordinates(
     return channels
 
 
-class AddCoords(nn.Module):
+def describe_coordinates(with_r: bool, encoding: Encoding | None) -> str:
+    """Return the class and the options of the coordinates that a layer sees, ``"Cartesian()"`` by default."""
+    seen = Cartesian(with_r=with_r) if encoding is None else encoding
+    return f"{type(seen).__name__}({seen.extra_repr()})"
+
+
+class AddCoords(RecordsCoordinates):
     """Concatenate coordinate channels after the channels of a tensor, as the paper defines them (section 3).
 
     The convolutions of this package compute the same result without this copy. Use this module in front of layers
@@ -180,17 +187,21 @@ class AddCoords(nn.Module):
         encoding: What to append instead of the plain coordinates.
 
     Raises:
+        TypeError: If an argument is of another type.
         ValueError: If ``num_axes`` is less than 1, or both ``with_r`` and an encoding are given.
     """
 
     def __init__(self, num_axes: int = 2, *, with_r: bool = False, encoding: Encoding | None = None) -> None:
         super().__init__()
-        if num_axes < 1:
-            raise ValueError(f"num_axes must be at least 1, but got {num_axes}")
+        check_count("num_axes", num_axes)
         self.num_axes = num_axes
         self.num_coordinates = num_coordinates(num_axes, with_r, encoding)
         self.with_r = with_r
         self.encoding = encoding
+
+    def describe_coordinates(self) -> str:
+        """Return the class and the options of the coordinates."""
+        return describe_coordinates(self.with_r, self.encoding)
 
     def forward(self, x: Tensor) -> Tensor:
         """Append the coordinate channels.
@@ -224,16 +235,26 @@ class AddCoords(nn.Module):
         return f"num_axes={self.num_axes}" + (", with_r=True" if self.with_r else "")
 
 
+def check_floating(x: Tensor, name: str) -> None:
+    """Raise an error if the input of a layer is no tensor of floating-point or complex numbers.
+
+    Raises:
+        TypeError: If x is no tensor, or of an integer dtype or bool.
+    """
+    check_tensor(x, name)
+    if not (x.is_floating_point() or x.is_complex()):
+        check_not_quantised(x, name)
+        raise TypeError(f"{name} expects a floating-point input, but got {x.dtype}; convert it, e.g. with x.float()")
+
+
 def check_input(x: Tensor, num_axes: int, name: str) -> None:
     """Raise an error if a tensor is not floating-point (or complex), or has the wrong number of dimensions.
 
     Raises:
-        TypeError: If x is of an integer dtype or bool.
+        TypeError: If x is no tensor, or of an integer dtype or bool.
         ValueError: If x is neither ``(B, C, *sizes)`` nor ``(C, *sizes)``.
     """
-    if not (x.is_floating_point() or x.is_complex()):
-        check_not_quantised(x, name)
-        raise TypeError(f"{name} expects a floating-point input, but got {x.dtype}; convert it, e.g. with x.float()")
+    check_floating(x, name)
     if x.dim() not in (num_axes + 1, num_axes + 2):
         raise ValueError(
             f"{name} expects a batched input of {num_axes + 2} dimensions or an unbatched one of {num_axes + 1}, "
@@ -245,12 +266,14 @@ def check_encoded(channels: Tensor, encoding: Encoding, grid: Tensor) -> None:
     """Raise an error if an encoding returned another shape than it promises, which addition might broadcast.
 
     Raises:
-        ValueError: If the channels are not ``(F, d, *sizes)``, where the grid is ``(F, n, *sizes)``.
+        ValueError: If the channels are not ``(F, d, *sizes)``, where the grid is ``(F, n, *sizes)``, and of its dtype.
     """
     expected = (grid.shape[0], encoding.num_channels(grid.shape[1]), *grid.shape[2:])
     if not isinstance(channels, Tensor) or channels.shape != expected:
         got = tuple(channels.shape) if isinstance(channels, Tensor) else type(channels).__name__
         raise ValueError(f"{encoding!r} must return a tensor of shape {expected}, but returned {got}")
+    if channels.dtype != grid.dtype:
+        raise ValueError(f"{encoding!r} must return a tensor of {grid.dtype}, but returned {channels.dtype}")
 
 
 def check_samples(coords: Tensor, batch: int) -> None:

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_coordconv.layers.arguments import check_count, check_flags, check_number, check_sizes, is_sequence, shown
+
 MAX_FREQUENCIES = 24
 """Most Fourier frequencies: of finer ones float32, of 24 bits, cannot tell the phase, and from 128 on they are NaN."""
 
@@ -42,6 +44,7 @@ class Encoding(nn.Module):
 
     def __init__(self, *, align_corners: bool = True, preserve_aspect: bool = False) -> None:
         super().__init__()
+        check_flags(align_corners=align_corners, preserve_aspect=preserve_aspect)
         self.align_corners = align_corners
         self.preserve_aspect = preserve_aspect
 
@@ -62,7 +65,11 @@ class Encoding(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define forward(grid)")
 
     def extra_repr(self) -> str:
-        """Return the options that differ from the paper's."""
+        """Return the options that differ from the paper's.
+
+        State dicts record the text, and load only into layers of an equal one: options belong into it, and nothing that
+        training changes.
+        """
         options = {"align_corners": (self.align_corners, True), "preserve_aspect": (self.preserve_aspect, False)}
         return ", ".join(f"{name}={value}" for name, (value, default) in options.items() if value != default)
 
@@ -78,6 +85,7 @@ class Cartesian(Encoding):
 
     def __init__(self, *, with_r: bool = False, align_corners: bool = True, preserve_aspect: bool = False) -> None:
         super().__init__(align_corners=align_corners, preserve_aspect=preserve_aspect)
+        check_flags(with_r=with_r)
         self.with_r = with_r
 
     def num_channels(self, num_axes: int) -> int:
@@ -139,8 +147,8 @@ class FourierFeatures(Encoding):
         preserve_aspect: bool = False,
     ) -> None:
         super().__init__(align_corners=align_corners, preserve_aspect=preserve_aspect)
-        if num_frequencies not in range(1, MAX_FREQUENCIES + 1):
-            raise ValueError(f"num_frequencies must be from 1 to {MAX_FREQUENCIES}, but got {num_frequencies!r}")
+        check_count("num_frequencies", num_frequencies, 1, MAX_FREQUENCIES)
+        check_flags(include_coordinates=include_coordinates)
         self.num_frequencies = num_frequencies
         self.include_coordinates = include_coordinates
 
@@ -174,7 +182,7 @@ class Sinusoidal(Encoding):
         preserve_aspect: See :class:`Encoding`.
 
     Raises:
-        ValueError: If there is no frequency, or the temperature is not greater than 1.
+        ValueError: If there is no frequency, or the temperature is not finite or not greater than 1.
     """
 
     def __init__(
@@ -186,10 +194,10 @@ class Sinusoidal(Encoding):
         preserve_aspect: bool = False,
     ) -> None:
         super().__init__(align_corners=align_corners, preserve_aspect=preserve_aspect)
-        if num_frequencies < 1:
-            raise ValueError(f"num_frequencies must be at least 1, but got {num_frequencies}")
-        if not temperature > 1:
-            raise ValueError(f"temperature must be greater than 1, but got {temperature}")
+        check_count("num_frequencies", num_frequencies)
+        check_number("temperature", temperature)
+        if not 1 < temperature < math.inf:
+            raise ValueError(f"temperature must be finite and greater than 1, but got {temperature}")
         self.num_frequencies = num_frequencies
         self.temperature = temperature
 
@@ -230,16 +238,17 @@ class LearnedGrid(Encoding):
     Raises:
         ValueError: If ``channels`` or ``size`` is not positive, or there are more than 3 axes; or, in a layer, if the
             layer has another number of axes.
+        TypeError: In ``forward``, if the vectors are complex, as after ``Module.to(torch.complex64)`` of a network.
     """
 
     def __init__(
         self, channels: int, size: Sequence[int], *, align_corners: bool = True, preserve_aspect: bool = False
     ) -> None:
         super().__init__(align_corners=align_corners, preserve_aspect=preserve_aspect)
-        if channels < 1:
-            raise ValueError(f"channels must be at least 1, but got {channels}")
-        if not 1 <= len(size) <= 3 or min(size) < 1:
-            raise ValueError(f"size must be 1 to 3 positive numbers, but got {tuple(size)}")
+        check_count("channels", channels)
+        if not is_sequence(size) or not 1 <= len(size) <= 3:
+            raise ValueError(f"size must be a tuple of 1 to 3 positive integers, but got {shown(size)}")
+        check_sizes("size", size, len(size), 1)
         self.values = nn.Parameter(torch.empty(channels, *size).uniform_(-1, 1))
 
     def num_channels(self, num_axes: int) -> int:
@@ -251,6 +260,10 @@ class LearnedGrid(Encoding):
 
     def forward(self, grid: Tensor) -> Tensor:
         """Return the interpolated vectors, ``(F, channels, *sizes)``."""
+        if self.values.is_complex():
+            raise TypeError(
+                f"a learned grid must be real, but its values are {self.values.dtype}: convert them with .real"
+            )
         places = grid.movedim(1, -1).flip(-1)  # grid_sample takes the last axis first
         values = self.values.to(grid.dtype)
         if grid.shape[1] == 1:  # and at least two axes

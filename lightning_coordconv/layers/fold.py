@@ -1,6 +1,5 @@
 """Deploy at a fixed size: a plain convolution plus one constant coordinate bias for each CoordConv layer."""
 
-import copy
 from typing import Any, TypeVar, cast
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
 
 from lightning_coordconv.layers._torch import ConvNd
+from lightning_coordconv.layers.arguments import check_module
 from lightning_coordconv.layers.base import CoordConvNd
 from lightning_coordconv.layers.convert import coordconv_layers
 from lightning_coordconv.layers.coordinate_bias import convolve_coordinates
@@ -16,6 +16,7 @@ from lightning_coordconv.layers.guards import (
     GuardedModule,
     check_forward,
     check_not_quantised,
+    copy_module,
     is_traced_symbolically,
     trace_as_leaf,
 )
@@ -136,12 +137,14 @@ def fold_coordconv(model: ModuleT, example_inputs: Tensor | tuple[Any, ...]) -> 
         The folded copy, in the training or eval mode of the model, which is left as it is.
 
     Raises:
+        TypeError: If the model is no module.
         ValueError: If the example reaches no CoordConv layer, or one of a user's subclass, or if a layer runs inside
             a coordinate frame: folded coordinates are those of the whole input.
     """
+    check_module("model", model)
     args = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     with torch.inference_mode(False), torch.no_grad():
-        folded = copy.deepcopy(model)
+        folded = copy_module(model)
         modes = {module: module.training for module in folded.modules()}
         folded.eval()
         layers = coordconv_layers(folded)

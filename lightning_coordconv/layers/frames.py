@@ -8,6 +8,7 @@ tiles agree with the whole, and a random crop is trained at the position that it
 import contextlib
 import contextvars
 import dataclasses
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
@@ -15,7 +16,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from lightning_coordconv.layers._torch import TRACES_CONTEXT_VARIABLES
+from lightning_coordconv.layers._torch import TRACES_CONTEXT_VARIABLES, transforms_are_active
+from lightning_coordconv.layers.arguments import check_flags, check_numbers, check_whole, to_tensor
 
 Positions: TypeAlias = Tensor | Sequence[int] | Sequence[Sequence[int]]
 
@@ -193,8 +195,9 @@ def coordinate_frame(
     What is not a map of the whole input, such as the features that a detector pools for each region, must run outside
     of the block. Frames nest, and the innermost holds. They belong to the thread or asyncio task that enters them, and
     hold while the network *runs*: with activation checkpointing, which runs it again during the backward pass, pass the
-    same block as ``context_fn`` to ``torch.utils.checkpoint.checkpoint``. A generator that yields inside a block leaves
-    it active for its consumer. A compiled network sees the block of the thread, not of the task, on versions of torch
+    same block as ``context_fn`` to ``torch.utils.checkpoint.checkpoint``, with ``use_reentrant=False``; otherwise the
+    gradients are those of other coordinates, mostly without an error. A generator that yields inside a block leaves it
+    active for its consumer. A compiled network sees the block of the thread, not of the task, on versions of torch
     older than 2.15.
 
     Args:
@@ -207,10 +210,11 @@ def coordinate_frame(
 
     Raises:
         RuntimeError: On leaving, if another block that was entered later is still active.
+        TypeError: If an argument is of another type.
         ValueError: If the numbers of axes or of samples do not agree, a size or stride is not positive, or the crop is
             not inside the image and ``padded`` does not allow it. Values on a GPU are not read, so not checked.
     """
-    with _active(_make_frame(origin, size, tuple(crop), padded, strides, zero_outside)):
+    with _active(_make_frame(origin, size, crop, padded, strides, zero_outside)):
         yield
 
 
@@ -238,15 +242,19 @@ def coordinate_field(values: Tensor) -> Iterator[None]:
 def _make_frame(
     origin: Positions,
     size: Positions,
-    crop: tuple[int, ...],
+    crop: Sequence[int],
     padded: bool,
     strides: Sequence[float] | None,
     zero_outside: bool,
 ) -> Frame:
-    n = len(crop)
+    check_flags(padded=padded, zero_outside=zero_outside)
+    check_whole("crop", crop)
+    if strides is not None:
+        check_numbers("strides", strides)
+    crop, n = tuple(crop), len(crop)
     rows = []
     for name, value in (("origin", origin), ("size", size)):
-        row = value if isinstance(value, Tensor) else torch.tensor(value, device="cpu")
+        row = to_tensor(name, value)
         if row.dim() not in (1, 2) or row.shape[-1] != n:
             raise ValueError(f"{name} must have shape ({n},) or (B, {n}) for crop={crop}, but has {tuple(row.shape)}")
         rows.append(row if row.dim() == 2 else row[None])
@@ -261,9 +269,9 @@ def _make_frame(
 def _check(origins: Tensor, full: Tensor, crop: tuple[int, ...], padded: bool, strides: Sequence[float] | None) -> None:
     if len(crop) == 0 or min(crop) < 1:
         raise ValueError(f"crop must be positive along every axis, but got {crop}")
-    if strides is not None and (len(strides) == 0 or min(strides) <= 0):
-        raise ValueError(f"strides must be positive and at least one, but got {tuple(strides)}")
-    if torch.compiler.is_compiling() or full.device.type != "cpu":
+    if strides is not None and (len(strides) == 0 or not all(0 < stride < math.inf for stride in strides)):
+        raise ValueError(f"strides must be positive and finite, and at least one, but got {tuple(strides)}")
+    if torch.compiler.is_compiling() or transforms_are_active() or full.device.type != "cpu":
         return  # what follows depends on values, which a graph does not know and for which the host would wait
     if not bool((full >= 1).all() & full.isfinite().all()):
         raise ValueError(f"size must be positive and finite along every axis, but got {full.tolist()}")

@@ -1,17 +1,18 @@
 """Fuse batch norm into the CoordConv layer, folded layer or plain convolution in front of it, for inference."""
 
-import copy
 from typing import Any, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from lightning_coordconv.layers._torch import ConvNd, overridden
+from lightning_coordconv.layers._torch import ConvNd, has_forward_hooks, overridden
+from lightning_coordconv.layers.arguments import check_module
 from lightning_coordconv.layers.base import CoordConvNd
 from lightning_coordconv.layers.fold import FOLDED, FoldedConvNd, make_weights_permanent
-from lightning_coordconv.layers.guards import check_forward
+from lightning_coordconv.layers.guards import check_forward, copy_module
 from lightning_coordconv.layers.variants import plain_class
 
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 ConvT = TypeVar("ConvT", bound=nn.Module)
 BatchNorm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
@@ -31,12 +32,19 @@ def fuse_conv_bn(conv: ConvT, bn: BatchNorm) -> ConvT:
         The fused copy; ``conv`` and ``bn`` are left as they are.
 
     Raises:
-        TypeError: If ``conv`` is not a convolution, or its class computes it in another way, e.g. with a standardised
-            weight, which would undo the scaling.
-        ValueError: If one of them is in training mode, ``bn`` has no running statistics, or their channels differ.
+        TypeError: If ``bn`` is not batch norm as torch computes it, or ``conv`` is not a convolution, or its class
+            computes it in another way, e.g. with a standardised weight, which would undo the scaling.
+        ValueError: If a hook acts on the output of one of them, which it may change; if one of them is in training
+            mode, ``bn`` has no running statistics, or their channels differ.
     """
     with torch.no_grad():
-        fused: Any = copy.deepcopy(conv)
+        check_module("conv", conv)
+        check_module("bn", bn, NORMS)
+        if type(bn).forward not in [kind.forward for kind in NORMS]:
+            raise TypeError(
+                f"bn is a {type(bn).__name__}, whose forward is not that of torch's batch norm: fuse it by hand"
+            )
+        fused: Any = copy_module(conv)
         if isinstance(fused, ConvNd):
             make_weights_permanent(fused)
         _check(fused, bn)
@@ -81,6 +89,9 @@ def _check(conv: Any, bn: BatchNorm) -> None:
             "convolution of torch that computes with its weight as it is"
         )
     check_forward(conv, type(conv).__name__)
+    check_forward(bn, type(bn).__name__)
+    if has_forward_hooks(conv) or has_forward_hooks(bn, before=True) or has_forward_hooks(bn):
+        raise ValueError("a forward hook acts on the output of the convolution or the batch norm: remove it first")
     if conv.training or bn.training:
         raise ValueError("fusing is for inference: call eval() on the convolution and the batch norm first")
     if bn.running_mean is None or bn.running_var is None:

@@ -5,12 +5,15 @@ and knows of no coordinate bias. Where they call a method of the layer on the wa
 nothing can; ``docs/compatibility.md`` lists those.
 """
 
+import copy
 import inspect
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from torch import Tensor, nn
 from torch.fx import Proxy
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 FUSIONS = ("torch.nn.utils.fusion", "ultralytics.utils.torch_utils")
 """Modules whose functions fuse batch norm into a layer by setting its ``weight`` and ``bias``."""
@@ -67,6 +70,15 @@ def check_forward(module: nn.Module, name: str) -> None:
             "or fuse the model before that, or remove the hooks with "
             "accelerate.hooks.remove_hook_from_module(model, recurse=True)"
         )
+
+
+def copy_module(module: ModuleT) -> ModuleT:
+    """Return a deep copy of a module, which torch's own copy refuses after pruning and normalisation.
+
+    Their functions keep the weight as the result of an operation, as an attribute. The copy holds its present value.
+    """
+    kept = [value for part in module.modules() for value in vars(part).values() if isinstance(value, Tensor)]
+    return copy.deepcopy(module, {id(value): value.detach().clone() for value in kept if not value.is_leaf})
 
 
 def is_traced_symbolically(input: object) -> bool:

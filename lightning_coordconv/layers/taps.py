@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from lightning_coordconv.layers._torch import without_dispatch_modes
+from lightning_coordconv.layers.arguments import check_count
 from lightning_coordconv.layers.coords import coordinate_axes
 
 MAX_WHOLE_ELEMENTS = 1 << 13
@@ -172,10 +173,10 @@ def limit_coordinate_cache(max_bytes: int) -> None:
         max_bytes: Largest number of bytes, on all devices together; 0 keeps nothing.
 
     Raises:
-        ValueError: If ``max_bytes`` is negative.
+        TypeError: If ``max_bytes`` is no integer.
+        ValueError: If it is negative.
     """
-    if max_bytes < 0:
-        raise ValueError(f"max_bytes must be 0 or more, but got {max_bytes}")
+    check_count("max_bytes", max_bytes, 0)
     TAPS.limit(max_bytes)
 
 

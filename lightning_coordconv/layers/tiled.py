@@ -1,14 +1,16 @@
 """A 1x1 CoordConv layer over a vector that is the same everywhere, computed without tiling the vector."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_coordconv.layers.arguments import check_sizes
 from lightning_coordconv.layers.conv import CoordConv2d
 from lightning_coordconv.layers.coordinate_bias import convolve_coordinates
-from lightning_coordconv.layers.coords import check_samples
+from lightning_coordconv.layers.coords import check_floating, check_samples
 from lightning_coordconv.layers.guards import is_traced_symbolically, trace_as_leaf
 
 
@@ -32,16 +34,19 @@ class TiledCoordConv2d(CoordConv2d):
         self, in_channels: int, out_channels: int, size: int | tuple[int, int], bias: bool = True, **kwargs: Any
     ) -> None:
         super().__init__(in_channels, out_channels, 1, bias=bias, **kwargs)
-        self.size = (size, size) if isinstance(size, int) else tuple(size)
+        check_sizes("size", size, 2, 1)
+        self.size = tuple(size) if isinstance(size, Sequence) else (size, size)
 
     def forward(self, input: Tensor) -> Tensor:
         """Map vectors (B, C) to maps (B, out_channels, H, W), channels last.
 
         Raises:
+            TypeError: If the input is no floating-point tensor.
             ValueError: If the input is not (B, C), or a coordinate frame is of another number of samples.
         """
         if is_traced_symbolically(input):
             return trace_as_leaf(self, input)
+        check_floating(input, type(self).__name__)
         if input.ndim != 2 or input.shape[1] != self.in_channels:
             raise ValueError(f"expected vectors (B, {self.in_channels}), got shape {tuple(input.shape)}")
         vector = F.linear(input, self.weight.flatten(1), self.bias)

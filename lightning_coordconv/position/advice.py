@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lightning_coordconv.core import BaseDataModule
-from lightning_coordconv.layers import Cartesian, Encoding, FourierFeatures, Polar
-from lightning_coordconv.position.dependence import Dependence, measure_dependence
+from lightning_coordconv.core import BaseDataModule, BaseTask
+from lightning_coordconv.layers import Encoding, FourierFeatures, Polar
+from lightning_coordconv.position.dependence import MIN_IMAGES, Dependence, measure_dependence
 from lightning_coordconv.position.features import run, stages
 from lightning_coordconv.position.frames import Frames, check_frames
 from lightning_coordconv.position.observations import Observations, is_position, observe
@@ -18,6 +18,8 @@ from lightning_coordconv.position.translation import measure_translation
 
 DEPENDS = 0.02
 """Share of the target's uncertainty that position must remove for the answer to depend on it."""
+MIN_IMAGES_FOR_NO = 100
+"""Fewer images than this could hide a dependence of a few per cent."""
 KNOWN = 0.9
 """Share of the variance of position that a stage must explain for its features to tell position."""
 COARSE = 0.5
@@ -82,9 +84,10 @@ def advise(model: nn.Module, data: BaseDataModule, num_images: int = 500, num_re
 
     Args:
         model: any network of 2-D images: a classifier, a segmentation network, a torchvision detector, or a task around
-            one of them.
+            one of them, or around an agent, of which the features extractor is measured.
         data: any data module of this package, or a subclass of :class:`~lightning_coordconv.core.BaseDataModule` whose
-            samples are dicts with an ``image`` (C, H, W); its training split is read.
+            samples are dicts with an ``image`` (C, H, W); its training split is read, and for an environment what an
+            agent that acts at random sees in it.
         num_images: training images that the dependence of the target on position is estimated from, at least 4.
         num_readout_images: of these, the images that the model is run on, at least 4.
 
@@ -95,8 +98,8 @@ def advise(model: nn.Module, data: BaseDataModule, num_images: int = 500, num_re
     for name, value in (("num_images", num_images), ("num_readout_images", num_readout_images)):
         if value < 4:
             raise ValueError(f"{name} must be at least 4, got {value}")
-    network = getattr(model, "net", model)
     samples = read_samples(data, num_images)
+    network = model.network_for(data) if isinstance(model, BaseTask) else getattr(model, "net", model)
     images = _same_size([sample["image"] for sample in samples[:num_readout_images]])
     training = network.training
     network.eval()
@@ -104,7 +107,7 @@ def advise(model: nn.Module, data: BaseDataModule, num_images: int = 500, num_re
         names = stages(network, images)
         readout = read_positions(network, images, names)
         translation = measure_translation(network, images)
-        frames = check_frames(network, data.dataset("train"), images[:4])
+        frames = check_frames(network, data.dataset("train"), [sample["image"] for sample in samples])
         placement = place(network, lambda: run(network, images[:1]))
     finally:
         network.train(training)
@@ -149,8 +152,12 @@ def conclude(
     convert = None if depends is None else depends and not knows
     encoding = _encoding(dependence) if convert and not answer_is_position else None
     where = placement.names if convert else []
-    sentences += _frame_sentences(frames)
-    sentences.append(_therefore(depends, knows, where, placement, encoding))
+    if convert is not False:
+        sentences += _frame_sentences(frames)
+    if depends is None:
+        sentences.append(_undecided(dependence, placement))
+    else:
+        sentences.append(_therefore(depends, knows, placement, encoding))
     return Advice(convert, where, encoding, sentences, [*dependence], [*readout], translation, frames, [*observations])
 
 
@@ -159,21 +166,19 @@ def _dependence(found: Sequence[Dependence], answer_is_position: bool) -> tuple[
     sentences = []
     if answer_is_position:
         sentences.append("The answer is a position, keypoints or coordinates, so it depends on position by definition.")
-    if not found and not answer_is_position:
-        return None, ["The data do not say where objects are, so whether the class depends on position is unknown."]
     for one in found:
-        figures = f"{_percent(one.share.value)} of the uncertainty ({_interval(one.share.low, one.share.high)})"
+        share, added = one.share, one.added
+        figures = f"position removes {_percent(share.value)} of the uncertainty ({_interval(share.low, share.high)})"
+        if one.given_content is not None:
+            interval = _interval(added.low, added.high)
+            figures += f", and of what is left where the content is known {_percent(added.value)} ({interval})"
         basis = f"{one.images} images, {one.observations} observations"
         few = "" if one.enough else "; too few to conclude from"
-        if one.given_content is not None:
-            given = one.given_content
-            interval = _interval(given.low, given.high)
-            figures += f" and, where the content is known, {_percent(given.value)} of what is left ({interval})"
-        sentences.append(f"Position removes {figures}: {one.what}; {basis}{few}.")
+        sentences.append(f"{one.what[0].upper()}{one.what[1:]}: {figures}; {basis}{few}.")
     enough = [one for one in found if one.enough]
-    if answer_is_position or any(share.low > DEPENDS for one in enough for share in one.shares):
+    if answer_is_position or any(one.added.low > DEPENDS for one in enough):
         return True, sentences
-    if enough and all(share.high <= DEPENDS for one in enough for share in one.shares):
+    if enough and all(one.added.high <= DEPENDS and one.images >= MIN_IMAGES_FOR_NO for one in enough):
         return False, sentences
     return None, sentences
 
@@ -204,22 +209,32 @@ def _knowledge(readout: Sequence[StageReadout], translation: float | None) -> tu
 
 def _encoding(found: Sequence[Dependence]) -> Encoding | None:
     """Return the encoding that suits the way in which the target depends on position; ``None`` for coordinates."""
-    clear = [one for one in found if one.enough and one.share.low > DEPENDS]
+    clear = [one for one in found if one.enough and one.added.low > DEPENDS]
     if not clear:
         return None
-    strongest = max(clear, key=lambda one: one.share.value)
-    if strongest.radius_share >= RADIAL * strongest.share.value:
+    strongest = max(clear, key=lambda one: one.added.value)
+    if strongest.radius_share >= RADIAL * strongest.added.value:
         return Polar()
-    return FourierFeatures() if strongest.coarse_share < COARSE * strongest.share.value else None
+    return FourierFeatures() if strongest.coarse_share < COARSE * strongest.added.value else None
 
 
 def _frame_sentences(frames: Frames) -> list[str]:
     sentences = []
+    if frames.placed:
+        sentences.append(
+            "Samples are crops that say where they lie: run the model inside coordinate_frame(origin, size, crop=...), "
+            "so that coordinates are those of the full image."
+        )
     if frames.random:
         sentences.append(
-            "Training samples change from one reading to the next: after a random crop, coordinates are those of the "
-            "crop unless the model runs inside coordinate_frame(origin, size, crop=...)."
+            "Training samples change from one reading to the next. Random flips hide a dependence on position: leave "
+            "them out if left and right differ."
         )
+        if not frames.placed:
+            sentences[-1] += (
+                " After a random crop, coordinates are those of the crop unless the samples say where it lies and the "
+                "model runs inside coordinate_frame(origin, size, crop=...)."
+            )
     if frames.sizes > 1:
         sentences.append(
             f"Images have {frames.sizes} sizes: -1 to 1 spans each image. Where a pixel has a physical size, pass "
@@ -227,27 +242,38 @@ def _frame_sentences(frames: Frames) -> list[str]:
             "coordinate_frame((0, 0), sizes, crop=..., padded=True)."
         )
     for what, change in (
-        ("the same content in another crop", frames.crop),
-        ("a larger image in the same batch", frames.batch),
-        ("the image enlarged by a quarter", frames.resized),
+        ("with the same content in another crop: train and evaluate on the same kind of crops", frames.crop),
+        ("with a larger image in the same batch: evaluate with one image in a batch", frames.batch),
+        ("when the image is enlarged by a quarter: train and evaluate at the same sizes", frames.resized),
     ):
         if change is not None and change > CHANGED:
-            sentences.append(f"The prediction changes by {change:.0%} with {what}.")
+            sentences.append(f"The prediction changes by {change:.0%} {what}.")
     return sentences or ["All images have one size and are not cropped at random: coordinates need no frame."]
 
 
-def _therefore(
-    depends: bool | None, knows: bool, where: Sequence[str], placement: Placement, encoding: Encoding | None
-) -> str:
-    if depends is None:
-        return "Therefore: undecided. Train both arms, or give more images with known places."
+def _therefore(depends: bool, knows: bool, placement: Placement, encoding: Encoding | None) -> str:
     if not depends:
         return "Therefore: do not convert. Coordinates have nothing to tell here, and can only be overfitted."
     if knows:
         return "Therefore: do not convert. The answer depends on position, and the model tells it already."
-    names = ", ".join(where)
     seen = {type(None): "plain coordinates", Polar: "polar coordinates", FourierFeatures: "Fourier features"}
-    return f"Therefore: convert {names} ({placement.reason}), with {seen.get(type(encoding), Cartesian.__name__)}."
+    names = ", ".join(placement.names)
+    return f"Therefore: convert {names} ({placement.reason}), with {seen[type(encoding)]}."
+
+
+def _undecided(found: Sequence[Dependence], placement: Placement) -> str:
+    """Say what the measurements lack, and what to do."""
+    images = max((one.images for one in found), default=0)
+    if not found:
+        lack = "the data hold no target that is known here"
+    elif images < MIN_IMAGES_FOR_NO:
+        least = MIN_IMAGES if images < MIN_IMAGES else MIN_IMAGES_FOR_NO
+        lack = f"{images} images are too few to {'say anything' if images < MIN_IMAGES else 'rule out a dependence'}: "
+        lack += f"at least {least} are needed"
+    else:
+        lack = f"{images} images leave open whether position adds more than {DEPENDS:.0%}"
+    names = ", ".join(placement.names)
+    return f"Therefore: undecided, for {lack}. Read more images, or train with and without coordinates in {names}."
 
 
 def _percent(share: float) -> str:

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import jsonargparse
 import torch
 from torch import nn
-from torchvision.models import get_model, list_models
+from torchvision.models import get_model, get_model_builder, list_models
 
 from lightning_coordconv.core import BaseDataModule
 from lightning_coordconv.core.checkpoints import read_state_dict
@@ -56,6 +57,10 @@ def load_model(model: nn.Module | str, checkpoint: str | Path | None = None) -> 
     if checkpoint is None:
         return model
     state = read_state_dict(checkpoint)
+    first = next(iter(model.state_dict()))
+    prefix = next((name.removesuffix(first) for name in state if name.endswith(f".{first}")), "")  # of a task's network
+    if prefix:
+        state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -74,8 +79,8 @@ def _by_name(name: str) -> nn.Module:
         return timm.create_model(rest)
     if name not in list_models():
         raise ValueError(f"torchvision has no model {name!r}; give a class_path, or timm/NAME for one of timm's")
-    weights = {"weights_backbone": None} if "detection" in str(getattr(get_model, "__module__", "")) else {}
-    return get_model(name, weights=None, **weights)
+    accepted = signature(get_model_builder(name)).parameters
+    return get_model(name, **dict.fromkeys({"weights", "weights_backbone"} & set(accepted)))  # nothing is downloaded
 
 
 def _parser() -> jsonargparse.ArgumentParser:

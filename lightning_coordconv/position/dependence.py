@@ -1,7 +1,7 @@
 """How much of a target can be predicted from its position, measured by cross-validation."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,17 +10,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 BANDWIDTHS = (math.inf, 1.0, 0.5, 0.25, 0.12, 0.06, 0.03)
-"""Standard deviations of the Gaussian kernel, in scaled coordinates from -1 to 1; infinite ignores the position."""
+"""Standard deviations of Gaussian kernels: of positions in scaled coordinates from -1 to 1, of contents in units of the
+root mean square distance between two contents; infinite ignores what the kernel compares."""
 COARSE = 0.25
 """A bandwidth at which plain coordinates, through a few layers, can follow the target."""
-CONTENT_BANDWIDTHS = (math.inf, 1.0, 0.5, 0.25)
-"""The same for the content, in units of the median distance between two contents."""
 PSEUDO_COUNT = 1.0
 """Weight of the prior against the neighbours, in observations: where there are no neighbours, the prior holds."""
+CONTENT_BANDWIDTHS = BANDWIDTHS[:4]
+"""The same for contents where positions are compared too: what a place changes is smooth in the content."""
+RIDGE = 0.1
+"""Penalty on the squared weights of a linear prediction, for contents of unit variance and a mean squared error."""
+FLOOR = 1e-3
+"""Probability that all classes together have at least, so that a wrong prediction costs no more than some nats."""
 FOLDS = 5
 RESAMPLES = 1000
 CERTAIN = 1e-3
-"""A target whose prior leaves less uncertainty than this, in nats or in its units squared, is constant."""
+"""A target whose prior leaves less uncertainty than this, in nats or in shares of a number's variance, is constant."""
 MIN_IMAGES = 20
 """Fewer images than this say nothing."""
 MAX_WIDTH = 0.3
@@ -51,8 +56,8 @@ class Dependence:
             ``None`` if no content was given. It finds targets that need both, such as a class of digit and place.
         images: number of images.
         observations: number of pairs of a position and a target.
-        radius_share: value of ``share`` with the distance from the centre as the only position.
-        coarse_share: value of ``share`` from what changes slowly over the image (a kernel of bandwidth ``COARSE``).
+        radius_share: value of ``added`` with the distance from the centre as the only position.
+        coarse_share: value of ``added`` from what changes slowly over the image (a kernel of bandwidth ``COARSE``).
         bandwidth: the distance over which the target changes, in scaled coordinates, as most folds choose it; infinite
             where position does not help.
     """
@@ -67,14 +72,14 @@ class Dependence:
     bandwidth: float
 
     @property
-    def shares(self) -> list[Share]:
-        """The shares that were measured: with nothing else known, and given the content."""
-        return [self.share] if self.given_content is None else [self.share, self.given_content]
+    def added(self) -> Share:
+        """What position adds to what is known without it: to the content, or to the prior if no content was given."""
+        return self.share if self.given_content is None else self.given_content
 
     @property
     def enough(self) -> bool:
         """Whether there are enough images to conclude anything."""
-        return self.images >= MIN_IMAGES and all(share.high - share.low <= MAX_WIDTH for share in self.shares)
+        return self.images >= MIN_IMAGES and self.added.high - self.added.low <= MAX_WIDTH
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values; an infinite bandwidth becomes ``None``."""
@@ -87,7 +92,9 @@ def measure_dependence(
     """Measure how much of a target is predicted from position beyond its prior, and beyond its content.
 
     A kernel estimate predicts each held-out target from the training targets near its position: the weighted class
-    frequencies of the neighbours, or their weighted mean. Bandwidths are chosen on the training images only, and an
+    frequencies of the neighbours, or their weighted mean. The content's prediction is linear, with a kernel estimate of
+    what that leaves. What position adds is estimated from what is left then, among neighbours in both, and compared
+    with a second estimate among neighbours in the content. Bandwidths are chosen on the training images only, and an
     infinite one, which ignores the position, is among the candidates. Images are never split between training and test.
 
     Args:
@@ -108,35 +115,39 @@ def measure_dependence(
     names, groups = groups.unique(return_inverse=True)
     fold = torch.randperm(len(names), generator=generator)[groups] % FOLDS
     values, numeric = _as_columns(targets), targets.is_floating_point()
+    if numeric:  # the result does not depend on the unit
+        values = (values - values.mean()) / values.std(correction=0).clamp(min=1e-12)
     there = _squared_distances(positions)
     centred = _squared_distances(positions.norm(dim=1, keepdim=True))
-    nothing = [torch.zeros_like(there)]
+    smoother = _Smoother(values, numeric, groups, fold)
 
-    def losses(distances: list[Tensor]) -> tuple[Tensor, float]:
-        return _cross_validate(distances, values, numeric, groups, fold)
+    def compare(model: _Prediction, base: _Prediction) -> Share:
+        return _interval(model.losses, base.losses, groups, len(names), generator)
 
-    def compare(model: Tensor, base: Tensor) -> Share:
-        return _interval(model, base, groups, len(names), generator)
-
-    prior, _ = losses(nothing)
-    by_position, scale = losses(_scaled(there, BANDWIDTHS))
-    given = None
+    base = prior = smoother.prior()
+    by_position = smoother.improve(prior, _exponents(there))
+    contents = [torch.zeros_like(there)]
     if content is not None:
         alike = _squared_distances(content)
-        alike = alike / alike[alike > 0].median() if (alike > 0).any() else alike
-        contents = _scaled(alike, CONTENT_BANDWIDTHS)
-        by_content, _ = losses(contents)
-        by_both, _ = losses([a + b for a in contents for b in _scaled(there, BANDWIDTHS)])
-        given = compare(by_both, by_content)
+        alike = alike / alike.mean().clamp(min=1e-12)
+        base = smoother.improve(smoother.regress(prior, content), _exponents(alike))
+        contents = [*_exponents(alike, CONTENT_BANDWIDTHS)]
+
+    def added(squares: Tensor, bandwidths: Sequence[float] = BANDWIDTHS) -> _Prediction:
+        return smoother.improve(base, (same + near for same in contents for near in _exponents(squares, bandwidths)))
+
+    known = smoother.improve(base, contents)
+    by_both, by_radius, coarse = added(there), added(centred), added(there, (math.inf, COARSE))
+    loss = known.losses.sum()
     return Dependence(
         what,
         compare(by_position, prior),
-        given,
+        None if content is None else compare(by_both, known),
         images=len(names),
         observations=len(targets),
-        radius_share=_share(losses(_scaled(centred, BANDWIDTHS))[0].sum(), prior.sum()),
-        coarse_share=_share(losses(_scaled(there, (math.inf, COARSE)))[0].sum(), prior.sum()),
-        bandwidth=scale,
+        radius_share=_share(by_radius.losses.sum(), loss),
+        coarse_share=_share(coarse.losses.sum(), loss),
+        bandwidth=BANDWIDTHS[by_position.kernel],
     )
 
 
@@ -152,8 +163,9 @@ def predict_at(positions: Tensor, targets: Tensor, where: Tensor, bandwidth: flo
     Returns:
         Class probabilities (M, C), or means (M, 1).
     """
-    distances = torch.cdist(where.float(), positions.float()).square() / (2 * bandwidth**2)
-    return _smooth(torch.exp(-distances), _as_columns(targets))
+    kernel = torch.exp(-torch.cdist(where.float(), positions.float()).square() / (2 * bandwidth**2))
+    values = _as_columns(targets)
+    return (kernel @ values + PSEUDO_COUNT * values.mean(0)) / (kernel.sum(1, keepdim=True) + PSEUDO_COUNT)
 
 
 def _as_columns(targets: Tensor) -> Tensor:
@@ -168,59 +180,89 @@ def _squared_distances(points: Tensor) -> Tensor:
     return torch.cdist(points.float(), points.float()).square()
 
 
-def _scaled(squares: Tensor, bandwidths: Sequence[float]) -> list[Tensor]:
-    """Return the exponents of Gaussian kernels, one matrix for each bandwidth."""
-    return [squares / (2 * bandwidth**2) for bandwidth in bandwidths]
+def _exponents(squares: Tensor, bandwidths: Sequence[float] = BANDWIDTHS) -> Iterator[Tensor]:
+    """Yield the exponents (N, N) of Gaussian kernels, one for each bandwidth."""
+    return (squares / (2 * bandwidth**2) for bandwidth in bandwidths)
 
 
-def _cross_validate(
-    candidates: list[Tensor], values: Tensor, numeric: bool, groups: Tensor, fold: Tensor
-) -> tuple[Tensor, float]:
-    """Return the held-out loss of each observation, (N,), and the bandwidth that most folds agree on.
+@dataclass(frozen=True)
+class _Prediction:
+    """What folds predict, each from all folds but itself.
+
+    Attributes:
+        values: (N, FOLDS, C), for all observations; those of the training images do not know their own image.
+        losses: (N,), of the held-out observations.
+        kernel: index of the kernel that most folds chose.
+    """
+
+    values: Tensor
+    losses: Tensor
+    kernel: int
+
+
+class _Smoother:
+    """Kernel estimates of targets, in several steps, each of which predicts what the one before left.
 
     Args:
-        candidates: exponents of kernels (N, N), of which each fold chooses one by its training images.
-        values: (N, C).
-        numeric: whether the target is a number.
+        values: (N, C), the targets.
+        numeric: whether they are numbers.
         groups: (N,), the image of each observation.
         fold: (N,).
     """
-    losses = torch.zeros(len(values))
-    others = groups[:, None] != groups[None]
-    chosen = []
-    for number in range(FOLDS):
-        test, train = (fold == number).nonzero()[:, 0], (fold != number).nonzero()[:, 0]
-        if not len(test) or not len(train):
-            continue
-        apart, known = others[train][:, train], values[train]
-        inner = [
-            _losses(_smooth(_kernel(exponents, train, train) * apart, known), known, numeric).mean()
-            for exponents in candidates
-        ]
-        best = int(torch.stack(inner).argmin())
-        predicted = _smooth(_kernel(candidates[best], test, train), values[train])
-        losses[test] = _losses(predicted, values[test], numeric)
-        chosen.append(best)
-    usual = max(set(chosen), key=chosen.count)
-    return losses, BANDWIDTHS[usual % len(BANDWIDTHS)]
 
+    def __init__(self, values: Tensor, numeric: bool, groups: Tensor, fold: Tensor) -> None:
+        self.values, self.numeric = values, numeric
+        self.others = (groups[:, None] != groups[None]).float()
+        self.held_out = F.one_hot(fold, FOLDS).bool()
+        self.training = (~self.held_out).float()
 
-def _kernel(exponents: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    return torch.exp(-exponents[rows][:, columns])
+    def prior(self) -> _Prediction:
+        """Predict the mean of the training targets."""
+        total, count, classes = self.training.mT @ self.values, self.training.sum(0)[:, None], self.values.shape[1]
+        mean = total / count.clamp(min=1) if self.numeric else (total + 1 / classes) / (count + 1)
+        predicted = mean.expand(len(self.values), -1, -1)
+        return _Prediction(predicted, self._losses(predicted)[self.held_out], 0)
 
+    def regress(self, base: _Prediction, content: Tensor) -> _Prediction:
+        """Add to a prediction the ridge regression of what it leaves on contents (N, K)."""
+        features = (content - content.mean(0)) / content.std(0, correction=0).clamp(min=1e-12)
+        features = features.double()
+        weight = self.training.mT.double() / self.training.sum(0)[:, None].clamp(min=1)  # (FOLDS, N)
+        left = (self.values[:, None] - base.values).double()
+        gram = torch.einsum("fn,nk,nl->fkl", weight, features, features)
+        gram = gram + RIDGE * torch.eye(gram.shape[-1], dtype=gram.dtype)
+        slopes = torch.linalg.solve(gram, torch.einsum("fn,nk,nfc->fkc", weight, features, left))
+        values = base.values + torch.einsum("nk,fkc->nfc", features, slopes).float()
+        return _Prediction(values, self._losses(values)[self.held_out], 0)
 
-def _smooth(kernel: Tensor, values: Tensor) -> Tensor:
-    """Return the weighted means of values (N, C), kept close to their overall mean where few neighbours are near."""
-    classes = values.shape[1]
-    mean = (values.sum(0) + 1 / classes) / (len(values) + 1) if classes > 1 else values.mean(0)
-    return (kernel @ values + PSEUDO_COUNT * mean) / (kernel.sum(1, keepdim=True) + PSEUDO_COUNT)
+    def improve(self, base: _Prediction, exponents: Iterable[Tensor]) -> _Prediction:
+        """Add to a prediction the mean of what it leaves of the neighbours' targets; for few neighbours add less.
 
+        Args:
+            base: the prediction.
+            exponents: of kernels (N, N), of which each fold chooses one by its training images.
+        """
+        left = torch.cat([self.values[:, None] - base.values, torch.ones_like(base.values[..., :1])], dim=2)
+        columns = (left * self.training[..., None]).flatten(1)
+        count = self.training.sum(0).clamp(min=1)
+        best, kernel = torch.full((FOLDS,), math.inf), torch.zeros(FOLDS, dtype=torch.long)
+        values = base.values.clone()
+        for number, exponent in enumerate(exponents):
+            sums = ((torch.exp(-exponent) * self.others) @ columns).view(left.shape)
+            predicted = base.values + sums[..., :-1] / (sums[..., -1:] + PSEUDO_COUNT)
+            inner = (self._losses(predicted) * self.training).sum(0) / count
+            better = inner < best
+            best, kernel = torch.where(better, inner, best), torch.where(better, number, kernel)
+            values[:, better] = predicted[:, better]
+        return _Prediction(values, self._losses(values)[self.held_out], int(kernel.mode().values))
 
-def _losses(predicted: Tensor, values: Tensor, numeric: bool) -> Tensor:
-    """Return squared errors, or the negative logarithm of the probability of the class, (N,)."""
-    if numeric:
-        return (predicted - values).square()[:, 0]
-    return -(predicted.clamp(min=1e-12).log() * values).sum(1)
+    def _losses(self, predicted: Tensor) -> Tensor:
+        """Return squared errors, or the negative logarithm of the probability of the class, (N, FOLDS)."""
+        if self.numeric:
+            return (predicted - self.values[:, None]).square()[..., 0]
+        share = predicted.clamp(min=FLOOR / predicted.shape[-1])
+        share = share / share.sum(-1, keepdim=True)
+        return -(share.log() * self.values[:, None]).sum(-1)
 
 
 def _share(model: Tensor, prior: Tensor) -> float:

@@ -36,23 +36,24 @@ def draw_advice(advice: Advice) -> Figure:
 def _draw_maps(panels: list[Axes], observed: Observations, found: Dependence) -> None:
     where = torch.cartesian_prod(torch.linspace(-1, 1, GRID), torch.linspace(-1, 1, GRID))
     bandwidth = 1.0 if math.isinf(found.bandwidth) else max(found.bandwidth, 0.1)
-    maps = predict_at(observed.positions, observed.targets, where, bandwidth).view(GRID, GRID, -1)
+    places = observed.positions.split(2, dim=1)  # of one object, or of each channel
+    maps = [predict_at(place, observed.targets, where, bandwidth).view(GRID, GRID, -1) for place in places]
     if observed.targets.is_floating_point():
-        titles, chosen = ["mean"], [0]
+        shown = [map_[..., 0] for map_ in maps[: len(panels)]]
+        titles = ["mean"] if len(maps) == 1 else [f"mean given channel {channel}" for channel in range(len(shown))]
     else:
         classes, counts = observed.targets.unique(return_counts=True)
         chosen = counts.argsort(descending=True)[: len(panels)].tolist()
+        shown = [maps[0][..., index] for index in chosen]
         titles = [f"probability of class {int(classes[index])}" for index in chosen]
     low, high = (None, None) if observed.targets.is_floating_point() else (0.0, 1.0)
-    for axes, title, index in zip(panels, titles, chosen, strict=False):
-        image = axes.imshow(maps[..., index].numpy(), extent=(-1, 1, 1, -1), cmap="viridis", vmin=low, vmax=high)
+    for axes, title, map_ in zip(panels, titles, shown, strict=False):
+        image = axes.imshow(map_.numpy(), extent=(-1, 1, 1, -1), cmap="viridis", vmin=low, vmax=high)
         axes.set(title=title, xlabel="j (column)", ylabel="i (row)")
         axes.figure.colorbar(image, ax=axes, shrink=0.8)
-    for axes in panels[len(chosen) :]:
+    for axes in panels[len(shown) :]:
         axes.set_axis_off()
-    panels[0].set_title(
-        f"{observed.what}\nposition removes {max(found.share.value, 0):.0%} of the uncertainty\n{titles[0]}"
-    )
+    panels[1].set_title(f"{observed.what}: position adds {max(found.added.value, 0):.0%}\n{panels[1].get_title()}")
 
 
 def _draw_readout(axes: Axes, readout: list[StageReadout]) -> None:

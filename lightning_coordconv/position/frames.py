@@ -14,6 +14,8 @@ from lightning_coordconv.position.features import run, takes_list
 SHIFT = 32
 """Pixels by which the content is moved: a multiple of the total stride of common networks."""
 SCALE = 1.25
+PROBES = 4
+"""Images that the model is run on to see how its predictions react."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Frames:
 
     Attributes:
         sizes: number of different image sizes (height, width) among the samples.
+        placed: whether samples say of which larger image they are a crop, by ``origin`` and ``size``.
         random: whether a training sample differs from one reading to the next, as random crops and flips make it.
         crop: relative change of the prediction when the same content is shown in another crop, shifted by
             ``SHIFT`` pixels; the content that only one crop shows changes it too. ``None`` where it cannot be
@@ -33,6 +36,7 @@ class Frames:
     """
 
     sizes: int
+    placed: bool
     random: bool
     crop: float | None
     batch: float | None
@@ -49,15 +53,22 @@ def check_frames(model: nn.Module, dataset: Dataset[Mapping[str, Any]], images: 
     Args:
         model: in evaluation mode.
         dataset: the training split.
-        images: (C, H, W) each, of that split.
+        images: (C, H, W) each, of that split; the first ``PROBES`` are shown to the model.
     """
+    probes = images[:PROBES]
     return Frames(
         sizes=len({tuple(image.shape[-2:]) for image in images}),
+        placed=any(_is_crop(dataset[index]) for index in range(3)),
         random=_is_random(dataset),
-        crop=_mean([_crop_change(model, image) for image in images]),
-        batch=_mean([_batch_change(model, image) for image in images]) if takes_list(model) else None,
-        resized=None if takes_list(model) else _mean([_resize_change(model, image) for image in images]),
+        crop=_mean([_crop_change(model, image) for image in probes]),
+        batch=_mean([_batch_change(model, image) for image in probes]) if takes_list(model) else None,
+        resized=None if takes_list(model) else _mean([_resize_change(model, image) for image in probes]),
     )
+
+
+def _is_crop(sample: Mapping[str, Any]) -> bool:
+    size = [int(length) for length in sample.get("size", sample["image"].shape[-2:])]
+    return size != [*sample["image"].shape[-2:]]
 
 
 def _is_random(dataset: Dataset[Mapping[str, Any]]) -> bool:

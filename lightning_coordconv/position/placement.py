@@ -73,11 +73,11 @@ def place(model: nn.Module, forward: Callable[[], Any]) -> Placement:
 
 
 def _firsts(convolutions: list[nn.Conv2d], names: dict[nn.Module, str]) -> list[nn.Conv2d]:
-    """Return the first convolution of each head: those whose names share all but their last three parts."""
-    seen: dict[tuple[str, ...], nn.Conv2d] = {}
+    """Return the first convolution of each head: of the modules up to the innermost one with "head" in its name."""
+    seen: dict[str, nn.Conv2d] = {}
     for module in convolutions:
-        parts = names[module].split(".")
-        seen.setdefault(tuple(parts[: max(1, len(parts) - 3)]), module)
+        before, head, after = names[module].rpartition("head")
+        seen.setdefault(f"{before}{head}{after.partition('.')[0]}", module)
     return list(seen.values())
 
 

@@ -135,14 +135,14 @@ class Agent(Predictor[AgentTask]):
         must be registered, and a module that it names for that must have been imported.
 
         Args:
-            path: the checkpoint.
+            path: the checkpoint, or the name of weights that are part of the package, such as ``"find_and_touch"``.
             device: ``"auto"`` for an accelerator if there is one, or a device of torch, such as ``"cpu"``.
             trust: build and import whatever the checkpoint names, which can run code.
             data: environments in place of those that the checkpoint names.
             **arguments: of the task, in place of those in the checkpoint.
 
         Raises:
-            FileNotFoundError: if there is no such file.
+            FileNotFoundError: if there is no such file, and no shipped weights have that name.
             CheckpointError: if it is damaged, no checkpoint, of another task, or does not describe its environments.
             UntrustedCheckpointError: if it names a class or a module that loading a checkpoint must not import.
             ValueError: if there is no such device or environment.
@@ -268,8 +268,8 @@ def _check_imported(arguments: Any, path: str | Path) -> None:
     module = env_id.rpartition(":")[0] if isinstance(env_id, str) else ""
     if module and module not in sys.modules:
         raise UntrustedCheckpointError(
-            f"{path}: the environment {env_id!r} is in a module that was not imported before: import it first if you "
-            "trust it, or set trust=True"
+            f"{path}: the environment {env_id!r} is in a module that was not imported before: if you "
+            "trust it, import it first, or set trust=True"
         )
 
 

@@ -6,11 +6,12 @@ from typing import Any, Generic, TypeVar
 from pytorch_lightning.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
-from lightning_coordconv.core.data import BaseDataModule
+from lightning_coordconv.core.data import BaseDataModule, Split
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.core.hyperparameters import UntrustedCheckpointError, check_plain
 from lightning_coordconv.rl.environments.snapshots import NoSnapshotError, restore, snapshot
 from lightning_coordconv.rl.environments.vector import Backend, find, make
+from lightning_coordconv.rl.random_steps import RandomSteps
 from lightning_coordconv.rl.ranges import check_ranges
 
 with extra("rl", "environments"):
@@ -141,6 +142,14 @@ class EnvironmentDataModule(BaseDataModule):
             self.train_env = self._make(self.n_envs // world_size, self.backend)
         # the scores of ALE's own vector environment are not comparable with SB3's
         self.eval_env = self._make(self.n_eval_envs, "lean" if self.backend == "ale" else self.backend)
+
+    def make_dataset(self, split: Split) -> RandomSteps:
+        """Collect what a random agent sees in the training environments, and its rewards; training does not read it."""
+        env = self._make(self.n_envs, "sb3" if self.backend == "ale" else self.backend)
+        try:
+            return RandomSteps(env, self.seed)
+        finally:
+            env.close()
 
     def describe(self) -> dict[str, Any]:
         """Return ``environment``, the arguments that evaluation depends on, unless they are no plain data."""

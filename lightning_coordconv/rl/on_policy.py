@@ -9,9 +9,10 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.seed import isolate_rng
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_coordconv.core._lightning import is_attached
+from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.core.transfers import to_device
 from lightning_coordconv.rl import _sb3
@@ -90,6 +91,14 @@ class OnPolicyTask(AgentTask):
         """Clip the norm, as SB3 does."""
         value = self.max_grad_norm if gradient_clip_val is None else gradient_clip_val
         self.clip_gradients(optimizer, value, gradient_clip_algorithm or "norm")
+
+    def network_for(self, data: BaseDataModule) -> nn.Module:
+        """Return the policy's features extractor, for the environments of a data module that was set up for a fit."""
+        if self.policy is None:
+            env = data.train_env  # type: ignore[attr-defined]  # that of rl.EnvironmentDataModule
+            self._build(env.observation_space, env.action_space, env)
+        assert self.policy is not None
+        return self.policy.features_extractor
 
     def minibatches_per_rollout(self) -> int:
         """Return the number of optimiser steps for one rollout."""

@@ -8,15 +8,16 @@ MAX_SEED = 2**32 - 10_000_000
 
 
 class Range(NamedTuple):
-    """The allowed values of a number: from ``least`` to ``most``, the former excluded if ``above``."""
+    """The allowed values of a number: from ``least``, or ``above`` it, to ``most``; only integers if ``whole``."""
 
     least: float
     most: float = math.inf
     above: bool = False
+    whole: bool = False
 
     def __contains__(self, value: object) -> bool:
         """Whether a value is a number that is allowed; NaN and infinity never are."""
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
             return False
         allowed = math.isfinite(value) and self.least <= value <= self.most
         return allowed and not (self.above and value == self.least)
@@ -28,9 +29,9 @@ class Range(NamedTuple):
         return f"at least {self.least}" if self.most == math.inf else f"from {self.least} to {self.most}"
 
 
-COUNT, SHARE, COEFFICIENT, POSITIVE = Range(1), Range(0, 1), Range(0), Range(0, above=True)
+COUNT, SHARE, COEFFICIENT, POSITIVE = Range(1, whole=True), Range(0, 1), Range(0), Range(0, above=True)
 RANGES = {
-    "total_timesteps": COUNT,
+    "total_timesteps": Range(1),  # 1e6 is usual
     "n_steps": COUNT,
     "n_epochs": COUNT,
     "batch_size": COUNT,
@@ -50,10 +51,10 @@ RANGES = {
     "eval_episodes": COUNT,
     "n_eval_envs": COUNT,
     "max_eval_steps": COUNT,
-    "seed": Range(0, MAX_SEED),
+    "seed": Range(0, MAX_SEED, whole=True),
     "max_steps": COUNT,
     "fps": COUNT,
-    "every_n_validations": Range(0),
+    "every_n_validations": Range(0, whole=True),
 }
 
 
@@ -69,4 +70,5 @@ def check_ranges(**values: float | tuple[float, float] | None) -> None:
     for name, value in values.items():
         for number in value if isinstance(value, tuple | list) else (value,):
             if number is not None and number not in RANGES[name]:
-                raise ValueError(f"{name} must be {RANGES[name]}, got {number!r}")
+                integer = "an integer, " if RANGES[name].whole and isinstance(number, float) else ""
+                raise ValueError(f"{name} must be {integer}{RANGES[name]}, got {number!r}")

@@ -99,21 +99,36 @@ class Rollouts:
         """Return everything the run depends on except environments, weights and random states, as plain data."""
         state = _sb3.get_counters(self.algorithm)
         state |= {name: list(getattr(self.algorithm, name)) for name in EPISODES}
-        state |= {"passes": self.passes, "taken": self.taken}
+        state |= {"passes": self.passes, "taken": self.taken, "shape": self._shape()}
         if not self.finished:
             state["pass_random_state"] = self.pass_random_state
             state["buffer"] = {name: getattr(self.algorithm.rollout_buffer, name) for name in COLUMNS}
         return encode_state(state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Undo :meth:`state_dict`."""
+        """Undo :meth:`state_dict`.
+
+        Raises:
+            ValueError: if the state is within a rollout of another shape.
+        """
         state = decode_state(state)
+        shape, ours = state.get("shape", self._shape()), self._shape()
+        if "buffer" in state and shape != ours:
+            differing = [
+                f"{name} {shape.get(name)} (now {ours[name]})" for name in ours if shape.get(name) != ours[name]
+            ]
+            raise ValueError(
+                f"the checkpoint is within a rollout of {', '.join(differing)}: resume with these options, or from a "
+                "checkpoint at the end of a rollout"
+            )
         _sb3.set_counters(self.algorithm, state)
         for name in EPISODES:
             getattr(self.algorithm, name).extend(state[name])
         self.update_progress()
-        self.passes, self.taken = state["passes"], state["taken"]
-        if not self.finished:
+        if "buffer" not in state:
+            self.abandon()
+        else:
+            self.passes, self.taken = state["passes"], state["taken"]
             buffer = self.algorithm.rollout_buffer
             for name, column in state["buffer"].items():
                 setattr(buffer, name, column)
@@ -124,6 +139,16 @@ class Rollouts:
             for _ in range(state["taken"]):
                 self._take()
             np.random.set_state(now)
+
+    def _shape(self) -> dict[str, int | None]:
+        """Return the options that say where a rollout ends."""
+        algorithm = self.algorithm
+        return {
+            "n_steps": algorithm.n_steps,
+            "n_envs": algorithm.n_envs,
+            "n_epochs": self.n_epochs,
+            "batch_size": self.batch_size,
+        }
 
     def _take(self) -> RolloutBufferSamples:
         self.taken += 1

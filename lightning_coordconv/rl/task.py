@@ -19,6 +19,7 @@ from lightning_coordconv.core.extras import extra
 from lightning_coordconv.core.network_options import apply_network_options
 from lightning_coordconv.core.predictions import PredictionTable
 from lightning_coordconv.core.protocols import data_module
+from lightning_coordconv.core.restore import check_finite, named
 from lightning_coordconv.core.task import BaseTask
 from lightning_coordconv.rl._sb3 import make_algorithm
 from lightning_coordconv.rl.classes import PolicyArguments, class_names, resolve_classes
@@ -177,6 +178,7 @@ class AgentTask(BaseTask):
         """Add the spaces, and forget the file of initial weights, which those of the checkpoint replace."""
         assert self.policy is not None
         super().on_save_checkpoint(checkpoint)
+        checkpoint["algorithm"] = self.algorithm_class.__name__
         checkpoint["spaces"] = [encode_space(s) for s in (self.policy.observation_space, self.policy.action_space)]
         if "hyper_parameters" in checkpoint:
             checkpoint["hyper_parameters"]["initial_weights"] = None
@@ -186,6 +188,9 @@ class AgentTask(BaseTask):
         super().on_load_checkpoint(checkpoint)
         if "spaces" not in checkpoint:
             raise ValueError(f"this is not a checkpoint of {type(self).__name__}: it has no spaces of a policy")
+        algorithm, own = checkpoint.get("algorithm"), self.algorithm_class.__name__
+        if algorithm not in (None, own):
+            raise ValueError(f"this is a checkpoint of the algorithm {algorithm}, and {type(self).__name__} is {own}")
         observations, actions = map(decode_space, checkpoint["spaces"])
         if self.policy is None:
             self._build(observations, actions)
@@ -201,8 +206,8 @@ class AgentTask(BaseTask):
             path: of the file; SB3 leaves out the suffix ``.zip``.
 
         Raises:
-            ValueError: if there is no such file, it is damaged, its weights are not plain tensors, or they belong to
-                another policy.
+            ValueError: if there is no such file, it is damaged, its weights are not plain tensors or not finite, or
+                they belong to another policy.
         """
         assert self.policy is not None
         path = path if Path(path).is_file() else f"{path}.zip"
@@ -219,11 +224,9 @@ class AgentTask(BaseTask):
             raise AgentConfigurationError(
                 f"{path} holds a policy with {len(head)} actions, but the action space is {self.policy.action_space}"
             )
-        try:
+        with named(path, type(self.policy)):
             self.policy.load_state_dict(weights)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[1].strip()
-            raise AgentConfigurationError(f"{path} holds another policy: {reason}") from error
+        check_finite(self.policy, path)
 
     def _build(self, observations: Space, actions: Space, env: Any = None, seed: int | None = None) -> None:
         for space in (observations, actions):

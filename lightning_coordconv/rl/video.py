@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch.nn import functional as F
 
 from lightning_coordconv.core.extras import extra
+from lightning_coordconv.core.predictions import WritesPredictions
 from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.rl.ranges import check_ranges
 
@@ -29,7 +30,7 @@ class CannotRenderError(RuntimeError):
     """An environment does not return frames."""
 
 
-class AgentVideo(Callback):
+class AgentVideo(WritesPredictions):
     """Write an episode as mp4: ``videos/<steps>.mp4`` after validations, ``agent.mp4`` with each prediction.
 
     The files are written beside the logs. An episode is a whole game, where a lost life ends an episode of training.
@@ -45,6 +46,8 @@ class AgentVideo(Callback):
     Raises:
         ValueError: for a number that is out of its range.
     """
+
+    outputs = ("agent.mp4",)
 
     def __init__(
         self, max_steps: int = 2000, fps: int = 15, saliency: bool = False, every_n_validations: int = 1
@@ -83,12 +86,12 @@ class AgentVideo(Callback):
                 episode = play_frames(
                     task.policy, data.eval_env, task.deterministic_evaluation, self.max_steps, self.saliency
                 )
-                steps, reward = write_video(path, episode, self.fps)
+                frames, reward = write_video(path, episode, self.fps)
             except CannotRenderError as error:
                 self.renders = False
                 rank_zero_warn(f"no videos are recorded: the environment {data.env_id} cannot be rendered: {error}")
                 return
-        rank_zero_info(f"{path}: {steps} steps, reward {reward:g}")
+        rank_zero_info(f"{path}: {frames} frames, reward {reward:g}")
 
 
 def play_frames(
@@ -175,11 +178,11 @@ def write_video(path: Path, frames: Iterator[tuple[Image, float]], fps: int) -> 
         str(path), first.shape[1::-1], fps=fps, macro_block_size=2, quality=8
     )
     writer.send(None)
-    steps = 0
+    count = 0
     try:
         for frame, score in itertools.chain([(first, reward)], frames):
             writer.send(np.ascontiguousarray(frame))
-            steps, reward = steps + 1, score
+            count, reward = count + 1, score
     finally:
         writer.close()
-    return steps, reward
+    return count, reward

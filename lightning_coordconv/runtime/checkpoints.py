@@ -10,7 +10,7 @@ from lightning_fabric.utilities.cloud_io import get_filesystem
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities import rank_zero_info
 
-from lightning_coordconv.core.checkpoints import CheckpointError, MapLocation, read_archive, read_checkpoint
+from lightning_coordconv.core.checkpoints import MapLocation, read_archive, read_checkpoint
 from lightning_coordconv.core.restore import load_weights
 
 
@@ -94,8 +94,4 @@ def load_checkpoint(path: str | Path, module: LightningModule, weights_only: boo
         ValueError: if the file is damaged or not a checkpoint, or its weights belong to another architecture.
     """
     checkpoint = read_checkpoint(path, trust=weights_only is False)
-    try:
-        module.on_load_checkpoint(checkpoint)
-        load_weights(module, checkpoint["state_dict"], path)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path} is not a checkpoint of {type(module).__name__}: {error!r}") from error
+    load_weights(module, checkpoint, path)

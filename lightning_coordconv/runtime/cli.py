@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from lightning_coordconv import __version__
+from lightning_coordconv.runtime.configs import with_paths
 from lightning_coordconv.runtime.errors import OneLineParser, from_user_code, one_line
 from lightning_coordconv.runtime.signals import stop_signals
 
@@ -81,7 +82,7 @@ def _run(words: list[str]) -> None:
         module = LIGHTNING
     else:
         module = COMMANDS[_parser().parse_args(words[:1] or ["--help"]).command].module
-    importlib.import_module(module).main(words if module == LIGHTNING else words[1:])
+    importlib.import_module(module).main(words if module == LIGHTNING else with_paths(words[1:]))
 
 
 def _parser() -> argparse.ArgumentParser:

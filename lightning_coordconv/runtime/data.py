@@ -15,17 +15,19 @@ from lightning_coordconv.core.survey import Survey
 from lightning_coordconv.runtime.errors import OneLineParser
 
 PACKAGE = __name__.partition(".")[0]
-DOMAINS = ("detection", "segmentation", "classification")
-"""Domains that read folders. Their function ``surveys`` tells whether it knows the format of a folder."""
+DOMAINS = ("coordinates", "detection", "segmentation", "classification", "generative")
+"""Domains that read files of users. Their function ``surveys`` tells whether it knows the format of a folder."""
 SAMPLES = 12
 COLUMNS = 4
 TILE = 480
 """Width and height in pixels that a sample is scaled to fit."""
 GAP = 12
 """Pixels between samples."""
+LESS_SPECIFIC = ("classification", "generative")
+"""Domains whose formats other ones include: folders named images, labels or masks are no classes, all hold pictures."""
 LAYOUTS = (
-    "annotations in JSON (COCO), data.yaml (YOLO), Annotations and JPEGImages (Pascal VOC), images and masks, or "
-    "train/<class> and val/<class>"
+    "a CSV file of points, annotations in JSON (COCO), data.yaml (YOLO), Annotations and JPEGImages (Pascal VOC), "
+    "images and masks, train/<class> and val/<class>, or pictures"
 )
 
 
@@ -63,8 +65,8 @@ def _recognised(path: Path) -> Callable[[int], Survey]:
         raise FileNotFoundError(f"there is no file or folder {path}")
     found: dict[str, Any] = {}
     for domain in DOMAINS:
-        if domain == "classification" and found:
-            break  # folders named images, labels or masks are no classes
+        if domain in LESS_SPECIFIC and found:
+            break
         found |= importlib.import_module(f"{PACKAGE}.{domain}").surveys(path)
     if not found:
         raise ValueError(f"{path} holds no data in a known format: expected {LAYOUTS}")
@@ -97,7 +99,9 @@ def make_parser() -> argparse.ArgumentParser:
         "and draw twelve samples. Exit with 1 if a run would refuse any of it.",
     )
     check.add_argument(
-        "path", type=Path, help="a folder, an annotation file in COCO's format, or a YAML file in YOLO's"
+        "path",
+        type=Path,
+        help="a folder, an annotation file in COCO's format, a YAML file in YOLO's, or a CSV file of points",
     )
     check.add_argument("--out", type=Path, default=Path("data_check.png"), help="the picture of samples to write")
     check.add_argument("--images", type=int, default=200, help="images of a split that are decoded, evenly spread")

@@ -40,9 +40,19 @@ def one_line(message: str) -> str:
     installing = [line for line in lines if "pip install 'lightning-coordconv[" in line]
     if installing:
         return installing[0]
+    download = re.search(r"<urlopen error (.*)>", message)
+    if download:  # torch.hub has printed from where to where
+        return (
+            f"a download failed: {download[1]}; a file that is at the path above is not downloaded, and a network "
+            "whose weights and weights_backbone are null starts from random weights"
+        )
     reasons = [line for line in lines if not BOILERPLATE.match(line)]
     reason = (reasons or lines or [""])[0].partition(". Got value: Namespace(")[0]
     reason = re.sub(r"Expected an? <class '([^']+)'>", r"expected \1", reason)
+    choices = re.findall(r"Expected an? typing\.Literal\[(.+)\]$", message, re.MULTILINE)
+    given = re.search(r"Given value: (.*)", message)
+    if choices and given:  # the first reason may be of another member of a union
+        reason = f"expected one of {', '.join(choices)}, got {given[1]!r}"
     keys = re.findall(r'Parser key "([^"]+)"', message)
     typed = re.search(r"NestedArg\(key='([^']+)', val=(.*)\)", message)
     if typed and keys:

@@ -8,7 +8,9 @@ from typing import Any, get_args
 
 from lightning_coordconv.core.checkpoints import CheckpointError, read_checkpoint
 from lightning_coordconv.core.export import Format
+from lightning_coordconv.core.hyperparameters import UntrustedCheckpointError
 from lightning_coordconv.core.restore import domain_of, task_class
+from lightning_coordconv.core.shipped import find_weights
 from lightning_coordconv.runtime.errors import OneLineParser
 
 EPILOG = """The format follows from the suffix of OUT: .onnx, .pt2 (a torch.export.ExportedProgram), .zip
@@ -22,15 +24,19 @@ def main(args: Sequence[str] | None = None) -> None:
     Args:
         args: arguments as a list; those of the process by default.
     """
-    options = _parser().parse_args(args)
-    model = _load(options.checkpoint, options.trust)
+    options = make_parser().parse_args(args)
+    try:
+        model = _load(options.checkpoint, options.trust)
+    except UntrustedCheckpointError as error:
+        raise UntrustedCheckpointError(str(error).replace("trust=True", "--trust")) from error
     size = None if options.size is None else tuple(options.size)
     difference = model.export(options.out, size, options.format, options.images)
     print(f"Wrote {options.out}: outputs differ from the network's by {difference:.1e} of the largest value at most.")
 
 
-def _load(path: Path, trust: bool) -> Any:
+def _load(given: str, trust: bool) -> Any:
     """Return the trained model of a checkpoint, of the domain that its task belongs to."""
+    path = find_weights(given)
     kind = task_class(read_checkpoint(path), path, trust)
     if kind is None:
         raise CheckpointError(f"{path} does not say what its task is: export it in Python, with load(...).export(...)")
@@ -44,14 +50,15 @@ def _load(path: Path, trust: bool) -> Any:
     return load(path, device="cpu", trust=trust)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
     parser = OneLineParser(
         prog="lightning-coordconv export",
         description="Write the network of a checkpoint to a file that other programs run.",
         epilog=EPILOG,
         allow_abbrev=False,
     )
-    parser.add_argument("checkpoint", type=Path, help="a checkpoint")
+    parser.add_argument("checkpoint", help="a checkpoint, or the name of weights that are part of the package")
     parser.add_argument("out", type=Path, help="the file to write; it is replaced if it exists")
     parser.add_argument("--format", choices=get_args(Format), help="if the suffix of OUT is none of the known ones")
     parser.add_argument(

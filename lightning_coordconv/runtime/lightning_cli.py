@@ -2,9 +2,11 @@
 
 import json
 import sys
+from numbers import Number
 from typing import Any, NoReturn
 
 import torch
+from jsonargparse.typing import register_type
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -21,6 +23,7 @@ from lightning_coordconv.core.restore import INSTANTIATOR
 from lightning_coordconv.core.task import BaseTask
 from lightning_coordconv.runtime import configs
 from lightning_coordconv.runtime.callbacks.defaults import default_callbacks
+from lightning_coordconv.runtime.callbacks.saved_config import SavedConfig
 from lightning_coordconv.runtime.checkpoints import DurableCheckpointIO, load_checkpoint
 from lightning_coordconv.runtime.distributed import destroy_process_group_at_exit, rendezvous_on_localhost
 from lightning_coordconv.runtime.errors import OneLineParser, explain, from_lightning, from_user_code, one_line
@@ -35,6 +38,15 @@ REFUSED = (ValueError, TypeError, ImportError, OSError, MisconfigurationExceptio
 """Errors of options that cannot work together."""
 EXPLAINED = (ValueError, OSError, EOFError, FloatingPointError, MisconfigurationException)
 """Errors of a run that one line explains. Any other is a fault of the program, and keeps its traceback."""
+
+
+def _number(value: object) -> float:
+    if isinstance(value, int | float):
+        return value
+    raise ValueError(f"expected a number, got {value!r}")
+
+
+register_type(Number, serializer=_number, deserializer=_number)  # jsonargparse writes torchvision's as text otherwise
 
 
 class CoordConvParser(LightningArgumentParser):
@@ -84,7 +96,7 @@ class CoordConvCLI(ConfiguredCLI):
     def instantiate_classes(self) -> None:
         """Build task, data and trainer, and check that they fit together."""
         try:
-            check_ranges(self.options.as_dict())
+            check_ranges(self.options.as_dict(), self.subcommand)
             super().instantiate_classes()
         except REFUSED as error:
             self.parser.error(str(error), error)
@@ -130,10 +142,31 @@ class CoordConvCLI(ConfiguredCLI):
             return
         if self.trainer.global_step == 0:
             raise ValueError("training made no optimiser step, so there is nothing to test")
+        if self.trainer.limit_test_batches == 0:
+            self.trainer.print("limit_test_batches is 0: the run ends without a test")
+            return
         best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
         if not best:
             self.trainer.print("no checkpoint was chosen as the best: the test uses the last weights")
         self.trainer.test(self.model, self.datamodule, ckpt_path=best or None, verbose=False, weights_only=True)
+        self.after_test()
+
+    def after_validate(self) -> None:
+        """Refuse a validation of nothing."""
+        self._check_batches("validate", self.trainer.validate_loop.max_batches)
+
+    def after_test(self) -> None:
+        """Refuse a test of nothing."""
+        self._check_batches("test", self.trainer.test_loop.max_batches)
+
+    def after_predict(self) -> None:
+        """Refuse a prediction of nothing."""
+        self._check_batches("predict", self.trainer.predict_loop.max_batches)
+
+    def _check_batches(self, command: str, batches: list[int | float]) -> None:
+        """Check that an evaluation had a batch: a loader of the user's can be empty."""
+        if not sum(batches) and not self.trainer.interrupted:
+            raise ValueError(f"{type(self.datamodule).__name__} has no batch to {command}, so there is no result")
 
     def _check(self) -> None:
         """Record what the task was built from, and check that its arguments are valid and fit the data."""
@@ -175,6 +208,7 @@ def main(words: list[str]) -> None:
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
+            save_config_callback=SavedConfig,
             save_config_kwargs={"overwrite": True},
             parser_kwargs={"prog": "lightning-coordconv", "version": __version__, "description": DESCRIPTION},
         )

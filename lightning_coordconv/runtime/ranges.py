@@ -45,6 +45,8 @@ TRAINER: dict[str, Check] = {
     "reload_dataloaders_every_n_epochs": NOT_NEGATIVE,
     "val_check_interval": INTERVAL,
 }
+EVALUATED = {"validate": "limit_val_batches", "test": "limit_test_batches", "predict": "limit_predict_batches"}
+"""Subcommands that only evaluate, and the option that limits their batches."""
 LOGGER: dict[str, Check] = {"name": RUN_FOLDER, "version": RUN_FOLDER, "sub_dir": RUN_FOLDER}
 ARGUMENTS: dict[str, Check] = {
     "T_0": AT_LEAST_1,
@@ -79,11 +81,12 @@ CHECKED = ("lightning_coordconv", "stable_baselines3", "torch", "torchvision")
 """Packages whose classes are checked: an argument of a user's class can have the same name and another range."""
 
 
-def check_ranges(options: Mapping[str, Any]) -> None:
+def check_ranges(options: Mapping[str, Any], subcommand: str | None = None) -> None:
     """Check the numbers of a configuration.
 
     Args:
         options: the configuration of a subcommand as nested dicts, with the keys ``trainer``, ``model`` and ``data``.
+        subcommand: its name; one that evaluates must have a batch to evaluate.
 
     Raises:
         ValueError: naming an option whose value is out of range, and the values that it can have.
@@ -91,6 +94,9 @@ def check_ranges(options: Mapping[str, Any]) -> None:
     trainer = options.get("trainer") or {}
     for name, check in TRAINER.items():
         _check(f"trainer.{name}", trainer.get(name), check)
+    limit = EVALUATED.get(str(subcommand))
+    if limit is not None and trainer.get(limit) == 0:
+        raise ValueError(f"trainer.{limit} must be greater than 0 in {subcommand}, which has nothing else to do, got 0")
     if "spawn" in str(trainer.get("strategy")):  # its processes cannot share the store that listens on localhost
         raise ValueError(f"trainer.strategy must not spawn processes, got {trainer['strategy']!r}: use ddp or ddp_fork")
     loggers = trainer.get("logger")

@@ -1,4 +1,4 @@
-"""Decides which checkpoint a command loads.
+"""Decides which checkpoint a command loads: a file, weights that are part of the package by name, or a keyword.
 
 For ``fit``, ``last`` is the last checkpoint in the run's folder, if there is one. For the other commands, ``last`` and
 ``best`` are those of the newest run of the experiment, and ``none`` must be typed to evaluate untrained weights.
@@ -11,6 +11,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_info
 
 from lightning_coordconv.core.checkpoints import read_checkpoint
+from lightning_coordconv.core.shipped import find_weights
 
 KEYWORDS = ("last", "best")
 """Names of checkpoints in place of a file."""
@@ -27,6 +28,7 @@ def choose_weights(subcommand: str, given: str | Path | None) -> str | None:
     Raises:
         ValueError: if the command evaluates weights and ``given`` does not say which ones; or if a fit should resume
             from the best weights.
+        FileNotFoundError: if it is neither a file nor the name of shipped weights.
     """
     path = None if given is None else str(given)
     if path is None and subcommand != "fit":
@@ -36,7 +38,7 @@ def choose_weights(subcommand: str, given: str | Path | None) -> str | None:
         )
     if path == "best" and subcommand == "fit":
         raise ValueError("fit resumes from --ckpt_path last or a file, not from best")
-    return None if path == "none" else path
+    return None if path == "none" else path if path is None or path in KEYWORDS else str(find_weights(path))
 
 
 def find_newest(keyword: str, trainer: Trainer) -> str:

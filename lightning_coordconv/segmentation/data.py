@@ -6,12 +6,14 @@ from typing import Any, ClassVar
 
 import torch
 from matplotlib.figure import Figure
+from torch import nn
 
-from lightning_coordconv.core.data import BaseDataModule, Split, split_by_chance
+from lightning_coordconv.core.arguments import check_at_least, check_names
+from lightning_coordconv.core.data import BaseDataModule, Split
 from lightning_coordconv.core.images import find_images
 from lightning_coordconv.core.survey import Refuse, raise_refused
 from lightning_coordconv.segmentation.figures import draw_masks
-from lightning_coordconv.segmentation.mask_folder import PREPROCESSING, MaskFolder, pad_to
+from lightning_coordconv.segmentation.mask_folder import PREPROCESSING, MaskFolder, pad_to, report_unused_masks
 
 
 class MaskFolderDataModule(BaseDataModule):
@@ -29,6 +31,9 @@ class MaskFolderDataModule(BaseDataModule):
         num_classes: number of classes, the background included.
         ignore_index: value of pixels without a class.
         crop: height and width of random training crops, in pixels; whole images by default.
+        train_transforms: v2 transforms of training images and masks, before the crop; none by default. Masks change by
+            the nearest pixel, and pixels that come in from outside get ``ignore_index``. Coordinates are those of the
+            transformed image, so crop by ``crop``, which keeps those of the full image.
         class_names: for tables and pictures; numbers by default.
         batch_size: see :class:`~lightning_coordconv.core.BaseDataModule` for this and the following.
         eval_batch_size: the same for validation, test and prediction.
@@ -51,6 +56,7 @@ class MaskFolderDataModule(BaseDataModule):
         num_classes: int,
         ignore_index: int = 255,
         crop: tuple[int, int] | None = None,
+        train_transforms: list[nn.Module] | None = None,
         class_names: Sequence[str] | None = None,
         batch_size: int = 8,
         eval_batch_size: int | None = 1,
@@ -58,18 +64,20 @@ class MaskFolderDataModule(BaseDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers, seed)
-        if num_classes < 2:
-            raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+        check_at_least(2, num_classes=num_classes)
         if 0 <= ignore_index < num_classes:
             raise ValueError(f"ignore_index must not be one of the classes 0 to {num_classes - 1}, got {ignore_index}")
-        if crop is not None and min(crop) < 1:
-            raise ValueError(f"crop must be positive, got {crop}")
-        if class_names is not None and len(class_names) != num_classes:
-            raise ValueError(f"expected {num_classes} class_names, got {len(class_names)}: {list(class_names)}")
+        if crop is not None:
+            if isinstance(crop, str) or not isinstance(crop, Sequence) or len(crop) != 2:
+                raise ValueError(f"crop must be a height and a width in pixels, got {crop!r}")
+            check_at_least(1, **{"the height of crop": crop[0], "the width of crop": crop[1]})
+        if class_names is not None:
+            check_names(class_names, num_classes)
         self.root = Path(root).expanduser()
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.crop = crop
+        self.train_transforms = train_transforms or []
         self.class_names = [str(number) for number in range(num_classes)] if class_names is None else list(class_names)
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:  # type: ignore[override]
@@ -82,23 +90,23 @@ class MaskFolderDataModule(BaseDataModule):
 
     def make_dataset(self, split: Split, refuse: Refuse = raise_refused) -> MaskFolder:
         """Find the images and masks of a split; see :class:`~lightning_coordconv.segmentation.MaskFolder`."""
-        crop = self.crop if split == "train" else None
         if (self.root / "train").is_dir():
             folder = self.root / (split if split in ("train", "val") else self._test_folder())
-            return self._folder(folder, crop, None, refuse)
-        names = [str(path.relative_to(self.root / "images")) for path in find_images(self.root / "images")]
-        chosen = split_by_chance(len(names), self.seed, f"{self.root / 'images'} has {len(names)} images")[split]
-        return self._folder(self.root, crop, [names[number] for number in chosen], refuse)
+            return self._folder(folder, split, None, refuse)
+        paths = [path.relative_to(self.root / "images") for path in find_images(self.root / "images")]
+        if split == "train":
+            report_unused_masks(paths, self.root / "masks")
+        chosen = self.random_split.divide([str(path) for path in paths], self.root / "images", "images")
+        return self._folder(self.root, split, chosen["test" if split == "predict" else split], refuse)
 
     def plot(self, sample: dict[str, Any]) -> Figure:
         """Draw one sample: the image, its mask and, if there is a ``predicted`` mask (H, W), that too."""
         return draw_masks(sample, self.class_names, self.ignore_index)
 
-    def _folder(
-        self, folder: Path, crop: tuple[int, int] | None, names: list[str] | None, refuse: Refuse
-    ) -> MaskFolder:
+    def _folder(self, folder: Path, split: Split, names: list[str] | None, refuse: Refuse) -> MaskFolder:
         images, masks = folder / "images", folder / "masks"
-        return MaskFolder(images, masks, self.num_classes, self.ignore_index, crop, names, refuse)
+        crop, transforms = (self.crop, self.train_transforms) if split == "train" else (None, [])
+        return MaskFolder(images, masks, self.num_classes, self.ignore_index, crop, transforms, names, refuse)
 
     def _test_folder(self) -> str:
         return "test" if (self.root / "test").is_dir() else "val"

@@ -16,6 +16,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_coordconv.core.figures import draw_confusion, figures_folder, save_pictures
+from lightning_coordconv.core.predictions import WritesPredictions
 from lightning_coordconv.core.protocols import data_module
 
 OPACITY = 0.55
@@ -87,19 +88,21 @@ class SegmentationFigures(Callback):
             save_pictures(trainer, folder, stage, figures)
 
 
-class MaskWriter(BasePredictionWriter):
+class MaskWriter(WritesPredictions, BasePredictionWriter):
     """Write predicted masks as indexed PNG files, ``masks/<name>.png`` beside the logs, in distinct colours.
 
     The masks of images in sub-folders are in the same sub-folders.
     """
+
+    outputs = ("masks",)
 
     def __init__(self) -> None:
         super().__init__(write_interval="batch")
         self.written = 0
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find out where to write; every rank must ask."""
-        self.folder = Path(trainer.log_dir or trainer.default_root_dir) / "masks"
+        """Find out where to write."""
+        super().on_predict_start(trainer, pl_module)
         self.written = 0
 
     def write_on_batch_end(
@@ -115,16 +118,14 @@ class MaskWriter(BasePredictionWriter):
         """Write the masks of a batch."""
         names = batch["name"] if "name" in batch else [Path(path).stem for path in batch["path"]]
         for mask, name in zip(prediction, names, strict=True):
-            target = self.folder / f"{name}.png"
+            target = self.folder / "masks" / f"{name}.png"
             target.parent.mkdir(parents=True, exist_ok=True)
-            if target.exists() and self.written == 0:
-                rank_zero_info(f"masks of an earlier prediction in {self.folder} are replaced")
             save_mask(mask, target)
             self.written += 1
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say where they are."""
-        rank_zero_info(f"{self.written} masks in {self.folder}")
+        rank_zero_info(f"{self.written} masks in {self.folder / 'masks'}")
 
 
 def draw_masks(sample: Mapping[str, Any], class_names: Sequence[str], ignore_index: int) -> Figure:

@@ -1,23 +1,28 @@
 """Data set of images and label masks in two folders."""
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightning_coordconv.core.images import find_images, read_rgb
+from lightning_coordconv.core.data import report_dropped
+from lightning_coordconv.core.images import find_files, find_images, open_image, read_rgb
 from lightning_coordconv.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from lightning_coordconv.core.survey import Refuse, raise_refused
+from lightning_coordconv.core.survey import Refuse, raise_refused, spread
+from lightning_coordconv.segmentation.transforms import ImageAndMask
 
 PREPROCESSING = Preprocessing(mean=IMAGENET_MEAN, std=IMAGENET_STD)
 LOSSY = {".jpg", ".jpeg", ".webp"}
 """Formats that change label values between one class and the next."""
+LOOKED_AT = 16
+"""Number of masks that are looked at for their classes before a run."""
 
 
 class MaskFolder(Dataset[dict[str, Any]]):
@@ -33,7 +38,7 @@ class MaskFolder(Dataset[dict[str, Any]]):
     image     float32  (3, H, W)  the image, normalised by ImageNet's mean and standard deviation
     mask      int64    (H, W)     the class of each pixel, 0 to ``num_classes - 1``, or ``ignore_index``
     origin    tuple    2          row and column of the first pixel of a crop in the full image
-    size      tuple    2          height and width of the full image
+    size      tuple    2          height and width of the full image, after the transforms
     path      str                 the file of the image
     name      str                 the path relative to ``images``, without the ending
     ========  =======  =========  =======================================================================
@@ -45,6 +50,8 @@ class MaskFolder(Dataset[dict[str, Any]]):
         ignore_index: value of pixels without a class.
         crop: height and width of a random crop; images smaller than that are padded at the bottom and right. ``None``
             for whole images.
+        transforms: v2 transforms of image and mask, before the crop; see
+            :class:`~lightning_coordconv.segmentation.transforms.ImageAndMask`.
         names: which images to take, as paths relative to ``images``; all by default.
         refuse: receives each image that has no mask that can be used; by default its error is raised.
 
@@ -52,7 +59,7 @@ class MaskFolder(Dataset[dict[str, Any]]):
         FileNotFoundError: if a folder is missing or has no image, or an image has no mask.
         ValueError: if two images, or two masks, have the same name up to the ending, or a mask is in a lossy format;
             when it is read, if its size is not that of its image, it has other values than classes, or not a single
-            pixel of a class.
+            pixel of a class, or if the transforms return something else than an image and its mask.
         OSError: when a file is read that is no image, or a damaged one.
     """
 
@@ -63,6 +70,7 @@ class MaskFolder(Dataset[dict[str, Any]]):
         num_classes: int,
         ignore_index: int = 255,
         crop: tuple[int, int] | None = None,
+        transforms: Iterable[Callable[[Any], Any]] = (),
         names: Sequence[str] | None = None,
         refuse: Refuse = raise_refused,
     ) -> None:
@@ -90,21 +98,27 @@ class MaskFolder(Dataset[dict[str, Any]]):
             self.images.append(path)
             self.masks.append(mask)
             self.names.append(name)
+        if names is None:
+            report_unused_masks([path.relative_to(images) for path in found], masks)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.crop = crop
+        self.transform = ImageAndMask(transforms, ignore_index)
+        self._report_single_class()
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.images[index]
-        image = PREPROCESSING(read_rgb(path))
+        picture = read_rgb(path)
         mask = read_mask(self.masks[index], self.num_classes, self.ignore_index)
-        size = (int(image.shape[-2]), int(image.shape[-1]))
-        if mask.shape != size:
+        if tuple(mask.shape) != (picture.height, picture.width):
+            size = (picture.height, picture.width)
             raise ValueError(f"{self.masks[index]} has size {tuple(mask.shape)}, but its image {path} has size {size}")
-        origin = (0, 0)
+        values, mask = self.transform(picture, mask)
+        image = PREPROCESSING.normalise(values)
+        size, origin = (int(mask.shape[0]), int(mask.shape[1])), (0, 0)
         if self.crop is not None:
             image, mask, origin = self._random_crop(image, mask)
         return {
@@ -115,6 +129,19 @@ class MaskFolder(Dataset[dict[str, Any]]):
             "path": str(path),
             "name": str(self.names[index]),
         }
+
+    def _report_single_class(self) -> None:
+        """Log if some masks have pixels to ignore and only one class, as masks of 0 and 255 that mean two classes."""
+        present: set[int] = set()
+        for number in spread(len(self), LOOKED_AT):
+            with suppress(OSError, ValueError):  # reported when the sample is read
+                present |= set(read_mask(self.masks[number], self.num_classes, self.ignore_index).unique().tolist())
+        classes = present - {self.ignore_index}
+        if len(classes) == 1 and self.ignore_index in present:
+            rank_zero_info(
+                f"The first masks of {self.masks[0].parent} have only the class {classes.pop()}, and ignore_index, "
+                f"{self.ignore_index}, which does not count: classes are from 0 to {self.num_classes - 1}."
+            )
 
     def _random_crop(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
         assert self.crop is not None
@@ -136,10 +163,10 @@ def read_mask(path: Path, num_classes: int, ignore_index: int) -> Tensor:
 
     Raises:
         ValueError: if it has several channels, values that are no class, or no pixel of a class.
-        OSError: if the file is not there, no image, or damaged.
+        OSError: naming the file, for what :func:`~lightning_coordconv.core.images.read_rgb` refuses in an image file.
     """
     try:
-        with Image.open(path) as file:
+        with open_image(path) as file:
             mode = file.mode
             values = np.array(file)
     except Exception as error:
@@ -163,6 +190,19 @@ def read_mask(path: Path, num_classes: int, ignore_index: int) -> Tensor:
     if not len(present[present != ignore_index]):
         raise ValueError(f"{path} has no pixel of a class: all are ignore_index ({ignore_index}); remove the pair")
     return mask
+
+
+def report_unused_masks(images: Iterable[Path], masks: Path) -> None:
+    """Log which files in a folder of masks belong to no image.
+
+    Args:
+        images: paths of all images, relative to their folder.
+        masks: the folder of masks.
+    """
+    names = {path.with_suffix("") for path in images}
+    files = [path.relative_to(masks) for path in find_files(masks)] if masks.is_dir() else []
+    unused = [path for path in files if path.with_suffix("") not in names]
+    report_dropped(f"files in {masks} that are no mask of an image", unused)
 
 
 def pad_to(values: Tensor, height: int, width: int, fill: float) -> Tensor:

@@ -6,7 +6,6 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 
 from lightning_coordconv.core.description import remember_arguments
-from lightning_coordconv.core.restore import is_restoring
 from lightning_coordconv.layers import Encoding, to_coordconv
 
 Name = Literal[
@@ -59,9 +58,6 @@ class SegmentationNetwork(nn.Module):
         if coordinates not in get_args(Coordinates):
             raise ValueError(f"coordinates must be one of {', '.join(get_args(Coordinates))}, got {coordinates!r}")
         chosen: dict[str, Any] = {"weights": weights or None, "weights_backbone": weights_backbone or None}
-        if is_restoring():  # weights of a whole network come with an auxiliary head, but for LRASPP
-            chosen = {"weights": None, "weights_backbone": None}
-            chosen |= {"aux_loss": True} if weights and not name.startswith("lraspp") else {}
         self.network = get_model(name, num_classes=num_classes, **chosen)
         if coordinates != "none":
             where = "first" if coordinates == "first" else self._head(name)

@@ -184,6 +184,7 @@ def test_claims_without_records_are_not_run(record):
     assert any(row.startswith("| not run | classification uniform; ") for row in rows)
 
 
+@pytest.mark.slow
 def test_a_verdict_changes_with_the_records(record):
     def now():
         return next(

@@ -16,6 +16,7 @@ def test_interquartile_mean_by_hand():
     assert curves.interquartile_mean(np.array([-9.0, 1, 2, 4, 100])) == pytest.approx((0.75 * 1 + 2 + 0.75 * 4) / 2.5)
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_as_often_as_they_say():
     """Of normal samples of 20 seeds; a percentile bootstrap is a little narrow."""
     rng = np.random.default_rng(0)

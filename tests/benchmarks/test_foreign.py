@@ -84,6 +84,7 @@ def wait(model: Model) -> dict[str, str]:
     return {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("check", "error"), [(compute, "took more than 1 s"), (wait, "the process ended without an answer")]
 )

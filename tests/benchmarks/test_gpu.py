@@ -104,6 +104,7 @@ def test_a_part_that_hangs_is_stopped_and_one_that_fails_says_why(monkeypatch):
     assert run.run("gan", ())["status"] == "failed"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_smoke_run_separates_configs_that_run_from_those_without_data():
     experiments = ("coordinates/classification_uniform_coordconv", "detection/coco_conv")

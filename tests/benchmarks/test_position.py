@@ -10,11 +10,14 @@ from scipy import stats
 from torch import Generator, nn
 
 from benchmarks import results
-from benchmarks.position import advice, agents, objects, patches, plan, registry, run, sensor, tables
+from benchmarks.position import advice, agents, foreign, objects, patches, plan, registry, run, sensor, tables
 from benchmarks.position.arms import ARMS, advised_places, convert
 from benchmarks.position.networks import DenseNet2d, HeatMapRegressor, SoftArgmax2d, signal_classifier
 from benchmarks.position.scattered_digits import OneOrTwoClasses
+from lightning_coordconv.classification import ImageFolderDataModule
 from lightning_coordconv.layers import AddCoords, coordconv_layers
+from lightning_coordconv.position import advise
+from lightning_coordconv.position.command import load_model
 
 COUNTS = {"train": 128, "val": 20, "test": 40, "predict": 40}
 DETECTION = ("detection", "detection_sides")
@@ -79,6 +82,7 @@ def test_runs_come_with_the_seeds_outermost_and_encodings_last_with_three():
     assert all(len(found) == (3 if arm in registry.ENCODED else 5) for (_, arm), found in seeds.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sensor", "wafers", "keypoint_heat_map", "digits_position", "time_window"])
 def test_arms_of_a_seed_begin_with_the_same_weights(name):
     task = registry.TASKS[name]
@@ -349,3 +353,18 @@ def test_the_page_holds_what_the_records_give():
     page = tables.PAGE.read_text()
     for name, make in tables.TABLES.items():
         assert f"<!-- {name}: {tables.COMMAND} -->\n\n{make()}\n\n<!-- end of {name} -->" in page
+
+
+def test_the_examples_of_advice_are_those_of_the_record():
+    part = f"<!-- foreign: {foreign.COMMAND} -->\n\n{foreign.text()}\n\n<!-- end of foreign -->"
+    assert part in foreign.PAGE.read_text()
+
+
+@pytest.mark.slow
+def test_advice_on_a_network_of_timm_and_a_folder_of_images(tmp_path):
+    foreign.write_digits(tmp_path / "digits")
+    data = ImageFolderDataModule(str(tmp_path / "digits"), image_size=64, num_workers=0)
+    found = advise(load_model("timm/resnet18"), data, num_images=200, num_readout_images=8)
+    assert found.convert is not True  # training images are random crops, so it is undecided at times
+    assert found.translation < 0.01
+    assert found.sentences[0].startswith("Class given the centre of the image's contrast")

@@ -54,6 +54,18 @@ def test_classes_are_those_of_trainer_predict(trained, folders, tmp_path):
         assert sum(mine.probabilities.values()) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_of_a_run_that_diverged_are_refused(trained, tmp_path, value):
+    """The most probable class of NaN is the first one, as if the network had chosen it."""
+    checkpoint = torch.load(trained, weights_only=True)
+    name = next(iter(checkpoint["state_dict"]))
+    checkpoint["state_dict"][name][0] = value
+    torch.save(checkpoint, tmp_path / "diverged.ckpt")
+    for read in (load, ImageClassification.load_from_checkpoint):
+        with pytest.raises(ValueError, match=rf"diverged.ckpt holds weights that are infinite or NaN: {name}"):
+            read(tmp_path / "diverged.ckpt")
+
+
 def test_each_form_of_an_image_has_the_same_class(trained, folders):
     model = load(trained)
     path = folders / "val" / "hat" / "50.png"

@@ -74,6 +74,7 @@ def test_weight_decay_applies_to_everything():
     assert len(group["params"]) == 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("coordinates", "low", "high"), [(False, 0.0, 0.33), (True, 0.97, 1.0)])
 def test_position_is_learned_only_with_coordinates(tmp_path, coordinates, low, high):
     seed_everything(0)

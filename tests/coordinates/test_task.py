@@ -1,7 +1,9 @@
 """The coordinate tasks: what they compute, that they learn, and that their checkpoints load."""
 
 import math
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from pytorch_lightning import Trainer, seed_everything
@@ -11,6 +13,7 @@ from lightning_coordconv.coordinates import (
     CoordConvDecoder,
     CoordConvRenderer,
     CoordinateClassification,
+    CoordinateFigures,
     CoordinateRegression,
     CoordinateRendering,
     DeconvDecoder,
@@ -171,3 +174,14 @@ def test_foreign_damaged_and_missing_checkpoints_are_named(tmp_path):
         load_checkpoint(path, task)
     with pytest.raises(FileNotFoundError, match=r"no checkpoint at nowhere\.ckpt"):
         load_checkpoint("nowhere.ckpt", task)
+
+
+def test_figures_of_a_network_in_bfloat16():
+    figures = CoordinateFigures(num_samples=2)
+    figures.on_test_start(None, None)
+    for count in (3, 300):
+        square = torch.ones(count, 16, 16, dtype=torch.bfloat16)
+        task = SimpleNamespace(report=lambda *_: {}, image_pair=lambda *_, square=square: (square, square))
+        figures.on_test_batch_end(None, task, None, None, 0)
+    assert figures.sums["test"].unique().tolist() == [303]  # bfloat16 counts to 256
+    assert all(sample.numpy().dtype == np.float32 for sample in figures.samples)

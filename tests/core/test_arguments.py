@@ -1,6 +1,7 @@
 """Every integer argument of the vision domains is refused by name where it is out of range or no integer."""
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from lightning_coordconv import classification, coordinates
 from lightning_coordconv.core import check_at_least
 
 GIVEN: dict[str, dict[str, Any]] = {"NotSoClevr": {"split": "all"}, "PlacedDigits": {"split": "val"}}
-GIVEN |= {"PooledClassifier": {"num_classes": 4}}
+GIVEN |= {"PooledClassifier": {"num_classes": 4}, "PointsDataModule": {"file": "points.csv"}}
+GIVEN |= {"PointImages": {"folder": Path(), "points": []}}
 BUILDS = {name: getattr(room, name) for room in (coordinates, classification) for name in room.__all__}
 CASES = [
     (name, parameter)

@@ -1,5 +1,6 @@
 """Data modules: the same batches for any number of ranks, each sample once, and what is refused."""
 
+import itertools
 import math
 import warnings
 from types import SimpleNamespace
@@ -237,3 +238,30 @@ def test_an_epoch_resumes_with_another_number_of_loading_processes(before, after
     second.load_state_dict(state)
     assert [batch.tolist() for batch in second] == whole[2:]
     assert len(list(second)) == 6
+
+
+@pytest.mark.parametrize(
+    ("samples", "batch_size", "seed", "said"),
+    [
+        (21, 4, 0, ""),
+        (21, 3, 0, "batch_size 4, now 3"),
+        (21, 4, 1, "seed 0, now 1"),
+        (20, 4, 0, "samples 21, now 20"),
+        (22, 7, 2, "samples 21, now 22, batch_size 4, now 7, seed 0, now 2"),
+    ],
+)
+@pytest.mark.parametrize("within", [True, False])
+def test_an_epoch_that_resumes_with_other_samples_is_reported(caplog, samples, batch_size, seed, said, within):
+    def loader(samples, batch_size, seed):
+        sampler = TrainingSampler(range(samples), batch_size, 1, 0, seed)
+        return ResumableDataLoader(range(samples), batch_size=batch_size, sampler=sampler, generator=torch.Generator())
+
+    first = loader(21, 4, 0)
+    for _ in itertools.islice(first, 2 if within else None):
+        state = first.state_dict()
+    second = loader(samples, batch_size, seed)
+    second.load_state_dict(state)
+    assert (f"of an epoch with {said}" in caplog.text) == bool(within and said)
+    assert bool(caplog.messages) == bool(within and said)
+    if not within:
+        assert sorted(torch.cat(list(second)).tolist()) == list(range(samples))

@@ -148,3 +148,13 @@ def test_plain_data_that_describe_no_preprocessing_are_refused(values):
 def test_a_preprocessing_is_plain_data():
     given = Preprocessing(1, 10, 8, (0.5,), (0.25,))
     assert Preprocessing.from_dict(given.to_dict()) == given
+
+
+def test_images_behind_a_link_to_a_folder_are_found(tmp_path):
+    for folder in ("real", "given"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(PIXELS).save(tmp_path / folder / "a.png")
+    (tmp_path / "given" / "linked").symlink_to(tmp_path / "real")
+    sources, several = find_sources(tmp_path / "given")
+    assert several
+    assert [source.content for source in sources] == [tmp_path / "given" / name for name in ("a.png", "linked/a.png")]

@@ -147,6 +147,7 @@ def test_a_missing_key_is_named(folder, content, data):
     assert f"{part}[{len(content[part]) - 1}] has no {key}" in str(load(folder, content))
 
 
+@pytest.mark.slow
 @QUICK
 @given(content=VALUES | st.fixed_dictionaries(dict.fromkeys(KEYS, VALUES)))
 def test_any_other_json_is_refused(folder, content):

@@ -1,6 +1,9 @@
 """Field of MNIST: boxes that fit their digits, splits that share none, and what is refused."""
 
+import os
+import pickle
 import struct
+from pathlib import Path
 
 import pytest
 import torch
@@ -116,11 +119,62 @@ def write_mnist(folder, train: int, test: int) -> None:
 
 
 def test_full_mnist_from_files(tmp_path):
-    write_mnist(tmp_path, 60_000, 100)
+    write_mnist(tmp_path, 60_000, 10_000)
     sizes = {split: len(full_mnist(str(tmp_path), split)[0]) for split in ("train", "val", "test")}
-    assert sizes == {"train": 55_000, "val": 5_000, "test": 100}
+    assert sizes == {"train": 55_000, "val": 5_000, "test": 10_000}
     assert full_mnist(str(tmp_path), "val")[0][0].flatten().nonzero().item() == 55_000 % 784
     assert len(FieldOfMnist("test", 3, mnist_root=str(tmp_path))) == 3
+
+
+class Hostile:
+    """A pickle that leaves a trace where it is read."""
+
+    def __reduce__(self):
+        return os.mkdir, ("executed",)
+
+
+class TestForeignFolders:
+    """A folder of MNIST from a stranger runs no code, does not hang, and is refused in a line that names the file."""
+
+    @pytest.fixture
+    def raw(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        write_mnist(tmp_path, 1, 10_000)
+        return tmp_path / "MNIST" / "raw"
+
+    def refused(self, raw, message):
+        with pytest.raises(ValueError, match=message) as caught:
+            full_mnist(str(raw.parents[1]), "test")
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize("write", [lambda path: path.write_bytes(pickle.dumps(Hostile())),
+                                       lambda path: torch.save(torch.zeros(3), path)])  # fmt: skip
+    def test_processed_files_are_not_read(self, raw, write):
+        (raw.parent / "processed").mkdir()
+        for name in ("training.pt", "test.pt"):
+            write(raw.parent / "processed" / name)
+        self.refused(raw, "processed is of an old torchvision: remove it")
+        assert not Path("executed").exists()
+
+    @pytest.mark.parametrize(
+        "content",
+        [b"", b"\0" * 3, b"x" * 100, struct.pack(">4i", 2051, 10_000, 28, 28),
+         struct.pack(">4i", 2051, 2**30, 2**30, 28), struct.pack(">2i", 2049, 10_000) + bytes(10_000),
+         pickle.dumps(Hostile())],
+    )  # fmt: skip
+    def test_a_damaged_file_is_named(self, raw, content):
+        (raw / "t10k-images-idx3-ubyte").write_bytes(content)
+        self.refused(raw, "t10k-images-idx3-ubyte")
+        assert not Path("executed").exists()
+
+    def test_labels_are_digits(self, raw):
+        (raw / "t10k-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, 10_000) + bytes(9_999) + b"\x0a")
+        self.refused(raw, "t10k-labels-idx1-ubyte has labels from 0 to 10, but digits are 0 to 9")
+
+    def test_a_pipe_is_not_opened(self, raw):
+        (raw / "t10k-images-idx3-ubyte").unlink()
+        os.mkfifo(raw / "t10k-images-idx3-ubyte")
+        self.refused(raw, "t10k-images-idx3-ubyte is not a regular file")
 
 
 def test_missing_mnist_names_the_option(tmp_path):

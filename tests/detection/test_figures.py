@@ -91,6 +91,7 @@ def test_names_are_no_formulas(tmp_path):
     assert (tmp_path / "picture.png").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_the_same_images_are_drawn_at_each_validation(tmp_path, monkeypatch):
     net = RegionProposal(RegionProposalNet())
     data = FieldOfMnistDataModule(num_images=16, num_eval_images=6, batch_size=8, eval_batch_size=2)

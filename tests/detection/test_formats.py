@@ -3,12 +3,14 @@
 import json
 import logging
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
+from lightning_coordconv.core.splits import RandomSplit
 from lightning_coordconv.detection import (
     CocoDetectionDataModule,
     VocDetectionDataModule,
@@ -112,6 +114,36 @@ def test_missing_pairs_are_reported(tmp_path, caplog):
     assert re.search(r"left out 1 files of labels that have no image: \S+labels/val/chine.txt$", caplog.text, re.M)
 
 
+def test_two_images_of_one_name_do_not_share_annotations(tmp_path, caplog):
+    """YOLO's labels say nothing of the ending, so they are refused; an XML file of VOC's names its image."""
+    write_yolo(tmp_path / "yolo")
+    twin = tmp_path / "yolo" / "images" / "val" / "china.png"
+    shutil.copy(twin.with_suffix(".jpg"), twin)
+    with pytest.raises(ValueError, match=r"china.jpg and .*china.png have the same name .* labels, .*china.txt"):
+        yolo(tmp_path / "yolo")
+    write_voc(tmp_path / "voc")
+    twin = tmp_path / "voc" / "JPEGImages" / "china.png"
+    Image.open(twin.with_suffix(".jpg")).save(twin)
+    for named in ("china.jpg", "china.png"):
+        path = tmp_path / "voc" / "Annotations" / "china.xml"
+        path.write_text(re.sub("<filename>.*?</filename>", f"<filename>{named}</filename>", path.read_text()))
+        with caplog.at_level(logging.INFO):
+            samples = list(voc(tmp_path / "voc").dataset("train"))
+        assert [Path(sample["path"]).name for sample in samples if "china" in sample["path"]] == [named]
+        other = {"china.jpg", "china.png"} - {named}
+        assert re.search(rf"left out 1 images without an XML file: \S+{other.pop()}$", caplog.text, re.M)
+        caplog.clear()
+
+
+def test_links_to_folders_are_followed(tmp_path):
+    write_voc(tmp_path / "real", lists=False)
+    for name in ("Annotations", "JPEGImages"):
+        (tmp_path / "linked" / name).mkdir(parents=True)
+        (tmp_path / "linked" / name / "sub").symlink_to(tmp_path / "real" / name)
+    data = voc(tmp_path / "linked", links="anywhere")
+    assert sum(len(data.dataset(split)) for split in ("train", "val", "test")) == 3
+
+
 def test_an_upside_down_photograph_is_turned(tmp_path):
     """Its size does not say so, but programs that label for YOLO show it turned."""
     write_yolo(tmp_path)
@@ -134,6 +166,12 @@ def test_an_upside_down_photograph_is_turned(tmp_path):
         ("train: images/train\nval: images/none\nnames: [a]\n", "names images/none as val, but there is no"),
         ("train: images/train\nval: images/val\nnames: [a]\nnc: 2\n", "has 1 names, but nc is 2"),
         ("train: images/train\nval: images/val\nnames: {x: a}\n", "must have names"),
+        ("train: images/train\nval: images/val\nnames: [a, b, a]\n", "must have a different text as the name of each"),
+        ("train: images/train\nval: images/val\nnames: [yes, no]\n", "must have a different text as the name of each"),
+        (
+            "train: images/train\nval: images/val\nnames: [a]\nnames: [b]\n",
+            "is no YAML file: the key names occurs",
+        ),
         ("train: [", "is no YAML file"),
         ("- a\n", "must be a mapping"),
         ("train: images/train\nval: images/val\nnames: [a]\nkpt_shape: [17, 3]\n", "describes key points"),
@@ -183,6 +221,8 @@ def edit(folder: Path, old: str, new: str) -> Path:
         ("<name>pagoda</name>", "", "china.xml object 1 has no name"),
         (r"<xmin>.*?</xmin>", "", "china.xml object 1 has no xmin"),
         (r"<xmin>.*?</xmin>", "<xmin>left</xmin>", "china.xml object 1 has the box 'left', "),
+        ("<difficult>0", "<difficult>true", "china.xml object 1 has difficult 'true', but it must be 0 or 1"),
+        ("</bndbox>", "</bndbox><bndbox><xmin>1</xmin></bndbox>", "china.xml object 1 has several boxes (bndbox)"),
         ("</annotation>", "", "china.xml is no XML file: "),
         (r"<annotation>", '<?xml version="1.0" encoding="none"?><annotation>', "china.xml is no XML file: "),
     ],
@@ -219,10 +259,10 @@ def test_difficult_objects_are_for_evaluation_as_crowds_are(tmp_path):
 
 def test_without_lists_the_split_is_made_by_chance_and_complete(tmp_path):
     write_voc(tmp_path, lists=False)
-    splits = VocFolder(tmp_path, seed=3).splits
+    splits = VocFolder(tmp_path, RandomSplit(3)).splits
     assert sorted([*splits["train"], *splits["val"], *splits["test"]]) == ["china", "flower", "hopper"]
-    assert splits == VocFolder(tmp_path, seed=3).splits
-    assert any(splits != VocFolder(tmp_path, seed=seed).splits for seed in range(4))
+    assert splits == VocFolder(tmp_path, RandomSplit(3)).splits
+    assert any(splits != VocFolder(tmp_path, RandomSplit(seed)).splits for seed in range(4))
 
 
 def test_lists_and_pairs_that_do_not_agree(tmp_path, caplog):
@@ -230,6 +270,7 @@ def test_lists_and_pairs_that_do_not_agree(tmp_path, caplog):
     (tmp_path / "Annotations" / "china.xml").rename(tmp_path / "Annotations" / "chine.xml")
     with pytest.raises(FileNotFoundError, match=r"train.txt line 1 names china, but there is no china.xml in"):
         voc(tmp_path)
+    (tmp_path / "Annotations" / "chine.xml").unlink()
     for split in ("train", "val"):
         (tmp_path / "ImageSets" / "Main" / f"{split}.txt").write_text("hopper 1\nflower -1\n")
     with caplog.at_level(logging.INFO):

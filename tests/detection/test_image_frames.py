@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from lightning_coordconv import coordconv_layers, fold_coordconv
 from lightning_coordconv.detection import Detector, DigitFasterRCNN, RegionProposalNet
+from lightning_coordconv.detection.image_frames import trace_one_size
 from lightning_coordconv.detection.region_proposal import PLACES
 
 SMALL = {"min_size": 64, "max_size": 128}
@@ -86,6 +88,7 @@ def test_a_batch_against_its_images_one_by_one(name, coordinates):
             assert distance(beside, net([image])[0]) < 1e-8, pair
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(128, 128), (128, 160), (256, 128), (255, 129)])
 @torch.no_grad()
 def test_sizes_around_the_multiple_that_images_are_padded_to(size):
@@ -194,3 +197,29 @@ def test_a_folded_detector_is_exported_for_one_size(tmp_path):
     torch.testing.assert_close(torch.from_numpy(boxes), net([image])[0]["boxes"], rtol=1e-4, atol=1e-3)
     with pytest.raises(Exception, match="ONNXRuntimeError"):
         session.run(None, {"image": torch.rand(3, 64, 128).numpy()})
+
+
+@pytest.mark.parametrize(
+    ("size", "shortest"), [((400, 400), 160), ((240, 320), 160), ((400, 600), 160), ((41, 30), 12), ((64, 64), 64)]
+)
+def test_a_traced_detector_resizes_to_the_size_of_the_detector(size, shortest):
+    """In float32, 400 * (160 / 400) is less than 160."""
+    transform = GeneralizedRCNNTransform(shortest, 1000, [0.5] * 3, [0.2] * 3, size_divisible=1).eval()
+    resize = Resized(transform)
+    image = torch.rand(3, *size)
+    with trace_one_size(resize, image), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter of detectors traces; torch deprecates that
+        traced = torch.jit.trace(resize, (image,))
+    assert transform.fixed_size is None
+    torch.testing.assert_close(traced(image), resize(image), rtol=0, atol=1e-3)
+
+
+class Resized(nn.Module):
+    """The image that a detector's backbone sees."""
+
+    def __init__(self, transform):
+        super().__init__()
+        self.transform = transform
+
+    def forward(self, image):
+        return self.transform([image])[0].tensors

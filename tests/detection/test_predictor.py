@@ -114,6 +114,7 @@ def test_a_threshold_leaves_out_lower_scores(trained, photographs):
             model.predict(photographs, wrong)
 
 
+@pytest.mark.slow
 def test_a_result_is_drawn_and_saved(trained, photographs, tmp_path):
     found = load(trained).predict(photographs / "china.jpg", threshold=0.0)
     assert "china.jpg: " in repr(found)
@@ -177,6 +178,7 @@ def test_a_checkpoint_without_names_has_numbers(trained, photographs, tmp_path, 
     assert caplog.text.count("does not say how images are prepared") == 1
 
 
+@pytest.mark.slow
 def test_a_network_that_cannot_be_described_is_asked_for(photographs, tmp_path):
     class Mine(Detector):
         pass
@@ -191,6 +193,7 @@ def test_a_network_that_cannot_be_described_is_asked_for(photographs, tmp_path):
     assert model.class_names == NAMES
 
 
+@pytest.mark.slow
 def test_a_trusted_checkpoint_is_the_same_model(trained, photographs):
     found = load(trained, trust=True).predict(photographs / "china.jpg", threshold=0.0)
     same(found, vars(load(trained).predict(photographs / "china.jpg", threshold=0.0)))
@@ -210,6 +213,7 @@ def test_a_wrong_description_is_refused(trained, tmp_path, key):
         load(tmp_path / "wrong.ckpt")
 
 
+@pytest.mark.slow
 def test_other_checkpoints_and_devices_are_named(trained, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*absent.ckpt"):
         load(tmp_path / "absent.ckpt")

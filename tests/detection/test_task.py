@@ -113,6 +113,7 @@ def test_losses_are_summed_and_named(tmp_path):
     trainer.fit(net, loader, loader)
     logged = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("train")}
     assert logged == {"train/loss": 3.0, "train/loss_a": 1.0, "train/loss_b": 2.0}
+    assert set(trainer.progress_bar_metrics) == {"train/loss", "val/map"}
 
 
 def test_a_category_without_output_is_named_before_training(tmp_path):

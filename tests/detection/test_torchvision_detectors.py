@@ -85,6 +85,7 @@ def test_wrong_arguments_are_named(arguments, error, message):
         Detector(**{"name": MOBILE, "num_classes": 3, **arguments})
 
 
+@pytest.mark.slow
 def test_wrong_weights_are_refused(tmp_path):
     path = tmp_path / "weights.pth"
     path.write_bytes(b"no weights")

@@ -4,6 +4,7 @@ The pages are tested where ``make docs`` has built them and Chromium is installe
 """
 
 import http.server
+import importlib.util
 import json
 import os
 import re
@@ -135,6 +136,47 @@ def test_every_interface_is_in_the_reference():
     interfaces = {path.parent for path in package.glob("*/**/__init__.py") if "__all__" in path.read_text()}
     names = {".".join(folder.relative_to(package).parts) for folder in interfaces}
     assert {name for name in NAVIGATION if name.startswith("reference/")} == {f"reference/{name}.md" for name in names}
+
+
+NOTEBOOKS = sorted(path.stem for path in (ROOT / "docs" / "notebooks").glob("*.md"))
+
+
+def test_every_domain_that_loads_models_has_a_notebook():
+    package = ROOT / "lightning_coordconv"
+    domains = {path.parent.name for path in package.glob("*/__init__.py") if '"load"' in path.read_text()}
+    assert set(NOTEBOOKS) == domains
+    for name in NOTEBOOKS:
+        text = (ROOT / "docs" / "notebooks" / f"{name}.md").read_text()
+        assert "Trainer(" in text, name
+        assert ".plot()" in text, name
+        assert "<img" not in text, f"{name}: what cells draw is made by the build"
+
+
+@needs_site
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_build_runs_every_cell_of_the_notebooks(name):
+    cells = json.loads((SITE / "docs" / "notebooks" / f"{name}.ipynb").read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell["outputs"]]
+    assert not {"error", "stderr"} & {output.get("name", output["output_type"]) for output in outputs}
+    page = (SITE / "docs" / "notebooks" / name / "index.html").read_text()
+    drawn = sum("image/png" in output.get("data", {}) for output in outputs)
+    assert page.count('alt="What the cell draws"') == drawn > 0
+
+
+@pytest.mark.parametrize("by_mike", [False, True])
+def test_only_a_site_that_mike_builds_has_a_menu_of_versions(by_mike, monkeypatch):
+    defaults = pytest.importorskip("mkdocs.config.defaults", reason="MkDocs is not installed: run `make docs`")
+    spec = importlib.util.spec_from_file_location("repository_hook", ROOT / "docs" / "hooks" / "repository.py")
+    hook = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hook)
+    monkeypatch.delenv("MIKE_DOCS_VERSION", raising=False)
+    if by_mike:
+        monkeypatch.setenv("MIKE_DOCS_VERSION", '{"version": "0.1"}')
+    config = defaults.MkDocsConfig()
+    config.extra = {}
+    assert hook.on_config(config).extra.get("version") == ({"provider": "mike"} if by_mike else None)
 
 
 def test_networks_of_the_page_are_described_as_exported():

@@ -3,6 +3,7 @@
 import io
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -99,6 +100,27 @@ def test_damaged_lsun_image(lsun):
     data = LSUNDataModule(str(lsun), batch_size=2, num_workers=0)
     with pytest.raises(OSError, match=r"image 0 of .*bedroom_train_lmdb cannot be read: .*; get the data again"):
         data.dataset("train")[0]
+
+
+@pytest.mark.parametrize("kind", ["16 bits", "floating point", "EPS"])
+def test_lsun_images_are_opened_by_the_rules_of_images(lsun, kind):
+    """White is where 16 bits say it is; values without a scale, and a format that runs a program, are refused."""
+    file = io.BytesIO()
+    if kind == "16 bits":
+        Image.fromarray(np.full((40, 48), 32_768, np.uint16)).save(file, "PNG")
+    elif kind == "floating point":
+        Image.fromarray(np.full((40, 48), 0.5, np.float32)).save(file, "TIFF")
+    else:
+        file.write(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 48 40\n%%EndComments\nshowpage\n%%EOF\n")
+    lmdb = pytest.importorskip("lmdb")
+    with lmdb.open(str(lsun / "bedroom_train_lmdb")) as database, database.begin(write=True) as transaction:
+        transaction.put(b"0", file.getvalue())
+    data = LSUNDataModule(str(lsun), batch_size=2, num_workers=0)
+    if kind == "16 bits":
+        assert data.dataset("train")[0]["image"].mean() == pytest.approx(0, abs=0.01)
+    else:
+        with pytest.raises(OSError, match=r"image 0 of .* cannot be read: it (holds floating|is a file of the format)"):
+            data.dataset("train")[0]
 
 
 def test_lsun_reads_its_own_keys_and_writes_nothing(lsun, tmp_path_factory, monkeypatch):
@@ -215,7 +237,7 @@ def test_damaged_picture(pictures):
         (
             {"eval_count": 6},
             ValueError,
-            "has 12 images, too few to hold out eval_count = 6 for validation and as many for test",
+            "has 12 images, too few to hold out 6 for validation .*: at most 5 can be held out",
         ),
         ({"eval_count": 0}, ValueError, "eval_count must be at least 1, got 0"),
         ({"image_size": 0}, ValueError, "image_size must be at least 1, got 0"),

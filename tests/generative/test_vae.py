@@ -43,6 +43,7 @@ def test_the_bound_by_distributions():
     torch.testing.assert_close(found["loss"], error + 0.5 * rate, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_it_learns_and_a_stop_leaves_no_trace(tmp_path):
     seed_everything(0)
     module = task()

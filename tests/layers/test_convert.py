@@ -363,6 +363,7 @@ class TestSubclasses:
         assert isinstance(folded, kind)
         torch.testing.assert_close(folded(x), wanted, **close)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", KINDS)
     def test_compiled(self, kind):
         torch._dynamo.reset()

@@ -348,7 +348,7 @@ class TestCache:
         limit_coordinate_cache(0)
         torch.testing.assert_close(layer(x).double(), expected(layer, x), **CLOSE)
         assert not taps.TAPS.kept
-        with pytest.raises(ValueError, match="max_bytes must be 0 or more, but got -1"):
+        with pytest.raises(ValueError, match="max_bytes must be at least 0, but got -1"):
             limit_coordinate_cache(-1)
 
     def test_keeps_little_for_large_maps(self):

@@ -137,6 +137,7 @@ class TestCompile:
             torch.testing.assert_close(compiled(x), net(x), **CLOSE)
         assert counter.frame_count == 3
 
+    @pytest.mark.slow
     def test_frames_of_each_sample_set_inside(self):
         class Detector(nn.Module):
             def __init__(self):
@@ -151,6 +152,7 @@ class TestCompile:
         compiled = torch.compile(model, backend="aot_eager")
         torch.testing.assert_close(compiled(x, sizes), model(x, sizes), **CLOSE)
 
+    @pytest.mark.slow
     def test_autocast(self):
         net, x = Net(), torch.randn(2, 3, 16, 12)
         with torch.autocast("cpu", torch.bfloat16):
@@ -180,6 +182,7 @@ class TestExport:
             x = torch.randn(3, 4, *size[:n])
             torch.testing.assert_close(program.module()(x), layer(x), **CLOSE)
 
+    @pytest.mark.slow
     def test_autocast(self):
         layer, x = CoordConv2d(3, 4, 3), torch.randn(2, 3, 8, 8)
         with torch.autocast("cpu", torch.bfloat16):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import threading
 
 import hypothesis.strategies as st
@@ -403,6 +404,19 @@ def test_activation_checkpointing():
         torch.testing.assert_close(p.grad, grad)
 
 
+def test_a_frame_of_each_sample_within_vmap():
+    layer, x = CoordConv2d(2, 3, 3, padding=1), torch.randn(4, 2, 8, 8)
+    origins = torch.tensor([[0, 0], [8, 8], [3, 5], [1, 2]])
+
+    def run(sample, origin):
+        with coordinate_frame(origin, (16, 16), crop=(8, 8)):
+            return layer(sample)
+
+    with coordinate_frame(origins, (16, 16), crop=(8, 8)):
+        expected = layer(x)
+    torch.testing.assert_close(torch.func.vmap(run)(x, origins), expected)
+
+
 class TestErrors:
     @pytest.mark.parametrize(
         ("origin", "size", "options", "match"),
@@ -435,9 +449,15 @@ class TestErrors:
                 (0, 0),
                 (8, 8),
                 {"crop": (8, 8), "strides": ()},
-                r"strides must be positive and at least one, but got \(\)",
+                r"strides must be positive and finite, and at least one, but got \(\)",
             ),
             ((0, 0), (8, 8), {"crop": (8, 8), "strides": (1, 0)}, r"strides must be positive .* got \(1, 0\)"),
+            (
+                (0, 0),
+                (8, 8),
+                {"crop": (8, 8), "strides": (1, math.nan)},
+                r"strides must be positive and finite.* nan\)",
+            ),
         ],
     )
     def test_frame(self, origin, size, options, match):

@@ -4,10 +4,10 @@ import copy
 
 import pytest
 import torch
-from timm.layers import StdConv2d
+from timm.layers import BatchNormAct2d, StdConv2d
 from torch import nn
 from torch.fx.experimental import optimization
-from torch.nn.utils import fusion, parametrizations
+from torch.nn.utils import fusion, parametrizations, prune
 
 from lightning_coordconv.layers import (
     CoordConv1d,
@@ -65,6 +65,26 @@ def test_plain_convolutions(make):
     torch.testing.assert_close(fuse_conv_bn(conv, bn)(x), bn(conv(x)), **CLOSE)
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
+@pytest.mark.parametrize("change", ["prune", "weight_norm", "spectral_norm"])
+@pytest.mark.parametrize("name", ["weight", "coord_weight"])
+def test_weights_that_are_results_of_operations(change, name):
+    """Of a layer that has just been trained: torch refuses to copy it."""
+    conv, bn = CoordConv2d(3, 4, 3), trained_norm(2, 4)
+    if change == "prune":
+        prune.l1_unstructured(conv, name, 0.5)
+    else:
+        getattr(nn.utils, change)(conv, name)
+    x = torch.randn(2, 3, 8, 8)
+    conv(x).sum().backward()
+    conv.eval()
+    expected = conv(x)
+    torch.testing.assert_close(fuse_conv_bn(conv, bn)(x), bn(expected), **CLOSE)
+    folded = fold_coordconv(conv, x)
+    torch.testing.assert_close(folded(x), expected, **CLOSE)
+    assert all(parameter.is_leaf for parameter in folded.parameters())
+
+
 def test_encodings_and_parametrized_weights():
     bn, x = trained_norm(2, 6), torch.randn(2, 4, 7, 6)
     conv = CoordConv2d(4, 6, 3, encoding=FourierFeatures(2)).eval()
@@ -97,6 +117,21 @@ class TestRefused:
         conv = fold_coordconv(conv, x) if fold else conv
         with pytest.raises(RuntimeError, match=r"ultralytics.* does not scale the coordinate bias.*fuse_conv_bn"):
             namespace["fuse_conv_and_bn"](conv, trained_norm(2, 4))
+
+    def test_batch_norm_that_does_more(self):
+        """timm's batch norms hold an activation, which would be lost."""
+        with pytest.raises(TypeError, match="bn is a BatchNormAct2d, whose forward is not that of torch's batch norm"):
+            fuse_conv_bn(CoordConv2d(3, 4, 3).eval(), BatchNormAct2d(4).eval())
+
+    @pytest.mark.parametrize("where", ["after the convolution", "before batch norm", "after batch norm"])
+    def test_hooks_that_act_in_between(self, where):
+        conv, bn = CoordConv2d(3, 4, 3).eval(), nn.BatchNorm2d(4).eval()
+        if where == "before batch norm":
+            bn.register_forward_pre_hook(lambda module, args: None)
+        else:
+            (conv if "convolution" in where else bn).register_forward_hook(lambda module, args, out: 2 * out)
+        with pytest.raises(ValueError, match="a forward hook acts on the output of"):
+            fuse_conv_bn(conv, bn)
 
     def test_other_assignments_are_not(self):
         layer = CoordConv2d(3, 4, 3, bias=False).eval()

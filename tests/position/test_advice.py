@@ -10,13 +10,14 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 from torchvision.models import resnet18
-from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
+from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn, retinanet_resnet50_fpn
 from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
 from lightning_coordconv import CoordConv2d, coordconv_layers, to_coordconv
 from lightning_coordconv.classification import PlacedDigitsDataModule, PooledClassifier
 from lightning_coordconv.core import BaseDataModule
 from lightning_coordconv.position import advise, check_frames, draw_advice, place, read_positions
+from lightning_coordconv.position.command import load_model
 from lightning_coordconv.position.features import run, stages
 from lightning_coordconv.runtime.cli import main
 
@@ -167,7 +168,25 @@ def test_places_can_be_converted(network, classes):
     assert stages(model, inputs) == before
 
 
+@pytest.mark.slow
+def test_the_first_convolution_of_each_head_is_converted():
+    model = fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None).eval()
+    heads = [name for name in place(model, lambda: run(model, images(1, 3, 96))).names if "head" in name]
+    assert heads == ["rpn.head.conv.0.0"]
+    model = retinanet_resnet50_fpn(weights=None, weights_backbone=None).eval()
+    heads = [name for name in place(model, lambda: run(model, images(1, 3, 96))).names if "head" in name]
+    assert heads == ["head.classification_head.conv.0.0", "head.regression_head.conv.0.0"]
+
+
 class TestFrames:
+    def test_crops_that_say_where_they_lie_need_their_frame(self):
+        samples = [{"image": image, "origin": (0, 8), "size": (64, 64)} for image in images(4)]
+        assert check_frames(nn.Conv2d(1, 2, 3), Samples(samples), images(4)).placed
+        mask = torch.arange(32).expand(32, 32) // 16
+        data = GivenDataModule([sample | {"mask": mask} for sample in samples * 10])
+        network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1))
+        assert "coordinate_frame(origin, size" in str(advise(network, data))
+
     def test_random_samples_and_sizes_are_found(self):
         class Random(Samples):
             def __getitem__(self, index: int) -> Mapping[str, Any]:
@@ -180,12 +199,38 @@ class TestFrames:
         assert found.sizes == 2
         assert not check_frames(network, Samples([{"image": image} for image in images(4)]), sizes[:1]).random
 
+    @pytest.mark.slow
     def test_a_convolution_does_not_change_with_the_batch(self):
         model = fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None).eval()
         given = images(4, 3, 64)
         found = check_frames(model, Samples([{"image": image} for image in given]), given[:2])
         assert found.batch is not None
         assert found.resized is None
+
+
+def test_models_by_name_are_built_without_a_download(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("a download")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
+    for name in ("fasterrcnn_mobilenet_v3_large_320_fpn", "lraspp_mobilenet_v3_large", "resnet18"):
+        assert isinstance(load_model(name), nn.Module)
+
+
+def test_weights_of_a_task_are_those_of_its_network(tmp_path):
+    network = PooledClassifier(3)
+    state = {f"net.{name}": value for name, value in network.state_dict().items()} | {"metric": torch.zeros(1)}
+    torch.save({"state_dict": state}, tmp_path / "task.ckpt")
+    loaded = load_model(PooledClassifier(3), tmp_path / "task.ckpt")
+    assert all(map(torch.equal, loaded.state_dict().values(), network.state_dict().values()))
+
+
+def test_a_config_is_given_by_its_name(tmp_path, capsys, cli):
+    cli("advise", "-c", "classification/digits_conv", "--images", "40", "--readout_images", "4")
+    assert "Class given the place of the object" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        cli("advise", "-c", "classification/nothing")
+    assert "error: there is no config 'classification/nothing'" in capsys.readouterr().err
 
 
 def test_command(tmp_path, capsys, monkeypatch):
@@ -208,7 +253,7 @@ def test_command(tmp_path, capsys, monkeypatch):
         ]
     )
     out = capsys.readouterr().out
-    assert "Position removes" in out
+    assert "position removes" in out
     assert "Therefore:" in out
     written = json.loads((tmp_path / "advice" / "advice.json").read_text())
     assert written["sentences"] == out.splitlines()[:-1]

@@ -104,3 +104,35 @@ def test_a_constant_target_depends_on_nothing(positions):
 def test_shapes_that_do_not_agree_are_refused(positions):
     with pytest.raises(ValueError, match=r"expected positions \(N, n\)"):
         measure_dependence("a", positions, torch.zeros(3), torch.arange(3))
+
+
+def test_the_unit_of_a_number_does_not_matter(positions):
+    """A height in metres and the same in micrometres; neither is taken for a constant."""
+    brightness = torch.rand(COUNT, 1, generator=torch.Generator().manual_seed(8)) * 0.02
+    targets = brightness[:, 0] * (1 + 0.3 * positions[:, 0])
+    shares = [
+        measure_dependence("height", positions, targets * unit, torch.arange(COUNT), brightness).given_content
+        for unit in (1.0, 1e-6, 1e6)
+    ]
+    assert shares[0].low > 0.3
+    assert [share.value for share in shares] == pytest.approx([shares[0].value] * 3, abs=1e-3)
+
+
+def test_repeated_contents_are_not_counted_for_position(positions):
+    """Every content occurs twice, at two places: a second estimate by content predicts better, without positions."""
+    generator = torch.Generator().manual_seed(9)
+    content = torch.randn(COUNT // 2, 16, generator=generator).repeat(2, 1)
+    targets = torch.randint(10, (COUNT // 2,), generator=generator).repeat(2)
+    found = measure_dependence("repeated", positions, targets, torch.arange(COUNT), content)
+    assert abs(found.given_content.value) < 0.02
+
+
+def test_a_linear_content_leaves_only_what_position_adds(positions):
+    generator = torch.Generator().manual_seed(10)
+    content = torch.randn(COUNT, 3, generator=generator)
+    targets = content @ torch.tensor([3.0, -2.0, 1.0]) + 0.3 * torch.randn(COUNT, generator=generator)
+    nothing = measure_dependence("linear", positions, targets, torch.arange(COUNT), content)
+    assert nothing.added.high < 0.02
+    shifted = measure_dependence("shifted", positions, targets + positions[:, 1], torch.arange(COUNT), content)
+    assert shifted.added.low > 0.3
+    assert shifted.share.value < 0.1

@@ -51,3 +51,58 @@ def test_a_map_of_numbers_is_read_with_the_brightness_at_the_pixel_as_content():
     measured = measure_dependence(found.what, found.positions, found.targets, found.images, found.content)
     assert measured.share.high < 0.02
     assert measured.given_content.low > 0.5
+
+
+def boxes(count: int, lower_is_larger: bool) -> list[dict[str, torch.Tensor]]:
+    """Boxes in the image, whose heights are drawn by chance, or are larger further down, as in photographs."""
+    generator = torch.Generator().manual_seed(1)
+    samples = []
+    for _ in range(count):
+        centre = torch.rand(2, generator=generator) * 60 + 2
+        half = 4 + 12 * (float(centre[1]) / 64 if lower_is_larger else float(torch.rand((), generator=generator)))
+        box = torch.cat([centre - half, centre + half]).clamp(0, 64)[None]
+        samples.append({"image": torch.rand(1, 64, 64, generator=generator), "boxes": box, "labels": torch.tensor([1])})
+    return samples
+
+
+@pytest.mark.parametrize("lower_is_larger", [False, True])
+def test_heights_that_the_border_limits_do_not_depend_on_position(lower_is_larger):
+    found = observe(boxes(400, lower_is_larger))[1]
+    measured = measure_dependence(found.what, found.positions, found.targets, found.images, found.content)
+    assert measured.share.low > 0.05
+    assert (measured.added.low > 0.2) if lower_is_larger else (measured.added.low < 0.02)
+
+
+def squares(count: int, by_place: bool) -> list[dict[str, torch.Tensor]]:
+    """A square in each image; its class is the side that it is on, or its brightness. The samples do not say where."""
+    generator = torch.Generator().manual_seed(2)
+    samples = []
+    for _ in range(count):
+        image = torch.zeros(1, 32, 32)
+        row, column = torch.randint(26, (2,), generator=generator).tolist()
+        bright = int(torch.randint(2, (), generator=generator))
+        image[:, row : row + 6, column : column + 6] = 0.5 + 0.5 * bright
+        samples.append({"image": image, "label": torch.tensor(int(column > 12) if by_place else bright)})
+    return samples
+
+
+@pytest.mark.parametrize("by_place", [True, False])
+def test_an_object_whose_place_is_not_known_is_found_by_its_contrast(by_place):
+    (found,) = observe(squares(200, by_place))
+    assert found.what == "class given the centre of the image's contrast"
+    measured = measure_dependence(found.what, found.positions, found.targets, found.images, found.content)
+    assert (measured.added.low > 0.3) if by_place else (measured.added.high < 0.02)
+
+
+def test_numbers_are_read_with_the_places_of_all_channels_and_episodes_are_groups():
+    image = torch.zeros(3, 8, 16)
+    image[0, 2, 4] = image[1, 6, 12] = 1
+    (found,) = observe([{"image": image, "reward": 0.5, "episode": 7}] * 3)
+    assert found.what == "reward given the centres of contrast of the channels"
+    expected = torch.tensor([2.5 / 4 - 1, 4.5 / 8 - 1, 6.5 / 4 - 1, 12.5 / 8 - 1])
+    torch.testing.assert_close(found.positions[0, :4], expected)
+    assert found.images.tolist() == [7, 7, 7]
+
+
+def test_keypoints_need_no_observation():
+    assert observe([{"image": torch.rand(1, 8, 8), "keypoints": torch.rand(3, 2)}] * 4) == []

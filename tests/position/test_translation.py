@@ -1,6 +1,7 @@
 """Whether a model's prediction depends on where the content is, for models of which it is known."""
 
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -61,3 +62,11 @@ def test_padding_is_as_it_was():
     network = PooledClassifier(4).eval()
     measure_translation(network, images(2))
     assert {m.padding_mode for m in network.modules() if isinstance(m, nn.Conv2d)} == {"zeros"}
+
+
+@pytest.mark.parametrize("network", ["resnet18", "convnext_atto", "efficientnet_b0"])
+def test_networks_of_timm_that_pool_hide_position_of_small_images_too(network):
+    """Their total stride is 32, as large as the images, and ResNets have a maximum pool with padding."""
+    model = timm.create_model(network).eval()
+    assert measure_translation(model, list(torch.randn(4, 3, 32, 32))) < 1e-3
+    assert {module.padding for module in model.modules() if isinstance(module, nn.MaxPool2d)} <= {1}

@@ -1,8 +1,11 @@
 """Configurations that cannot work are refused with a message that says why."""
 
 import copy
+import math
 import re
 import sys
+import warnings
+from functools import partial
 from pathlib import Path
 
 import gymnasium as gym
@@ -114,8 +117,13 @@ def test_zips_that_do_not_fit(tmp_path):
     ):
         start_from(tmp_path / "acrobot.zip", "CartPole-v1", "MlpPolicy")
     sb3.A2C("MlpPolicy", make_vec_env("CartPole-v1", 1), policy_kwargs={"net_arch": [8]}).save(tmp_path / "small.zip")
-    with pytest.raises(ValueError, match=r"small\.zip holds another policy"):
+    with pytest.raises(ValueError, match=r"small\.zip holds weights of another architecture"):
         start_from(tmp_path / "small.zip", "CartPole-v1", "MlpPolicy")
+    diverged = sb3.A2C("MlpPolicy", make_vec_env("CartPole-v1", 1))
+    torch.nn.init.constant_(diverged.policy.action_net.bias, math.nan)
+    diverged.save(tmp_path / "nan.zip")
+    with pytest.raises(ValueError, match=r"nan\.zip holds weights that are infinite or NaN: action_net\.bias"):
+        start_from(tmp_path / "nan.zip", "CartPole-v1", "MlpPolicy")
 
 
 def test_what_a_stranger_has_pickled_is_not_run(tmp_path):
@@ -158,9 +166,47 @@ def test_other_numbers_of_ranks_start_environments_anew(tmp_path):
     assert again.algorithm.num_timesteps == 60
 
 
+@pytest.mark.filterwarnings("ignore:.isinstance.treespec:FutureWarning")
+@pytest.mark.parametrize("option", [{"n_steps": 4}, {"batch_size": 4}, {"n_epochs": 4}, {"n_envs": 1}])
+@pytest.mark.parametrize("within", [True, False])
+def test_a_rollout_of_another_shape_is_not_continued(tmp_path, option, within):
+    """Its minibatches would be other samples, or other numbers of them."""
+    options = {"n_steps": 8, "batch_size": 8, "n_epochs": 2}
+    run = trainer(tmp_path, max_steps=5 if within else 4)
+    run.fit(PPO(64, "MlpPolicy", **options), data(2, "CartPole-v1"))
+    run.save_checkpoint(tmp_path / "a.ckpt")
+    envs = option.get("n_envs", 2)
+    option = {name: value for name, value in option.items() if name != "n_envs"}
+    again = PPO(64, "MlpPolicy", **{**options, **option})
+    resume = partial(trainer(tmp_path).fit, again, data(envs, "CartPole-v1"), ckpt_path=tmp_path / "a.ckpt")
+    if within:
+        with pytest.raises(ValueError, match=r"the checkpoint is within a rollout of .* \(now \d+\): resume with"):
+            resume()
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*the environments start anew")  # another number of them
+        resume()
+    assert again.rollouts.timesteps == 64
+
+
+def test_a_checkpoint_of_another_algorithm_is_refused(tmp_path):
+    run = trainer(tmp_path)
+    run.fit(A2C(20, "MlpPolicy"), data(2, "CartPole-v1"))
+    run.save_checkpoint(tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match="this is a checkpoint of the algorithm A2C, and PPO is PPO"):
+        trainer(tmp_path).fit(PPO(40, "MlpPolicy"), data(2, "CartPole-v1"), ckpt_path=tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize("backend", ["subprocess", "", None])
+def test_an_unknown_backend_is_refused(backend):
+    with pytest.raises(ValueError, match=f"backend must be one of 'sb3', 'subproc', 'lean', 'ale', got {backend!r}"):
+        EnvironmentDataModule(TOUCH, backend=backend)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"n_steps": 2.5}, "n_steps must be an integer, at least 1, got 2.5"),
         ({"n_steps": "8"}, "n_steps must be at least 1, got '8'"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"batch_size": 1}, "batch_size must be at least 2 where normalize_advantage is true, got 1"),
@@ -179,7 +225,10 @@ def test_numbers_out_of_range(arguments, message):
         PPO(100, **arguments)
 
 
-@pytest.mark.parametrize("numbers", [{"seed": -1}, {"seed": 2**32}, {"n_eval_envs": 0}, {"frame_stack": -2}])
+@pytest.mark.parametrize(
+    "numbers",
+    [{"seed": -1}, {"seed": 2**32}, {"n_envs": 1.5}, {"eval_episodes": 2.5}, {"n_eval_envs": 0}, {"frame_stack": -2}],
+)
 def test_numbers_of_environments_out_of_range(numbers):
     (name, value) = next(iter(numbers.items()))
     with pytest.raises(ValueError, match=f"{name} must be .*, got {value}"):
@@ -253,7 +302,6 @@ VECTOR, CHOICE = gym.spaces.Box(-1.0, 1.0, (3,)), gym.spaces.Discrete(2)
         (VECTOR, gym.spaces.Dict(a=CHOICE)),
         (VECTOR, gym.spaces.Box(-np.inf, np.inf, (2,))),
         (VECTOR, gym.spaces.MultiDiscrete([[2, 3], [2, 2]])),
-        (gym.spaces.Box(-1.0, 1.0, (0,)), CHOICE),
     ],
 )
 def test_spaces_that_no_policy_can_be_built_for_are_named(tmp_path, monkeypatch, observations, actions):

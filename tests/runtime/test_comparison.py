@@ -140,9 +140,25 @@ def test_a_run_that_did_not_finish_is_counted(logs, capsys):
     assert "| a | 0, 1, 2 | 0.5 (0.4 to 0.6), 2 runs |" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("option", ["verbose", "return_predictions"])
+@pytest.mark.parametrize("files", [["summary.json"], ["events.out.tfevents.1"], []])
+def test_the_folder_of_an_evaluation_is_no_run(logs, capsys, option, files):
+    """Of ``validate``, ``test`` and ``predict``, which would count as the newest run of a seed."""
+    compare(logs)
+    before = capsys.readouterr().out
+    folder = logs / "a" / "version_9"
+    folder.mkdir()
+    for name in files:
+        (folder / name).write_text('{"test": {"test/accuracy": 0.1}}')
+    config = yaml.safe_load((logs / "a" / "version_0" / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(yaml.safe_dump(config | {option: None}))
+    compare(logs)
+    assert capsys.readouterr().out == before
+
+
 def test_missing_and_empty_folders(tmp_path, capsys):
     assert fails(capsys, tmp_path / "none").endswith("none does not exist")
-    assert "has no runs: no summary.json, " in fails(capsys, tmp_path)
+    assert "has no runs of fit: no summary.json, " in fails(capsys, tmp_path)
 
 
 BROKEN = {

@@ -178,6 +178,7 @@ def test_an_option_without_effect_is_refused(option):
             configs.with_paths(["fit", *words])
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_enough_ends_a_list_without_a_traceback():
     reading, writing = os.pipe()
     os.close(reading)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from lightning_coordconv.core.survey import spread
 from lightning_coordconv.detection import CocoDetectionDataModule, VocDetectionDataModule, YoloDetectionDataModule
+from lightning_coordconv.generative import UnlabelledImagesDataModule
 from lightning_coordconv.runtime.cli import main
 from tests.detection.formats import write_voc, write_yolo
 from tests.photographs import write_photographs
@@ -48,6 +49,47 @@ def write_pairs(root: Path) -> Path:
     return write_masks(root, copies=2)
 
 
+def write_pictures(root: Path) -> Path:
+    (root / "more").mkdir(parents=True)
+    write_photographs(root)
+    (root / "boxes.json").unlink()
+    for number in range(20):
+        Image.new("RGB", (30, 20), (10 * number, 50, 0)).save(root / "more" / f"{number}.png")
+    return root
+
+
+def options(report: str) -> dict[str, str]:
+    """Return the options of the command that a report ends with."""
+    command = next(line for line in report.splitlines() if line.startswith("train with: ")).split(" --")
+    return dict(option.split() for option in command[1:])
+
+
+@pytest.mark.slow
+def test_the_command_that_is_printed_trains_on_the_files_that_were_found(tmp_path, capsys):
+    root = write_coco(tmp_path / "data")
+    for split, folder, name in (("train", "train", "train.json"), ("val", ".", "annotations/instances_val2017.json")):
+        (root / folder).mkdir(exist_ok=True)
+        (root / name).parent.mkdir(exist_ok=True)
+        shutil.copy(root / "boxes.json", root / name)
+        if split == "train":
+            for file in root.glob("*.jpg"):
+                shutil.copy(file, root / folder)
+    (root / "boxes.json").unlink()
+    code, report = check(root, capsys)
+    assert code == 0
+    assert "…" not in report
+    given = {name.removeprefix("data."): value for name, value in options(report).items() if name.startswith("data.")}
+    assert given["val_annotations"] == "annotations/instances_val2017.json"
+    data = CocoDetectionDataModule(**given, num_workers=0)
+    assert [len(data.dataset(split)) for split in ("train", "val")] == [3, 3]
+    root = write_pictures(tmp_path / "pictures")
+    given = options(check(root, capsys)[1])
+    assert given["model.object_radius"] == "null"
+    data = UnlabelledImagesDataModule(given["data.root"], eval_count=int(given["data.eval_count"]))
+    assert len(data.dataset("train")) == 19
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("write", "kind", "rows"),
     [
@@ -55,6 +97,7 @@ def write_pairs(root: Path) -> Path:
         (write_yolo, "YOLO", {"val": ["3", "3", "6", "2", "to", "2"], "dahlia": ["2", "2"], "hat": ["1", "1"]}),
         (write_voc, "Pascal VOC", {"train": ["3", "3", "6", "2", "to", "2"], "dahlia": ["2", "2"]}),
         (write_pairs, "images and masks", {"train": ["4"], "val": ["1"], "0": ["4", "1", "1"], "2": ["4", "1", "1"]}),
+        (write_pictures, "pictures", {"all": ["23", "23", "30", "x", "20"]}),
         (write_classes, "image folders", {"train": ["7"], "val": ["5"], "cat": ["3", "2"], "dog": ["4", "3"]}),
     ],
 )
@@ -156,6 +199,7 @@ def test_masks_without_pairs_and_of_other_sizes_are_named(tmp_path, capsys):
     assert "--data.num_classes 8" in report
 
 
+@pytest.mark.slow
 def test_classes_of_one_split_only_and_files_that_are_no_images(tmp_path, capsys):
     root = write_classes(tmp_path / "data")
     (root / "train" / "dog" / "notes.txt").write_text("a dog")
@@ -204,6 +248,7 @@ def test_files_that_are_broken_as_a_whole_are_reported(tmp_path, capsys):
         assert re.search(rf"refused: 1 .*\n  \S+{name} is no (JSON|YAML) file", report)
 
 
+@pytest.mark.slow
 def test_few_samples_of_many_are_decoded(tmp_path, capsys):
     root = write_classes(tmp_path / "data")
     path = root / "train" / "cat" / "1.png"

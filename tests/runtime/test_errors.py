@@ -2,8 +2,11 @@
 
 import functools
 import os
+import re
 import sys
 import threading
+from unittest.mock import Mock
+from urllib.error import URLError
 
 import pytest
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -39,6 +42,25 @@ def test_an_error_is_one_line_that_names_option_and_value(cli, tmp_path, capsys,
     assert exit_info.value.code == 2
     assert capsys.readouterr().err == f"error: {line}\n"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("config", ["detection/coco_coordconv", "segmentation/masks_coordconv"])
+def test_weights_that_cannot_be_downloaded(cli, tmp_path, monkeypatch, capsys, config):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+    monkeypatch.setattr("torch.hub.urlopen", Mock(side_effect=URLError("no network")))
+    with pytest.raises(SystemExit):
+        cli("fit", "-c", config, "--data.root", str(tmp_path))
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: a download failed: no network; a file that is at the path above")
+    assert "weights_backbone are null" in line
+
+
+def test_a_choice_is_named_though_numbers_are_allowed_too(cli, capsys):
+    with pytest.raises(SystemExit):
+        cli("fit", *SMALL, "--trainer.precision=half")
+    assert re.fullmatch(
+        r"error: trainer\.precision: expected one of .*'bf16-mixed', .*'32', .*, got 'half'\n", capsys.readouterr().err
+    )
 
 
 def test_debug_shows_everything(cli, capsys):
@@ -103,6 +125,7 @@ def test_a_lost_connection_is_blamed_on_the_process_that_it_led_to(file, blamed)
     assert blamed or explained == "EOFError"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [

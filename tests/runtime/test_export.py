@@ -18,6 +18,7 @@ from lightning_coordconv.classification import (
     PooledClassifier,
 )
 from lightning_coordconv.core.export import Exportable, ExportError, export
+from lightning_coordconv.core.task import BaseTask
 from lightning_coordconv.detection import (
     DetectionPredictor,
     Detector,
@@ -84,6 +85,7 @@ def probabilities(path: Path, image: torch.Tensor) -> torch.Tensor:
     return torch.tensor([[result.probabilities[name] for name in NAMES] for result in found])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.onnx", "model.pt2"])
 def test_a_file_for_any_size_computes_what_the_network_computes(classifier, tmp_path, capsys, name):
     out = tmp_path / "new" / name
@@ -95,6 +97,7 @@ def test_a_file_for_any_size_computes_what_the_network_computes(classifier, tmp_
     assert [path.name for path in out.parent.iterdir()] == [name]
 
 
+@pytest.mark.slow
 def test_a_file_for_one_size_is_folded_and_refuses_others(classifier, tmp_path):
     out = tmp_path / "model.onnx"
     main(["export", str(classifier), str(out), "--size", "40", "50"])
@@ -109,6 +112,7 @@ def test_a_file_for_one_size_is_folded_and_refuses_others(classifier, tmp_path):
     assert "Range" not in {node.op_type for node in model.graph.node}
 
 
+@pytest.mark.slow
 def test_the_crop_of_the_preprocessing_fixes_the_size(tmp_path):
     net = shaken(PooledClassifier(4, coordinates=True, channels=3))
     path = save(ImageClassification(net), tmp_path / "a.ckpt", preprocessing=PREPARED | {"resize": 48, "crop": 40})
@@ -130,6 +134,7 @@ def test_label_maps_of_any_size(tmp_path):
     assert torch.equal(logits.argmax(1)[0].to(torch.uint8), load(path, device="cpu").predict(image[0]).labels)
 
 
+@pytest.mark.slow
 def test_generated_images(tmp_path):
     task = GAN(CoordConvGenerator(6, 16, 2), ConvDiscriminator(16, 2), latent_size=6)
     model = GenerativePredictor(task, device="cpu")
@@ -232,11 +237,26 @@ def test_a_folder_that_cannot_be_written_is_named(classifier, tmp_path, capsys):
     assert_refused(capsys, [classifier, tmp_path / "locked" / "a.onnx"], "a.onnx cannot be written: .*Permission")
 
 
-def test_a_task_without_trained_model_in_python_is_named(tmp_path, capsys):
-    from lightning_coordconv.coordinates import CoordConvRegressor, CoordinateRegression
+class OwnTask(BaseTask):
+    """A task that belongs to no domain of the package."""
 
-    path = save(CoordinateRegression(CoordConvRegressor()), tmp_path / "a.ckpt")
-    assert_refused(capsys, [path, tmp_path / "a.onnx"], "checkpoint of CoordinateRegression, which this command")
+
+def test_a_task_without_trained_model_in_python_is_named(tmp_path, capsys):
+    path = save(OwnTask(), tmp_path / "a.ckpt")
+    assert_refused(capsys, [path, tmp_path / "a.onnx"], "checkpoint of OwnTask, which this command")
+
+
+def test_an_unknown_name_of_weights_is_refused_with_the_known_ones(tmp_path, capsys):
+    assert_refused(capsys, ["pianter", tmp_path / "a.onnx"], "no checkpoint at pianter, .* painter, ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["painter", "regressor"])
+def test_shipped_weights_are_exported_by_name(name, tmp_path):
+    main(["export", name, str(tmp_path / "a.onnx")])
+    assert (tmp_path / "a.onnx").stat().st_size > 1000
+    with pytest.raises(SystemExit):
+        main(["export", name, str(tmp_path / "b.onnx"), "--size", "32", "32"])
 
 
 class Random(nn.Module):
@@ -254,7 +274,9 @@ class FixedSize(nn.Module):
 
 
 @pytest.mark.parametrize(("format", "suffix"), [("onnx", ".onnx"), ("torch", ".pt2")])
-@pytest.mark.parametrize(("net", "message"), [(Random(), "another y for an input of 2 x 3: the largest difference is")])
+@pytest.mark.parametrize(
+    ("net", "message"), [(Random(), "'y' of the exported network differs from the network's for an input of 2 x 3: by")]
+)
 def test_a_file_that_computes_something_else_is_not_written(tmp_path, net, message, format, suffix):
     out = tmp_path / f"a{suffix}"
     out.write_text("an earlier file")
@@ -263,6 +285,17 @@ def test_a_file_that_computes_something_else_is_not_written(tmp_path, net, messa
         export(Exportable(net.eval(), examples, ("x",), ("y",)), out, format)
     assert out.read_text() == "an earlier file"
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
+
+
+def test_the_option_that_trusts_a_checkpoint_is_named(classifier, tmp_path, capsys):
+    checkpoint = torch.load(classifier, weights_only=True)
+    checkpoint["inference"]["task"] = "not_imported.Task"
+    torch.save(checkpoint, tmp_path / "foreign.ckpt")
+    with pytest.raises(SystemExit):
+        main(["export", str(tmp_path / "foreign.ckpt"), str(tmp_path / "model.onnx")])
+    message = capsys.readouterr().err
+    assert "'not_imported.Task', whose module was not imported before" in message
+    assert "--trust loads it all the same" in message
 
 
 def test_a_size_that_the_exporter_would_fix_is_refused(tmp_path):

@@ -57,6 +57,7 @@ def test_an_optimiser_of_another_class_is_refused(resume, name):
     assert resume(given, saved, fn=TrainerFn.TESTING) == []
 
 
+@pytest.mark.slow
 def test_a_run_of_the_command_line_refuses_another_optimiser(cli, capsys):
     run = ("fit", "-c", "classification/digits_coordconv", "--trainer.max_steps", "1", "--trainer.accelerator", "cpu")
     run += ("--trainer.limit_val_batches", "1", "--trainer.val_check_interval", "1", "--figures", "false")

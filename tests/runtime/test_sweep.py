@@ -104,6 +104,7 @@ def test_a_failed_run_does_not_stop_the_others(fits, capsys):
     assert "| 0, 2 | 2 (1 to 3) |" in output
 
 
+@pytest.mark.slow
 def test_a_signal_ends_all_processes_and_starts_no_more(tmp_path):
     """The sweep gets SIGTERM while two of its six processes run."""
     code = """
@@ -196,6 +197,7 @@ def test_the_value_of_a_trial_is_the_mean_of_the_best_in_validation():
         search.best_value(summaries, "v/c", maximize=True)
 
 
+@pytest.mark.slow
 def test_a_search_finds_the_best_option_and_can_be_resumed(fits, capsys):
     pytest.importorskip("optuna")
     arguments = (NAMES[0], "--search", f"{LR}=loguniform(1e-4, 1)", "--minimize", "val/distance", "--seeds", "0", "1")

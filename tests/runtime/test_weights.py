@@ -11,6 +11,7 @@ from pytorch_lightning import Trainer
 
 from lightning_coordconv.coordinates import CoordinateClassification, DeconvDecoder, NotSoClevrDataModule
 from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint
+from lightning_coordconv.runtime.cli import main
 from tests.core.test_checkpoints import trained
 
 __all__ = ["trained"]
@@ -29,6 +30,7 @@ def copied(trained, tmp_path, monkeypatch) -> Path:
     return shutil.copytree(trained.parents[1], RUN / "version_0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
 def test_untrained_weights_are_evaluated_only_on_request(cli, capsys, command):
     with pytest.raises(SystemExit) as exit_info:
@@ -41,6 +43,7 @@ def test_untrained_weights_are_evaluated_only_on_request(cli, capsys, command):
     assert len(list((folder / RUN).iterdir())) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keyword", ["last", "best"])
 def test_keywords_mean_the_newest_run_of_the_experiment(cli, copied, caplog, keyword):
     older = shutil.copytree(copied, copied.with_name("older"))
@@ -53,6 +56,7 @@ def test_keywords_mean_the_newest_run_of_the_experiment(cli, copied, caplog, key
     assert f"Loaded model weights from the checkpoint at {path}" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
 def test_without_a_run_there_is_no_last_checkpoint(cli, capsys, command):
     with pytest.raises(SystemExit):
@@ -60,6 +64,7 @@ def test_without_a_run_there_is_no_last_checkpoint(cli, capsys, command):
     assert "error: no run with a last.ckpt in logs/coordinates" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_file_called_like_a_keyword_is_still_checked(cli, tmp_path, capsys):
     torch.save({"state_dict": CoordinateClassification(DeconvDecoder(2, 3)).state_dict()}, tmp_path / "last.ckpt")
     with pytest.raises(SystemExit):
@@ -67,6 +72,7 @@ def test_a_file_called_like_a_keyword_is_still_checked(cli, tmp_path, capsys):
     assert "last.ckpt holds weights of another architecture" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interval", [2, 100])
 def test_steps_after_the_last_validation_are_saved(cli, interval):
     arguments = ("--trainer.max_steps=3", "--trainer.logger.init_args.version=mine")
@@ -83,6 +89,23 @@ def test_steps_after_the_last_validation_are_saved(cli, interval):
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 5
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("interval", [4, 100])
+def test_a_run_that_ended_within_an_epoch_continues_with_the_samples_that_are_left(cli, interval):
+    """More steps later are the same run as more steps at once, bit for bit: Lightning counted the epoch as complete."""
+    arguments = ("fit", *SMALL, f"--trainer.val_check_interval={interval}", "--trainer.logger.init_args.version")
+    folder = cli(*arguments, "whole", "--trainer.max_steps=6") / RUN
+    cli(*arguments, "parts", "--trainer.max_steps=3")
+    cli(*arguments, "parts", "--trainer.max_steps=6", "--ckpt_path=last")
+    whole, parts = (
+        torch.load(folder / name / "checkpoints" / "last.ckpt", weights_only=True) for name in ("whole", "parts")
+    )
+    assert parts["epoch"] == whole["epoch"]
+    for name, weight in whole["state_dict"].items():
+        assert torch.equal(parts["state_dict"][name], weight)
+
+
+@pytest.mark.slow
 def test_a_finished_run_that_is_resumed_keeps_its_summary(cli):
     folder = cli("fit", *SMALL, *TWO)
     path = folder / RUN / "mine" / "summary.json"
@@ -92,6 +115,17 @@ def test_a_finished_run_that_is_resumed_keeps_its_summary(cli):
     assert json.loads(path.read_text()) == before
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["test", "predict"])
+def test_an_evaluation_in_the_folder_of_a_fit_leaves_its_files(cli, command):
+    folder = cli("fit", *SMALL, *TWO) / RUN / "mine"
+    before = {name: (folder / name).read_text() for name in ("summary.json", "config.yaml")}
+    cli(command, *SMALL, *TWO[1:], "--ckpt_path=last")
+    assert {name: (folder / name).read_text() for name in before} == before
+    main(["compare", str(folder.parent)])
+
+
+@pytest.mark.slow
 def test_a_copied_checkpoint_that_is_continued_elsewhere_is_tested(cli, copied, tmp_path, caplog):
     """The best checkpoint that it names is in another folder."""
     last = shutil.copy(copied / "checkpoints" / "last.ckpt", tmp_path / "copied.ckpt")
@@ -103,6 +137,7 @@ def test_a_copied_checkpoint_that_is_continued_elsewhere_is_tested(cli, copied, 
     assert "test/accuracy" in json.loads((tmp_path / RUN / "new" / "summary.json").read_text())["test"]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_cannot_have_other_files_removed(cli, copied, tmp_path):
     """Lightning removes the checkpoint that is no longer the best, wherever a resumed checkpoint says that it is."""
     victim = tmp_path / "victim.ckpt"
@@ -126,6 +161,7 @@ class WholeBatches(NotSoClevrDataModule):
     drop_last = True
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Total length of .* across ranks is zero")
 def test_a_fit_without_an_optimiser_step_is_refused(cli):
     """Fewer samples than a batch has."""
@@ -135,6 +171,7 @@ def test_a_fit_without_an_optimiser_step_is_refused(cli):
         cli("fit", *SMALL, *TWO, f"--data={__name__}.WholeBatches", "--data.batch_size=1000")
 
 
+@pytest.mark.slow
 def test_a_run_without_checkpoints_tests_its_last_weights(cli, capsys):
     folder = cli("fit", *SMALL, *TWO, "--trainer.enable_checkpointing=false")
     assert not list(folder.rglob("*.ckpt"))
@@ -148,6 +185,7 @@ class Undefined(CoordinateClassification):
         self.log("val/score", torch.tensor(math.nan if self.current_epoch < 2 else 0.5))
 
 
+@pytest.mark.slow
 def test_nan_is_never_the_best(tmp_path):
     best = BestCheckpoint(tmp_path, monitor="val/score", mode="max", filename="{epoch}")
     trainer = Trainer(
@@ -157,3 +195,15 @@ def test_nan_is_never_the_best(tmp_path):
     trainer.fit(Undefined(DeconvDecoder(2, 1, 16)), NotSoClevrDataModule("quadrant", canvas=16, size=3))
     assert Path(best.best_model_path).name == "epoch=2.ckpt"
     assert [path.name for path in tmp_path.iterdir()] == ["epoch=2.ckpt"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["fit", "test"])
+def test_an_unknown_name_of_weights_is_refused_with_the_known_ones(cli, capsys, command):
+    with pytest.raises(SystemExit) as exit_info:
+        cli(command, *SMALL, "--ckpt_path=pianter")
+    assert exit_info.value.code
+    message = str(exit_info.value.code) + capsys.readouterr().err
+    assert "error: no checkpoint at pianter, and no weights of that name in this package, which has " in message
+    assert "painter" in message
+    assert not Path("logs").exists()

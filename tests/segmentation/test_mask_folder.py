@@ -1,5 +1,6 @@
 """Masks in the formats that people have, and what is wrong with others."""
 
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -82,6 +83,44 @@ def test_missing_and_damaged_masks_are_named(pair):
         dataset(pair)[0]
 
 
+def test_masks_are_opened_by_the_rules_of_images(pair, monkeypatch):
+    """A format for which Pillow runs a program, a pipe that nobody writes to, and a mask of too many pixels."""
+    mask = pair / "masks" / "a.png"
+    mask.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 12 10\n%%EndComments\nshowpage\n%%EOF\n")
+    with pytest.raises(OSError, match=r"a\.png cannot be read as a mask: it is a file of the format EPS"):
+        read_mask(mask, 3, 255)
+    mask.unlink()
+    os.mkfifo(mask)
+    with pytest.raises(OSError, match=r"a\.png cannot be read as a mask: it is no regular file"):
+        read_mask(mask, 3, 255)
+    mask.unlink()
+    save(pair, VALUES.astype(np.uint8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    monkeypatch.setenv("COORDCONV_MAX_IMAGE_PIXELS", "119")
+    with pytest.raises(OSError, match=r"a\.png cannot be read as a mask: .* limit .* 119"):
+        read_mask(mask, 3, 255)
+
+
+@pytest.mark.parametrize(("value", "reported"), [(255, True), (1, False)])
+def test_a_class_that_is_ignored_everywhere_is_reported(pair, caplog, value, reported):
+    save(pair, (VALUES > 0).astype(np.uint8) * np.uint8(value))
+    dataset(pair)
+    assert ("have only the class 0, and ignore_index, 255" in caplog.text) == reported
+
+
+@pytest.mark.parametrize("layout", ["folders of splits", "split by chance"])
+def test_masks_without_an_image_are_reported(tmp_path, caplog, layout):
+    folders = [tmp_path / "train", tmp_path / "val"] if layout == "folders of splits" else [tmp_path]
+    for folder in folders:
+        for part in ("images", "masks"):
+            (folder / part).mkdir(parents=True)
+            for number in range(4):
+                Image.fromarray(VALUES.astype(np.uint8)).save(folder / part / f"{number}.png")
+        (folder / "images" / "3.png").unlink()
+    MaskFolderDataModule(str(tmp_path), 3).dataset("train")
+    assert f"Dropped 1 files in {folders[0] / 'masks'} that are no mask of an image: 3.png." in caplog.text
+
+
 def test_crops_say_where_they_lie(pair):
     save(pair, VALUES.astype(np.uint8))
     whole, cropped = dataset(pair), dataset(pair, crop=(4, 5))
@@ -126,8 +165,13 @@ def test_batches_of_several_sizes_are_padded(masks):
     [
         ({"num_classes": 1}, "num_classes must be at least 2, got 1"),
         ({"ignore_index": 2}, "ignore_index must not be one of the classes 0 to 2, got 2"),
-        ({"crop": (0, 4)}, r"crop must be positive, got \(0, 4\)"),
+        ({"crop": (0, 4)}, "the height of crop must be at least 1, got 0"),
+        ({"crop": (4.5, 4)}, "the height of crop must be an integer, at least 1, got 4.5"),
+        ({"crop": 4}, "crop must be a height and a width in pixels, got 4"),
+        ({"num_classes": "3"}, "num_classes must be an integer, at least 2, got '3'"),
         ({"class_names": ["a"]}, "expected 3 class_names, got 1"),
+        ({"class_names": "abc"}, "class_names must be different texts, got 'abc'"),
+        ({"class_names": ["a", "b", "a"]}, r"class_names must be different texts, got \['a', 'b', 'a'\]"),
     ],
 )
 def test_wrong_arguments_are_named(masks, options, message):
@@ -166,7 +210,8 @@ def test_images_of_one_name_in_two_folders_have_two_predictions(pair, tmp_path):
             Image.new(colour, (12, 10)).save(pair / kind / side / "b.png")
     samples = list(dataset(pair))
     writer = MaskWriter()
-    writer.on_predict_start(SimpleNamespace(log_dir=str(tmp_path / "log")), None)
+    strategy = SimpleNamespace(broadcast=lambda value: value)
+    writer.on_predict_start(SimpleNamespace(log_dir=str(tmp_path / "log"), strategy=strategy), None)
     predictions = [torch.zeros(10, 12, dtype=torch.uint8)] * len(samples)
     batch = {"name": [sample["name"] for sample in samples], "path": [sample["path"] for sample in samples]}
     writer.write_on_batch_end(None, None, predictions, None, batch, 0, 0)

@@ -1,7 +1,6 @@
 """Saves generated images: a grid of samples after each validation, and predictions as files."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
@@ -10,6 +9,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_coordconv.core.figures import figures_folder, grid, save_gif, save_pictures, to_bytes, to_image
+from lightning_coordconv.core.predictions import WritesPredictions
 
 
 class SampleGrid(Callback):
@@ -24,11 +24,13 @@ class SampleGrid(Callback):
         save_pictures(trainer, folder, "val", {f"samples_{trainer.current_epoch:04d}": picture})
 
 
-class GeneratedImages(BasePredictionWriter):
+class GeneratedImages(WritesPredictions, BasePredictionWriter):
     """Write predictions to the log folder: single images, the first 64 as a grid, and interpolations.
 
     Files are ``images/<number>.png``, which each rank writes for its samples, ``grid.png`` and ``interpolation.gif``.
     """
+
+    outputs = ("images", "grid.png", "interpolation.gif")
 
     def __init__(self) -> None:
         super().__init__(write_interval="epoch")
@@ -41,7 +43,7 @@ class GeneratedImages(BasePredictionWriter):
         batch_indices: Sequence[Any],
     ) -> None:
         """Write all files."""
-        folder = Path(trainer.log_dir or trainer.default_root_dir)
+        folder = self.folder
         images = [image for batch in predictions for image in batch["image"]]
         (folder / "images").mkdir(parents=True, exist_ok=True)
         for i, image in enumerate(images):

@@ -1,15 +1,23 @@
 """Adds the name of the environment to the errors that it raises, in this process or in another."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import gymnasium as gym
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+
+INVALID, FAILED = "environment_invalid", "environment_failed"
+"""Keys of an info, under which a process reports an error of its environment."""
 
 
 class EnvironmentCrashError(RuntimeError):
     """An environment raised an error, or its process ended; the error itself is the cause."""
+
+
+class InvalidEnvironmentError(ValueError):
+    """An environment returned a value that is not in its spaces, or that Gymnasium's interface does not allow."""
 
 
 @contextmanager
@@ -21,17 +29,35 @@ def named(env_id: str, what: str) -> Iterator[None]:
         what: such as ``"its reset"``.
 
     Raises:
-        EnvironmentCrashError: in place of any error.
+        InvalidEnvironmentError: as it is; it names the environment already.
+        EnvironmentCrashError: in place of any other error.
     """
     try:
         yield
     except (EOFError, ConnectionError) as error:
         raise EnvironmentCrashError(f"a process of the environment {env_id} ended during {what}") from error
-    except EnvironmentCrashError:
+    except (EnvironmentCrashError, InvalidEnvironmentError):
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise EnvironmentCrashError(f"the environment {env_id} failed in {what}: {reason}") from error
+        raise EnvironmentCrashError(f"the environment {env_id} failed in {what}: {_reason(error)}") from error
+
+
+class ReportedEnv(gym.Wrapper[Any, Any, Any, Any]):
+    """An environment in a process of its own, whose errors the process reports instead of ending with them."""
+
+    def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
+        """Start a new episode."""
+        try:
+            return self.env.reset(**arguments)
+        except Exception as error:
+            return self.observation_space.sample(), _report(error)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Take an action."""
+        try:
+            return self.env.step(action)
+        except Exception as error:
+            return self.observation_space.sample(), 0.0, False, False, _report(error)
 
 
 class NamedVecEnv(VecEnvWrapper):
@@ -49,7 +75,9 @@ class NamedVecEnv(VecEnvWrapper):
     def reset(self) -> VecEnvObs:
         """Start new episodes."""
         with named(self.env_id, "its reset"):
-            return self.venv.reset()
+            observations = self.venv.reset()
+        self._raise_reported(self.unwrapped.reset_infos, "its reset")
+        return observations
 
     def step_async(self, actions: Any) -> None:
         """Take actions."""
@@ -59,4 +87,23 @@ class NamedVecEnv(VecEnvWrapper):
     def step_wait(self) -> VecEnvStepReturn:
         """Return what came of the actions."""
         with named(self.env_id, "a step"):
-            return self.venv.step_wait()
+            results = self.venv.step_wait()
+        self._raise_reported(results[3], "a step")
+        if results[2].any():
+            self._raise_reported(self.unwrapped.reset_infos, "its reset")
+        return results
+
+    def _raise_reported(self, infos: Sequence[Mapping[str, Any]], what: str) -> None:
+        for info in infos:
+            if INVALID in info:
+                raise InvalidEnvironmentError(info[INVALID])
+            if FAILED in info:
+                raise EnvironmentCrashError(f"the environment {self.env_id} failed in {what}: {info[FAILED]}")
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _report(error: Exception) -> dict[str, str]:
+    return {INVALID: str(error)} if isinstance(error, InvalidEnvironmentError) else {FAILED: _reason(error)}

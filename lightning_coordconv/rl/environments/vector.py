@@ -6,7 +6,7 @@ import importlib
 import inspect
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, load_env_creator
@@ -15,9 +15,11 @@ from stable_baselines3.common.env_util import make_atari_env, make_vec_env
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack, VecTransposeImage
 
+from lightning_coordconv.core.arguments import check_choice
 from lightning_coordconv.rl.environments.ale import AleVecEnv
 from lightning_coordconv.rl.environments.atari import LeanAtariVecEnv
-from lightning_coordconv.rl.environments.crashes import NamedVecEnv, named
+from lightning_coordconv.rl.environments.contract import CheckedEnv
+from lightning_coordconv.rl.environments.crashes import NamedVecEnv, ReportedEnv, named
 from lightning_coordconv.rl.environments.zero_based import zero_based
 
 Backend = Literal["sb3", "subproc", "lean", "ale"]
@@ -40,13 +42,14 @@ def find(env_id: str, backend: Backend, env_kwargs: Mapping[str, Any], wrapper_k
         ValueError: if there is no such environment or argument, the backend or the wrapper does not support it, or
             both the environment and the wrapper skip frames.
     """
+    check_choice("backend", backend, get_args(Backend))
     module, _, name = env_id.rpartition(":")
     try:
         if module:
             importlib.import_module(module)
         spec = copy.copy(gym.spec(name))
     except (gym.error.Error, ModuleNotFoundError) as error:
-        raise ValueError(f"{error}. {_installed(name)}") from error
+        raise ValueError(f"{str(error).rstrip('.')}. {_installed(name)}") from error
     spec.kwargs = {**spec.kwargs, **env_kwargs}
     _check_arguments(env_id, "env_kwargs", AleVecEnv if backend == "ale" else _creator(spec), env_kwargs)
     if spec.entry_point != ATARI:
@@ -95,7 +98,7 @@ def _vector(spec: EnvSpec, n_envs: int, backend: Backend, n_stack: int, wrapper_
         game = {name: value for name, value in spec.kwargs.items() if name not in others}
         return (LeanAtariVecEnv if backend == "lean" else AleVecEnv)(n_envs, n_stack, **game, **wrapper_kwargs)
     vec_env_cls = SubprocVecEnv if backend == "subproc" else DummyVecEnv
-    single = partial(_make, spec)
+    single = partial(_make_reported if backend == "subproc" else _make, spec)
     if spec.entry_point == ATARI:
         env: VecEnv = make_atari_env(single, n_envs, wrapper_kwargs=wrapper_kwargs, vec_env_cls=vec_env_cls)
     else:
@@ -114,10 +117,18 @@ def _make(spec: EnvSpec) -> gym.Env[Any, Any]:
     modes = getattr(_creator(spec), "metadata", {}).get("render_modes", ())
     if "rgb_array" in modes:
         try:
-            return zero_based(gym.make(spec, render_mode="rgb_array"))
+            return _checked(spec, render_mode="rgb_array")
         except TypeError:  # its constructor has no such argument
             pass
-    return zero_based(gym.make(spec))
+    return _checked(spec)
+
+
+def _make_reported(spec: EnvSpec) -> gym.Env[Any, Any]:
+    return ReportedEnv(_make(spec))
+
+
+def _checked(spec: EnvSpec, **arguments: Any) -> gym.Env[Any, Any]:
+    return zero_based(CheckedEnv(gym.make(spec, disable_env_checker=True, **arguments), spec.id))
 
 
 def _creator(spec: EnvSpec) -> Any:
@@ -141,6 +152,6 @@ def _installed(env_id: str) -> str:
     guess = f"Did you mean {' or '.join(close)}? " if close else ""
     names = ", ".join(name.removesuffix("NoFrameskip-v4") for name in games)
     return (
-        f"{guess}{len(games)} Atari games are installed, as <name>NoFrameskip-v4: {names}. For other environments "
-        "install the package that registers them, and write <module>:<id>."
+        f"{guess}For an environment of another package, or of a module in the current folder, write <module>:<id>, "
+        f"where <module> registers it. {len(games)} Atari games are installed, as <name>NoFrameskip-v4: {names}."
     )

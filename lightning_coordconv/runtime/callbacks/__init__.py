@@ -8,6 +8,7 @@ from lightning_coordconv.runtime.callbacks.preemption import Preemption
 from lightning_coordconv.runtime.callbacks.randomness import RandomState
 from lightning_coordconv.runtime.callbacks.run_folder import RunFolder
 from lightning_coordconv.runtime.callbacks.running_statistics import RunningStatistics
+from lightning_coordconv.runtime.callbacks.split_file import SplitFile
 from lightning_coordconv.runtime.callbacks.summary import RunSummary
 from lightning_coordconv.runtime.callbacks.training_metrics import TrainingMetrics
 
@@ -20,6 +21,7 @@ __all__ = [
     "RunFolder",
     "RunSummary",
     "RunningStatistics",
+    "SplitFile",
     "StopAtNonFinite",
     "TrainingMetrics",
     "default_callbacks",

@@ -18,6 +18,7 @@ from lightning_coordconv.runtime.callbacks.randomness import RandomState
 from lightning_coordconv.runtime.callbacks.resumed_options import ResumedOptions
 from lightning_coordconv.runtime.callbacks.run_folder import RunFolder
 from lightning_coordconv.runtime.callbacks.running_statistics import RunningStatistics
+from lightning_coordconv.runtime.callbacks.split_file import SplitFile
 from lightning_coordconv.runtime.callbacks.summary import RunSummary
 from lightning_coordconv.runtime.callbacks.training_metrics import TrainingMetrics
 
@@ -33,9 +34,10 @@ def default_callbacks(
     """Return the callbacks of a run: the defaults that it does not configure itself, and those that it configures.
 
     The defaults save the best and the last checkpoint by the task's metric, stop at the metric's threshold or at a loss
-    that is not finite, show progress, write the run's summary, and make the run safe to interrupt: a folder that no
-    other run writes to, random-number state and training metrics in its checkpoints, and a checkpoint when the process
-    is asked to stop. A configured checkpoint without a metric, such as one every 100 steps, is added to them.
+    that is not finite, show progress, write the run's summary and its random split, and make the run safe to interrupt:
+    a folder that no other run writes to, random-number state and training metrics in its checkpoints, and a checkpoint
+    when the process is asked to stop. A configured checkpoint without a metric, such as one every 100 steps, is added
+    to them.
 
     Args:
         monitor: the metric that the task is judged by.
@@ -50,6 +52,7 @@ def default_callbacks(
         RunningStatistics(),  # first: reading a metric makes a rank wait for the others
         RunFolder(ckpt_path),
         ResumedOptions(),
+        SplitFile(),
         RunSummary(seed),
         StopAtNonFinite(),
         RandomState(),

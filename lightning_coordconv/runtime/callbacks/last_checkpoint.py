@@ -1,6 +1,7 @@
 """Saves ``last.ckpt``, from which a run resumes, after each validation and at the end of training."""
 
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -11,25 +12,49 @@ class LastCheckpoint(ModelCheckpoint):
     """Saves ``last.ckpt`` after each validation, and at the end of training if steps followed the last validation.
 
     Lightning's ``ModelCheckpoint`` loses those steps, and saves nothing in a run that is shorter than the interval
-    between validations.
+    between validations. Where training ends within an epoch, at ``max_steps`` or ``max_time``, it is saved there:
+    afterwards Lightning counts the epoch as complete, and a run that resumes would continue in the order of the next.
     """
 
     def __init__(self) -> None:
         # save_last of another ModelCheckpoint would save the last state only where it is also the best.
         name = ModelCheckpoint.CHECKPOINT_NAME_LAST
         super().__init__(filename=name, enable_version_counter=False, save_on_train_epoch_end=False)
-        self.validated_step = -1
+        self.saved_step = -1
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save after the last step of training, if it is within an epoch and no validation follows."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        limit = trainer.max_steps
+        ends = trainer.should_stop or -1 < limit <= trainer.global_step
+        if ends and is_within_epoch(trainer, batch_idx):
+            self._save(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after a validation within training."""
         super().on_validation_end(trainer, pl_module)
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
-            self.validated_step = trainer.global_step
+            self.saved_step = trainer.global_step
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the steps that followed the last validation."""
         super().on_train_end(trainer, pl_module)
+        if self.saved_step != trainer.global_step:
+            self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
         debugging = trainer.fast_dev_run  # type: ignore[attr-defined]  # Lightning does not declare it
-        if self.validated_step != trainer.global_step and not debugging:
-            assert self.dirpath is not None
-            trainer.save_checkpoint(Path(self.dirpath, f"{self.CHECKPOINT_NAME_LAST}{self.FILE_EXTENSION}"))
+        if debugging:
+            return
+        assert self.dirpath is not None
+        path = Path(self.dirpath, f"{self.CHECKPOINT_NAME_LAST}{self.FILE_EXTENSION}")
+        trainer.save_checkpoint(path, weights_only=False)
+        self.saved_step = trainer.global_step
+
+
+def is_within_epoch(trainer: Trainer, batch_idx: int) -> bool:
+    """Tell at the end of a training batch whether others of its epoch are left, and no validation may follow it."""
+    steps = batch_idx + 1 if trainer.check_val_every_n_epoch else trainer.fit_loop.total_batch_idx + 1
+    return not trainer.is_last_batch and bool(steps % (trainer.val_check_batch or 1))

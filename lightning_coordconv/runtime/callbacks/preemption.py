@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributed import Work
 
 from lightning_coordconv.core import _lightning
+from lightning_coordconv.runtime.callbacks.last_checkpoint import is_within_epoch
 from lightning_coordconv.runtime.distributed import destroy_process_group_at_exit
 from lightning_coordconv.runtime.late_read import LateRead, is_asynchronous
 from lightning_coordconv.runtime.signals import REQUEUE, stop_signals
@@ -66,8 +67,7 @@ class Preemption(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Stop after the step, unless a validation may follow."""
-        steps = batch_idx + 1 if trainer.check_val_every_n_epoch else trainer.fit_loop.total_batch_idx + 1
-        if not trainer.is_last_batch and steps % (trainer.val_check_batch or 1):
+        if is_within_epoch(trainer, batch_idx):
             self._stop_if_asked(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -94,7 +94,7 @@ class Preemption(Callback):
         checkpoints = trainer.checkpoint_callback
         if isinstance(checkpoints, ModelCheckpoint) and checkpoints.dirpath is not None:
             path = Path(checkpoints.dirpath, f"{checkpoints.CHECKPOINT_NAME_LAST}{checkpoints.FILE_EXTENSION}")
-            trainer.save_checkpoint(path)
+            trainer.save_checkpoint(path, weights_only=False)
             rank_zero_info(f"preempted after step {trainer.global_step}: to resume, --ckpt_path last finds {path}")
         else:
             rank_zero_info(f"preempted after step {trainer.global_step}: no checkpoint is configured, nothing is saved")

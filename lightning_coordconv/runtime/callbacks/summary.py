@@ -22,7 +22,8 @@ class RunSummary(Callback):
     ``threads`` and ``ranks``; ``steps`` of the optimisers; ``seconds`` and ``cpu_seconds`` of training, including
     validation and excluding the start of the program (``cpu_seconds`` counts only this process); ``curve``, one row of
     step, seconds and metrics for each validation; ``train``, the metrics of the last training epoch; and ``test``,
-    those of a test in the same process. Tables of results are made from these files.
+    those of a test in the same process. Tables of results are made from these files. A test without training has only
+    ``test``, and leaves the file of a fit as it is.
 
     Args:
         seed: the seed of the run.
@@ -75,15 +76,16 @@ class RunSummary(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the summary of a finished run that was resumed, and so did not train."""
         log_dir = trainer.log_dir
-        if not self.summary and log_dir is not None and Path(log_dir, "summary.json").is_file():
-            self.summary = json.loads(Path(log_dir, "summary.json").read_text())
+        if not self.summary and log_dir is not None:
+            self.summary = read_fit(Path(log_dir))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the metrics of the test, and print where everything is."""
         self.summary["test"] = _numbers(trainer.callback_metrics, "test")
         _flush(trainer)
         log_dir = trainer.log_dir
-        self._write(log_dir)
+        if "curve" in self.summary or log_dir is None or not read_fit(Path(log_dir)):
+            self._write(log_dir)
         self._say(log_dir, steps_done(trainer, pl_module))
 
     def state_dict(self) -> dict[str, Any]:
@@ -118,6 +120,15 @@ class RunSummary(Callback):
         if "seconds" in self.summary:
             print(f"{'training':24} {self.summary['seconds']:.1f} s, {steps}")
         print(f"{'logs and figures':24} {log_dir}")
+
+
+def read_fit(folder: Path) -> dict[str, Any]:
+    """Return the summary of a fit in a folder; an empty one if there is none, or one of a test."""
+    try:
+        summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+    return summary if "curve" in summary else {}
 
 
 def _flush(trainer: Trainer) -> None:

@@ -18,6 +18,9 @@ VERSION = re.compile(r"(version|seed|run)_?\d+")
 COUNTERS = {"epoch", "step", "hp_metric"}
 """Columns that are no metrics; ``hp_metric`` is TensorBoardLogger's placeholder."""
 
+EVALUATION = {"verbose", "return_predictions"}
+"""Options of ``validate``, ``test`` and ``predict`` in a configuration, which ``fit`` does not have."""
+
 
 @dataclass
 class Run:
@@ -45,7 +48,7 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
 
     A run is a folder with ``summary.json`` (which ``lightning-coordconv fit`` writes), ``metrics.csv`` (Lightning's
     CSVLogger) or TensorBoard's ``events.out.tfevents*``; the first of these that it has is read. A copied summary,
-    ``seed<seed>.json``, is a run too.
+    ``seed<seed>.json``, is a run too. What ``validate``, ``test`` and ``predict`` write is none.
 
     Raises:
         ValueError: if a path does not exist or has no runs, or a file is broken; the message names it.
@@ -58,10 +61,10 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
         for pattern, read in READERS.items():
             for file in [path] if path.is_file() and path.match(pattern) else sorted(path.rglob(pattern)):
                 run = file if file.name.startswith("seed") else file.parent
-                if run not in found:
+                if run not in found and not EVALUATION & (read_config(file.parent) or {}).keys():
                     found[run] = read(file, path)
         if len(found) == before:
-            raise ValueError(f"{path} has no runs: no {', '.join(READERS)} in it or below")
+            raise ValueError(f"{path} has no runs of fit: no {', '.join(READERS)} in it or below")
     return list(found.values())
 
 

@@ -1,5 +1,7 @@
 """Environments are found by their ids; what cannot work is refused, and crashes name the environment."""
 
+import os
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -62,7 +64,7 @@ def test_processes_of_their_own():
             {},
             "62 Atari games are installed, as <name>NoFrameskip-v4: Adventure, AirRaid",
         ),
-        ("no_such_package:Game-v0", "sb3", {}, {}, "install the package that registers them, and write <module>:<id>"),
+        ("no_such_package:Game-v0", "sb3", {}, {}, "write <module>:<id>, where <module> registers it"),
         ("ALE/Pong-v5", "sb3", {}, {}, r"ALE/Pong-v5 skips frames itself \(frameskip 4\).*use PongNoFrameskip-v4"),
         ("Pong-v4", "lean", {}, {}, r"Pong-v4 skips frames itself \(frameskip \(2, 5\)\)"),
         ("CartPole-v1", "lean", {}, {}, "backend 'lean' runs only Atari games, and CartPole-v1 is not one"),
@@ -135,6 +137,8 @@ class Crashing(Board):
         return super().reset(seed=seed)
 
     def step(self, action):
+        if self.when == "exit":
+            os._exit(1)
         raise ZeroDivisionError("division by zero")
 
 
@@ -155,12 +159,19 @@ def test_a_crash_names_the_environment(when):
 
 
 @pytest.mark.slow
-def test_a_dead_process_names_the_environment():
+@pytest.mark.parametrize(
+    ("when", "message"),
+    [
+        ("exit", "a process of the environment tests/Crashing-v0 ended during a step"),
+        ("step", "the environment tests/Crashing-v0 failed in a step: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_errors_in_other_processes_name_the_environment(when, message):
     if "tests/Crashing-v0" not in gym.registry:
         gym.register("tests/Crashing-v0", Crashing)
-    env = make(find("tests/Crashing-v0", "subproc", {}, {}), 1, "subproc")
+    env = make(find("tests/Crashing-v0", "subproc", {"when": when}, {}), 1, "subproc")
     env.reset()
-    with pytest.raises(
-        EnvironmentCrashError, match="a process of the environment tests/Crashing-v0 ended during a step"
-    ):
+    with pytest.raises(EnvironmentCrashError, match=message):
         env.step(np.array([0]))
+    if when == "step":
+        env.close()

@@ -249,6 +249,7 @@ def test_a_folder_belongs_to_one_run(tmp_path, undisturbed, cli):
         assert path.read_bytes() == content, path
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
 def test_a_folder_that_cannot_be_written_is_named(cli):
     with pytest.raises(SystemExit, match=r"error: .*'/proc/logs"):

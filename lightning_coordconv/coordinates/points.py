@@ -1,0 +1,161 @@
+"""Pictures with one point each, listed in a CSV file."""
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from PIL import ImageOps
+from torch.utils.data import Dataset
+from torchvision.transforms.v2 import functional as TF
+
+from lightning_coordconv.core.arguments import check_at_least
+from lightning_coordconv.core.images import read_rgb, read_size
+from lightning_coordconv.core.survey import Refuse, raise_refused
+
+COLUMNS = ("image", "x", "y")
+REFUSED = "lines that cannot be used"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A line of a file of points.
+
+    Attributes:
+        name: of the image, as the file has it.
+        x: of the point in pixels, to the right; 0 is the middle of the first column.
+        y: of the point in pixels, downwards; 0 is the middle of the first row.
+        size: width and height of the image in pixels, turned as its EXIF orientation says.
+    """
+
+    name: str
+    x: float
+    y: float
+    size: tuple[int, int]
+
+
+def read_points(file: Path, refuse: Refuse = raise_refused) -> list[Point]:
+    """Read a CSV file with the columns ``image``, ``x`` and ``y``; further columns are ignored.
+
+    Args:
+        file: in UTF-8, with a line of names first. Images are paths relative to its folder, each on one line.
+        refuse: receives each line that cannot be used, which is left out if it returns.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no CSV file with these columns, or has no line that can be used. For the first line that
+            cannot be used, naming file, line and value: a field is missing, a number is none or not finite, a point
+            lies outside of its image, or an image is named twice.
+        OSError: for the first image that is missing or cannot be read.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no file {file}: expected a CSV file with the columns {', '.join(COLUMNS)}")
+    points: dict[str, Point] = {}
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines, skipinitialspace=True)
+            names = [name.strip() for name in reader.fieldnames or ()]
+            missing = [name for name in COLUMNS if name not in names]
+            if missing:
+                raise ValueError(f"{file} line 1 has no {', '.join(missing)}: it names the columns {', '.join(names)}")
+            reader.fieldnames = names
+            for row in reader:
+                place = f"{file} line {reader.line_num}"
+                try:
+                    point = _read(row, file.parent, place)
+                    if point.name in points:
+                        raise ValueError(f"{place} names the image {point.name} once more")
+                    points[point.name] = point
+                except (ValueError, OSError) as error:
+                    refuse(REFUSED, error)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{file} is no CSV file in UTF-8: {error}") from error
+    if not points:
+        raise ValueError(f"{file} has no line with a point")
+    return list(points.values())
+
+
+def _read(row: dict[str, str | None], folder: Path, place: str) -> Point:
+    values = {name: (row[name] or "").strip() for name in COLUMNS}
+    empty = [name for name, value in values.items() if not value]
+    if empty:
+        raise ValueError(f"{place} has no {', '.join(empty)}")
+    try:
+        size = read_size(folder / values["image"])
+    except OSError as error:
+        raise OSError(f"{place}: {error}") from error
+    x, y = (_number(values[name], name, length, place) for name, length in zip(COLUMNS[1:], size, strict=True))
+    return Point(values["image"], x, y, size)
+
+
+def _number(text: str, name: str, length: int, place: str) -> float:
+    """Return a position within an image of some length in pixels."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not -0.5 <= number <= length - 0.5:  # also if NaN
+        raise ValueError(f"{place} has {name} = {text!r}, but it must be a number in [0, {length - 1}]")
+    return number
+
+
+class PointImages(Dataset[dict[str, Any]]):
+    """Pictures with one point each, stretched to a square.
+
+    A sample is a dict with
+
+    ========  =======  =========  =====================================================================
+    key       type     shape      content
+    ========  =======  =========  =====================================================================
+    image     float32  (3, S, S)  RGB in [0, 1]
+    xy        float32  (2,)       (x, y) in pixels of the file; x counts columns, y counts rows
+    size      float32  (2,)       width and height of the file in pixels
+    path      str                 the file
+    ========  =======  =========  =====================================================================
+
+    Args:
+        folder: of the images.
+        points: see :func:`read_points`.
+        image_size: height and width S in pixels.
+
+    Raises:
+        ValueError: for an image size below 1.
+        OSError: when a sample is read from a file that is damaged.
+    """
+
+    def __init__(self, folder: Path, points: Sequence[Point], image_size: int) -> None:
+        check_at_least(1, image_size=image_size)
+        self.folder = folder
+        self.points = points
+        self.image_size = image_size
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        point = self.points[index]
+        path = self.folder / point.name
+        image = ImageOps.exif_transpose(read_rgb(path)).resize((self.image_size, self.image_size))
+        return {
+            "image": TF.to_dtype(TF.pil_to_tensor(image), torch.float32, scale=True),
+            "xy": torch.tensor([point.x, point.y]),
+            "size": torch.tensor(point.size, dtype=torch.float32),
+            "path": str(path),
+        }
+
+
+def draw_point(sample: dict[str, Any]) -> Figure:
+    """Draw a sample: the picture, in its own proportions, with a cross at its point."""
+    x, y = sample["xy"].tolist()
+    width, height = sample["size"].tolist()
+    figure = Figure(figsize=(4, 4 * height / width), layout="constrained")
+    axes = figure.subplots()
+    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+    axes.imshow(sample["image"].permute(1, 2, 0).numpy(), extent=extent, aspect="equal")
+    axes.plot(x, y, "+", color="tab:red", markersize=16, markeredgewidth=2)
+    axes.set_title(f"({x:g}, {y:g})")
+    return figure

@@ -1,0 +1,106 @@
+"""Random splits of files into training, validation and test, which a run keeps when files are added."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.utilities import rank_zero_info
+from torch import Generator, randperm
+
+from lightning_coordconv.core.checkpoints import CheckpointError
+
+PARTS = ("train", "val", "test")
+SHOWN = 5
+"""Number of files that a message names."""
+
+
+class RandomSplit:
+    """Divides the files of a folder at random, the same for the same files and seed.
+
+    The names of the files of each part are the state of the split, which checkpoints hold. A run that resumes, and a
+    test of its checkpoint, have the split of the run: with another file in the folder, the seed would draw another one,
+    and validate on images that the network was trained on.
+
+    Args:
+        seed: fixes what is drawn; not negative.
+
+    Attributes:
+        names: of the files of each part; empty until something is divided.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+        self.names: dict[str, list[str]] = {}
+        self.restored: dict[str, list[str]] = {}
+
+    def divide(
+        self, names: Sequence[str], folder: Path, kind: str, held_out: int | None = None
+    ) -> Mapping[str, list[str]]:
+        """Return the names of each part, ``train``, ``val`` and ``test``, sorted.
+
+        Args:
+            names: of all files, in an order that depends on nothing but them.
+            folder: where they are.
+            kind: what they are, in the plural, for messages.
+            held_out: how many are for validation, and how many for the test; by default a tenth each, at least one.
+
+        Raises:
+            ValueError: if there are too few of them, or files of the split of a checkpoint are missing.
+        """
+        if not self._matches(names, folder, kind):
+            count = len(names)
+            size = max(1, count // 10) if held_out is None else held_out
+            if count <= 2 * size:
+                raise ValueError(
+                    f"{folder} has {count} {kind}, too few to hold out {size} for validation and as many for the test: "
+                    f"at most {(count - 1) // 2} can be held out"
+                )
+            order = randperm(count, generator=Generator().manual_seed(self.seed)).tolist()
+            parts = {"val": order[:size], "test": order[size : 2 * size], "train": order[2 * size :]}
+            self.names = {part: [names[number] for number in sorted(parts[part])] for part in PARTS}
+        return self.names
+
+    def state_dict(self) -> dict[str, list[str]]:
+        """Return the names of each part; an empty dict if nothing was divided."""
+        return dict(self.names)
+
+    def load_state_dict(self, state: Any) -> bool:
+        """Take over the split of a checkpoint, and return whether files have to be divided again.
+
+        Raises:
+            CheckpointError: if it is no split.
+        """
+        lists = list(state.values()) if isinstance(state, Mapping) and set(state) == set(PARTS) else [None]
+        if not all(isinstance(part, list) and all(isinstance(name, str) for name in part) for part in lists):
+            raise CheckpointError(f"the split of the checkpoint must have lists of names for {', '.join(PARTS)}")
+        self.restored = {part: list(state[part]) for part in PARTS}
+        return self.restored != self.names
+
+    def _matches(self, names: Sequence[str], folder: Path, kind: str) -> bool:
+        """Take the split of a checkpoint, if there is one and the files are those that it divides."""
+        present, divided = set(names), {name for part in self.restored.values() for name in part}
+        if not present & divided:
+            if divided:
+                rank_zero_info(
+                    f"The checkpoint was trained on other {kind} than those in {folder}: they are divided anew."
+                )
+            return False
+        missing = sorted(divided - present)
+        if missing:
+            raise ValueError(
+                f"{folder} lacks {len(missing)} of the {len(divided)} {kind} that the checkpoint was trained or tested "
+                f"on: {_shown(missing)}; put them back, or begin a run without the checkpoint"
+            )
+        added = sorted(present - divided)
+        if added:
+            rank_zero_info(
+                f"Left out {len(added)} {kind} that were added to {folder} after the run of the checkpoint began: "
+                f"{_shown(added)}."
+            )
+        self.names = self.restored
+        return True
+
+
+def _shown(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

@@ -1,0 +1,39 @@
+"""What there is in a folder of pictures, and what is wrong with it, for ``lightning-coordconv data check``."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from lightning_coordconv.core.images import find_images, read_size
+from lightning_coordconv.core.survey import Part, Survey
+from lightning_coordconv.generative.data import UnlabelledImagesDataModule
+from lightning_coordconv.generative.unlabelled_images import UnlabelledImages
+
+
+def surveys(path: Path) -> dict[str, Callable[[int], Survey]]:
+    """Return the function that surveys a folder of images at any depth, by the name of the format; none for others."""
+    try:
+        return {"pictures": partial(_survey, path, find_images(path))} if path.is_dir() else {}
+    except FileNotFoundError:
+        return {}
+
+
+def _survey(path: Path, files: list[Path], limit: int) -> Survey:
+    survey = Survey(f"pictures: {path}", "images", limit)
+    held_out = max(1, min(1000, len(files) // 10))
+    part = Part("all")
+    survey.parts.append(part)
+    for file in files:
+        with survey.collecting("files that cannot be read"):
+            part.sizes[read_size(file)] += 1
+    with survey.collecting("folders that cannot be used"):
+        data = UnlabelledImagesDataModule(str(path), eval_count=held_out)
+        pictures = UnlabelledImages(files, data.transform("val"))
+        part.draw = lambda index: data.plot(pictures[index])
+        survey.read(part, pictures)
+    survey.remarks.append("no boxes, masks or folders of classes were found: these pictures can train a generator")
+    survey.options = (
+        f"-c generative/small_coordconv --data UnlabelledImagesDataModule --data.root {path} --data.image_size 32 "
+        f"--data.eval_count {held_out} --model.object_radius null"
+    )
+    return survey

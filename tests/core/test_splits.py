@@ -1,0 +1,202 @@
+"""A random split depends on the files and the seed only, and a checkpoint keeps it when files come and go."""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from lightning_coordconv.core.checkpoints import CheckpointError
+from lightning_coordconv.core.data import BaseDataModule
+from lightning_coordconv.core.splits import RandomSplit
+from lightning_coordconv.detection import VocDetectionDataModule
+from lightning_coordconv.generative import UnlabelledImagesDataModule
+from lightning_coordconv.runtime.callbacks import SplitFile
+from lightning_coordconv.segmentation import MaskFolderDataModule
+
+NAMES = [f"{number:02d}" for number in range(20)]
+FOLDER = Path("somewhere")
+XML = """<annotation><size><width>8</width><height>8</height></size><object><name>thing</name>
+<bndbox><xmin>2</xmin><ymin>2</ymin><xmax>6</xmax><ymax>6</ymax></bndbox></object></annotation>"""
+
+
+@given(st.integers(3, 60), st.integers(0, 5), st.none() | st.integers(1, 9))
+def test_parts_are_disjoint_and_complete_and_depend_on_names_and_seed_only(count, seed, held_out):
+    names = [str(number) for number in range(count)]
+    size = max(1, count // 10) if held_out is None else held_out
+    if count <= 2 * size:
+        with pytest.raises(ValueError, match=f"somewhere has {count} images, too few to hold out {size}"):
+            RandomSplit(seed).divide(names, FOLDER, "images", held_out)
+        return
+    parts = RandomSplit(seed).divide(names, FOLDER, "images", held_out)
+    assert sorted(name for part in parts.values() for name in part) == sorted(names)
+    assert len(parts["val"]) == len(parts["test"]) == size
+    assert parts == RandomSplit(seed).divide(names, FOLDER, "images", held_out)
+
+
+def restored(seed=1):
+    """Return a split that has the state of one of NAMES, and the parts of that one."""
+    first, second = RandomSplit(0), RandomSplit(seed)
+    parts = first.divide(NAMES, FOLDER, "images")
+    assert second.load_state_dict(first.state_dict())
+    return second, parts
+
+
+def test_another_seed_does_not_change_the_split_of_a_checkpoint():
+    split, parts = restored()
+    assert split.divide(NAMES, FOLDER, "images") == parts != RandomSplit(1).divide(NAMES, FOLDER, "images")
+
+
+def test_the_same_split_is_not_divided_again():
+    split = RandomSplit(0)
+    split.divide(NAMES, FOLDER, "images")
+    assert not split.load_state_dict(split.state_dict())
+
+
+def test_files_that_were_added_are_left_out_and_named(caplog):
+    split, parts = restored()
+    with caplog.at_level(logging.INFO):
+        assert split.divide(["new", *NAMES], FOLDER, "images") == parts
+    assert "Left out 1 images that were added to somewhere after the run of the checkpoint began: new." in caplog.text
+
+
+def test_files_that_are_missing_are_named():
+    split, _ = restored()
+    with pytest.raises(ValueError, match=r"somewhere lacks 2 of the 20 images .*: 03, 07; put them back"):
+        split.divide([name for name in NAMES if name not in ("03", "07")], FOLDER, "images")
+
+
+def test_a_folder_of_other_files_is_divided_anew_with_a_message(caplog):
+    split, _ = restored()
+    others = [f"other{name}" for name in NAMES]
+    with caplog.at_level(logging.INFO):
+        assert split.divide(others, FOLDER, "images") == RandomSplit(1).divide(others, FOLDER, "images")
+    assert "trained on other images than those in somewhere" in caplog.text
+
+
+@pytest.mark.parametrize("state", [None, [], {}, {"train": []}, {"train": [1], "val": [], "test": []}, {"train": "a"}])
+def test_a_state_that_is_no_split_is_refused(state):
+    with pytest.raises(CheckpointError, match="must have lists of names for train, val, test"):
+        RandomSplit().load_state_dict(state)
+
+
+def write(root: Path, numbers: range) -> None:
+    """Write images with a mask and an XML file of the same name each."""
+    for folder in ("images", "masks", "Annotations"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        Image.fromarray(np.full((8, 8, 3), number, dtype=np.uint8)).save(root / "images" / f"{number}.png")
+        Image.fromarray(np.eye(8, dtype=np.uint8)).save(root / "masks" / f"{number}.png")
+        (root / "Annotations" / f"{number}.xml").write_text(XML)
+
+
+MODULES = {
+    "segmentation": lambda root, seed: MaskFolderDataModule(str(root), 2, batch_size=2, num_workers=0, seed=seed),
+    "detection": lambda root, seed: VocDetectionDataModule(str(root), batch_size=2, num_workers=0, seed=seed),
+    "generative": lambda root, seed: UnlabelledImagesDataModule(
+        str(root / "images"), 8, eval_count=2, batch_size=2, num_workers=0, seed=seed
+    ),
+}
+
+
+class Recorder(LightningModule):
+    """Keeps the names of the files of each stage."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.seen: dict[str, set[str]] = {"train": set(), "val": set(), "test": set()}
+
+    def record(self, stage: str, batch: dict) -> torch.Tensor:
+        self.seen[stage] |= {Path(path).stem for path in batch["path"]}
+        return self.weight.sum()
+
+    def training_step(self, batch: dict, batch_idx: int) -> torch.Tensor:
+        return self.record("train", batch)
+
+    def validation_step(self, batch: dict, batch_idx: int) -> None:
+        self.record("val", batch)
+
+    def test_step(self, batch: dict, batch_idx: int) -> None:
+        self.record("test", batch)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def trainer(folder: Path, epochs: int) -> Trainer:
+    logger = TensorBoardLogger(folder, name="", version="run")
+    return Trainer(
+        max_epochs=epochs, accelerator="cpu", logger=logger, callbacks=[SplitFile()],
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+    )  # fmt: skip
+
+
+def fitted(data: BaseDataModule, folder: Path) -> tuple[Recorder, Path]:
+    task, run = Recorder(), trainer(folder, 1)
+    run.fit(task, data)
+    run.save_checkpoint(folder / "last.ckpt")
+    return task, folder / "last.ckpt"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_run_that_resumes_and_a_test_keep_the_split_when_a_file_was_added(name, tmp_path):
+    write(tmp_path / "data", range(20))
+    first, checkpoint = fitted(MODULES[name](tmp_path / "data", 0), tmp_path)
+    file = tmp_path / "run" / "split.json"
+    written = json.loads(file.read_text())
+    assert {part: {Path(each).stem for each in written[part]} for part in ("train", "val")} == {
+        part: first.seen[part] for part in ("train", "val")
+    }
+    write(tmp_path / "data", range(20, 24))
+    resumed = Recorder()
+    trainer(tmp_path, 2).fit(resumed, MODULES[name](tmp_path / "data", 5), ckpt_path=checkpoint)
+    assert resumed.seen == first.seen
+    assert json.loads(file.read_text()) == written
+    tested = Recorder()
+    trainer(tmp_path, 1).test(tested, MODULES[name](tmp_path / "data", 5), ckpt_path=checkpoint, verbose=False)
+    assert tested.seen["test"] == {Path(each).stem for each in written["test"]}
+    assert not tested.seen["test"] & (first.seen["train"] | first.seen["val"])
+    fresh, _ = fitted(MODULES[name](tmp_path / "data", 0), tmp_path / "fresh")
+    assert fresh.seen["val"] != first.seen["val"]  # what another file does to the split of a new run
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_test_without_a_file_of_the_split_is_refused(name, tmp_path):
+    write(tmp_path / "data", range(20))
+    _, checkpoint = fitted(MODULES[name](tmp_path / "data", 0), tmp_path)
+    gone = Path(json.loads((tmp_path / "run" / "split.json").read_text())["train"][0]).stem
+    for folder, suffix in (("images", "png"), ("masks", "png"), ("Annotations", "xml")):
+        (tmp_path / "data" / folder / f"{gone}.{suffix}").unlink()
+    with pytest.raises(ValueError, match=f"lacks 1 of the 20 .*: {gone}"):
+        trainer(tmp_path, 1).test(Recorder(), MODULES[name](tmp_path / "data", 0), ckpt_path=checkpoint, verbose=False)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_data_that_were_moved_keep_the_split(name, tmp_path):
+    write(tmp_path / "data", range(20))
+    _, checkpoint = fitted(MODULES[name](tmp_path / "data", 0), tmp_path)
+    shutil.move(tmp_path / "data", tmp_path / "moved")
+    tested = Recorder()
+    trainer(tmp_path, 1).test(tested, MODULES[name](tmp_path / "moved", 9), ckpt_path=checkpoint, verbose=False)
+    assert tested.seen["test"] == {
+        Path(each).stem for each in json.loads((tmp_path / "run" / "split.json").read_text())["test"]
+    }
+
+
+def test_data_that_come_divided_have_no_split_file(tmp_path):
+    for split in ("train", "val"):
+        write(tmp_path / "data" / split, range(4))
+    data = MaskFolderDataModule(str(tmp_path / "data"), 2, batch_size=2, num_workers=0)
+    _, checkpoint = fitted(data, tmp_path)
+    assert data.state_dict() == {}
+    assert not (tmp_path / "run" / "split.json").exists()
+    assert "MaskFolderDataModule" not in torch.load(checkpoint, weights_only=True)

@@ -1,0 +1,186 @@
+"""What an environment returns against its spaces or Gymnasium's interface is refused in one line."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from lightning_coordconv.rl.environments.crashes import InvalidEnvironmentError
+from lightning_coordconv.rl.environments.vector import find, make
+
+VECTOR = spaces.Box(-1, 1, (2,), np.float32)
+OPEN = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+IMAGE = spaces.Box(0, 255, (1, 40, 40), np.uint8)
+PALETTE = spaces.Box(0, 15, (2,), np.uint8)
+BOTH = spaces.Dict({"at": VECTOR, "kind": spaces.Discrete(3)})
+NOW: dict[str, object] = {}
+"""What the environment of the tests returns, and the step at which it returns something else."""
+
+
+class Scripted(gym.Env):
+    """Returns what a test says."""
+
+    def __init__(self, script=None):
+        NOW.update(script or {})  # in a process of its own
+        self.observation_space = NOW["space"]
+        self.action_space = NOW.get("actions", spaces.Discrete(2))
+        self.time = 0
+
+    def observation(self):
+        return NOW["wrong"] if self.time == NOW["step"] else NOW["right"]
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        return NOW.get("reset", (self.observation(), {}))
+
+    def step(self, action):
+        self.time += 1
+        late = self.time == NOW["step"]
+        reward, terminated, truncated = (NOW.get(name, right) if late else right for name, right in RIGHT.items())
+        return self.observation(), reward, terminated, truncated, {}
+
+
+RIGHT = {"reward": 1.0, "terminated": False, "truncated": False}
+gym.register("tests/Scripted-v0", Scripted)
+
+
+def play(space, right, step, n_envs=2, **script):
+    """Take three steps in environments of which one or all return something wrong in one of them; 0 is the reset."""
+    NOW.clear()
+    NOW.update({"space": space, "right": right, "wrong": right, "step": step, **script})
+    env = make(find("tests/Scripted-v0", "sb3", {}, {}), n_envs)
+    env.reset()
+    for _ in range(3):
+        env.step(np.zeros(n_envs, int))
+
+
+def refused(space, right, step, match, **script):
+    with pytest.raises(InvalidEnvironmentError, match=match) as caught:
+        play(space, right, step, **script)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "tests/Scripted-v0" in message
+    assert ("its reset" if step == 0 else f"step {step} of an episode") in message
+    return message
+
+
+ZEROS = np.zeros(2, np.float32)
+BLANK = np.zeros((1, 40, 40), np.uint8)
+WRONG_OBSERVATIONS = [
+    *[(VECTOR, ZEROS, wrong) for wrong in (
+        None, "x", np.array([0, np.nan], np.float32), np.array([np.inf, 0], np.float32), np.array([1.5, 0], np.float32),
+        np.zeros(3, np.float32), np.zeros((1, 2), np.float32), 0.0, [], [0.0], {"a": 1}, np.zeros(2, complex),
+        np.array([None, None]), np.array(["a", "b"]), [0.0, float("nan")], (None, None), object(),
+    )],
+    *[(OPEN, ZEROS, np.array([0, wrong], np.float32)) for wrong in (np.nan, np.inf, -np.inf)],
+    (OPEN, ZEROS, np.array([0, 1e300])),
+    *[(IMAGE, BLANK, wrong) for wrong in (
+        None, BLANK[0], BLANK.astype(np.float32), BLANK.astype(np.float64), BLANK.astype(np.int64), BLANK[:, :39],
+        BLANK.transpose(1, 2, 0), BLANK[None],
+    )],
+    (PALETTE, np.zeros(2, np.uint8), np.array([0, 16], np.uint8)),
+    *[(spaces.Discrete(3), 0, wrong) for wrong in (3, -1, 1.0, None, "0", float("nan"), np.array([0, 1]), [1])],
+    *[(spaces.Discrete(3, start=5), 5, wrong) for wrong in (0, 8, None)],
+    *[(spaces.MultiDiscrete([2, 3]), np.array([0, 0]), wrong) for wrong in
+      (np.array([0, 3]), np.array([0.5, 1.0]), None, np.array([0]), 1)],
+    *[(spaces.MultiBinary(2), np.array([0, 1], np.int8), wrong) for wrong in
+      (np.array([0, 2], np.int8), np.array([0.0, 1.0]), None, np.array([1], np.int8))],
+    *[(BOTH, {"at": ZEROS, "kind": 0}, wrong) for wrong in (
+        {"at": ZEROS}, {"at": ZEROS, "kind": 3}, {"at": ZEROS * np.nan, "kind": 0}, ZEROS, None, (ZEROS, 0),
+    )],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("step", [0, 1, 3])
+@pytest.mark.parametrize(("space", "right", "wrong"), WRONG_OBSERVATIONS)
+def test_an_observation_outside_of_its_space_is_refused(space, right, wrong, step):
+    message = refused(space, right, step, "returned an invalid observation", wrong=wrong)
+    inner = space["at"] if isinstance(space, spaces.Dict) else space
+    assert str(inner) in message or "Discrete" in message
+
+
+@pytest.mark.parametrize(
+    ("space", "right"),
+    [
+        (VECTOR, ZEROS.astype(np.float64)),
+        (VECTOR, np.array([1 + 1e-9, -1])),  # rounds to the border
+        (VECTOR, [0, 0]),
+        (VECTOR, (0.5, -0.5)),
+        (VECTOR, np.array([1, -1], np.int64)),
+        (OPEN, np.array([1e30, -1e30], np.float32)),
+        (IMAGE, BLANK + 255),
+        (spaces.Discrete(3), np.int64(2)),
+        (spaces.Discrete(3, start=-1), np.int64(-1)),
+        (spaces.MultiDiscrete([2, 3]), np.array([1, 2])),
+        (spaces.MultiBinary(2), np.array([1, 0], np.int8)),
+        (BOTH, {"at": ZEROS, "kind": 2}),
+        (spaces.Box(-np.inf, 0, (2,)), ZEROS),
+    ],
+)
+def test_an_observation_of_its_space_is_not(space, right):
+    play(space, right, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        *[("reward", wrong) for wrong in (float("nan"), float("inf"), -float("inf"), None, "1", [1.0], np.array([1.0]),
+          np.array(1.0), np.zeros(2), 1e300, 1j, np.float32("nan"), {"r": 1})],
+        *[(name, wrong) for name in ("terminated", "truncated")
+          for wrong in (None, 0, 1, 1.0, "False", [], np.array([True]), float("nan"))],
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_reward_or_an_end_of_another_kind_is_refused(name, wrong, step):
+    message = refused(VECTOR, ZEROS, step, f"returned an invalid (value of )?{name}", **{name: wrong})
+    assert repr(wrong)[:80] in message
+
+
+@pytest.mark.parametrize("reward", [1, -2.5, np.float32(1), np.int64(3), True, np.bool_(True), np.float64(3e38)])
+@pytest.mark.parametrize("end", [True, np.bool_(True), False, np.bool_(False)])
+def test_rewards_and_ends_of_numpy_are_allowed(reward, end):
+    play(VECTOR, ZEROS, 2, reward=reward, truncated=end)
+
+
+@pytest.mark.parametrize("result", [ZEROS, (ZEROS,), (ZEROS, {}, 1), None])
+def test_a_reset_without_a_dict_is_refused(result):
+    refused(VECTOR, ZEROS, 0, "invalid result .* a tuple of an observation and a dict is expected", reset=result)
+
+
+@pytest.mark.parametrize(
+    ("kind", "space"),
+    [
+        ("observation", spaces.Box(0, 1, ())),
+        ("observation", spaces.Box(0, 1, (0,))),
+        ("observation", spaces.Dict({"a": spaces.Box(0, 1, ()), "b": VECTOR})),
+        ("action", spaces.Box(0, 1, ())),
+    ],
+)
+def test_a_space_without_an_axis_or_an_element_is_refused(kind, space):
+    script = {"actions": space} if kind == "action" else {}
+    with pytest.raises(InvalidEnvironmentError, match=rf"tests/Scripted-v0 has the {kind} space Box.* of shape \("):
+        play(VECTOR if kind == "action" else space, None, 0, **script)
+
+
+def test_steps_count_from_each_reset():
+    """The second episode, in which the environment fails, has its own count."""
+    NOW.clear()
+    NOW.update({"space": VECTOR, "right": ZEROS, "wrong": ZEROS, "step": 2, "terminated": True})
+    env = make(find("tests/Scripted-v0", "sb3", {}, {}), 1)
+    env.reset()
+    for _ in range(3):
+        env.step(np.zeros(1, int))
+    NOW["reward"] = None
+    with pytest.raises(InvalidEnvironmentError, match="step 2 of an episode"):
+        env.step(np.zeros(1, int))
+
+
+@pytest.mark.slow
+def test_a_process_reports_what_is_wrong():
+    script = {"space": VECTOR, "right": ZEROS, "wrong": ZEROS * np.nan, "step": 1}
+    env = make(find("tests/Scripted-v0", "subproc", {"script": script}, {}), 2, "subproc")
+    env.reset()
+    with pytest.raises(InvalidEnvironmentError, match=r"tests/Scripted-v0 .* nan at \[0\]; its space is Box\(-1"):
+        env.step(np.zeros(2, int))
+    env.close()

@@ -1,0 +1,96 @@
+"""An evaluation of nothing is refused, and predictions replace none of an earlier run."""
+
+import importlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from pytorch_lightning.callbacks import BasePredictionWriter
+from torch.utils.data import DataLoader
+
+from lightning_coordconv.coordinates import NotSoClevrDataModule
+from lightning_coordconv.core.predictions import WritesPredictions
+from lightning_coordconv.rl import AgentVideo
+from lightning_coordconv.runtime.ranges import EVALUATED, check_ranges
+from tests.runtime.test_weights import RUN, SMALL
+
+UNTRAINED = (*SMALL, "--ckpt_path=none", "--figures=true")
+DOMAINS = ("classification", "coordinates", "detection", "generative", "rl", "segmentation")
+
+
+class EmptyLoaders(NotSoClevrDataModule):
+    """Loaders of the user's that have no batch."""
+
+    def val_dataloader(self):
+        return DataLoader([])
+
+    def test_dataloader(self):
+        return [DataLoader([]), DataLoader([])]
+
+    predict_dataloader = val_dataloader
+
+
+@pytest.mark.parametrize(("command", "option"), EVALUATED.items())
+@pytest.mark.parametrize("limit", [0, 0.0])
+def test_a_limit_of_no_batch_is_refused_in_a_command_that_evaluates(command, option, limit):
+    with pytest.raises(ValueError, match=rf"trainer\.{option} must be greater than 0 in {command}, .* got 0"):
+        check_ranges({"trainer": {option: limit}}, command)
+    check_ranges({"trainer": {option: limit}}, "fit")
+
+
+@pytest.mark.parametrize(("command", "option"), EVALUATED.items())
+def test_nothing_is_written_before_the_refusal(cli, capsys, tmp_path, command, option):
+    with pytest.raises(SystemExit) as exit_info:
+        cli(command, *UNTRAINED, f"--trainer.{option}=0")
+    assert exit_info.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: trainer.{option} must be greater than 0 in {command}")
+
+
+@pytest.mark.filterwarnings("ignore:Total length of")
+@pytest.mark.parametrize("command", EVALUATED)
+def test_loaders_without_a_batch_are_refused(cli, command):
+    with pytest.raises(SystemExit, match=rf"^error: EmptyLoaders has no batch to {command}, so there is no result"):
+        cli(command, *UNTRAINED, "--data", f"{__name__}.EmptyLoaders")
+
+
+@pytest.mark.slow
+def test_predictions_replace_none(cli, tmp_path):
+    version = "--trainer.logger.init_args.version=mine"
+    path = cli("predict", *UNTRAINED, version) / RUN / "mine" / "predictions.csv"
+    first = path.read_bytes()
+    with pytest.raises(SystemExit, match=r"^error: .*mine/predictions.csv is there from an earlier prediction"):
+        cli("predict", *UNTRAINED, version)
+    assert path.read_bytes() == first
+    cli("predict", *UNTRAINED)
+    cli("predict", *UNTRAINED)
+    assert len(list(path.parents[1].rglob("predictions.csv"))) == 3
+
+
+def writers():
+    for domain in DOMAINS:
+        module = importlib.import_module(f"lightning_coordconv.{domain}")
+        for name in module.__all__:
+            kind = getattr(module, name)
+            if isinstance(kind, type) and issubclass(kind, BasePredictionWriter):
+                yield kind
+    yield AgentVideo
+
+
+@pytest.mark.parametrize("kind", sorted(set(writers()), key=lambda kind: kind.__name__))
+def test_every_writer_refuses_each_of_its_outputs(kind, tmp_path):
+    assert issubclass(kind, WritesPredictions)
+    assert kind.outputs
+    strategy = SimpleNamespace(broadcast=lambda value: value)
+    trainer = SimpleNamespace(log_dir=None, default_root_dir=str(tmp_path), strategy=strategy)
+    for name in kind.outputs:
+        Path(tmp_path, name).touch()
+        with pytest.raises(FileExistsError, match=f"{name} is there from an earlier prediction"):
+            kind().on_predict_start(trainer, None)
+        Path(tmp_path, name).unlink()
+    kind().on_predict_start(trainer, None)
+
+
+@pytest.mark.slow
+def test_a_fit_can_leave_out_its_test(cli, capsys):
+    cli("fit", *SMALL, "--trainer.max_steps=1", "--trainer.limit_test_batches=0")
+    assert "limit_test_batches is 0: the run ends without a test" in capsys.readouterr().out

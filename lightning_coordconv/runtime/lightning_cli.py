@@ -1,9 +1,12 @@
 """The commands that train and evaluate: ``lightning-coordconv {fit,validate,test,predict} -c CONFIG``."""
 
+import functools
+import inspect
 import json
+import operator
 import sys
 from numbers import Number
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import torch
 from jsonargparse.typing import register_type
@@ -189,12 +192,26 @@ class CoordConvCLI(ConfiguredCLI):
         return {"_class_path": given["class_path"], "_instantiator": INSTANTIATOR, **arguments}
 
 
+def put_integers_first() -> None:
+    """Make ``1`` an integer where an option of the Trainer takes integers and floats.
+
+    ``Union[float, int]`` equals ``Union[int, float]``, so Python returns whichever a process has created first. After an
+    import of Stable-Baselines3, ``--trainer.limit_val_batches=1`` would be 1.0, which means all batches.
+    """
+    hints = inspect.unwrap(Trainer.__init__).__annotations__
+    for name, hint in hints.items():
+        kinds = get_args(hint)
+        if kinds[:2] == (float, int):
+            hints[name] = functools.reduce(operator.or_, (int, float, *kinds[2:]))
+
+
 def main(words: list[str]) -> None:
     """Run one of Lightning's commands.
 
     Args:
         words: The command and its arguments.
     """
+    put_integers_first()
     keep_freed_memory()
     silence_libraries()
     try:

@@ -1,5 +1,6 @@
 """Bad input is refused in one line, and nothing is left behind."""
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -112,6 +113,18 @@ def test_options_may_come_before_a_command_of_lightning(cli, monkeypatch):
     Path("all.yaml").write_text("fit: {trainer: {accelerator: cpu}}")
     with pytest.raises(SystemExit, match="no optimiser step"):
         cli("-c", "all.yaml", "fit", "-c", CONFIG)
+
+
+def test_one_batch_is_not_all_batches(cli, monkeypatch):
+    """Whatever order of int and float other libraries left in the types of the Trainer."""
+    hints = inspect.unwrap(Trainer.__init__).__annotations__
+    monkeypatch.setitem(hints, "limit_train_batches", float | int | None)
+    limits = []
+    monkeypatch.setattr(Trainer, "fit", lambda trainer, *_, **__: limits.append(trainer.limit_train_batches))
+    for given in ("1", "1.0"):
+        with pytest.raises(SystemExit, match="no optimiser step"):
+            cli("fit", "-c", CONFIG, f"--trainer.limit_train_batches={given}")
+    assert list(map(repr, limits)) == ["1", "1.0"]
 
 
 @pytest.mark.slow

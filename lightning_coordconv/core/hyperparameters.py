@@ -215,6 +215,19 @@ def _result(function: Any) -> Any:
     return classes[0] if len(classes) == 1 else None
 
 
+def accepts(kind: type, name: str) -> bool:
+    """Tell whether a constructor takes an argument, also one that it hands on to its bases through ``**kwargs``."""
+    for owner in kind.__mro__:
+        constructor = vars(owner).get("__init__")
+        if isinstance(constructor, types.FunctionType):
+            parameters = inspect.signature(constructor).parameters
+            if name in parameters:
+                return True
+            if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+                return False
+    return False
+
+
 def _annotation(function: Callable[..., Any], name: str) -> Any:
     """Return what a parameter is annotated with: ``Any`` where nothing is known.
 

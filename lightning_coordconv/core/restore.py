@@ -19,6 +19,7 @@ from lightning_coordconv.core.checkpoints import (
     resolve_class,
 )
 from lightning_coordconv.core.description import describe
+from lightning_coordconv.core.hyperparameters import accepts
 from lightning_coordconv.core.offline import offline, restoring
 from lightning_coordconv.core.shipped import find_weights
 
@@ -226,11 +227,10 @@ def _build(kind: type[TaskType], hyperparameters: Any, given: Mapping[str, Any],
     if not isinstance(hyperparameters, Mapping):
         raise UntrustedCheckpointError(f"the hyperparameters are a {type(hyperparameters).__name__}, not a dict")
     target = resolve_class(hyperparameters.get("_class_path", kind), kind, "_class_path")
-    accepted = inspect.signature(target).parameters
-    saved = {key: value for key, value in hyperparameters.items() if key in accepted and key not in given}
+    saved = {key: value for key, value in hyperparameters.items() if key not in given and accepts(target, key)}
     missing = [
         key
-        for key, parameter in accepted.items()
+        for key, parameter in inspect.signature(target).parameters.items()
         if parameter.default is parameter.empty
         and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         and key not in {*saved, *given}

@@ -58,7 +58,8 @@ class YoloFolder:
     def __init__(self, path: Path) -> None:
         self.file = find_yaml(path)
         try:
-            content = EachKeyOnce(self.file.read_text(encoding="utf-8")).get_single_data()
+            loader = EachKeyOnce(self.file.read_text(encoding="utf-8"))  # type: ignore[no-untyped-call]
+            content = loader.get_single_data()  # type: ignore[no-untyped-call]
         except (ValueError, yaml.YAMLError) as error:
             raise ValueError(f"{self.file} is no YAML file: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):

@@ -195,8 +195,8 @@ class CoordConvCLI(ConfiguredCLI):
 def put_integers_first() -> None:
     """Make ``1`` an integer where an option of the Trainer takes integers and floats.
 
-    ``Union[float, int]`` equals ``Union[int, float]``, so Python returns whichever a process has created first. After an
-    import of Stable-Baselines3, ``--trainer.limit_val_batches=1`` would be 1.0, which means all batches.
+    ``Union[float, int]`` equals ``Union[int, float]``, so Python returns whichever a process has created first. After
+    Stable-Baselines3 was imported, ``--trainer.limit_val_batches=1`` would be 1.0, which means all batches.
     """
     hints = inspect.unwrap(Trainer.__init__).__annotations__
     for name, hint in hints.items():

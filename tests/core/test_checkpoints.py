@@ -83,6 +83,26 @@ def test_a_task_that_was_loaded_and_saved_loads_again(trained, tmp_path):
     assert same(dict(task.state_dict()), dict(again.state_dict()))
 
 
+class HandsOn(CoordinateClassification):
+    """Names only what is new, and hands the rest on to its base."""
+
+    def __init__(self, extra: int = 1, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.extra = extra
+
+
+def test_arguments_that_a_task_hands_on_to_its_base_are_restored(trained, tmp_path):
+    checkpoint = torch.load(trained, weights_only=True)
+    hyperparameters = checkpoint["hyper_parameters"]
+    hyperparameters["optimizer"]["init_args"]["lr"] = 0.125
+    hyperparameters |= {"_class_path": f"{__name__}.HandsOn", "extra": 3}
+    torch.save(checkpoint, tmp_path / "handed.ckpt")
+    task = CoordinateClassification.load_from_checkpoint(tmp_path / "handed.ckpt")
+    assert type(task) is HandsOn
+    assert task.extra == 3
+    assert task.configure_optimizers()["optimizer"].defaults["lr"] == 0.125
+
+
 def test_no_flipped_bit_or_truncation_loads_other_numbers(trained):
     """Bytes without a meaning, such as padding, may change; what is loaded never does."""
     whole, expected = trained.read_bytes(), read_checkpoint(trained)

@@ -62,5 +62,6 @@ def pictures(tmp_path: Path, image_folder: Path, photographs: Path, masks: Path)
     (tmp_path / "masks").mkdir()
     for split in ("train", "val"):
         (tmp_path / "masks" / split).symlink_to(masks)
-    names = sorted(path.name for path in photographs.glob("*.jpg"))
-    (tmp_path / "points.csv").write_text("image,x,y\n" + "".join(f"photographs/{name},10,20.5\n" for name in names))
+    names = [f"photographs/{path.name}" for path in sorted(photographs.glob("*.jpg"))]
+    names += [f"images/{path.relative_to(image_folder)}" for path in sorted(image_folder.rglob("*.png"))]
+    (tmp_path / "points.csv").write_text("image,x,y\n" + "".join(f"{name},10,20.5\n" for name in names))

@@ -27,6 +27,7 @@ TORCHVISION = {
 }
 """What torchvision's detectors read in a training step, and why. Their losses are over as many rows as there are."""
 ON_THE_HOST = {
+    ("numpy", "core/labels.py:<listcomp>"): "labels on the host, looked at before they are moved",
     ("aten::_local_scalar_dense", "layers/frames.py:_check"): "sizes of images, which are tensors on the host",
     ("__bool__", "layers/frames.py:_check"): "sizes of images, which are tensors on the host",
 }

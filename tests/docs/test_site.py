@@ -129,6 +129,10 @@ def test_every_document_is_in_the_navigation():
     documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("[!.]*/README.md")]
     named = {name for name in NAVIGATION if not name.startswith("reference/")}
     assert named == {path.relative_to(ROOT).as_posix() for path in documents}
+    for path in documents:  # a document that is linked is a page of the site, and a page must be in the navigation
+        targets = re.findall(r"\]\(([^)#\s]+\.md)", path.read_text())
+        linked = {(path.parent / target).resolve() for target in targets if not target.startswith("http")}
+        assert linked <= {document.resolve() for document in documents}, path
 
 
 def test_every_interface_is_in_the_reference():

@@ -41,7 +41,7 @@ def run(stage, task, samples, tmp_path, collate=None):
         default_root_dir=tmp_path, accelerator="cpu", logger=False, enable_checkpointing=False, max_epochs=1,
         enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
     )  # fmt: skip
-    getattr(trainer, stage)(task, loader)
+    return getattr(trainer, stage)(task, loader)
 
 
 def masked(mask):
@@ -106,7 +106,8 @@ def test_labels_of_the_network_and_pixels_to_ignore_are_allowed(tmp_path):
         {"image": torch.zeros(3, 2, 2), "mask": mask, "origin": torch.zeros(2), "size": torch.full((2,), 2)}
         for mask in masks
     ]
-    run("test", SemanticSegmentation(OnePixel(), 3), samples, tmp_path)
+    (measured,) = run("test", SemanticSegmentation(OnePixel(), 3), samples, tmp_path)
+    assert measured["test/loss"] >= 0
 
 
 def test_a_data_module_shows_labels_before_they_are_moved(tmp_path):

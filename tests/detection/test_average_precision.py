@@ -1,14 +1,10 @@
 """Average precision of masks against pycocotools on files, of keypoints against numpy, and both over ranks."""
 
-import contextlib
-import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import CSVLogger
 from torch import nn
@@ -22,6 +18,7 @@ from lightning_coordconv.detection import (
 from lightning_coordconv.detection.average_precision import PERSON_SIGMAS
 from tests.classification.test_task import quiet
 from tests.detection.instances import write_shapes
+from tests.detection.test_task import NAMES, coco_numbers
 from tests.run_lengths import compressed, runs_of
 
 Scene = tuple[list[dict[str, torch.Tensor]], list[dict[str, torch.Tensor]]]
@@ -77,22 +74,8 @@ def pycocotools_says(truth: list[dict[str, torch.Tensor]], found: list[dict[str,
         for image, own in enumerate(found)
         for label, mask, score in zip(own["labels"], own["masks"], own["scores"], strict=True)
     ]
-    coco = COCO()
-    coco.dataset = {
-        "images": [{"id": image, "height": 64, "width": 64} for image in range(len(truth))],
-        "annotations": annotations, "categories": [{"id": 1}, {"id": 2}],
-    }  # fmt: skip
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco.createIndex()
-        evaluation = COCOeval(coco, coco.loadRes(results), "segm")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return evaluation.stats.tolist()
-
-
-NAMES = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large",
-         "mar_1", "mar_10", "mar_100", "mar_small", "mar_medium", "mar_large")  # fmt: skip
+    images = [{"id": image, "height": 64, "width": 64} for image in range(len(truth))]
+    return coco_numbers(images, annotations, results, "segm", 2)
 
 
 def test_masks_are_measured_as_pycocotools_does():

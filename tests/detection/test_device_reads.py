@@ -85,11 +85,13 @@ def test_region_proposals_read_nothing(tmp_path, options):
 def test_region_proposals_never_wait_for_a_card(tmp_path, options):
     task = RegionProposal(RegionProposalNet(), optimizer=sgd, **options).cuda()
     run = step(task, digits("cuda"), tmp_path)
+    before = [weight.clone() for weight in task.parameters()]
     torch.cuda.set_sync_debug_mode("error")
     try:
-        run()
+        run()  # a wait is an error
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert not all(torch.equal(*pair) for pair in zip(before, task.parameters(), strict=True))
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """torchvision's detectors: losses, schedules, and COCO's metrics."""
 
+import contextlib
+import io
 import math
 from pathlib import Path
 
@@ -70,17 +72,20 @@ def pycocotools_says(truth: list[dict], found: list[dict]) -> list[float]:
         for image, boxes in enumerate(found)
         for box, label, score in zip(*boxes.values(), strict=True)
     ]  # fmt: skip
+    return coco_numbers([{"id": image} for image in range(len(truth))], annotations, results, "bbox", 3)
+
+
+def coco_numbers(images: list, annotations: list, results: list, kind: str, num_categories: int) -> list[float]:
+    """Return pycocotools' twelve numbers of boxes (kind ``bbox``) or masks (``segm``) in COCO's format."""
     coco = COCO()
-    coco.dataset = {
-        "images": [{"id": image} for image in range(len(truth))],
-        "annotations": annotations,
-        "categories": [{"id": label} for label in (1, 2, 3)],
-    }
-    coco.createIndex()
-    evaluation = COCOeval(coco, coco.loadRes(results), "bbox")
-    evaluation.evaluate()
-    evaluation.accumulate()
-    evaluation.summarize()
+    categories = [{"id": number + 1} for number in range(num_categories)]
+    coco.dataset = {"images": images, "annotations": annotations, "categories": categories}
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+        evaluation = COCOeval(coco, coco.loadRes(results), kind)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
     return evaluation.stats.tolist()
 
 

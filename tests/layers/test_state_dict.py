@@ -92,10 +92,11 @@ def test_weights_load_into_the_same_coordinates_and_the_keys_are_those_of_the_pa
 
 
 def test_the_default_is_named_in_either_way():
-    CoordConv2d(1, 2, 3).load_state_dict(CoordConv2d(1, 2, 3, encoding=Cartesian()).state_dict())
-    CoordConv2d(1, 2, 3, with_r=True).load_state_dict(
-        CoordConv2d(1, 2, 3, encoding=Cartesian(with_r=True)).state_dict()
-    )
+    for with_r in (False, True):
+        source = CoordConv2d(1, 2, 3, encoding=Cartesian(with_r=with_r))
+        target = CoordConv2d(1, 2, 3, with_r=with_r)
+        target.load_state_dict(source.state_dict())
+        assert torch.equal(target.coord_weight, source.coord_weight)
 
 
 def test_plain_convolutions_load_and_are_loaded():

@@ -51,8 +51,7 @@ def play(space, right, step, n_envs=2, **script):
     NOW.update({"space": space, "right": right, "wrong": right, "step": step, **script})
     env = make(find("tests/Scripted-v0", "sb3", {}, {}), n_envs)
     env.reset()
-    for _ in range(3):
-        env.step(np.zeros(n_envs, int))
+    return [env.step(np.zeros(n_envs, int)) for _ in range(3)]
 
 
 def refused(space, right, step, match, **script):
@@ -119,7 +118,7 @@ def test_an_observation_outside_of_its_space_is_refused(space, right, wrong, ste
     ],
 )
 def test_an_observation_of_its_space_is_not(space, right):
-    play(space, right, 3)
+    assert len(play(space, right, 3)) == 3
 
 
 @pytest.mark.parametrize(
@@ -140,7 +139,9 @@ def test_a_reward_or_an_end_of_another_kind_is_refused(name, wrong, step):
 @pytest.mark.parametrize("reward", [1, -2.5, np.float32(1), np.int64(3), True, np.bool_(True), np.float64(3e38)])
 @pytest.mark.parametrize("end", [True, np.bool_(True), False, np.bool_(False)])
 def test_rewards_and_ends_of_numpy_are_allowed(reward, end):
-    play(VECTOR, ZEROS, 2, reward=reward, truncated=end)
+    _, rewards, ends, _ = play(VECTOR, ZEROS, 2, reward=reward, truncated=end)[1]
+    assert np.float32(reward) in rewards
+    assert ends.any() == bool(end)
 
 
 @pytest.mark.parametrize("result", [ZEROS, (ZEROS,), (ZEROS, {}, 1), None])

@@ -60,7 +60,7 @@ LAYERS = [
 def form(request, monkeypatch):
     """Taps with a factor an axis, or with one matrix for all axes, or a convolution of the grid."""
     monkeypatch.setattr(taps, "MAX_WHOLE_ELEMENTS", 0 if request.param == "axes" else 1 << 13)
-    monkeypatch.setattr(coordinate_bias, "MAX_GRID_CELLS", 1 << 9 if request.param == "grid" else 0)
+    monkeypatch.setattr(coordinate_bias, "MAX_GRID_PRODUCTS", 1 << 15 if request.param == "grid" else 0)
 
 
 @pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel:UserWarning")
@@ -318,12 +318,12 @@ class TestCache:
 
     def test_has_a_bound(self):
         layer = CoordConv2d(1, 2, 3, padding=1)
-        limit_coordinate_cache(20_000)
+        limit_coordinate_cache(60_000)
         for size in range(5, 60):
             x = torch.randn(1, 1, size, size)
             torch.testing.assert_close(layer(x).double(), expected(layer, x), **CLOSE)
             actual = sum(tensor.nbytes for kept in CACHE.kept.values() for tensor in kept)
-            assert actual == CACHE.bytes <= 20_000
+            assert actual == CACHE.bytes <= 60_000
         assert len(CACHE.kept) > 1
 
     def test_a_table_beyond_the_bound_releases_nothing_else(self):

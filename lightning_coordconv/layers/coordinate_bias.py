@@ -193,8 +193,8 @@ def _widen(weight: Tensor) -> Tensor:
 def geometry_of(layer: CoordConvNd, sizes: Sizes, output_sizes: Sizes) -> Geometry:
     """Return the geometry of a layer on a map of given sizes, as its attributes are now."""
     padding = layer.padding if layer.padding_mode == "zeros" else padding_of_other_modes(layer)
-    values: tuple[Any, ...] = (sizes, output_sizes, layer.kernel_size, layer.stride, layer.dilation, padding)
-    fields = (tuple(value) if isinstance(value, list) else value for value in values)
+    values = (sizes, output_sizes, layer.kernel_size, layer.stride, layer.dilation, padding)
+    fields: list[Any] = [tuple(value) if isinstance(value, list) else value for value in values]
     return Geometry(*fields, layer.padding_mode, layer.same_pad, layer.transposed)
 
 

@@ -193,9 +193,10 @@ def _widen(weight: Tensor) -> Tensor:
 def geometry_of(layer: CoordConvNd, sizes: Sizes, output_sizes: Sizes) -> Geometry:
     """Return the geometry of a layer on a map of given sizes, as its attributes are now."""
     padding = layer.padding if layer.padding_mode == "zeros" else padding_of_other_modes(layer)
-    values = (sizes, output_sizes, layer.kernel_size, layer.stride, layer.dilation, padding)
-    fields: list[Any] = [tuple(value) if isinstance(value, list) else value for value in values]
-    return Geometry(*fields, layer.padding_mode, layer.same_pad, layer.transposed)
+    values: list[Any] = [layer.kernel_size, layer.stride, layer.dilation, padding]
+    kernel_size, stride, dilation, padding = (tuple(value) if isinstance(value, list) else value for value in values)
+    options = (layer.padding_mode, layer.same_pad, layer.transposed)
+    return Geometry(tuple(sizes), tuple(output_sizes), kernel_size, stride, dilation, padding, *options)
 
 
 def runs_eagerly(input: Tensor, weight: Tensor) -> bool:

@@ -60,7 +60,7 @@ LAYERS = [
 def form(request, monkeypatch):
     """Taps with a factor an axis, or with one matrix for all axes, or a convolution of the grid."""
     monkeypatch.setattr(taps, "MAX_WHOLE_ELEMENTS", 0 if request.param == "axes" else 1 << 13)
-    monkeypatch.setattr(coordinate_bias, "MAX_GRID_PRODUCTS", 1 << 15 if request.param == "grid" else 0)
+    monkeypatch.setattr(coordinate_bias, "MAX_GRID_PRODUCTS", 1 << 21 if request.param == "grid" else 0)
 
 
 @pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel:UserWarning")

@@ -1,4 +1,4 @@
-"""Does CoordConv help agents? Both arms of A2C on Atari games: ``python -m benchmarks.atari --seeds 0 1 2``.
+"""Trains A2C on Atari games with and without CoordConv: ``python -m benchmarks.atari --seeds 0 1 2``.
 
 The paper has nine games, of which MsPacman alone is named; the other eight here are ours. Each run is 10 M environment
 steps by default. ``python -m benchmarks.results --collect logs`` gathers what came of it, and

@@ -1,4 +1,7 @@
-"""Diffusion that learns from patches (Wang et al., 2023, arXiv 2304.12526), and events in a window of time."""
+"""Defines two tasks of the position benchmark: denoise patches of images, and classify a pulse by its time.
+
+The first one trains a diffusion model on patches, as Wang et al. do (2023, arXiv 2304.12526).
+"""
 
 import torch
 from torch import Generator, Tensor, nn

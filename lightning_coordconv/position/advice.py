@@ -1,4 +1,4 @@
-"""Advice on CoordConv for a model and its data, with the figures that each sentence rests on."""
+"""Advises whether and where to use CoordConv in a model, with the figures that each sentence rests on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -23,7 +23,7 @@ COUNTS = {"train": 4000, "val": 300, "test": 500, "predict": 500}
 
 
 def centred_digits(split: Split, generator: Generator) -> Tensors:
-    """Return images (1, 32, 32) of digits in [-1, 1], as MNIST centres them, each split with digits of its own."""
+    """Return images (1, 32, 32) of digits in [-1, 1], as MNIST centres them; train, val and test share no digit."""
     glyphs, _ = mnist_digits()
     chosen: DigitSplit = "test" if split == "predict" else split
     own = torch.randperm(len(glyphs), generator=Generator().manual_seed(0))[SPLITS[chosen]]

@@ -147,8 +147,8 @@ def conclude(
 ) -> Advice:
     """Turn measurements into advice; a pure function of them."""
     depends, sentences = _dependence(dependence, answer_is_position)
-    knows, told = _knowledge(readout, translation)
-    sentences += told
+    knows, findings = _knowledge(readout, translation)
+    sentences += findings
     convert = None if depends is None else depends and not knows
     encoding = _encoding(dependence) if convert and not answer_is_position else None
     where = placement.names if convert else []

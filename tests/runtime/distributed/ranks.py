@@ -70,7 +70,7 @@ class Listening(Callback):
 
 
 class Threads(Callback):
-    """Writes the names of the threads that each rank's process ends with to ``threads<k>`` of a folder; only on Linux."""
+    """Writes the names of the threads that each rank ends with to ``threads<k>`` of a folder; only on Linux."""
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from lightning_coordconv.core._lightning import is_attached
+from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.checkpoints import MapLocation, read_checkpoint
 from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.network_options import apply_network_options
@@ -23,7 +24,7 @@ Batch = Mapping[str, Any]
 Outputs = dict[str, Any]
 
 
-class BaseTask(LightningModule):
+class BaseTask(CheckedArguments, LightningModule):
     """Base class of all tasks: a LightningModule that the command line can run.
 
     A subclass declares the keys of the samples that it reads (``sample_keys``), the metric that it is judged by

@@ -30,6 +30,7 @@ __all__ = [
     "overridden",
     "padding_of_other_modes",
     "transforms_are_active",
+    "values_are_known",
     "without_dispatch_modes",
 ]
 
@@ -55,6 +56,17 @@ TRACES_CONTEXT_VARIABLES = tuple(int(part) for part in torch.__version__.split("
 
 transforms_are_active: Callable[[], bool] = torch._C._are_functorch_transforms_active
 """Return whether a transform of ``torch.func`` is running: what ``torch.autograd.Function.apply`` asks too."""
+
+
+def values_are_known(tensor: Tensor) -> bool:
+    """Return whether the values of a tensor can be read without waiting for a device, and outside of any tracing."""
+    return (
+        not torch.compiler.is_compiling()
+        and type(tensor) in (Tensor, nn.Parameter)
+        and tensor.device.type == "cpu"
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        and not transforms_are_active()
+    )
 
 
 def without_dispatch_modes() -> AbstractContextManager[object]:

@@ -1,6 +1,7 @@
 """The base classes of tasks: what the command line requires, and what tasks with one network share."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, ClassVar, Literal, Self, cast
@@ -19,6 +20,7 @@ from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.network_options import apply_network_options
 from lightning_coordconv.core.offline import restoring
 from lightning_coordconv.core.restore import INFERENCE, check_kind, complete, named, restore
+from lightning_coordconv.core.undefined import defined_outputs
 
 Batch = Mapping[str, Any]
 Outputs = dict[str, Any]
@@ -47,6 +49,7 @@ class BaseTask(CheckedArguments, LightningModule):
         super().__init__()
         self.inference: Mapping[str, Any] = {}
         """What a checkpoint says that predictions need, such as class names; see :meth:`describe_data`."""
+        self._defined_outputs = ExitStack()
         # Objects are no plain data. The command line adds what it built them from.
         self.save_hyperparameters(ignore=["metrics", "train_metrics", *self.unsaved_hparams])
 
@@ -123,6 +126,14 @@ class BaseTask(CheckedArguments, LightningModule):
 
     def check(self) -> None:
         """Raise a ``ValueError`` for arguments that cannot work. Called before a run writes anything."""
+
+    def on_predict_start(self) -> None:
+        """From now on refuse outputs of the networks that are NaN or infinite."""
+        self._defined_outputs.enter_context(defined_outputs(self))
+
+    def on_predict_end(self) -> None:
+        """Allow them again."""
+        self._defined_outputs.close()
 
     def network_for(self, data: BaseDataModule) -> nn.Module:
         """Return the network that sees the images of a data module: ``net`` if there is one, else the whole task."""

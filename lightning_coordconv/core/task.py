@@ -40,6 +40,8 @@ class BaseTask(CheckedArguments, LightningModule):
     """The value of ``monitor`` at which training stops; ``None`` if there is none."""
     unsaved_hparams: ClassVar[frozenset[str]] = frozenset()
     """Names of arguments that are networks, functions or other objects."""
+    half_weights: ClassVar[bool] = True
+    """Whether the weights can be in half precision, as with ``--trainer.precision bf16-true``."""
     draws_figures: bool = False
     """Whether a run has the callbacks of :meth:`figures`. The command line sets it: ``--figures``."""
     updated: str | None = None

@@ -35,7 +35,7 @@ class Ran:
     [
         (["--data.env_id", "PonkNoFrameskip-v4"], "Did you mean PongNoFrameskip-v4"),
         (["--data.env_id", "ALE/Pong-v5", "--data.env_kwargs", "{}"], "ALE/Pong-v5 skips frames itself"),
-        (["--data.n_envs", "0"], "n_envs must be at least 1, got 0"),
+        (["--data.n_envs", "0"], "n_envs must be from 1 to 4096, got 0"),
         (["--data.backend", "lean"], "backend 'lean' runs only Atari games"),
         (["--model.total_timesteps", "0"], "total_timesteps must be at least 1, got 0"),
         (

@@ -204,7 +204,7 @@ def _record(layer: CoordConvNd, x: Tensor, out: Tensor, biases: dict[tuple[Sizes
     sizes = (tuple(x.shape[-n:]), tuple(out.shape[-n:]))
     if sizes in biases:
         return
-    bias = convolve_coordinates(layer, sizes[0], _output_padding(layer, *sizes))
+    bias = convolve_coordinates(layer, layer.coord_weight, sizes[0], _output_padding(layer, *sizes))
     if layer.bias is not None:
         bias = bias + layer.bias.view(-1, *(1,) * n)
     stored = torch.empty_like(out[:1] if out.dim() == n + 2 else out[None])  # its dtype and memory format

@@ -34,7 +34,7 @@ class CheckedArguments:
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Check the arguments of the constructor."""
-        names = _names(cls)
+        names = _names(cls)  # type: ignore[arg-type]  # mypy takes the type of a class for one without a hash
         check_types(cls, {**dict(zip(names, args, strict=False)), **kwargs})
         return super().__new__(cls)
 

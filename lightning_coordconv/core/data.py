@@ -12,6 +12,7 @@ from torch import Generator
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from lightning_coordconv.core.arguments import check_at_least
+from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.loading import ResumableDataLoader, TrainingSampler
 from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.core.protocols import TaskOfLabels
@@ -23,7 +24,7 @@ MAX_DEFAULT_WORKERS = 8
 """Largest number of loading processes per rank that is chosen by default."""
 
 
-class BaseDataModule(LightningDataModule):
+class BaseDataModule(CheckedArguments, LightningDataModule):
     """Builds the data set of each split, and its loader.
 
     A subclass implements :meth:`make_dataset` and declares the keys of its samples, which are dicts, in

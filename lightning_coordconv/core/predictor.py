@@ -22,6 +22,7 @@ from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.core.restore import load_task
 from lightning_coordconv.core.sources import Images, Source, find_sources
 from lightning_coordconv.core.task import BaseTask
+from lightning_coordconv.core.undefined import UndefinedOutputError, defined_outputs
 
 TaskT = TypeVar("TaskT", bound=BaseTask)
 ResultT = TypeVar("ResultT")
@@ -212,6 +213,9 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
         Args:
             images: see :func:`~lightning_coordconv.core.sources.find_sources`.
             function: returns the result of an image (C, H, W), which is prepared and on the device.
+
+        Raises:
+            UndefinedOutputError: naming an image for which the network returns NaN or infinity.
         """
         sources, several = find_sources(images)
         results = [self._predict(source, function) for source in sources]
@@ -220,7 +224,10 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
     def _predict(self, source: Source, function: Callable[[Tensor, Source], ResultT]) -> ResultT:
         image = self.preprocessing(source.read()).to(self.device)
         try:
-            return function(image, source)
+            with defined_outputs(self.task):
+                return function(image, source)
+        except UndefinedOutputError as error:
+            raise UndefinedOutputError(f"{source.name}: {error}") from error
         except RuntimeError as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise

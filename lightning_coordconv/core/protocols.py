@@ -25,6 +25,7 @@ class TaskOfData(Protocol):
     monitor: str
     mode: ClassVar[Literal["min", "max"]]
     stopping_threshold: ClassVar[float | None]
+    half_weights: ClassVar[bool]
 
     def check(self) -> None:
         """Raise a ``ValueError`` for arguments that cannot work."""

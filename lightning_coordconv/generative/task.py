@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import Callback
@@ -82,6 +82,7 @@ class GenerativeTask(BaseTask):
     """
 
     sample_keys: frozenset[str] = frozenset({"image"})
+    half_weights: ClassVar[bool] = False
 
     fixed_latents: Tensor
 

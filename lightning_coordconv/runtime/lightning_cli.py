@@ -39,6 +39,8 @@ from lightning_coordconv.runtime.weights import KEYWORDS, choose_weights, find_n
 DESCRIPTION = "Train and use convolutions that know where they are."
 REFUSED = (ValueError, TypeError, ImportError, OSError, MisconfigurationException)
 """Errors of options that cannot work together."""
+HALF = ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
+"""Precisions of Lightning in which weights are in half precision too."""
 EXPLAINED = (ValueError, OSError, EOFError, FloatingPointError, MisconfigurationException)
 """Errors of a run that one line explains. Any other is a fault of the program, and keeps its traceback."""
 
@@ -177,6 +179,12 @@ class CoordConvCLI(ConfiguredCLI):
         task: TaskOfData = self.model
         data: DataOfTask = self.datamodule
         task.check()
+        precision = self.options.trainer.precision
+        if precision in HALF and not task.half_weights:
+            raise ValueError(
+                f"trainer.precision must keep the weights of {type(task).__name__} in full precision, as 32-true, "
+                f"bf16-mixed and 16-mixed do, got {precision!r}"
+            )
         missing = task.sample_keys - data.sample_keys
         if missing:
             raise ValueError(

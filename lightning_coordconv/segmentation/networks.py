@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 from torch import Tensor, nn
 from torchvision.models import get_model
 
+from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.description import remember_arguments
 from lightning_coordconv.layers import Encoding, to_coordconv
 
@@ -22,7 +23,7 @@ HEADS = {"fcn": "classifier.0", "deeplabv3": "classifier.1", "lraspp": "classifi
 
 
 @remember_arguments
-class SegmentationNetwork(nn.Module):
+class SegmentationNetwork(CheckedArguments, nn.Module):
     """One of torchvision's networks for semantic segmentation, with coordinates in one of its convolutions.
 
     Coordinate weights start at zero, so that a pretrained network begins as what it was.

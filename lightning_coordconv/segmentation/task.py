@@ -15,10 +15,11 @@ from lightning_coordconv.core.arguments import check_names
 from lightning_coordconv.core.labels import LabelledTask
 from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.core.task import Batch, Outputs
+from lightning_coordconv.core.undefined import is_undefined
 from lightning_coordconv.layers import coordinate_frame
 from lightning_coordconv.segmentation.data import MaskFolderDataModule
 from lightning_coordconv.segmentation.figures import MaskWriter, SegmentationFigures
-from lightning_coordconv.segmentation.metrics import MeanIoU, PixelAccuracy
+from lightning_coordconv.segmentation.metrics import UNDEFINED, MeanIoU, PixelAccuracy
 from lightning_coordconv.segmentation.tiles import predict_tiles
 
 
@@ -114,7 +115,7 @@ class SemanticSegmentation(LabelledTask):
         return [SegmentationFigures(), MaskWriter()]
 
     def evaluate(self, batch: Batch) -> Outputs:
-        """Return the ``loss``, the mean over the pixels of a class, and as ``preds`` the predicted classes."""
+        """Return the ``loss``, the mean over the pixels of a class, and ``preds``, the classes; -1 for NaN."""
         image, target = batch["image"], batch["mask"]
         self.check_labels(batch, self.num_classes)
         crop = tuple(image.shape[-2:])
@@ -127,7 +128,8 @@ class SemanticSegmentation(LabelledTask):
         loss = self._loss(heads["out"], target)
         if "aux" in heads and self.training:
             loss = loss + self.aux_weight * self._loss(heads["aux"], target)
-        return {"loss": loss, "preds": heads["out"].argmax(1), "target": target}
+        undefined = is_undefined(heads["out"].detach()).any(1)
+        return {"loss": loss, "preds": heads["out"].argmax(1).masked_fill(undefined, UNDEFINED), "target": target}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[Tensor]:
         """Return the predicted classes (H, W), uint8 or int16, of each image, without its padding."""

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import zipfile
@@ -13,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_coordconv.coordinates import CoordinateClassification, DeconvDecoder
+from lightning_coordconv.coordinates import CoordinateClassification, DeconvDecoder, load
 from lightning_coordconv.core.checkpoints import (
     CheckpointError,
     DamagedCheckpointError,
@@ -240,3 +241,16 @@ def test_a_limit_that_is_no_number_is_named(tmp_path, monkeypatch, limit):
     monkeypatch.setenv("COORDCONV_MAX_CHECKPOINT_BYTES", limit)
     with pytest.raises(CheckpointError, match="COORDCONV_MAX_CHECKPOINT_BYTES must be a whole number, got"):
         read_checkpoint(tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize("source", [None, 3, ["last.ckpt"]])
+def test_what_is_no_path_is_refused_by_its_value(source):
+    for read in (read_checkpoint, CoordinateClassification.load_from_checkpoint, load):
+        with pytest.raises(CheckpointError, match=rf"a checkpoint must be a path, .* got {re.escape(repr(source))}"):
+            read(source)
+
+
+def test_an_argument_that_a_task_does_not_have_is_named(trained):
+    for read in (CoordinateClassification.load_from_checkpoint, load):
+        with pytest.raises(CheckpointError, match="CoordinateClassification has no argument 'nett'; it has net, "):
+            read(trained, nett=torch.nn.Identity())

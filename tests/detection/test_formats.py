@@ -74,6 +74,27 @@ def test_a_polygon_becomes_the_box_around_it(tmp_path):
     assert box == pytest.approx([40, 0.2 * 107, 120, 0.6 * 107], abs=1e-3)
 
 
+KEYPOINTS = (
+    "0 0.5 0.5 0.4 0.6 0.4 0.3 2 0.6 0.7 1\n1 0.3 0.4 0.2 0.2 0.25 0.35 0 0 0 0\n",  # x, y and visibility
+    "0 0.5 0.5 0.4 0.6 0.4 0.3 0.6 0.7 0.5 0.5\n1 0.3 0.4 0.2 0.2 0.25 0.35 0 0 0.3 0.4\n",  # x and y
+)
+
+
+@pytest.mark.parametrize("lines", [KEYPOINTS[0].replace(" 2 ", " 1 "), KEYPOINTS[1]])
+def test_lines_of_key_points_are_no_polygons(tmp_path, lines):
+    labels(tmp_path, lines)
+    with pytest.raises(ValueError, match=r"labels/val/china.txt line 1 looks like a box and key points, .* kpt_shape"):
+        yolo(tmp_path)
+    file = tmp_path / "data.yaml"
+    file.write_text(file.read_text() + "\nkpt_shape: null\n")
+    assert len(yolo(tmp_path).dataset("val")[0]["boxes"]) == 2
+
+
+def test_polygons_of_one_number_of_corners_are_no_key_points(tmp_path):
+    labels(tmp_path, "0 0.1 0.1 0.5 0.1 0.5 0.5 0.1 0.5\n1 0.6 0.6 0.9 0.6 0.9 0.9 0.6 0.9\n")
+    assert len(yolo(tmp_path).dataset("val")[0]["boxes"]) == 2
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from PIL import ImageOps
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as TF
 
@@ -139,7 +138,7 @@ class PointImages(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         point = self.points[index]
         path = self.folder / point.name
-        image = ImageOps.exif_transpose(read_rgb(path)).resize((self.image_size, self.image_size))
+        image = read_rgb(path).resize((self.image_size, self.image_size))
         return {
             "image": TF.to_dtype(TF.pil_to_tensor(image), torch.float32, scale=True),
             "xy": torch.tensor([point.x, point.y]),

@@ -47,13 +47,13 @@ def read_points(file: Path, refuse: Refuse = raise_refused) -> list[Point]:
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is no CSV file with these columns, or has no line that can be used. For the first line that
-            cannot be used, naming file, line and value: a field is missing, a number is none or not finite, a point
-            lies outside of its image, or an image is named twice.
+            cannot be used, naming file, line and value: a field is missing, there are more fields than
+            columns, a number is none or not finite, a point lies outside of its image, or an image is named twice.
         OSError: for the first image that is missing or cannot be read.
     """
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {file}: expected a CSV file with the columns {', '.join(COLUMNS)}")
-    points: dict[str, Point] = {}
+    points: dict[Path, Point] = {}
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines, skipinitialspace=True)
@@ -61,14 +61,18 @@ def read_points(file: Path, refuse: Refuse = raise_refused) -> list[Point]:
             missing = [name for name in COLUMNS if name not in names]
             if missing:
                 raise ValueError(f"{file} line 1 has no {', '.join(missing)}: it names the columns {', '.join(names)}")
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{file} line 1 names the columns {', '.join(twice)} more than once")
             reader.fieldnames = names
             for row in reader:
                 place = f"{file} line {reader.line_num}"
                 try:
                     point = _read(row, file.parent, place)
-                    if point.name in points:
-                        raise ValueError(f"{place} names the image {point.name} once more")
-                    points[point.name] = point
+                    image = (file.parent / point.name).resolve()
+                    if image in points:
+                        first = "" if points[image].name == point.name else f", which is also {points[image].name}"
+                        raise ValueError(f"{place} names the image {point.name} once more{first}")
+                    points[image] = point
                 except (ValueError, OSError) as error:
                     refuse(REFUSED, error)
     except (UnicodeDecodeError, csv.Error) as error:
@@ -78,7 +82,10 @@ def read_points(file: Path, refuse: Refuse = raise_refused) -> list[Point]:
     return list(points.values())
 
 
-def _read(row: dict[str, str | None], folder: Path, place: str) -> Point:
+def _read(row: dict[str, Any], folder: Path, place: str) -> Point:
+    further = row.get(None)  # type: ignore[call-overload]  # where csv puts the fields that have no column
+    if further:
+        raise ValueError(f"{place} has fields without a column: {', '.join(further)}; numbers have a decimal point")
     values = {name: (row[name] or "").strip() for name in COLUMNS}
     empty = [name for name, value in values.items() if not value]
     if empty:

@@ -166,12 +166,13 @@ class YoloFolder:
             else:
                 # pathlib removes "./", and keeps absolute paths
                 found += [source.parent / line.strip() for line in read_lines(source) if line.strip()]
-        return sorted(dict.fromkeys(found))
+        return sorted({path.resolve(): path for path in found}.values())  # a file may be listed by several paths
 
     def _orphans(self, split: str, labels: set[Path]) -> list[str]:
         """Return the label files in the folders of labels of a split that belong to none of its images."""
         folders = {_labels_of(source / "any.jpg").parent for source in self.sources[split] if source.is_dir()}
-        files = {file for folder in folders for file in folder.rglob("*.txt") if file.name != "classes.txt"}
+        every = (file for folder in folders for file in folder.rglob("*"))
+        files = {file for file in every if file.suffix.lower() == ".txt" and file.name != "classes.txt"}
         return sorted(str(file) for file in files - labels)
 
 

@@ -57,6 +57,9 @@ WRONG = {
     "image,x,y\n0.png,1,-1\n": r"line 2 has y = '-1'",
     "image,x,y\n0.png,1,1\n0.png,2,2\n": r"points.csv line 3 names the image 0.png once more",
     'image,x,y\n"0.png\n': r"points.csv",
+    "image,x,y\n0.png,1,1\n./0.png,2,2\n": r"line 3 names the image ./0.png once more, which is also 0.png",
+    "image,x,y\n0.png,2,5,3,5\n": r"points.csv line 2 has fields without a column: 3, 5; numbers have a decimal point",
+    "image,x,y,x\n0.png,1,1,2\n": r"points.csv line 1 names the columns x more than once",
 }
 
 

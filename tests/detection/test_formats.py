@@ -217,6 +217,15 @@ def test_lists_of_images_and_other_names_of_the_file(tmp_path):
         assert len(data.dataset("train")) == 3
 
 
+def test_an_image_that_is_listed_by_several_paths_counts_once(tmp_path):
+    write_yolo(tmp_path)
+    paths = ("./images/train/china.jpg", "images/val/../train/china.jpg", tmp_path / "images" / "train" / "china.jpg")
+    (tmp_path / "train.txt").write_text("\n".join(map(str, paths)))
+    content = (tmp_path / "data.yaml").read_text()
+    (tmp_path / "data.yaml").write_text(re.sub(r"^train:.*$", "train: train.txt", content, flags=re.MULTILINE))
+    assert len(yolo(tmp_path).dataset("train")) == 1
+
+
 def test_folders_of_nothing_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"expected data.yaml, .*, but there is none"):
         yolo(tmp_path)
@@ -284,6 +293,22 @@ def test_without_lists_the_split_is_made_by_chance_and_complete(tmp_path):
     assert sorted([*splits["train"], *splits["val"], *splits["test"]]) == ["china", "flower", "hopper"]
     assert splits == VocFolder(tmp_path, RandomSplit(3)).splits
     assert any(splits != VocFolder(tmp_path, RandomSplit(seed)).splits for seed in range(4))
+
+
+def test_names_with_spaces_are_whole_in_lists(tmp_path):
+    """Browsers name a second download ``photo (1)``; lists of one class have a number after the name."""
+    write_voc(tmp_path)
+    for folder, suffix in (("Annotations", "xml"), ("JPEGImages", "jpg")):
+        (tmp_path / folder / f"china.{suffix}").rename(tmp_path / folder / f"hopper (1).{suffix}")
+    (tmp_path / "ImageSets" / "Main" / "val.txt").write_text("flower\n")
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("hopper (1)\nhopper (1) -1\nhopper  1\nflower.xml\n")
+    splits = VocFolder(tmp_path, RandomSplit()).splits
+    assert splits["train"] == ["hopper (1)", "hopper", "flower"]
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("hopper (2)\n")
+    with pytest.raises(
+        FileNotFoundError, match=r"train.txt line 1 names hopper \(2\), but there is no hopper \(2\).xml"
+    ):
+        VocFolder(tmp_path, RandomSplit())
 
 
 def test_lists_and_pairs_that_do_not_agree(tmp_path, caplog):

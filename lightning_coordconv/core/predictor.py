@@ -123,6 +123,10 @@ class Predictor(Generic[TaskT]):
             ValueError: if the size is not two positive integers.
         """
         path = Path(path)
+        return self.write(path, self.choose(path, size, format), size, images)
+
+    def choose(self, path: Path, size: Size | None, format: Format | None) -> Format:
+        """Return the format of a file to write, if the task has it and the size is possible; see :meth:`export`."""
         chosen = choose_format(path, format)
         if chosen not in self.formats:
             raise ExportError(
@@ -130,7 +134,7 @@ class Predictor(Generic[TaskT]):
             )
         if size is not None:
             check_at_least(1, **dict(zip(("height", "width"), size, strict=True)))
-        return self.write(path, chosen, size, images)
+        return chosen
 
     def write(self, path: Path, format: Format, size: Size | None, images: Images | None = None) -> float:
         """Write a file of a format that this class has; see :meth:`export`."""

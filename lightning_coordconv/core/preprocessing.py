@@ -73,8 +73,19 @@ class Preprocessing:
         """Subtract the mean of images (..., C, H, W) in [0, 1] and divide by the standard deviation."""
         if not self.mean:
             return values
-        mean, std = (torch.tensor(row, device=values.device)[:, None, None] for row in (self.mean, self.std))
+        mean, std = self._columns(values)
         return (values - mean) / std
+
+    def denormalise(self, values: Tensor) -> Tensor:
+        """Return the images (..., C, H, W) in [0, 1] that :meth:`normalise` makes these values of."""
+        if not self.mean:
+            return values
+        mean, std = self._columns(values)
+        return values * std + mean
+
+    def _columns(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        mean, std = (torch.tensor(row, device=values.device)[:, None, None] for row in (self.mean, self.std))
+        return mean, std
 
     def to_dict(self) -> dict[str, Any]:
         """Return the arguments as plain data."""

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-import jsonargparse
 import yaml
 
 from lightning_coordconv.core.checkpoints import CheckpointError, read_checkpoint
@@ -15,8 +14,9 @@ from lightning_coordconv.core.export import ExportError, Format
 from lightning_coordconv.core.hyperparameters import UntrustedCheckpointError
 from lightning_coordconv.core.restore import domain_of, task_class
 from lightning_coordconv.core.shipped import find_weights
+from lightning_coordconv.runtime.classes import build_data
 from lightning_coordconv.runtime.configs import check, find
-from lightning_coordconv.runtime.errors import OneLineParser, one_line
+from lightning_coordconv.runtime.errors import OneLineParser
 
 EPILOG = """The format follows from the suffix of OUT: .onnx, .pt2 (a torch.export.ExportedProgram), .zip
 (Stable-Baselines3). The file appears once its outputs have been compared with those of the network on three inputs.
@@ -69,17 +69,10 @@ def read_data(config: str) -> BaseDataModule:
     """
     (path,) = find(config)
     check(path)
-    known = ("data", "seed_everything")
-    values = {key: value for key, value in yaml.safe_load(path.read_text("utf-8")).items() if key in known}
-    parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_argument("--seed_everything", type=bool | int, default=0)
-    parser.add_subclass_arguments(BaseDataModule, "data", required=True)
-    parser.link_arguments("seed_everything", "data.init_args.seed")
     try:
-        data: BaseDataModule = parser.instantiate_classes(parser.parse_object(values)).data
-    except jsonargparse.ArgumentError as error:
-        raise ValueError(f"{path}: {one_line(str(error))}") from error
-    return data
+        return build_data(yaml.safe_load(path.read_text("utf-8")))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _load(given: str, trust: bool) -> Any:

@@ -28,6 +28,7 @@ from lightning_coordconv.runtime import configs
 from lightning_coordconv.runtime.callbacks.defaults import default_callbacks
 from lightning_coordconv.runtime.callbacks.saved_config import SavedConfig
 from lightning_coordconv.runtime.checkpoints import DurableCheckpointIO, load_checkpoint
+from lightning_coordconv.runtime.classes import share_num_classes
 from lightning_coordconv.runtime.distributed import destroy_process_group_at_exit, rendezvous_on_localhost
 from lightning_coordconv.runtime.errors import OneLineParser, explain, from_lightning, from_user_code, one_line
 from lightning_coordconv.runtime.malloc import keep_freed_memory
@@ -100,6 +101,7 @@ class CoordConvCLI(ConfiguredCLI):
         """Build task, data and trainer, and check that they fit together."""
         try:
             check_ranges(self.options.as_dict(), self.subcommand)
+            share_num_classes(self.options)
             super().instantiate_classes()
         except REFUSED as error:
             self.parser.error(str(error), error)

@@ -1,4 +1,4 @@
-"""The option ``--int8``: weights are integers, coordinates are not, and the printed accuracies are those of the files."""
+"""The option ``--int8``: weights are integers, coordinates are not, and what is printed is measured on the files."""
 
 import re
 import sys

@@ -33,6 +33,7 @@ from lightning_coordconv.runtime.distributed import destroy_process_group_at_exi
 from lightning_coordconv.runtime.errors import OneLineParser, explain, from_lightning, from_user_code, one_line
 from lightning_coordconv.runtime.malloc import keep_freed_memory
 from lightning_coordconv.runtime.nulls import restore_nulls
+from lightning_coordconv.runtime.option_help import explain as explain_option
 from lightning_coordconv.runtime.quiet import silence_libraries
 from lightning_coordconv.runtime.ranges import check_ranges
 from lightning_coordconv.runtime.weights import KEYWORDS, choose_weights, find_newest
@@ -60,8 +61,12 @@ class CoordConvParser(LightningArgumentParser):
         """Parse arguments in which a config may be given by its name, and ``null`` is no word."""
         try:
             args = configs.with_paths(sys.argv[1:] if args is None else args)
+            answer = explain_option(args)
         except ValueError as error:
             self.error(str(error))
+        if answer is not None:
+            print(answer)
+            raise SystemExit(0)
         config = super().parse_args(args, *more, **options)
         restore_nulls(config.get(config.get("subcommand"), config), args)
         return config

@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     task = ImageClassification(
         PooledClassifier(4, coordinates=True), optimizer=lambda groups: torch.optim.Adam(groups, lr=0.01)
     )
-    trainer = quiet(folder, max_epochs=1, limit_val_batches=0)
+    trainer = quiet(folder, max_epochs=4, limit_val_batches=0)
     trainer.fit(task, PlacedDigitsDataModule(**DIGITS))
     trainer.save_checkpoint(folder / "last.ckpt")
     config(folder / "config.yaml", "lightning_coordconv.classification.PlacedDigitsDataModule", **DIGITS)

@@ -94,12 +94,12 @@ def test_coordinates_are_not_quantised_and_the_network_is_left_as_it_is():
     before = {name: value.clone() for name, value in net.state_dict().items()}
     axes = {0: "batch", 2: "height", 3: "width"}
     images = torch.rand(2, 3, 24, 40)
-    quantised = quantise(Exportable(net, ((images,),), ("image",), ("out",), axes), [images])
+    wide = torch.rand(1, 3, 30, 2000)  # 256 levels could not tell its columns apart
+    quantised = quantise(Exportable(net, ((images,),), ("image",), ("out",), axes), [images, wide])
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     convolutions = [node for node in quantised.module.graph.nodes if node.target == torch.ops.aten.conv2d.default]
     integer = ["dequantize" in str(node.args[0].target) for node in convolutions]
     assert sorted(integer) == [False, True, True]  # that of the grid, and the two of the image
-    wide = torch.rand(1, 3, 30, 2000)  # 256 levels could not tell its columns apart
     torch.testing.assert_close(quantised.module(wide), net(wide), rtol=0, atol=0.05 * net(wide).abs().max().item())
 
 
@@ -144,7 +144,8 @@ def test_other_tasks_are_refused(folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("trainer: {}", "key .*data.* is required|data"), ("data: {class_path: no.Such}", "no.Such")]
+    ("text", "message"),
+    [("trainer: {}", "the following arguments are required: data"), ("data: {class_path: no.Such}", "no.Such")],
 )
 def test_a_config_without_data_is_refused(folder, tmp_path, capsys, text, message):
     (tmp_path / "other.yaml").write_text(text)

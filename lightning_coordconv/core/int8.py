@@ -19,9 +19,7 @@ from lightning_coordconv.core.export import (
     explained,
     export,
     open_exported,
-    quiet,
 )
-from lightning_coordconv.core.extras import extra
 from lightning_coordconv.core.predictor import ImagePredictor, ResultT, Size, TaskT
 from lightning_coordconv.core.sources import Images
 
@@ -91,8 +89,8 @@ class Int8Predictor(ImagePredictor[TaskT, ResultT], Generic[TaskT, ResultT]):
         """
         path = Path(path)
         chosen = self.choose(path, size, format)
-        with extra("int8", "INT8 exports"), quiet():
-            from lightning_coordconv.core.quantiser import quantise
+        from lightning_coordconv.core.quantiser import quantise  # needs torchao
+
         network = self.exportable(size, images)
         batches = itertools.islice(data.train_dataloader(), CALIBRATION_BATCHES)
         quantised = quantise(network, (image for batch in batches for image, _ in self._samples(batch, network)))

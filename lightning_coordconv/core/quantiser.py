@@ -10,11 +10,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
-from torchao.quantization.pt2e import HistogramObserver, PerChannelMinMaxObserver
-from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
-from torchao.quantization.pt2e.quantizer import QuantizationSpec, Quantizer, annotate_input_qspec_map
 
 from lightning_coordconv.core.export import Exportable, explained, quiet, to_program
+from lightning_coordconv.core.extras import extra
+
+with extra("int8", "INT8 exports"), quiet():
+    from torchao.quantization.pt2e import HistogramObserver, PerChannelMinMaxObserver
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+    from torchao.quantization.pt2e.quantizer import QuantizationSpec, Quantizer, annotate_input_qspec_map
 
 ACTIVATIONS = QuantizationSpec(torch.int8, HistogramObserver, -128, 127, torch.per_tensor_affine)
 WEIGHTS = QuantizationSpec(torch.int8, PerChannelMinMaxObserver, -127, 127, torch.per_channel_symmetric, ch_axis=0)

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 from torch.utils.data import Dataset
-from torchvision.transforms.v2 import functional as TF
 
 from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.images import read_rgb, read_size
+from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.core.survey import Refuse, raise_refused
 
 COLUMNS = ("image", "x", "y")
@@ -137,7 +137,7 @@ class PointImages(Dataset[dict[str, Any]]):
         check_at_least(1, image_size=image_size)
         self.folder = folder
         self.points = points
-        self.image_size = image_size
+        self.preprocessing = Preprocessing(stretch=image_size)
 
     def __len__(self) -> int:
         return len(self.points)
@@ -145,9 +145,8 @@ class PointImages(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         point = self.points[index]
         path = self.folder / point.name
-        image = read_rgb(path).resize((self.image_size, self.image_size))
         return {
-            "image": TF.to_dtype(TF.pil_to_tensor(image), torch.float32, scale=True),
+            "image": self.preprocessing(read_rgb(path)),
             "xy": torch.tensor([point.x, point.y]),
             "size": torch.tensor(point.size, dtype=torch.float32),
             "path": str(path),

@@ -177,6 +177,3 @@ def _positions(described: Mapping[str, Any]) -> NotSoClevr:
         return NotSoClevr("all", **given)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"the checkpoint describes no positions on a canvas: {error}") from error
-
-
-load = CoordinatePredictor.load

@@ -58,6 +58,7 @@ class SegmentationNetwork(CheckedArguments, nn.Module):
             raise ValueError(f"name must be one of {', '.join(get_args(Name))}, got {name!r}")
         if coordinates not in get_args(Coordinates):
             raise ValueError(f"coordinates must be one of {', '.join(get_args(Coordinates))}, got {coordinates!r}")
+        self.num_classes = num_classes
         chosen: dict[str, Any] = {"weights": weights or None, "weights_backbone": weights_backbone or None}
         self.network = get_model(name, num_classes=num_classes, **chosen)
         if coordinates != "none":

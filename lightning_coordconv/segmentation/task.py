@@ -33,7 +33,7 @@ class SemanticSegmentation(LabelledTask):
     Args:
         net: maps images (B, 3, H, W) to logits (B, C, H, W), or to a dict of them with ``out`` and perhaps ``aux``, as
             torchvision's networks do.
-        num_classes: C, at least 2.
+        num_classes: C, at least 2; by default the ``num_classes`` of the network.
         ignore_index: value of pixels that do not count.
         aux_weight: weight of the auxiliary head's loss, as in torchvision's reference training.
         class_names: for the names of the logs; numbers by default.
@@ -48,8 +48,8 @@ class SemanticSegmentation(LabelledTask):
         channels_last: keep its weights in the memory format channels last.
 
     Raises:
-        ValueError: if names and classes do not agree, or a tile is not larger than two overlaps; in a run, if the data
-            or the network have other classes than the task.
+        ValueError: if there is no number of classes, names and classes do not agree, or a tile is not larger than two
+            overlaps; in a run, if the data or the network have other classes than the task.
     """
 
     sample_keys: frozenset[str] = frozenset({"image", "mask", "origin", "size", "path"})
@@ -60,7 +60,7 @@ class SemanticSegmentation(LabelledTask):
     def __init__(
         self,
         net: nn.Module,
-        num_classes: int,
+        num_classes: int | None = None,
         ignore_index: int = 255,
         aux_weight: float = 0.5,
         class_names: Sequence[str] | None = None,
@@ -72,6 +72,10 @@ class SemanticSegmentation(LabelledTask):
         compile: bool = False,
         channels_last: bool = False,
     ) -> None:
+        if num_classes is None:
+            num_classes = getattr(net, "num_classes", None)
+        if num_classes is None:
+            raise ValueError(f"num_classes must be given: {type(net).__name__} does not say how many classes it has")
         metrics: dict[str, Metric] = {
             "miou": MeanIoU(num_classes, ignore_index),
             "accuracy": PixelAccuracy(ignore_index),

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
-from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from lightning_coordconv.coordinates.point_task import PointRegression
@@ -40,7 +39,7 @@ class PointPrediction(Result):
 
     def draw(self) -> Figure:
         """Draw the picture with a cross at the point."""
-        image = Preprocessing()(_upright(self.source))
+        image = Preprocessing()(self.source.read())
         sample = {"image": image.cpu(), "xy": torch.tensor([self.x, self.y]), "size": torch.tensor(self.size)}
         return draw_point(sample)
 
@@ -67,10 +66,6 @@ class PointPredictor(ImagePredictor[PointRegression, PointPrediction]):
         """
         return self.predict_each(images, self._predict_point)
 
-    def read(self, source: Source) -> Image.Image | Tensor:
-        """Return the picture, turned as its EXIF orientation says, as the data module does."""
-        return _upright(source)
-
     def exportable(self, size: Size | None, images: Images | None = None) -> Exportable:
         """Return the network from images in [0, 1], (B, 3, H, W), to ``xy``; folded if the size is fixed.
 
@@ -93,14 +88,9 @@ class PointPredictor(ImagePredictor[PointRegression, PointPrediction]):
         return PointPrediction(source, x, y, size)
 
 
-def _upright(source: Source) -> Image.Image | Tensor:
-    image = source.read()
-    return image if isinstance(image, Tensor) else ImageOps.exif_transpose(image)
-
-
 def _size(source: Source) -> tuple[int, int]:
     """Return width and height of a picture that stands upright."""
     if isinstance(source.content, Path):
         return read_size(source.content)
-    image = _upright(source)
+    image = source.read()
     return (image.shape[2], image.shape[1]) if isinstance(image, Tensor) else image.size

@@ -269,11 +269,8 @@ class AgentTask(BaseTask):
             self.load_zip(self.initial_weights)
         apply_network_options(self.policy, False, self.channels_last)
         if self.compiled:  # the policy itself is called by other methods than forward, and samples
-            for part in {
-                self.policy.pi_features_extractor,
-                self.policy.vf_features_extractor,
-                self.policy.mlp_extractor,
-            }:
+            policy = self.policy
+            for part in {policy.pi_features_extractor, policy.vf_features_extractor, policy.mlp_extractor}:
                 part.compile()
 
     def _interrupted(self) -> bool:

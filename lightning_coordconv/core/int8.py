@@ -1,5 +1,6 @@
 """Exports a trained model in INT8, and measures on the validation data what that costs."""
 
+import copy
 import itertools
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -9,17 +10,10 @@ from typing import Any, Generic
 
 import torch
 from torch import Tensor
+from torchmetrics import MetricCollection
 
 from lightning_coordconv.core.data import BaseDataModule
-from lightning_coordconv.core.export import (
-    Exportable,
-    ExportError,
-    Format,
-    Run,
-    explained,
-    export,
-    open_exported,
-)
+from lightning_coordconv.core.export import Exportable, ExportError, Format, Run, explained, export, open_exported
 from lightning_coordconv.core.predictor import ImagePredictor, ResultT, Size, TaskT
 from lightning_coordconv.core.sources import Images
 
@@ -100,7 +94,7 @@ class Int8Predictor(ImagePredictor[TaskT, ResultT], Generic[TaskT, ResultT]):
         return Int8Accuracy(float32, int8, difference)
 
     def _measure(self, run: Run, network: Exportable, data: BaseDataModule) -> dict[str, float]:
-        metrics = self.task.val_metrics.clone().cpu()
+        metrics: MetricCollection = copy.deepcopy(self.task.val_metrics).cpu()
         metrics.reset()
         for batch in data.val_dataloader():
             for image, label in self._samples(batch, network):

@@ -45,7 +45,7 @@ test-wheel:  ## try the wheel of dist/ with PYTHON in an empty environment: comm
 	$(PYTHON) -m venv $(WHEEL)/environment
 	$(WHEEL)/environment/$(PIP) dist/*.whl
 	cd $(WHEEL) && environment/bin/lightning-coordconv --help && environment/bin/lightning-coordconv configs list
-	cd $(WHEEL) && environment/bin/python -c '$(foreach domain,$(dir $(FITS)),import lightning_coordconv.$(domain:/=);)'
+	cd $(WHEEL) && environment/bin/python -c '$(foreach domain,$(filter-out rl/,$(dir $(FITS))),import lightning_coordconv.$(domain:/=);)'
 	$(WHEEL)/environment/$(PIP) "$$(echo dist/*.whl)[dev]"
 	cd $(WHEEL) && OMP_NUM_THREADS=1 environment/bin/pytest $(WHEEL_TESTS) $(CORE_TESTS)
 

@@ -84,7 +84,7 @@ def test_products_equal_a_convolution_of_the_grid(make, eager):
 
 
 @pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel:UserWarning")
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")  # torch, by itself
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is:FutureWarning")  # torch; in other words on Python 3.14
 @pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("make", LAYERS)
@@ -267,7 +267,7 @@ def test_autocast_trains():
     assert {tensor.dtype for tensor in layer.state_dict().values()} == {torch.float32}
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")  # torch, by itself
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is:FutureWarning")  # torch; in other words on Python 3.14
 def test_forward_mode():
     layer, x = CoordConv2d(2, 3, 3, padding=1).double(), torch.randn(2, 2, 5, 4, dtype=torch.float64)
     tangent = torch.randn_like(x)

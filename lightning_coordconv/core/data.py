@@ -27,7 +27,7 @@ class BaseDataModule(LightningDataModule):
     """Builds the data set of each split, and its loader.
 
     A subclass implements :meth:`make_dataset` and declares the keys of its samples, which are dicts, in
-    ``sample_keys``.
+    ``sample_keys``. It repeats the arguments below, because editors and the reference show only what a signature names.
 
     The order of training samples depends on nothing but ``seed`` and the epoch. Together, the ranks of a distributed
     run see the batches of a single process, and no sample is repeated to fill a batch. A run that resumes within an

@@ -230,7 +230,7 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
 
     def _read_preprocessing(self, described: Mapping[str, Any]) -> Preprocessing:
         if "preprocessing" not in described:
-            rank_zero_info(f"The checkpoint does not say how images are prepared: used is {self.default}.")
+            rank_zero_info(f"The checkpoint does not say how images are prepared: they get {self.default}.")
             return self.default
         try:
             return Preprocessing.from_dict(described["preprocessing"])

@@ -1,4 +1,4 @@
-"""How an image becomes what a network sees: channels, resizing, cropping and normalisation."""
+"""Prepares an image for a network: channels, resizing, cropping and normalisation."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What callbacks, tasks and data modules require of each other."""
+"""Declares, as protocols, what callbacks, tasks and data modules require of each other."""
 
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 

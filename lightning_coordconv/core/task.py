@@ -20,7 +20,9 @@ from lightning_coordconv.core.offline import restoring
 from lightning_coordconv.core.restore import INFERENCE, check_kind, complete, named, restore
 
 Batch = Mapping[str, Any]
+"""Samples as a loader delivers them: a tensor (B, ...) for each key, or a list of one value for each sample."""
 Outputs = dict[str, Any]
+"""What a task computes from a batch: the loss, and what metrics and callbacks read."""
 
 
 class BaseTask(LightningModule):
@@ -145,9 +147,9 @@ class BaseTask(LightningModule):
 class NetworkTask(BaseTask):
     """Base class of tasks that train one network.
 
-    A subclass passes its metrics to ``super().__init__`` and implements :meth:`evaluate`. Subclasses repeat the
-    arguments below in their signatures, since the command line, checkpoints and editors read names, types and defaults
-    there.
+    A subclass passes its metrics to ``super().__init__`` and implements :meth:`evaluate`. The command line and
+    checkpoints know the arguments below also where a subclass hands them on through ``**kwargs``. The tasks of this
+    package repeat them, because editors and the reference show only what a signature names.
 
     Logged names are ``{stage}/loss``, ``{stage}/{term}`` for the named terms of the loss, and ``{stage}/{metric}``, for
     the stages ``train``, ``val`` and ``test``.

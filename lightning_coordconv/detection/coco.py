@@ -1,4 +1,4 @@
-"""Images with boxes, and where they are wanted masks and keypoints, from annotations in COCO's format."""
+"""Data set of images with boxes, and if wanted masks or keypoints, from annotations in COCO's format."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence

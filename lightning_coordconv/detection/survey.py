@@ -1,4 +1,4 @@
-"""What there is in a folder of images with boxes, and what is wrong with it, for ``lightning-coordconv data check``."""
+"""Lists what is in a folder of images with boxes, and what is wrong with it, for ``lightning-coordconv data check``."""
 
 import json
 from collections.abc import Callable

@@ -45,7 +45,7 @@ class GeneratedSamples(Result):
         return [to_image(to_bytes(image)) for image in self.images]
 
     def save_each(self, folder: str | Path) -> Path:
-        """Write each image to a PNG file of its own, ``00000.png`` and so on, and return the folder.
+        """Write each image to a separate PNG file, ``00000.png`` and so on, and return the folder.
 
         Raises:
             OSError: naming the file that cannot be written.

@@ -61,8 +61,8 @@ class GenerativeTask(BaseTask):
     The state of the random stream that training draws latent vectors from is part of the checkpoint; every evaluation
     draws the same vectors. Both streams depend on torch's seed when the task is built.
 
-    Subclasses repeat these arguments in their signatures, since the command line, checkpoints and editors read names,
-    types and defaults there.
+    Subclasses repeat these arguments in their signatures, because editors and the reference show only what a
+    signature names.
 
     Args:
         generator: maps latent vectors (B, latent_size) to images (B, C, H, W) before tanh.

@@ -1,5 +1,6 @@
 """CoordConv layers, and what converts, folds and fuses them. Imports nothing but torch."""
 
+from lightning_coordconv.layers.cache import clear_coordinate_cache, limit_coordinate_cache
 from lightning_coordconv.layers.conv import (
     CoordConv1d,
     CoordConv2d,
@@ -22,7 +23,6 @@ from lightning_coordconv.layers.encodings import (
 from lightning_coordconv.layers.fold import fold_coordconv
 from lightning_coordconv.layers.frames import coordinate_field, coordinate_frame
 from lightning_coordconv.layers.fuse import fuse_conv_bn
-from lightning_coordconv.layers.taps import clear_coordinate_cache, limit_coordinate_cache
 from lightning_coordconv.layers.tiled import TiledCoordConv2d
 
 __all__ = [

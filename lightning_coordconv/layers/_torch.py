@@ -25,6 +25,7 @@ __all__ = [
     "Size2",
     "Size3",
     "TorchConvolution",
+    "autocast_is_active",
     "has_forward_hooks",
     "output_padding",
     "overridden",
@@ -42,6 +43,7 @@ REQUIRED = {
     "torch.nn.Module._load_from_state_dict": "reading a layer's part of a state dict, with its _metadata",
     "torch.nn.Module._replicate_for_data_parallel": "the copy of a layer that DataParallel runs in another thread",
     "torch._C._are_functorch_transforms_active": "whether a transform of torch.func is running",
+    "torch._C._is_any_autocast_enabled": "whether autocast is on, faster than the public functions",
     "torch.utils._python_dispatch._disable_current_modes": "building tensors outside of tracing modes",
 }
 """Private names and what they are used for. Set on instances: ``_reversed_padding_repeated_twice`` of ``Conv2d(...)``,
@@ -55,6 +57,9 @@ TRACES_CONTEXT_VARIABLES = tuple(int(part) for part in torch.__version__.split("
 
 transforms_are_active: Callable[[], bool] = torch._C._are_functorch_transforms_active
 """Return whether a transform of ``torch.func`` is running: what ``torch.autograd.Function.apply`` asks too."""
+
+autocast_is_active: Callable[[], bool] = torch._C._is_any_autocast_enabled
+"""Return whether autocast is on, for any device."""
 
 
 def without_dispatch_modes() -> AbstractContextManager[object]:

@@ -254,7 +254,8 @@ def check_input(x: Tensor, num_axes: int, name: str) -> None:
         TypeError: If x is no tensor, or of an integer dtype or bool.
         ValueError: If x is neither ``(B, C, *sizes)`` nor ``(C, *sizes)``.
     """
-    check_floating(x, name)
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        check_floating(x, name)
     if x.dim() not in (num_axes + 1, num_axes + 2):
         raise ValueError(
             f"{name} expects a batched input of {num_axes + 2} dimensions or an unbatched one of {num_axes + 1}, "

@@ -1,4 +1,4 @@
-"""Deploy at a fixed size: a plain convolution plus one constant coordinate bias for each CoordConv layer."""
+"""Folds CoordConv layers for one input size: each becomes a plain convolution plus a constant coordinate bias."""
 
 from typing import Any, TypeVar, cast
 
@@ -204,7 +204,7 @@ def _record(layer: CoordConvNd, x: Tensor, out: Tensor, biases: dict[tuple[Sizes
     sizes = (tuple(x.shape[-n:]), tuple(out.shape[-n:]))
     if sizes in biases:
         return
-    bias = convolve_coordinates(layer, sizes[0], _output_padding(layer, *sizes))
+    bias = convolve_coordinates(layer, layer.coord_weight, sizes[0], _output_padding(layer, *sizes))
     if layer.bias is not None:
         bias = bias + layer.bias.view(-1, *(1,) * n)
     stored = torch.empty_like(out[:1] if out.dim() == n + 2 else out[None])  # its dtype and memory format

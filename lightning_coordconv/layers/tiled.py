@@ -50,7 +50,7 @@ class TiledCoordConv2d(CoordConv2d):
         if input.ndim != 2 or input.shape[1] != self.in_channels:
             raise ValueError(f"expected vectors (B, {self.in_channels}), got shape {tuple(input.shape)}")
         vector = F.linear(input, self.weight.flatten(1), self.bias)
-        coordinate_bias = convolve_coordinates(self, self.size, None).to(vector.dtype)
+        coordinate_bias = convolve_coordinates(self, self.coord_weight, self.size, None).to(vector.dtype)
         check_samples(coordinate_bias, vector.shape[0])  # len() would make torch.export fix the batch size
         # Channels last: 1x1 convolutions, which follow, are fastest on it.
         return vector[:, :, None, None] + coordinate_bias.contiguous(memory_format=torch.channels_last)

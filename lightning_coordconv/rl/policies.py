@@ -8,6 +8,8 @@ An extractor receives images (B, C, H, W) in [0, 1]. A stack of frames has C cha
 SB3's orthogonal initialisation changes ``weight`` and ``bias``; the coordinate weights keep the scale that torch gives
 them in a convolution over the concatenation.
 
+All extractors repeat the arguments of ``NatureCNN``: editors and the reference show only what a signature names.
+
 SB3 puts the linear heads directly on its own ``NatureCNN``, and two layers of 64 units between the heads and any other
 extractor. To compare the two, give both ``policy_kwargs={"net_arch": []}``.
 """

@@ -232,8 +232,9 @@ class AgentTask(BaseTask):
         for space in (observations, actions):
             encode_space(space)  # refuses at the start what no checkpoint could hold
         if isinstance(observations, spaces.Dict) != (self.policy_name == "MultiInputPolicy"):
+            needed = "MultiInputPolicy" if isinstance(observations, spaces.Dict) else "CnnPolicy or MlpPolicy"
             raise AgentConfigurationError(
-                f"MultiInputPolicy is for observations that are dicts, and only it is; they are {observations}"
+                f"policy must be {needed} for the observations {observations}, got {self.policy_name!r}"
             )
         normalised = self.policy_kwargs.get("normalize_images") is False
         if self.policy_name == "CnnPolicy" and not is_image_space(observations, normalized_image=normalised):

@@ -1,4 +1,4 @@
-"""What there is in folders of images and label masks, and what is wrong, for ``lightning-coordconv data check``."""
+"""Lists what is in folders of images and label masks, and what is wrong, for ``lightning-coordconv data check``."""
 
 from collections.abc import Callable
 from functools import partial

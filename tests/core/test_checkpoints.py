@@ -132,7 +132,7 @@ def loads_the_same(content: bytes, expected: dict) -> bool:
 
 @pytest.mark.slow
 def test_no_hostile_hyperparameters_run_code(trained, tmp_path):
-    """A process of its own, whose audit hook records each import, compilation and command of the loading."""
+    """A separate process, whose audit hook records each import, compilation and command of the loading."""
     command = [sys.executable, hostile_checkpoints.__file__, str(trained)]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment())
     assert result.returncode == 0, result.stderr[-2000:]

@@ -27,6 +27,7 @@ from lightning_coordconv.layers import (
     taps,
     to_coordconv,
 )
+from lightning_coordconv.layers.cache import CACHE
 
 from .oracle import concat_conv, expected
 
@@ -57,10 +58,11 @@ LAYERS = [
 ]
 
 
-@pytest.fixture(params=[0, taps.MAX_WHOLE_ELEMENTS], ids=["factored", "whole"])
+@pytest.fixture(params=["axes", "matrix", "grid"])
 def form(request, monkeypatch):
-    """Tables that are factored, or kept as one matrix."""
-    monkeypatch.setattr(taps, "MAX_WHOLE_ELEMENTS", request.param)
+    """Taps with a factor an axis, or with one matrix for all axes, or a convolution of the grid."""
+    monkeypatch.setattr(taps, "MAX_WHOLE_ELEMENTS", 0 if request.param == "axes" else 1 << 13)
+    monkeypatch.setattr(coordinate_bias, "MAX_GRID_PRODUCTS", 1 << 21 if request.param == "grid" else 0)
 
 
 @pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel:UserWarning")
@@ -76,8 +78,8 @@ def test_products_equal_a_convolution_of_the_grid(make, eager):
         if n == 3 and sizes[-1] == 1 and layer.kernel_size[-1] > 1:
             continue
         padding = layer.output_padding if layer.transposed else None
-        wanted = coordinate_bias.convolve_coordinates(layer, sizes, padding)
-        actual = coordinate_bias.coordinate_bias(layer, sizes, wanted.shape[-n:], padding, eager)
+        wanted = coordinate_bias.convolve_coordinates(layer, layer.coord_weight, sizes, padding)
+        actual = coordinate_bias.coordinate_bias(layer, layer.coord_weight, sizes, wanted.shape[-n:], padding, eager)
         torch.testing.assert_close(actual, wanted, rtol=1e-5, atol=1e-5)
         weights = torch.randn_like(wanted)
         torch.testing.assert_close(
@@ -309,45 +311,45 @@ class TestCache:
         self.check()
 
     def check(self):
-        assert all(type(kept.matrix) is torch.Tensor for kept in taps.TAPS.kept.values())
+        assert all(type(tensor) is torch.Tensor for kept in CACHE.kept.values() for tensor in kept)
         layer, x = CoordConv2d(3, 4, 3, padding=1), torch.randn(2, 3, 16, 15)
         torch.testing.assert_close(layer(x).double(), expected(layer, x), **CLOSE)
         layer(x).square().sum().backward()
 
     def test_has_a_bound(self):
         layer = CoordConv2d(1, 2, 3, padding=1)
-        limit_coordinate_cache(20_000)
+        limit_coordinate_cache(60_000)
         for size in range(5, 60):
             x = torch.randn(1, 1, size, size)
             torch.testing.assert_close(layer(x).double(), expected(layer, x), **CLOSE)
-            actual = sum(kept.matrix.nbytes + sum(a.nbytes for a in kept.axes) for kept in taps.TAPS.kept.values())
-            assert actual == taps.TAPS.bytes <= 20_000
-        assert len(taps.TAPS.kept) > 1
+            actual = sum(tensor.nbytes for kept in CACHE.kept.values() for tensor in kept)
+            assert actual == CACHE.bytes <= 60_000
+        assert len(CACHE.kept) > 1
 
     def test_a_table_beyond_the_bound_releases_nothing_else(self):
         limit_coordinate_cache(3_000)
         layer = CoordConv2d(1, 2, 3)
         layer(torch.randn(1, 1, 8, 8))
-        kept = list(taps.TAPS.kept)
+        kept = list(CACHE.kept)
         layer(torch.randn(1, 1, 20, 20))
-        assert list(taps.TAPS.kept) == kept != []
+        assert list(CACHE.kept) == kept != []
 
     def test_of_transposed_layers_is_used_again(self):
         layer = CoordConvTranspose2d(1, 2, 3)
         for _ in range(3):
             layer(torch.randn(1, 1, 5, 5))
-        assert len(taps.TAPS.kept) == 1
+        assert len(CACHE.kept) == 1
 
     def test_is_released(self):
         layer, x = CoordConv2d(1, 2, 3), torch.randn(1, 1, 9, 9)
         layer(x)
-        assert taps.TAPS.bytes > 0
+        assert CACHE.bytes > 0
         clear_coordinate_cache()
-        assert (taps.TAPS.bytes, len(taps.TAPS.kept)) == (0, 0)
-        assert taps.TAPS.max_bytes == 64 << 20
+        assert (CACHE.bytes, len(CACHE.kept)) == (0, 0)
+        assert CACHE.max_bytes == 64 << 20
         limit_coordinate_cache(0)
         torch.testing.assert_close(layer(x).double(), expected(layer, x), **CLOSE)
-        assert not taps.TAPS.kept
+        assert not CACHE.kept
         with pytest.raises(ValueError, match="max_bytes must be at least 0, but got -1"):
             limit_coordinate_cache(-1)
 
@@ -355,7 +357,7 @@ class TestCache:
         """A ResNet's stem on 512 x 512 pixels keeps kilobytes, not a map."""
         with torch.no_grad():
             CoordConv2d(3, 64, 7, stride=2, padding=3)(torch.randn(1, 3, 512, 512))
-        assert taps.TAPS.bytes < 64 << 10
+        assert CACHE.bytes < 64 << 10
 
     def test_threads(self):
         limit_coordinate_cache(5_000)
@@ -375,7 +377,7 @@ class TestCache:
         for thread in threads:
             thread.join()
         assert not errors
-        assert taps.TAPS.bytes <= 5_000
+        assert CACHE.bytes <= 5_000
 
 
 class TestChangedGeometry:
@@ -514,7 +516,7 @@ class TestOperators:
         """The bar is 17."""
         x = torch.randn(2, 8, 8, 8, requires_grad=True)
         assert len(operators_of_a_step(nn.Conv2d(8, 8, 3, padding=padding), x)) == 5
-        assert len(operators_of_a_step(CoordConv2d(8, 8, 3, padding=padding), x)) <= 15
+        assert len(operators_of_a_step(CoordConv2d(8, 8, 3, padding=padding), x)) <= 10
 
     def test_count_on_large_maps(self):
         x = torch.randn(4, 3, 64, 64, requires_grad=True)
@@ -587,7 +589,7 @@ class TestCuda:
             out = layer(x)
         graph.replay()
         torch.testing.assert_close(out, layer(x))
-        assert all(not kept.matrix.isnan().any() for kept in taps.TAPS.kept.values())
+        assert all(not tensor.isnan().any() for kept in CACHE.kept.values() for tensor in kept)
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
     def test_a_converted_layer_rounds_as_the_plain_one(self, dtype):

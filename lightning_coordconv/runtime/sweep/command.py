@@ -58,8 +58,9 @@ def check(arguments: argparse.Namespace, options: Sequence[str]) -> None:
     """Raise ValueError for arguments that cannot work, before anything is trained."""
     for config in arguments.configs:
         configs.find(config)
-    if min(arguments.jobs, arguments.threads, arguments.trials) < 1:
-        raise ValueError("--jobs, --threads and --trials must be at least 1")
+    for option in ("jobs", "threads", "trials"):
+        if getattr(arguments, option) < 1:
+            raise ValueError(f"--{option} must be at least 1, got {getattr(arguments, option)}")
     wrong = [option for option in options if not (option.startswith("--") and "=" in option)]
     if wrong:
         raise ValueError(f"arguments for fit are written --name=value, got {' '.join(wrong)}")

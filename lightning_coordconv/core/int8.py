@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any, Generic, cast
 
 import torch
 from torch import Tensor
@@ -94,7 +94,7 @@ class Int8Predictor(ImagePredictor[TaskT, ResultT], Generic[TaskT, ResultT]):
         return Int8Accuracy(float32, int8, difference)
 
     def _measure(self, run: Run, network: Exportable, data: BaseDataModule) -> dict[str, float]:
-        metrics: MetricCollection = copy.deepcopy(self.task.val_metrics).cpu()
+        metrics = cast(MetricCollection, copy.deepcopy(self.task.val_metrics)).cpu()
         metrics.reset()
         for batch in data.val_dataloader():
             for image, label in self._samples(batch, network):

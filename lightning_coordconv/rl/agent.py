@@ -238,7 +238,7 @@ def _difference(policy: Any, loaded: Any, seed: int) -> float:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         actions, *expected = policy(observation)
-        found = loaded.evaluate_actions(observation, actions)
+        found = loaded.evaluate_actions(observation, actions.flatten(1) if actions.dim() > 1 else actions)
     difference = max((a - b.view_as(a)).abs().max().item() for a, b in zip(expected, found, strict=False))
     if not difference <= TOLERANCE:
         raise ExportError(f"the agent that the file holds acts differently, by {difference:.2g}; nothing is written")

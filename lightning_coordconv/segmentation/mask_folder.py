@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -19,8 +20,8 @@ from lightning_coordconv.core.survey import Refuse, raise_refused, spread
 from lightning_coordconv.segmentation.transforms import ImageAndMask
 
 PREPROCESSING = Preprocessing(mean=IMAGENET_MEAN, std=IMAGENET_STD)
-LOSSY = {".jpg", ".jpeg", ".webp"}
-"""Formats that change label values between one class and the next."""
+LOSSY = {"AVIF", "JPEG", "JPEG2000", "MPO", "WEBP"}
+"""Formats, by Pillow's names, that change label values between one class and the next; TIFF files may hold JPEG too."""
 LOOKED_AT = 16
 """Number of masks that are looked at for their classes before a run."""
 
@@ -162,15 +163,19 @@ def read_mask(path: Path, num_classes: int, ignore_index: int) -> Tensor:
         ignore_index: value of pixels without a class.
 
     Raises:
-        ValueError: if it has several channels, values that are no class, or no pixel of a class.
+        ValueError: if it is in a lossy format, has several channels, values that are no class, or no pixel of a class.
         OSError: naming the file, for what :func:`~lightning_coordconv.core.images.read_rgb` refuses in an image file.
     """
     try:
         with open_image(path) as file:
             mode = file.mode
+            compression = str(file.info.get("compression", "")).lower()
+            lossy = file.format in LOSSY or "jpeg" in compression or "webp" in compression
             values = np.array(file)
     except Exception as error:
         raise OSError(f"{path} cannot be read as a mask: {error}; replace or remove it") from error
+    if lossy:
+        raise _lossy(path)
     if mode == "1":
         values = values.astype(np.uint8)
     if values.ndim != 2 or values.dtype.kind not in "ui":
@@ -221,9 +226,12 @@ def _mask_of(path: Path, name: Path, masks: Path) -> Path:
         raise FileNotFoundError(f"{path} has no mask: expected {masks / name}.png")
     if len(found) > 1:
         raise ValueError(f"{path} has several masks, {found[0].name} and {found[1].name}: remove all but one")
-    if found[0].suffix.lower() in LOSSY:
-        raise ValueError(
-            f"{found[0]} is a mask in a lossy format, which changes the values at the borders of classes: save masks "
-            "as PNG"
-        )
+    if Image.registered_extensions().get(found[0].suffix.lower()) in LOSSY:  # said before anything is read
+        raise _lossy(found[0])
     return found[0]
+
+
+def _lossy(mask: Path) -> ValueError:
+    return ValueError(
+        f"{mask} is a mask in a lossy format, which changes the values at the borders of classes: save masks as PNG"
+    )

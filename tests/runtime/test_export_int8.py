@@ -145,7 +145,7 @@ def test_other_tasks_are_refused(folder, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("trainer: {}", "the following arguments are required: data"), ("data: {class_path: no.Such}", "no.Such")],
+    [("trainer: {}", "the following arguments are required: data"), ("data: {class_path: no.Such}", "data: .*no")],
 )
 def test_a_config_without_data_is_refused(folder, tmp_path, capsys, text, message):
     (tmp_path / "other.yaml").write_text(text)

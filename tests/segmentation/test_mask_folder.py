@@ -69,10 +69,19 @@ def test_wrong_masks_are_named(pair, mask, message):
         dataset(pair)[0]
 
 
-def test_lossy_masks_are_refused(pair):
-    save(pair, VALUES.astype(np.uint8), "a.jpg")
-    with pytest.raises(ValueError, match=r"a\.jpg is a mask in a lossy format"):
+@pytest.mark.parametrize("suffix", ["jpg", "jfif", "webp", "avif", "jp2"])
+def test_lossy_masks_are_refused_before_anything_is_read(pair, suffix):
+    Image.init()
+    (pair / "masks" / f"a.{suffix}").write_bytes(b"")
+    with pytest.raises(ValueError, match=rf"a\.{suffix} is a mask in a lossy format"):
         dataset(pair)
+
+
+@pytest.mark.parametrize(("name", "options"), [("a.tif", {"compression": "jpeg"}), ("a.png", {"format": "JPEG"})])
+def test_lossy_masks_under_other_names_are_refused(pair, name, options):
+    save(pair, VALUES.astype(np.uint8), name, **options)
+    with pytest.raises(ValueError, match=rf"{name} is a mask in a lossy format"):
+        dataset(pair)[0]
 
 
 def test_missing_and_damaged_masks_are_named(pair):

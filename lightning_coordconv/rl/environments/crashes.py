@@ -11,6 +11,9 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 INVALID, FAILED = "environment_invalid", "environment_failed"
 """Keys of an info, under which a process reports an error of its environment."""
 
+FAILURES = (Exception, SystemExit)
+"""What counts as an error: a game that calls ``sys.exit`` in a step must not end the run as if it were complete."""
+
 
 class EnvironmentCrashError(RuntimeError):
     """An environment raised an error, or its process ended; the error itself is the cause."""
@@ -38,8 +41,10 @@ def named(env_id: str, what: str) -> Iterator[None]:
         raise EnvironmentCrashError(f"a process of the environment {env_id} ended during {what}") from error
     except (EnvironmentCrashError, InvalidEnvironmentError):
         raise
-    except Exception as error:
-        raise EnvironmentCrashError(f"the environment {env_id} failed in {what}: {_reason(error)}") from error
+    except FAILURES as error:
+        # contextlib takes a RuntimeError whose cause is a StopIteration for an error of its generator
+        cause = None if isinstance(error, StopIteration) else error
+        raise EnvironmentCrashError(f"the environment {env_id} failed in {what}: {_reason(error)}") from cause
 
 
 class ReportedEnv(gym.Wrapper[Any, Any, Any, Any]):
@@ -49,14 +54,14 @@ class ReportedEnv(gym.Wrapper[Any, Any, Any, Any]):
         """Start a new episode."""
         try:
             return self.env.reset(**arguments)
-        except Exception as error:
+        except FAILURES as error:
             return self.observation_space.sample(), _report(error)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take an action."""
         try:
             return self.env.step(action)
-        except Exception as error:
+        except FAILURES as error:
             return self.observation_space.sample(), 0.0, False, False, _report(error)
 
 
@@ -101,9 +106,9 @@ class NamedVecEnv(VecEnvWrapper):
                 raise EnvironmentCrashError(f"the environment {self.env_id} failed in {what}: {info[FAILED]}")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _report(error: Exception) -> dict[str, str]:
+def _report(error: BaseException) -> dict[str, str]:
     return {INVALID: str(error)} if isinstance(error, InvalidEnvironmentError) else {FAILED: _reason(error)}

@@ -1,6 +1,7 @@
 """Environments are found by their ids; what cannot work is refused, and crashes name the environment."""
 
 import os
+import sys
 
 import gymnasium as gym
 import numpy as np
@@ -139,6 +140,8 @@ class Crashing(Board):
     def step(self, action):
         if self.when == "exit":
             os._exit(1)
+        if self.when == "quit":
+            sys.exit(0)  # as games do when their window is closed
         raise ZeroDivisionError("division by zero")
 
 
@@ -158,10 +161,27 @@ def test_a_crash_names_the_environment(when):
         play()
 
 
+@pytest.mark.parametrize("error", [SystemExit(0), StopIteration(), KeyError("x")])
+def test_any_error_in_a_step_names_the_environment(error, monkeypatch):
+    """A game that ends its process with exit code 0 must not end the run as if it were complete."""
+    if "tests/Crashing-v0" not in gym.registry:
+        gym.register("tests/Crashing-v0", Crashing)
+
+    def step(self, action):
+        raise error
+
+    monkeypatch.setattr(Crashing, "step", step)
+    env = make(find("tests/Crashing-v0", "sb3", {"when": "step"}, {}), 1)
+    env.reset()
+    with pytest.raises(EnvironmentCrashError, match=rf"failed in a step: {type(error).__name__}: "):
+        env.step(np.array([0]))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("when", "message"),
     [
+        ("quit", "the environment tests/Crashing-v0 failed in a step: SystemExit: 0"),
         ("exit", "a process of the environment tests/Crashing-v0 ended during a step"),
         ("step", "the environment tests/Crashing-v0 failed in a step: ZeroDivisionError: division by zero"),
     ],
@@ -173,5 +193,5 @@ def test_errors_in_other_processes_name_the_environment(when, message):
     env.reset()
     with pytest.raises(EnvironmentCrashError, match=message):
         env.step(np.array([0]))
-    if when == "step":
+    if when != "exit":
         env.close()

@@ -211,14 +211,18 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
 
         Args:
             images: see :func:`~lightning_coordconv.core.sources.find_sources`.
-            function: returns the result of an image (C, H, W), which is prepared and on the device.
+            function: returns the result of what :meth:`prepare` returns.
         """
         sources, several = find_sources(images)
         results = [self._predict(source, function) for source in sources]
         return results if several else results[0]
 
+    def prepare(self, source: Source) -> Tensor:
+        """Return what the network sees of an image, (C, H, W), on the device."""
+        return self.preprocessing(source.read()).to(self.device)
+
     def _predict(self, source: Source, function: Callable[[Tensor, Source], ResultT]) -> ResultT:
-        image = self.preprocessing(source.read()).to(self.device)
+        image = self.prepare(source)
         try:
             return function(image, source)
         except RuntimeError as error:

@@ -129,10 +129,6 @@ class SemanticSegmentation(LabelledTask):
             loss = loss + self.aux_weight * self._loss(heads["aux"], target)
         return {"loss": loss, "preds": heads["out"].argmax(1), "target": target}
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Leave images for prediction where they are: :func:`predict_tiles` moves one tile at a time."""
-        return batch if self.trainer.predicting else super().transfer_batch_to_device(batch, device, dataloader_idx)
-
     def predict_step(self, batch: Batch, batch_idx: int) -> list[Tensor]:
         """Return the predicted classes (H, W), uint8 or int16, of each image, without its padding."""
         return [

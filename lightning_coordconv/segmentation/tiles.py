@@ -13,9 +13,9 @@ def predict_tiles(
 ) -> Tensor:
     """Return the predicted class of each pixel, computed tile by tile.
 
-    Only one tile at a time is on the network's device, so the image may be larger than its memory; one that maps a
-    file, such as ``torch.from_numpy(numpy.memmap(...))``, may be larger than the computer's memory. CoordConv layers see
-    the coordinates of the full image. The result is that of the whole image, to rounding, where the network sees no
+    Only one tile at a time is moved to the network's device, so an image on the CPU may be larger than its memory; one
+    that maps a file, such as ``torch.from_numpy(numpy.memmap(...))``, may be larger than the computer's memory.
+    CoordConv layers see the coordinates of the full image. The result is that of the whole image, to rounding, where the network sees no
     further than ``overlap`` pixels from a pixel, and ``tile``, ``overlap`` and the image are multiples of the network's
     total stride. Global pooling, as in DeepLabV3 and LRASPP, sees further: tiles then differ from the whole.
 

@@ -55,9 +55,7 @@ class _Row:
     content: Tensor
 
 
-def observe(
-    samples: Iterable[Mapping[str, Any]], ignore_index: int = IGNORED, seed: int = 0
-) -> list[Observations]:
+def observe(samples: Iterable[Mapping[str, Any]], ignore_index: int = IGNORED, seed: int = 0) -> list[Observations]:
     """Collect what a data set tells about its targets and their places.
 
     Positions are those in the full image where a sample says where it was cut from: by ``origin`` and ``size``, rows

@@ -111,7 +111,8 @@ def test_masks_are_opened_by_the_rules_of_images(pair, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("value", "reported"), [(255, "have only the class 0, and ignore_index, 255"), (0, "have only the class 0:"), (1, "")]
+    ("value", "reported"),
+    [(255, "have only the class 0, and ignore_index, 255"), (0, "have only the class 0:"), (1, "")],
 )
 def test_masks_of_one_class_are_reported(pair, caplog, value, reported):
     save(pair, (VALUES > 0).astype(np.uint8) * np.uint8(value))

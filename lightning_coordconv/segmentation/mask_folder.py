@@ -58,10 +58,10 @@ class MaskFolder(Dataset[dict[str, Any]]):
 
     Raises:
         FileNotFoundError: if a folder is missing or has no image, or an image has no mask.
-        ValueError: if two images, or two masks, have the same name up to the ending, or a mask has the ending of a lossy
-            format; when it is read, if it is in a lossy format, its size is not that of its image, it has other values
-            than classes, or not a single pixel of a class, or if the transforms return something else than an image and
-            its mask.
+        ValueError: if two images, or two masks, have the same name up to the ending, or a mask is in a lossy format by
+            its ending; when it is read, if it is in such a format, its size is not that of its image, it has other
+            values than classes, or not a single pixel of a class, or if the transforms return something else than an
+            image and its mask.
         OSError: when a file is read that is no image, or a damaged one.
     """
 

@@ -47,7 +47,7 @@ def _survey(path: Path, limit: int) -> Survey:
             )
     if len(classes) == 1:
         survey.remarks.append(
-            f"all pixels have class {classes[0]}, or {IGNORED}, which means no class, but a run needs at least 2 classes"
+            f"all pixels have class {classes[0]}, or {IGNORED}, which means no class: a run needs at least 2 classes"
         )
     return survey
 

@@ -15,9 +15,11 @@ def predict_tiles(
 
     Only one tile at a time is moved to the network's device, so an image on the CPU may be larger than its memory; one
     that maps a file, such as ``torch.from_numpy(numpy.memmap(...))``, may be larger than the computer's memory.
-    CoordConv layers see the coordinates of the full image. The result is that of the whole image, to rounding, where the network sees no
-    further than ``overlap`` pixels from a pixel, and ``tile``, ``overlap`` and the image are multiples of the network's
-    total stride. Global pooling, as in DeepLabV3 and LRASPP, sees further: tiles then differ from the whole.
+
+    CoordConv layers see the coordinates of the full image. The result is that of the whole image, to rounding, where
+    the network sees no further than ``overlap`` pixels from a pixel, and ``tile``, ``overlap`` and the image are
+    multiples of the network's total stride. Global pooling, as in DeepLabV3 and LRASPP, sees further: tiles then differ
+    from the whole.
 
     Args:
         net: maps images (1, C, H, W) to logits (1, K, H, W), or to a dict with them as ``out``.

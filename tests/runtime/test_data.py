@@ -205,7 +205,7 @@ def test_masks_of_one_class_are_named_and_no_run_is_proposed(tmp_path, capsys):
     for path in (root / "masks").iterdir():
         Image.fromarray(np.asarray(Image.open(path)) * np.uint8(0)).save(path)
     _, report = check(root, capsys)
-    assert "note: all pixels have class 0, or 255, which means no class, but a run needs at least 2 classes" in report
+    assert "note: all pixels have class 0, or 255, which means no class: a run needs at least 2 classes" in report
     assert "train with" not in report
 
 

@@ -110,10 +110,10 @@ def test_masks_are_opened_by_the_rules_of_images(pair, monkeypatch):
         read_mask(mask, 3, 255)
 
 
-@pytest.mark.parametrize(
-    ("value", "reported"),
-    [(255, "have only the class 0, and ignore_index, 255"), (0, "have only the class 0:"), (1, "")],
-)
+ONLY = "have only the class 0"
+
+
+@pytest.mark.parametrize(("value", "reported"), [(255, f"{ONLY}, and ignore_index, 255"), (0, f"{ONLY}:"), (1, "")])
 def test_masks_of_one_class_are_reported(pair, caplog, value, reported):
     save(pair, (VALUES > 0).astype(np.uint8) * np.uint8(value))
     dataset(pair)

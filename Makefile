@@ -7,20 +7,23 @@ VENV_FOREIGN ?= .venv-foreign
 # An additional index with builds of torch without CUDA; empty installs the builds of pip's default index
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := $(VENV)/bin
+WHEEL := build/wheel
 DEMO := configs/coordinates/classification_quadrant_coordconv.yaml
 PIP := bin/pip --quiet --disable-pip-version-check install
 
-# Tests that run with the lowest admitted versions: the layers with export and compile, and fits of every domain
-OLDEST_FITS := coordinates/classification_quadrant_coordconv classification/digits_coordconv detection/coco_coordconv \
+# Tests that run with the lowest admitted versions, and of the wheel: the layers with export and compile, a fit of each domain
+FITS := coordinates/classification_quadrant_coordconv classification/digits_coordconv detection/coco_coordconv \
   generative/small_coordconv rl/ppo_pong_coordconv segmentation/masks_coordconv
-OLDEST_TESTS := tests/layers $(foreach fit,$(OLDEST_FITS),'tests/test_configs.py::test_config_runs[$(fit)]')
+CORE_TESTS := tests/layers $(foreach fit,$(FITS),'tests/test_configs.py::test_config_runs[$(fit)]')
+
+WHEEL_TESTS := tests/core/test_shipped.py tests/benchmarks/test_weights.py::test_the_files_reach_their_results
 
 # The site runs networks in the browser by onnxruntime-web, which is served with it: package, sha512 and the files used
 RUNTIME := onnxruntime-web-1.30.0
 RUNTIME_SHA512 := ab4cbe26baedba45d2cec05610c71c55fa97db92d19a8b171c5f8269126683ca590a5cdc57bb2f35ce2b298de32f4d956fb42644c0ecd528a0a91e025c07ca61
 RUNTIME_FILES := ort.wasm.bundle.min.mjs ort-wasm-simd-threaded.wasm
 
-.PHONY: help demo check test test-oldest foreign lint type fast unit format bench docs docs-test clean
+.PHONY: help demo check test test-oldest test-wheel foreign lint type fast unit format bench docs docs-test clean
 
 help:  ## print this list (at once)
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "make %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,7 +37,17 @@ test: lint type unit  ## lint, types and all tests (25 minutes)
 
 test-oldest: $(VENV_OLDEST)/.installed  ## layers, export, compile and a fit of each domain, lowest admitted versions (5 minutes)
 # Old releases use names that the newest releases of their dependencies deprecate
-	OMP_NUM_THREADS=1 $(VENV_OLDEST)/bin/pytest --numprocesses auto -W default::DeprecationWarning $(OLDEST_TESTS)
+	OMP_NUM_THREADS=1 $(VENV_OLDEST)/bin/pytest --numprocesses auto -W default::DeprecationWarning $(CORE_TESTS)
+
+test-wheel:  ## try the wheel of dist/ with PYTHON in an empty environment: commands, fits, weights, layers (15 minutes)
+	rm -rf $(WHEEL) && mkdir -p $(WHEEL)
+	cp -r tests benchmarks pyproject.toml $(WHEEL)
+	$(PYTHON) -m venv $(WHEEL)/environment
+	$(WHEEL)/environment/$(PIP) dist/*.whl
+	cd $(WHEEL) && environment/bin/lightning-coordconv --help && environment/bin/lightning-coordconv configs list
+	cd $(WHEEL) && environment/bin/python -c '$(foreach domain,$(filter-out rl/,$(dir $(FITS))),import lightning_coordconv.$(domain:/=);)'
+	$(WHEEL)/environment/$(PIP) "$$(echo dist/*.whl)[dev]"
+	cd $(WHEEL) && OMP_NUM_THREADS=1 environment/bin/pytest $(WHEEL_TESTS) $(CORE_TESTS)
 
 foreign: $(VENV_FOREIGN)/.installed  ## convert models of other libraries, write docs/compatibility.md (150 minutes or more; continues)
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(VENV_FOREIGN)/bin/python -W ignore -m benchmarks.foreign

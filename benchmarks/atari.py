@@ -1,6 +1,6 @@
-"""Does CoordConv help agents? Both arms of A2C on Atari games: ``python -m benchmarks.atari --seeds 0 1 2``.
+"""Trains A2C on Atari games with and without CoordConv: ``python -m benchmarks.atari --seeds 0 1 2``.
 
-The paper has nine games, of which MsPacman alone is named; the other eight here are ours. Each run is 10 M environment
+The paper has nine games and names only MsPacman; the other eight here are our choice. Each run is 10 M environment
 steps by default. ``python -m benchmarks.results --collect logs`` gathers what came of it, and
 ``python -m benchmarks.curves rl/a2c_<game>_conv rl/a2c_<game>_coordconv`` shows it, finished or not in all seeds.
 """

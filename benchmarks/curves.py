@@ -1,10 +1,10 @@
-"""Learning curves of agents with their spread: ``python -m benchmarks.curves EXPERIMENT... --figure docs/x.png``.
+"""Draws agents' learning curves with their spread: ``python -m benchmarks.curves EXPERIMENT... --figure docs/x.png``.
 
-From the summaries of runs that ``benchmarks.results`` collects. The mean over seeds is the interquartile mean, which
-neither a lucky nor an unlucky seed moves much, with 95 % intervals from a bootstrap over seeds (Agarwal et al., 2021,
-"Deep reinforcement learning at the edge of the statistical precipice"). With few seeds the intervals are wide, and
-rightly so. The package ``rliable`` of that paper computes the same: its version 1.2 installs beside NumPy 2, with eight
-more packages, but its import fails beside pandas 3 (``arch`` 7.2 calls a function of pandas that has changed).
+It reads the summaries of runs that ``benchmarks.results`` collects. The mean over seeds is the interquartile mean,
+which neither a lucky nor an unlucky seed moves much, with 95 % intervals from a bootstrap over seeds (Agarwal et al.,
+2021, "Deep reinforcement learning at the edge of the statistical precipice"). With few seeds the intervals are wide,
+and rightly so. The package ``rliable`` of that paper computes the same: its version 1.2 installs beside NumPy 2, with
+eight more packages, but its import fails beside pandas 3 (``arch`` 7.2 calls a function of pandas that has changed).
 """
 
 import argparse

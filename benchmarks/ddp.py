@@ -1,11 +1,11 @@
-"""How much two processes do in the time of one, on one machine: ``python -m benchmarks.ddp``.
+"""Measures how many times as fast two processes train as one, on one machine: ``python -m benchmarks.ddp``.
 
 Each run is a ``fit`` of a shipped config: in one process of one thread, in two that Lightning starts, or two fits of a
 process each at the same time, which know nothing of each other and so show what the machine has for two. The three take
-turns. With two processes the batch is twice as large, so that each has as much to do as the one alone. Each config is
+turns. With two processes the batch is twice as large, so that each has as much to do as the single one. Each config is
 run with its own batch, and with one whose step takes about half a second, which is when one thinks of a second process.
-The clock of the first rank runs from the end of one batch to that of a later one, without the start. What is told is
-the median and the range, over rounds, of the ratio of samples (or environment steps) a second.
+The clock of the first rank runs from the end of one batch to that of a later one, without the start. The table
+shows the median and the range, over rounds, of the ratio of samples (or environment steps) a second.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The paper's detection experiment with each detail of the authors' code: ``python -m benchmarks.detection verdict``.
+"""Runs the paper's detection experiment in eight variants: ``python -m benchmarks.detection verdict``.
 
 The paper reports 24 % better IoU with CoordConv ("test IOU-select": best-scored box). Which settings its numbers come
 from is not recorded, so this grid has each combination of three details of the authors' code, for both arms:

@@ -1,4 +1,4 @@
-"""Time functions side by side, find the peak memory of one, and say on what: on the CPU and on CUDA devices."""
+"""Times functions side by side, finds the peak memory of one, and describes the machine: with a CPU or CUDA."""
 
 import platform
 import random

@@ -1,4 +1,4 @@
-"""Whether emulators that run beside the policy are faster: ``python -m benchmarks.overlap``.
+"""Measures whether Atari emulators that run beside the policy save time: ``python -m benchmarks.overlap``.
 
 An agent acts in ``ale`` environments in three ways:
 

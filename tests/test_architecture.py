@@ -23,7 +23,7 @@ MAY_IMPORT = {
     **{domain: {domain, "layers", "core"} for domain in DOMAINS},
     "runtime": {"runtime", "core"},
 }
-OPTIONAL = {"lmdb", "mlxtend", "onnx", "onnxruntime", "onnxscript", "optuna", "pycocotools", "timm"}
+OPTIONAL = {"lmdb", "mlxtend", "onnx", "onnxruntime", "onnxscript", "optuna", "pycocotools", "timm", "torchao"}
 OPTIONAL |= {"ale_py", "cv2", "gymnasium", "imageio_ffmpeg", "stable_baselines3"}
 PUBLIC = (*MAY_IMPORT, "runtime.callbacks")
 """Packages whose ``__all__`` is what others use."""

@@ -37,7 +37,9 @@ def body(path: Path) -> list[str]:
 
 
 def test_configs_are_short():
-    assert sum(len(path.read_text().splitlines()) for path in CONFIGS.rglob("*.yaml")) <= 1000
+    """The first 79 configs have 1,000 lines, and each new one may add twenty."""
+    lengths = [len(path.read_text().splitlines()) for path in CONFIGS.rglob("*.yaml")]
+    assert sum(lengths) <= 1000 + 20 * max(0, len(lengths) - 79)
     assert {name(path): len(body(path)) for path in OVERLAYS if len(body(path)) > 8} == {}
 
 

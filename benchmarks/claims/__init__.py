@@ -1,1 +1,1 @@
-"""Which claims of the paper hold: verdicts that follow from the records of runs."""
+"""Judges from the records of runs which claims of the CoordConv paper hold."""

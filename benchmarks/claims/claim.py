@@ -1,4 +1,4 @@
-"""What a claim of the paper consists of, and the usual kinds of criteria."""
+"""Defines a claim of the CoordConv paper, and the usual kinds of criteria that runs must meet."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

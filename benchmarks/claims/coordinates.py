@@ -1,4 +1,4 @@
-"""The paper's claims on coordinate tasks, and what each means in numbers."""
+"""Lists the paper's claims on coordinate tasks, each with criteria in numbers."""
 
 import statistics
 from functools import partial

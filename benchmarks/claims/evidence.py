@@ -1,4 +1,4 @@
-"""Verdicts on claims: a claim is a list of criteria, which records of runs meet, fail or leave open.
+"""Computes the verdict on a claim from its criteria, which records of runs meet, fail or leave open.
 
 A criterion compares a quantity, computed from the records of one or more experiments, with a bound from the paper. It
 

@@ -1,4 +1,4 @@
-"""The claims of the paper (Liu et al., 2018), and what each means in numbers."""
+"""Lists all claims of the CoordConv paper (Liu et al., 2018), each with criteria in numbers."""
 
 import math
 import statistics

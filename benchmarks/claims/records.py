@@ -1,4 +1,4 @@
-"""Records of runs that claims are tested on, and what is read from them."""
+"""Reads the metrics, lengths and costs of runs, on which claims are tested, from the records of the runs."""
 
 import json
 from collections.abc import Callable, Sequence

@@ -1,1 +1,1 @@
-"""Models of other libraries, converted to CoordConv layers: what works, and what does not for which reason."""
+"""Converts models of other libraries to CoordConv layers, and records what works, and why the rest does not."""

@@ -1,4 +1,4 @@
-"""What is tried with each model. Every check raises, or returns what there is to say besides "it works"."""
+"""Checks that a model can be converted, compiled and exported. A check raises an error, or returns remarks."""
 
 import copy
 from collections.abc import Iterator, Mapping

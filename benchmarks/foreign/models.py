@@ -1,4 +1,4 @@
-"""The models: a small one of each family, with random weights and a small input. Nothing is downloaded."""
+"""Lists models of other libraries: a small one of each family, with random weights and a small input, no downloads."""
 
 from collections.abc import Callable, Iterator
 from functools import partial

@@ -1,4 +1,4 @@
-"""The table of results: a line a library, and a line for each model that is an exception."""
+"""Makes the table of converted models: a line for each library, and one for each model that is an exception."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Runs the command line within a part of the benchmark."""
+"""Trains a config with the command line within a part of the GPU benchmark, and returns how that ended."""
 
 import contextlib
 import io

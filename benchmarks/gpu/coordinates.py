@@ -1,4 +1,4 @@
-"""The paper's coordinate tasks: CoordConv trained until it is perfect, and the speed of the deconvolution."""
+"""Trains the paper's coordinate tasks on a GPU: CoordConv to its end, the deconvolution to measure its speed."""
 
 from collections.abc import Iterator
 

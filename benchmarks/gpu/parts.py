@@ -1,4 +1,4 @@
-"""The parts of the GPU benchmark: which there are, how long each may take, and what each is given."""
+"""Lists the parts of the GPU benchmark, with the time limit and the function of each."""
 
 from collections.abc import Callable, Iterator
 from importlib import import_module

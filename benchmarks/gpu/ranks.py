@@ -1,4 +1,4 @@
-"""Training on two cards: the same recipe on one rank and on two, whose gradients NCCL sums."""
+"""Measures how fast two GPUs train beside one, with the same recipe and as many samples a rank."""
 
 import json
 import os

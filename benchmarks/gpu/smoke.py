@@ -1,4 +1,4 @@
-"""Two training steps, a validation and a test batch of every config, on the device."""
+"""Runs two training steps, a validation batch and a test batch of every config on the device."""
 
 from collections.abc import Iterator
 

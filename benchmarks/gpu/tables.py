@@ -1,4 +1,4 @@
-"""Rows of the GPU benchmark as tables in Markdown."""
+"""Formats rows of the GPU benchmark as tables in Markdown."""
 
 from typing import Any
 

@@ -1,1 +1,1 @@
-"""The bench where position matters: small tasks, each trained with and without coordinates; see ``__main__.py``."""
+"""The position benchmark: trains small tasks with and without coordinates, to find where they help."""

@@ -1,4 +1,4 @@
-"""What ``advise`` says about each task of the bench, before any training."""
+"""Records the advice of ``lightning-coordconv advise`` on each task of the position benchmark, before any training."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Agents that pool their features: find and touch, whose arms are experiments of ``configs/rl``."""
+"""Trains agents that pool their features on find-and-touch; the arms are experiments of ``configs/rl``."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The arms of the bench: one network, with and without what can tell it where it is."""
+"""Makes the arms of the position benchmark: one network, with and without what can show it its position."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What ``advise`` says of three models that are not of this package, on three data sets as people have them.
+"""Records the advice of ``lightning-coordconv advise`` on three models of other libraries and three usual data sets.
 
 The data are made of photographs and digits that installed packages ship: a folder in COCO's format, an image folder,
 and a folder of images and masks. The models are of torchvision, timm and segmentation-models-pytorch.

@@ -1,4 +1,4 @@
-"""The small networks of the bench."""
+"""Defines the small networks of the position benchmark: images to maps, images to points, and signals to classes."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Objects whose place is the answer: masks without boxes, mirrored objects, and keypoints."""
+"""Generates images of objects whose position is the answer: masks without boxes, mirrored objects, and keypoints."""
 
 from functools import cache
 

@@ -1,4 +1,7 @@
-"""Diffusion that learns from patches (Wang et al., 2023, arXiv 2304.12526), and events in a window of time."""
+"""Defines two tasks of the position benchmark: denoise patches of images, and classify a pulse by its time.
+
+The first one trains a diffusion model on patches, as Wang et al. do (2023, arXiv 2304.12526).
+"""
 
 import torch
 from torch import Generator, Tensor, nn
@@ -20,7 +23,7 @@ COUNTS = {"train": 4000, "val": 300, "test": 500, "predict": 500}
 
 
 def centred_digits(split: Split, generator: Generator) -> Tensors:
-    """Return images (1, 32, 32) of digits in [-1, 1], as MNIST centres them, each split with digits of its own."""
+    """Return images (1, 32, 32) of digits in [-1, 1], as MNIST centres them; train, val and test share no digit."""
     glyphs, _ = mnist_digits()
     chosen: DigitSplit = "test" if split == "predict" else split
     own = torch.randperm(len(glyphs), generator=Generator().manual_seed(0))[SPLITS[chosen]]

@@ -1,4 +1,4 @@
-"""Which runs there are, in which order, and which of them are done."""
+"""Lists the training runs of the position benchmark in their order, finds which are done, and makes one."""
 
 from collections.abc import Iterator
 

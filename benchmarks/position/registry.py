@@ -1,4 +1,4 @@
-"""The tasks of the bench by name."""
+"""Lists the tasks of the position benchmark by name, with the arms of each."""
 
 from collections.abc import Callable
 from functools import partial

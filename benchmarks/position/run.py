@@ -1,4 +1,4 @@
-"""Train one arm of a task with one seed, and keep the record."""
+"""Trains one arm of a task of the position benchmark with one seed, and keeps the record."""
 
 import json
 import logging

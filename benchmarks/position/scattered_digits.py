@@ -1,4 +1,4 @@
-"""Detection of scattered digits, in one class or in two that depend on the place."""
+"""Generates scattered digits to detect, in one class or in two classes that depend on the position."""
 
 from typing import Literal
 

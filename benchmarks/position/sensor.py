@@ -1,4 +1,4 @@
-"""Heights from a sensor whose sensitivity depends on the place in its field of view, and wafers of several sizes."""
+"""Defines two tasks: correct the heights of an uneven sensor, and find why dies of wafers of several sizes failed."""
 
 import torch
 from torch import Generator, Tensor, nn

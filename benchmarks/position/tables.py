@@ -1,4 +1,4 @@
-"""The tables of ``docs/when_it_helps.md``, from the records of the runs and of the advice."""
+"""Makes the tables of ``docs/when_it_helps.md`` from the records of the runs and of the advice."""
 
 import math
 import statistics

@@ -1,4 +1,4 @@
-"""What a task of the bench consists of: data that are generated, and a loss with a score for each sample."""
+"""Defines a task of the position benchmark: data that are generated, and a loss with a score for each sample."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

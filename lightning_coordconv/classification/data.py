@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.transforms import v2
@@ -83,8 +82,7 @@ class ImageFolderDataModule(BaseDataModule):
 
     def plot(self, sample: dict[str, Tensor]) -> Figure:
         """Draw one sample, with the name of its class."""
-        image = sample["image"] * torch.tensor(IMAGENET_STD)[:, None, None] + torch.tensor(IMAGENET_MEAN)[:, None, None]
-        return draw_labelled(image, self.class_names[int(sample["label"])])
+        return draw_labelled(self.preprocessing.denormalise(sample["image"]), self.class_names[int(sample["label"])])
 
     def _folder(self, split: Split) -> Path:
         has_test = (self.root / "test").is_dir()

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.metrics import SampleMean
+from lightning_coordconv.core.undefined import is_undefined
 
 
 def top_k_correct(logits: Tensor, target: Tensor, k: int = 1) -> Tensor:
@@ -17,7 +19,7 @@ def top_k_correct(logits: Tensor, target: Tensor, k: int = 1) -> Tensor:
         k: number of classes that count as predicted. With k >= C every sample is right.
 
     Returns:
-        Booleans (B,).
+        Booleans (B,), False for a sample with a logit that is NaN or infinite: it has no order.
 
     Raises:
         ValueError: if k is not positive, or the shapes are not (B, C) and (B,).
@@ -34,7 +36,7 @@ def top_k_correct(logits: Tensor, target: Tensor, k: int = 1) -> Tensor:
             f"expected logits (B, C) and classes (B,), got {tuple(logits.shape)} and {tuple(target.shape)}"
         )
     guesses = logits.topk(min(k, logits.shape[1]), dim=1).indices
-    return (guesses == target[:, None]).any(dim=1)
+    return (guesses == target[:, None]).any(dim=1) & ~is_undefined(logits).any(dim=1)
 
 
 class TopKAccuracy(SampleMean):
@@ -66,5 +68,6 @@ class TopKAccuracy(SampleMean):
         self.k = k
 
     def values(self, preds: Tensor, target: Tensor) -> Tensor:
-        """Return 1 for samples that are right, else 0, (B,)."""
-        return top_k_correct(preds, target, self.k).float()
+        """Return 1 for samples that are right, else 0, and NaN where a logit is NaN or infinite, (B,)."""
+        correct = top_k_correct(preds, target, self.k).float()
+        return correct.masked_fill(is_undefined(preds).any(dim=1), torch.nan)

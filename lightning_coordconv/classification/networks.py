@@ -7,12 +7,13 @@ from torch import Tensor, nn
 from torchvision import models
 
 from lightning_coordconv.core.arguments import check_at_least
+from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.description import remember_arguments
 from lightning_coordconv.layers import CoordConv2d
 
 
 @remember_arguments
-class ResNetClassifier(nn.Module):
+class ResNetClassifier(CheckedArguments, nn.Module):
     """A torchvision ResNet, with coordinates behind one 1x1 CoordConv layer (paper, supplement on ImageNet).
 
     That layer maps RGB and the coordinates i, j, r to 8 channels with 56 weights; ``conv1`` then has 8 input channels
@@ -51,7 +52,7 @@ class ResNetClassifier(nn.Module):
 
 
 @remember_arguments
-class PooledClassifier(nn.Sequential):
+class PooledClassifier(CheckedArguments, nn.Sequential):
     """Three strided convolutions and a global maximum, which without coordinates know a position only near the border.
 
     A unit of the last map sees 15 x 15 pixels: no unit that sees an object at least 14 pixels away from the border sees

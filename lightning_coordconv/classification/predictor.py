@@ -1,7 +1,9 @@
 """Loads a trained classifier, predicts the classes of images, draws them, and prepares the network for export."""
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -9,7 +11,8 @@ from torch import Tensor
 from lightning_coordconv.classification.figures import draw_labelled
 from lightning_coordconv.classification.task import ImageClassification
 from lightning_coordconv.core.export import Exportable, PreparedNetwork
-from lightning_coordconv.core.predictor import ImagePredictor, Result, Size
+from lightning_coordconv.core.int8 import Int8Predictor
+from lightning_coordconv.core.predictor import Result, Size
 from lightning_coordconv.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from lightning_coordconv.core.sources import Images, Source
 from lightning_coordconv.layers import coordconv_layers, fold_coordconv
@@ -41,7 +44,7 @@ class Classification(Result):
         return draw_labelled(self.source.tensor(), f"{self.name} {self.probability:.2f}")
 
 
-class ClassificationPredictor(ImagePredictor[ImageClassification, Classification]):
+class ClassificationPredictor(Int8Predictor[ImageClassification, Classification]):
     """A trained classifier; see :meth:`load`."""
 
     kinds = (ImageClassification,)
@@ -72,6 +75,14 @@ class ClassificationPredictor(ImagePredictor[ImageClassification, Classification
             net = fold_coordconv(net, self.preprocessing.normalise(examples[0][0]))
         module = PreparedNetwork(net, self.preprocessing.normalise, _probabilities)
         return Exportable(module, examples, ("image",), ("probabilities",), axes, self.metadata())
+
+    def labelled(self, batch: Any) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the images of a batch, (B, C, H, W), and their classes (B,)."""
+        yield batch["image"], batch["label"]
+
+    def decide(self, output: Tensor) -> Tensor:
+        """Return the probabilities, which order the classes as logits do."""
+        return output
 
     def _predict_image(self, image: Tensor, source: Source) -> Classification:
         probabilities = self.task.net(image[None]).softmax(1)[0].float().cpu()

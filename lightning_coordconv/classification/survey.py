@@ -1,4 +1,4 @@
-"""What there is in a folder of images of classes, and what is wrong with it, for ``lightning-coordconv data check``."""
+"""Lists what is in a folder of images of classes, and what is wrong with it, for ``lightning-coordconv data check``."""
 
 from collections.abc import Callable
 from functools import partial
@@ -28,10 +28,7 @@ def _survey(path: Path, limit: int) -> Survey:
         if (path / split).is_dir():
             with survey.collecting("splits that cannot be used"):
                 _add(survey, split, LabelledImages(path / split, Preprocessing()))
-    classes = max((len(part.classes) for part in survey.parts), default=0)
-    survey.options = (
-        f"-c classification/imagenet_coordconv --data.root {path} --model.net.init_args.num_classes {classes}"
-    )
+    survey.options = f"-c classification/imagenet_coordconv --data.root {path}"
     return survey
 
 

@@ -9,6 +9,7 @@ from lightning_coordconv.coordinates.decoders import (
     UpsampleDecoder,
 )
 from lightning_coordconv.coordinates.figures import CoordinateFigures
+from lightning_coordconv.coordinates.loading import load
 from lightning_coordconv.coordinates.metrics import (
     PixelDistance,
     PixelIoU,
@@ -17,9 +18,10 @@ from lightning_coordconv.coordinates.metrics import (
     pixel_iou,
 )
 from lightning_coordconv.coordinates.point_data import PointsDataModule
+from lightning_coordconv.coordinates.point_predictor import PointPrediction, PointPredictor
 from lightning_coordconv.coordinates.point_task import PointRegression
 from lightning_coordconv.coordinates.points import PointImages, read_points
-from lightning_coordconv.coordinates.predictor import CoordinatePredictions, CoordinatePredictor, load
+from lightning_coordconv.coordinates.predictor import CoordinatePredictions, CoordinatePredictor
 from lightning_coordconv.coordinates.regressors import (
     CoordConvMaxRegressor,
     CoordConvRegressor,
@@ -46,6 +48,8 @@ __all__ = [
     "PixelDistance",
     "PixelIoU",
     "PointImages",
+    "PointPrediction",
+    "PointPredictor",
     "PointRegression",
     "PointsDataModule",
     "PoolingRegressor",

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_coordconv.core.arguments import check_at_least
+from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.description import remember_arguments
 from lightning_coordconv.core.initialisation import he_normal_
 from lightning_coordconv.layers import (
@@ -16,7 +17,7 @@ from lightning_coordconv.layers import (
 )
 
 
-class DoublingDecoder(nn.Module):
+class DoublingDecoder(CheckedArguments, nn.Module):
     """Base class of decoders whose layers each double the size of the map, from 1x1 to the canvas.
 
     For a canvas of 64 pixels there are six layers, of 64m, 64m, 64m, 32m, 32m and 1 channels, with batch norm and ReLU
@@ -105,7 +106,7 @@ class UpsampleDecoder(DoublingDecoder):
 
 
 @remember_arguments
-class CoordConvDecoder(nn.Sequential):
+class CoordConvDecoder(CheckedArguments, nn.Sequential):
     """The paper's decoder (section 4.1): the position tiled over the canvas, then 1x1 convolutions; 7,553 weights.
 
     Layers of 32m, 32m, 64m, 64m and 1 channels, ReLU after all but the last; the first is a CoordConv. The decoder is
@@ -145,7 +146,7 @@ class CoordConvDecoder(nn.Sequential):
 
 
 @remember_arguments
-class CoordConvRenderer(nn.Module):
+class CoordConvRenderer(CheckedArguments, nn.Module):
     """The paper's renderer (section 4.3): a decoder of one pixel, a softmax over the canvas, then small convolutions.
 
     The decoder is :class:`CoordConvDecoder`; the convolutions have 8m, 8m, 16m, 16m and 1 channels, ReLU after all but

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from lightning_coordconv.coordinates.points import PointImages, draw_point, read_points
 from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.data import BaseDataModule, Split
+from lightning_coordconv.core.preprocessing import Preprocessing
 
 
 class PointsDataModule(BaseDataModule):
@@ -46,6 +47,7 @@ class PointsDataModule(BaseDataModule):
         check_at_least(1, image_size=image_size)
         self.file = Path(file).expanduser()
         self.image_size = image_size
+        self.preprocessing = Preprocessing(stretch=image_size)
         self.points = {point.name: point for point in read_points(self.file)}
         self.find_data()
 

@@ -9,12 +9,11 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from PIL import ImageOps
 from torch.utils.data import Dataset
-from torchvision.transforms.v2 import functional as TF
 
 from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.images import read_rgb, read_size
+from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.core.survey import Refuse, raise_refused
 
 COLUMNS = ("image", "x", "y")
@@ -48,13 +47,13 @@ def read_points(file: Path, refuse: Refuse = raise_refused) -> list[Point]:
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is no CSV file with these columns, or has no line that can be used. For the first line that
-            cannot be used, naming file, line and value: a field is missing, a number is none or not finite, a point
-            lies outside of its image, or an image is named twice.
+            cannot be used, naming file, line and value: a field is missing, there are more fields than
+            columns, a number is none or not finite, a point lies outside of its image, or an image is named twice.
         OSError: for the first image that is missing or cannot be read.
     """
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {file}: expected a CSV file with the columns {', '.join(COLUMNS)}")
-    points: dict[str, Point] = {}
+    points: dict[Path, Point] = {}
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines, skipinitialspace=True)
@@ -62,14 +61,18 @@ def read_points(file: Path, refuse: Refuse = raise_refused) -> list[Point]:
             missing = [name for name in COLUMNS if name not in names]
             if missing:
                 raise ValueError(f"{file} line 1 has no {', '.join(missing)}: it names the columns {', '.join(names)}")
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{file} line 1 names the columns {', '.join(twice)} more than once")
             reader.fieldnames = names
             for row in reader:
                 place = f"{file} line {reader.line_num}"
                 try:
                     point = _read(row, file.parent, place)
-                    if point.name in points:
-                        raise ValueError(f"{place} names the image {point.name} once more")
-                    points[point.name] = point
+                    image = (file.parent / point.name).resolve()
+                    if image in points:
+                        first = "" if points[image].name == point.name else f", which is also {points[image].name}"
+                        raise ValueError(f"{place} names the image {point.name} once more{first}")
+                    points[image] = point
                 except (ValueError, OSError) as error:
                     refuse(REFUSED, error)
     except (UnicodeDecodeError, csv.Error) as error:
@@ -79,7 +82,10 @@ def read_points(file: Path, refuse: Refuse = raise_refused) -> list[Point]:
     return list(points.values())
 
 
-def _read(row: dict[str, str | None], folder: Path, place: str) -> Point:
+def _read(row: dict[str, Any], folder: Path, place: str) -> Point:
+    further = row.get(None)  # type: ignore[call-overload]  # where csv puts the fields that have no column
+    if further:
+        raise ValueError(f"{place} has fields without a column: {', '.join(further)}; numbers have a decimal point")
     values = {name: (row[name] or "").strip() for name in COLUMNS}
     empty = [name for name, value in values.items() if not value]
     if empty:
@@ -131,7 +137,7 @@ class PointImages(Dataset[dict[str, Any]]):
         check_at_least(1, image_size=image_size)
         self.folder = folder
         self.points = points
-        self.image_size = image_size
+        self.preprocessing = Preprocessing(stretch=image_size)
 
     def __len__(self) -> int:
         return len(self.points)
@@ -139,9 +145,8 @@ class PointImages(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         point = self.points[index]
         path = self.folder / point.name
-        image = ImageOps.exif_transpose(read_rgb(path)).resize((self.image_size, self.image_size))
         return {
-            "image": TF.to_dtype(TF.pil_to_tensor(image), torch.float32, scale=True),
+            "image": self.preprocessing(read_rgb(path)),
             "xy": torch.tensor([point.x, point.y]),
             "size": torch.tensor(point.size, dtype=torch.float32),
             "path": str(path),

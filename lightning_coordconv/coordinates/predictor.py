@@ -21,6 +21,7 @@ from lightning_coordconv.core.checkpoints import CheckpointError
 from lightning_coordconv.core.export import Exportable, ExportError, PreparedNetwork
 from lightning_coordconv.core.predictor import Predictor, Result, Size
 from lightning_coordconv.core.sources import Images
+from lightning_coordconv.core.undefined import defined_outputs
 
 SHOWN = 6
 """Largest number of predicted images that are drawn; of more predictions the positions are drawn."""
@@ -145,7 +146,8 @@ class CoordinatePredictor(Predictor[CoordinateTask]):
     def _predict(self, numbers: list[int]) -> tuple[Tensor, tuple[Tensor | None, Tensor | None, Tensor | None]]:
         """Return ``correct``, and ``predicted``, ``images`` and ``targets``, of some positions of the data."""
         batch = self.positions.__getitems__(numbers)
-        outputs = self.task.evaluate({name: value.to(self.device) for name, value in batch.items()})
+        with defined_outputs(self.task):
+            outputs = self.task.evaluate({name: value.to(self.device) for name, value in batch.items()})
         correct = self.task.prediction_columns(outputs)["correct"].cpu()
         pair = self.task.image_pair(batch, outputs)
         targets, images = (None, None) if pair is None else (pair[0].cpu(), pair[1].cpu())
@@ -175,6 +177,3 @@ def _positions(described: Mapping[str, Any]) -> NotSoClevr:
         return NotSoClevr("all", **given)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"the checkpoint describes no positions on a canvas: {error}") from error
-
-
-load = CoordinatePredictor.load

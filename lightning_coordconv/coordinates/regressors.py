@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_coordconv.core.arguments import check_at_least
+from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.description import remember_arguments
 from lightning_coordconv.core.initialisation import he_normal_
 from lightning_coordconv.layers import CoordConv2d
@@ -56,7 +57,7 @@ class CoordConvRegressor(nn.Sequential):
 
 
 @remember_arguments
-class CoordConvMaxRegressor(nn.Module):
+class CoordConvMaxRegressor(CheckedArguments, nn.Module):
     """A 1x1 CoordConv, a global max pool and a dense layer; 194 weights. The default regressor.
 
     The network takes the maximum over the canvas of several linear functions of (pixel, i, j). This maximum is its only
@@ -87,7 +88,7 @@ class CoordConvMaxRegressor(nn.Module):
 
 
 @remember_arguments
-class PoolingRegressor(nn.Sequential):
+class PoolingRegressor(CheckedArguments, nn.Sequential):
     """The paper's convolutional regressor for the uniform split: four 3x3 convolutions, pooling, two dense layers.
 
     72,850 weights for ``mul=1``, 159,330 for ``mul=2``.
@@ -137,7 +138,7 @@ class PoolingRegressor(nn.Sequential):
 
 
 @remember_arguments
-class StridedRegressor(nn.Sequential):
+class StridedRegressor(CheckedArguments, nn.Sequential):
     """The paper's convolutional regressor for the quadrant split: nine convolutions, five strided, no dense layer.
 
     12,914 weights for ``mul=1``, 49,890 for ``mul=2``. A global average follows the last ReLU.

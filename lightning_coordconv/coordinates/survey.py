@@ -1,4 +1,4 @@
-"""What there is in a CSV file of points, and what is wrong with it, for ``lightning-coordconv data check``."""
+"""Lists what is in a CSV file of points, and what is wrong with it, for ``lightning-coordconv data check``."""
 
 from collections.abc import Callable
 from functools import partial

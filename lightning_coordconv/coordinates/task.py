@@ -1,7 +1,7 @@
 """The paper's three coordinate tasks: classification, regression and rendering (sections 4.1 to 4.3)."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pytorch_lightning import Callback
@@ -23,29 +23,14 @@ class CoordinateTask(NetworkTask):
 
     Args:
         net: the network that is trained.
-        metrics: see :class:`~lightning_coordconv.core.NetworkTask` for this and the following.
-        optimizer: builds the optimiser.
-        lr_scheduler: builds the learning rate schedule.
-        lr_scheduler_interval: ``"epoch"`` or ``"step"``.
-        compile: compile the network with ``torch.compile``.
-        channels_last: keep its weights in the memory format channels last.
+        metrics: by name; see :class:`~lightning_coordconv.core.NetworkTask`.
+        **kwargs: its further arguments.
     """
 
     stages: ClassVar[tuple[str, ...]] = ("train", "val", "test", "test_train")
 
-    def __init__(
-        self,
-        net: nn.Module,
-        metrics: Mapping[str, Metric],
-        optimizer: OptimizerCallable = torch.optim.Adam,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
-        compile: bool = False,
-        channels_last: bool = False,
-    ) -> None:
-        super().__init__(
-            net, metrics, optimizer, lr_scheduler, lr_scheduler_interval, compile=compile, channels_last=channels_last
-        )
+    def __init__(self, net: nn.Module, metrics: Mapping[str, Metric], **kwargs: Any) -> None:
+        super().__init__(net, metrics, **kwargs)
         self.test_train_metrics = self.val_metrics.clone(prefix="test_train/")
 
     def figures(self) -> list[Callback]:
@@ -124,7 +109,13 @@ class CoordinateClassification(CoordinateTask):
             "manhattan": PixelDistance(norm=1),
         }
         super().__init__(
-            net, metrics, optimizer, lr_scheduler, lr_scheduler_interval, compile=compile, channels_last=channels_last
+            net,
+            metrics,
+            optimizer=optimizer,
+            lr_scheduler=lr_scheduler,
+            lr_scheduler_interval=lr_scheduler_interval,
+            compile=compile,
+            channels_last=channels_last,
         )
 
     def evaluate(self, batch: Batch) -> Outputs:
@@ -178,7 +169,13 @@ class CoordinateRegression(CoordinateTask):
     ) -> None:
         metrics: dict[str, Metric] = {"distance": PixelDistance(), "accuracy": PositionAccuracy(tolerance=0.5)}
         super().__init__(
-            net, metrics, optimizer, lr_scheduler, lr_scheduler_interval, compile=compile, channels_last=channels_last
+            net,
+            metrics,
+            optimizer=optimizer,
+            lr_scheduler=lr_scheduler,
+            lr_scheduler_interval=lr_scheduler_interval,
+            compile=compile,
+            channels_last=channels_last,
         )
 
     def evaluate(self, batch: Batch) -> Outputs:
@@ -233,9 +230,9 @@ class CoordinateRendering(CoordinateTask):
         super().__init__(
             net,
             {"iou": PixelIoU()},
-            optimizer,
-            lr_scheduler,
-            lr_scheduler_interval,
+            optimizer=optimizer,
+            lr_scheduler=lr_scheduler,
+            lr_scheduler_interval=lr_scheduler_interval,
             compile=compile,
             channels_last=channels_last,
         )

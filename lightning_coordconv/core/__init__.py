@@ -8,13 +8,15 @@ from lightning_coordconv.core.metrics import MeanTerms, SampleMean
 from lightning_coordconv.core.predictions import PredictionTable
 from lightning_coordconv.core.schedules import warmup_cosine
 from lightning_coordconv.core.splits import RandomSplit
-from lightning_coordconv.core.task import BaseTask, NetworkTask
+from lightning_coordconv.core.task import BaseTask, Batch, NetworkTask, Outputs
 
 __all__ = [
     "BaseDataModule",
     "BaseTask",
+    "Batch",
     "MeanTerms",
     "NetworkTask",
+    "Outputs",
     "PredictionTable",
     "RandomSplit",
     "ResumableDataLoader",

@@ -133,6 +133,8 @@ def read_state_dict(source: str | Path | IO[bytes]) -> dict[str, Any]:
 def _opened(source: str | Path | IO[bytes]) -> Iterator[tuple[IO[bytes], str]]:
     """Open a regular file, and yield it with its name; what is open already is left open."""
     if not isinstance(source, str | Path):
+        if not (hasattr(source, "read") and hasattr(source, "seek")):
+            raise CheckpointError(f"a checkpoint must be a path, or a file that is open for reading, got {source!r}")
         yield source, getattr(source, "name", type(source).__name__)
         return
     try:

@@ -12,6 +12,7 @@ from torch import Generator
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from lightning_coordconv.core.arguments import check_at_least
+from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.loading import ResumableDataLoader, TrainingSampler
 from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.core.protocols import TaskOfLabels
@@ -23,11 +24,11 @@ MAX_DEFAULT_WORKERS = 8
 """Largest number of loading processes per rank that is chosen by default."""
 
 
-class BaseDataModule(LightningDataModule):
+class BaseDataModule(CheckedArguments, LightningDataModule):
     """Builds the data set of each split, and its loader.
 
     A subclass implements :meth:`make_dataset` and declares the keys of its samples, which are dicts, in
-    ``sample_keys``.
+    ``sample_keys``. It repeats the arguments below, because editors and the reference show only what a signature names.
 
     The order of training samples depends on nothing but ``seed`` and the epoch. Together, the ranks of a distributed
     run see the batches of a single process, and no sample is repeated to fill a batch. A run that resumes within an

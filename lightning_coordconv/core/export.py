@@ -115,14 +115,10 @@ def export(exportable: Exportable, path: Path, format: Format) -> float:
         OSError: if the file cannot be written.
         ModuleNotFoundError: if onnxruntime or the exporter is not installed.
     """
-    with complete_file(path) as part, _quiet():
-        with exportable.context():
-            try:
-                run = (_to_onnx if format == "onnx" else _to_torch)(exportable, part)
-            except (OSError, ImportError, ExportError):
-                raise
-            except Exception as error:  # the exporters raise whatever they meet
-                raise ExportError(f"the exporter cannot export this network: {_reason(error)}") from error
+    with complete_file(path) as part, quiet():
+        with exportable.context(), explained("the exporter cannot export this network"):
+            (_to_onnx if format == "onnx" else _to_torch)(exportable, part)
+        run = open_exported(part, format, exportable.inputs)
         differences = [found for example in exportable.examples for found in _compare(exportable, run, example)]
         if not differences:
             raise ExportError(
@@ -132,10 +128,48 @@ def export(exportable: Exportable, path: Path, format: Format) -> float:
     return max(differences)
 
 
-def _to_onnx(exportable: Exportable, path: Path) -> Run:
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Return a context in which any error of an exporter or a runtime becomes an :class:`ExportError`.
+
+    Args:
+        what: the sentence that the error begins with.
+    """
+    try:
+        yield
+    except (OSError, ImportError, ExportError):
+        raise
+    except Exception as error:  # exporters and runtimes raise whatever they meet
+        raise ExportError(f"{what}: {_reason(error)}") from error
+
+
+def open_exported(path: Path, format: Format, inputs: tuple[str, ...]) -> Run:
+    """Return a function that runs an exported file.
+
+    Args:
+        path: the file.
+        format: ``"onnx"`` or ``"torch"``.
+        inputs: names of the inputs.
+    """
+    if format == "torch":
+        with quiet():
+            module = torch.export.load(path).module()
+        return lambda values: _listed(module(*values))
+    with extra("export", "exports"):
+        import onnxruntime
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def run(values: tuple[Tensor, ...]) -> list[Tensor]:
+        arrays = {name: value.numpy() for name, value in zip(inputs, values, strict=True)}
+        return [torch.from_numpy(array) for array in session.run(None, arrays)]
+
+    return run
+
+
+def _to_onnx(exportable: Exportable, path: Path) -> None:
     with extra("export", "exports"):
         import onnx
-        import onnxruntime
+        import onnxruntime  # noqa: F401  # runs the file
         import onnxscript  # noqa: F401  # the exporter needs it
     options: dict[str, Any] = {"input_names": list(exportable.inputs), "output_names": list(exportable.outputs)}
     if exportable.traced:
@@ -144,29 +178,21 @@ def _to_onnx(exportable: Exportable, path: Path) -> Run:
             exportable.module, exportable.examples[0], path, dynamo=False, dynamic_axes=lengths, **options
         )
     else:
-        program = _program(exportable)
+        program = to_program(exportable)
         torch.onnx.export(program, (), path, dynamo=True, external_data=False, verbose=False, **options)
     model = onnx.load(path)
     onnx.helper.set_model_props(model, {METADATA: json.dumps(exportable.metadata)})
     onnx.save(model, path)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-
-    def run(inputs: tuple[Tensor, ...]) -> list[Tensor]:
-        arrays = {name: value.numpy() for name, value in zip(exportable.inputs, inputs, strict=True)}
-        return [torch.from_numpy(array) for array in session.run(None, arrays)]
-
-    return run
 
 
-def _to_torch(exportable: Exportable, path: Path) -> Run:
+def _to_torch(exportable: Exportable, path: Path) -> None:
     if exportable.traced:
         raise ExportError("torch.export cannot export this network: export it to .onnx")
-    torch.export.save(_program(exportable), path, extra_files={METADATA: json.dumps(exportable.metadata)})
-    module = torch.export.load(path).module()
-    return lambda inputs: _listed(module(*inputs))
+    torch.export.save(to_program(exportable), path, extra_files={METADATA: json.dumps(exportable.metadata)})
 
 
-def _program(exportable: Exportable) -> torch.export.ExportedProgram:
+def to_program(exportable: Exportable) -> torch.export.ExportedProgram:
+    """Return a network as torch.export traces it."""
     axes = dict.fromkeys(exportable.axes, torch.export.Dim.DYNAMIC)
     others = [None] * (len(exportable.inputs) - 1)
     return torch.export.export(exportable.module, exportable.examples[0], dynamic_shapes=(axes, *others))
@@ -175,10 +201,8 @@ def _program(exportable: Exportable) -> torch.export.ExportedProgram:
 def _compare(exportable: Exportable, run: Run, example: tuple[Tensor, ...]) -> Iterator[float]:
     """Yield the largest relative difference of each output that is not empty, for one input."""
     expected = _listed(exportable.module(*example))
-    try:
+    with explained("nothing is written, since the exported network does not run"):
         found = run(example)
-    except Exception as error:  # of the runtime
-        raise ExportError(f"the exported network does not run: {_reason(error)}; nothing is written") from error
     if exportable.align is not None and [a.shape for a in found] == [b.shape for b in expected]:
         found = exportable.align(found, expected)
     for name, mine, theirs in zip(exportable.outputs, found, expected, strict=True):
@@ -214,9 +238,9 @@ def _reason(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Return a context without the exporters' messages, which are about their own code."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+def quiet() -> Iterator[None]:
+    """Return a context without the messages of exporters and quantisers, which are about their own code."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.utils._pytree")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""Pictures of a run: gathering what ranks have to draw, and saving figures in the run's folder and in its loggers."""
+"""Gathers what ranks have to draw, and saves figures in the run's folder and in its loggers."""
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO

@@ -96,13 +96,13 @@ def build_arguments(function: Callable[..., Any], arguments: Mapping[str, Any], 
     built = {}
     for name, value in arguments.items():
         where = f"{key}.{name}" if key else name
-        built[name] = _build(value, _annotation(function, name), where)
+        built[name] = _build(value, annotation_of(function, name), where)
     return built
 
 
 def _build(value: Any, annotation: Any, key: str) -> Any:
     """Return a value with its specifications built, as far as the annotation allows."""
-    alternatives = list(_alternatives(annotation))
+    alternatives = list(members_of(annotation))
     if isinstance(value, Mapping) and "class_path" in value:
         return _instantiate(value, alternatives, key)
     if isinstance(value, str):
@@ -211,7 +211,7 @@ def _result(function: Any) -> Any:
     """
     if not isinstance(function, types.FunctionType) or function.__module__.split(".")[0] == "torch":
         return None
-    classes = _classes(_annotation(function, "return"))
+    classes = _classes(annotation_of(function, "return"))
     return classes[0] if len(classes) == 1 else None
 
 
@@ -228,7 +228,7 @@ def accepts(kind: type, name: str) -> bool:
     return False
 
 
-def _annotation(function: Callable[..., Any], name: str) -> Any:
+def annotation_of(function: Callable[..., Any], name: str) -> Any:
     """Return what a parameter is annotated with: ``Any`` where nothing is known.
 
     A parameter that a class hands on to its bases through ``**kwargs`` is looked up there.
@@ -246,22 +246,22 @@ def _annotation(function: Callable[..., Any], name: str) -> Any:
     return Any
 
 
-def _alternatives(annotation: Any) -> Iterator[Any]:
+def members_of(annotation: Any) -> Iterator[Any]:
     """Yield the members of unions."""
     if get_origin(annotation) in (Union, types.UnionType):
         for member in get_args(annotation):
-            yield from _alternatives(member)
+            yield from members_of(member)
     elif get_origin(annotation) is Annotated:
-        yield from _alternatives(get_args(annotation)[0])
+        yield from members_of(get_args(annotation)[0])
     elif isinstance(annotation, TypeVar):
-        yield from _alternatives(annotation.__bound__ or Any)
+        yield from members_of(annotation.__bound__ or Any)
     else:
         yield Any if annotation is inspect.Parameter.empty else annotation
 
 
 def _classes(annotation: Any) -> tuple[type, ...]:
     """Return the classes of an annotation whose instances a specification may describe; builtins are none of them."""
-    kinds = [kind for kind in _alternatives(annotation) if isinstance(kind, type) and get_origin(kind) is None]
+    kinds = [kind for kind in members_of(annotation) if isinstance(kind, type) and get_origin(kind) is None]
     return tuple(kind for kind in kinds if kind.__module__ != "builtins" and not issubclass(kind, enum.Enum | PurePath))
 
 

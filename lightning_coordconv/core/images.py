@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from lightning_coordconv.core.data import report_dropped
@@ -23,16 +23,16 @@ WITHOUT_SCALE = {"I": "32-bit integers", "F": "floating-point numbers"}
 """Pillow's modes of images that do not say which value is white."""
 
 
-def read_rgb(path: str | Path, root: str | Path | None = None) -> Image.Image:
+def read_rgb(path: str | Path, root: str | Path | None = None, *, upright: bool = True) -> Image.Image:
     """Read an image file as RGB, 8 bits a channel.
 
     Grey images of 16 bits are scaled from 65,535 to 255; palettes, CMYK and YCbCr are converted; transparency is left
-    out. EXIF orientations are not applied, except to TIFF files, which Pillow turns. Of files with several frames the
-    first is read.
+    out. Of files with several frames the first is read.
 
     Args:
         path: the file.
         root: a folder that the file must be in, after links have been followed; anywhere by default.
+        upright: turn the image as its EXIF orientation says. Pillow turns TIFF files in any case.
 
     Raises:
         OSError: naming the file, if it is missing, no regular file, outside of ``root``, no image or a damaged one, if
@@ -40,7 +40,7 @@ def read_rgb(path: str | Path, root: str | Path | None = None) -> Image.Image:
             Pillow's ``MAX_IMAGE_PIXELS``, 89 million, or the environment variable ``COORDCONV_MAX_IMAGE_PIXELS``.
     """
     with _opened(path, root) as file:
-        return to_rgb(file)
+        return to_rgb(file, upright=upright)
 
 
 def read_size(path: str | Path, root: str | Path | None = None) -> tuple[int, int]:
@@ -55,8 +55,8 @@ def read_size(path: str | Path, root: str | Path | None = None) -> tuple[int, in
         return (file.height, file.width) if turned else file.size
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert a Pillow image to RGB, 8 bits a channel, as :func:`read_rgb` does.
+def to_rgb(image: Image.Image, *, upright: bool = True) -> Image.Image:
+    """Convert a Pillow image to RGB, 8 bits a channel, and turn it upright, as :func:`read_rgb` does.
 
     Raises:
         ValueError: if it holds 32-bit integers or floating-point numbers, whose scale is unknown.
@@ -66,6 +66,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         raise ValueError(
             f"it holds {WITHOUT_SCALE[image.mode]}, of which the value of white is unknown; save it with 8 or 16 bits"
         )
+    image = ImageOps.exif_transpose(image) if upright else image
     if image.mode in SIXTEEN_BIT or image.mode == "I":
         values = np.asarray(image).astype(np.uint32)
         return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")

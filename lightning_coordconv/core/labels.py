@@ -1,4 +1,4 @@
-"""Tasks whose samples have labels: one that the network has no output for is named, and no device is read for it."""
+"""Checks on the host that a network has an output for each label of a batch, and names the first that has none."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -22,6 +22,7 @@ from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.core.restore import load_task
 from lightning_coordconv.core.sources import Images, Source, find_sources
 from lightning_coordconv.core.task import BaseTask
+from lightning_coordconv.core.undefined import UndefinedOutputError, defined_outputs
 
 TaskT = TypeVar("TaskT", bound=BaseTask)
 ResultT = TypeVar("ResultT")
@@ -123,6 +124,10 @@ class Predictor(Generic[TaskT]):
             ValueError: if the size is not two positive integers.
         """
         path = Path(path)
+        return self.write(path, self.choose(path, size, format), size, images)
+
+    def choose(self, path: Path, size: Size | None, format: Format | None) -> Format:
+        """Return the format of a file to write, if the task has it and the size is possible; see :meth:`export`."""
         chosen = choose_format(path, format)
         if chosen not in self.formats:
             raise ExportError(
@@ -130,7 +135,7 @@ class Predictor(Generic[TaskT]):
             )
         if size is not None:
             check_at_least(1, **dict(zip(("height", "width"), size, strict=True)))
-        return self.write(path, chosen, size, images)
+        return chosen
 
     def write(self, path: Path, format: Format, size: Size | None, images: Images | None = None) -> float:
         """Write a file of a format that this class has; see :meth:`export`."""
@@ -178,6 +183,10 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
         """Return the name of a class; its number where the name is not known."""
         return self.class_names[label] if label < len(self.class_names) else str(label)
 
+    def read(self, source: Source) -> Image.Image | Tensor:
+        """Return an image before it is prepared."""
+        return source.read()
+
     def metadata(self) -> dict[str, Any]:
         """Return what a user of an exported file must know: class names, and how images are prepared."""
         return {"class_names": self.class_names, "preprocessing": self.preprocessing.to_dict()}
@@ -189,8 +198,8 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
             size: of the images; that of the preprocessing by default, and several sizes if it has none.
             images: what they show; random pixels by default.
         """
-        if size is None and self.preprocessing.crop is not None:
-            size = (self.preprocessing.crop, self.preprocessing.crop)
+        if size is None and self.preprocessing.size is not None:
+            size = (self.preprocessing.size, self.preprocessing.size)
         generator = torch.Generator().manual_seed(0)
         given = [] if images is None else [source.tensor() for source in find_sources(images)[0][:3]]
         shapes = [
@@ -212,6 +221,9 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
         Args:
             images: see :func:`~lightning_coordconv.core.sources.find_sources`.
             function: returns the result of what :meth:`prepare` returns.
+
+        Raises:
+            UndefinedOutputError: naming an image for which the network returns NaN or infinity.
         """
         sources, several = find_sources(images)
         results = [self._predict(source, function) for source in sources]
@@ -219,12 +231,15 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
 
     def prepare(self, source: Source) -> Tensor:
         """Return what the network sees of an image, (C, H, W), on the device."""
-        return self.preprocessing(source.read()).to(self.device)
+        return self.preprocessing(self.read(source)).to(self.device)
 
     def _predict(self, source: Source, function: Callable[[Tensor, Source], ResultT]) -> ResultT:
         image = self.prepare(source)
         try:
-            return function(image, source)
+            with defined_outputs(self.task):
+                return function(image, source)
+        except UndefinedOutputError as error:
+            raise UndefinedOutputError(f"{source.name}: {error}") from error
         except RuntimeError as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
@@ -234,7 +249,7 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
 
     def _read_preprocessing(self, described: Mapping[str, Any]) -> Preprocessing:
         if "preprocessing" not in described:
-            rank_zero_info(f"The checkpoint does not say how images are prepared: used is {self.default}.")
+            rank_zero_info(f"The checkpoint does not say how images are prepared: they get {self.default}.")
             return self.default
         try:
             return Preprocessing.from_dict(described["preprocessing"])

@@ -1,4 +1,4 @@
-"""How an image becomes what a network sees: channels, resizing, cropping and normalisation."""
+"""Prepares an image for a network: channels, resizing, cropping, stretching and normalisation."""
 
 import math
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -24,6 +25,7 @@ class Preprocessing:
         crop: height and width of the square in the middle that is kept, in pixels; ``None`` keeps all.
         mean: of each channel, in [0, 1]; subtracted.
         std: of each channel, in [0, 1]; divided by. Empty ``mean`` and ``std`` leave values in [0, 1].
+        stretch: height and width of the square that the image is stretched to, in pixels; ``None`` keeps the shape.
 
     Raises:
         ValueError: for a number of channels other than 1 and 3, sizes that are no positive integers, and a mean or
@@ -35,11 +37,12 @@ class Preprocessing:
     crop: int | None = None
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    stretch: int | None = None
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
             raise ValueError(f"channels must be 1 or 3, got {self.channels!r}")
-        for name in ("resize", "crop"):
+        for name in ("resize", "crop", "stretch"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise ValueError(f"{name} must be a positive integer or None, got {value!r}")
@@ -55,7 +58,7 @@ class Preprocessing:
 
         Args:
             image: a Pillow image of 8 bits a channel; or a tensor (1 or 3, H, W) in [0, 1], which is resized by torch
-                and therefore differs slightly from a Pillow image where ``resize`` is given.
+                and therefore differs slightly from a Pillow image where ``resize`` or ``stretch`` is given.
         """
         return self.scale(self.pixels(image))
 
@@ -70,6 +73,8 @@ class Preprocessing:
             sized = TF.resize(sized, [self.resize])
         if self.crop is not None:
             sized = TF.center_crop(sized, [self.crop])
+        if self.stretch is not None:
+            sized = TF.resize(sized, [self.stretch, self.stretch], InterpolationMode.BICUBIC)  # Pillow's default
         return sized if isinstance(sized, Tensor) else TF.pil_to_tensor(sized)
 
     def scale(self, pixels: Tensor) -> Tensor:
@@ -80,12 +85,28 @@ class Preprocessing:
         """Subtract the mean of images (..., C, H, W) in [0, 1] and divide by the standard deviation."""
         if not self.mean:
             return values
-        mean, std = (torch.tensor(row, device=values.device)[:, None, None] for row in (self.mean, self.std))
+        mean, std = self._columns(values)
         return (values - mean) / std
+
+    def denormalise(self, values: Tensor) -> Tensor:
+        """Return the images (..., C, H, W) in [0, 1] that :meth:`normalise` makes these values of."""
+        if not self.mean:
+            return values
+        mean, std = self._columns(values)
+        return values * std + mean
+
+    def _columns(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        mean, std = (torch.tensor(row, device=values.device)[:, None, None] for row in (self.mean, self.std))
+        return mean, std
 
     def to_dict(self) -> dict[str, Any]:
         """Return the arguments as plain data."""
         return asdict(self)
+
+    @property
+    def size(self) -> int | None:
+        """Height and width of what the network sees, if they are fixed."""
+        return self.crop if self.stretch is None else self.stretch
 
     @classmethod
     def from_dict(cls, values: object) -> "Preprocessing":

@@ -1,4 +1,4 @@
-"""What callbacks, tasks and data modules require of each other."""
+"""Declares, as protocols, what callbacks, tasks and data modules require of each other."""
 
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -25,6 +25,7 @@ class TaskOfData(Protocol):
     monitor: str
     mode: ClassVar[Literal["min", "max"]]
     stopping_threshold: ClassVar[float | None]
+    half_weights: ClassVar[bool]
 
     def check(self) -> None:
         """Raise a ``ValueError`` for arguments that cannot work."""

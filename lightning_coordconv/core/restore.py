@@ -176,6 +176,7 @@ def load_task(
         expected = " or ".join(each.__name__ for each in kinds)
         raise _other_task(path, kind, expected)
     if trust:
+        _check_given(kind, given or {})
         task: TaskType = kind.load_from_checkpoint(path, trust=True, **(given or {}))
         return task
     return restore(kind, checkpoint, path, None, given)
@@ -222,11 +223,20 @@ def _other_task(name: object, found: type, expected: str) -> CheckpointError:
     return CheckpointError(f"{name} is a checkpoint of {found.__name__}, and {expected} is expected{hint}")
 
 
+def _check_given(kind: type, given: Mapping[str, Any]) -> None:
+    """Refuse arguments that a task does not have, such as a misspelt one."""
+    unknown = [key for key in given if not accepts(kind, key)]
+    if unknown:
+        known = ", ".join(inspect.signature(kind).parameters)
+        raise CheckpointError(f"{kind.__name__} has no argument {unknown[0]!r}; it has {known}")
+
+
 def _build(kind: type[TaskType], hyperparameters: Any, given: Mapping[str, Any], name: object) -> TaskType:
     """Return the task that hyperparameters describe, with some arguments in place of theirs."""
     if not isinstance(hyperparameters, Mapping):
         raise UntrustedCheckpointError(f"the hyperparameters are a {type(hyperparameters).__name__}, not a dict")
     target = resolve_class(hyperparameters.get("_class_path", kind), kind, "_class_path")
+    _check_given(target, given)
     saved = {key: value for key, value in hyperparameters.items() if key not in given and accepts(target, key)}
     missing = [
         key

@@ -1,4 +1,4 @@
-"""What there is in a folder of data and what is wrong with it, found by the code that reads the data for a run.
+"""Lists what is in a folder of data and what is wrong with it, with the code that reads the data for a run.
 
 A reader passes each entry that it cannot use to a function, a ``Refuse``. A run raises the first one; a survey collects
 them all.

@@ -1,6 +1,7 @@
 """The base classes of tasks: what the command line requires, and what tasks with one network share."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, ClassVar, Literal, Self, cast
@@ -13,17 +14,21 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from lightning_coordconv.core._lightning import is_attached
+from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.checkpoints import MapLocation, read_checkpoint
 from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.network_options import apply_network_options
 from lightning_coordconv.core.offline import restoring
 from lightning_coordconv.core.restore import INFERENCE, check_kind, complete, named, restore
+from lightning_coordconv.core.undefined import defined_outputs
 
 Batch = Mapping[str, Any]
+"""Samples as a loader delivers them: a tensor (B, ...) for each key, or a list of one value for each sample."""
 Outputs = dict[str, Any]
+"""What a task computes from a batch: the loss, and what metrics and callbacks read."""
 
 
-class BaseTask(LightningModule):
+class BaseTask(CheckedArguments, LightningModule):
     """Base class of all tasks: a LightningModule that the command line can run.
 
     A subclass declares the keys of the samples that it reads (``sample_keys``), the metric that it is judged by
@@ -37,6 +42,8 @@ class BaseTask(LightningModule):
     """The value of ``monitor`` at which training stops; ``None`` if there is none."""
     unsaved_hparams: ClassVar[frozenset[str]] = frozenset()
     """Names of arguments that are networks, functions or other objects."""
+    half_weights: ClassVar[bool] = True
+    """Whether the weights can be in half precision, as with ``--trainer.precision bf16-true``."""
     draws_figures: bool = False
     """Whether a run has the callbacks of :meth:`figures`. The command line sets it: ``--figures``."""
     updated: str | None = None
@@ -46,6 +53,7 @@ class BaseTask(LightningModule):
         super().__init__()
         self.inference: Mapping[str, Any] = {}
         """What a checkpoint says that predictions need, such as class names; see :meth:`describe_data`."""
+        self._defined_outputs = ExitStack()
         # Objects are no plain data. The command line adds what it built them from.
         self.save_hyperparameters(ignore=["metrics", "train_metrics", *self.unsaved_hparams])
 
@@ -123,6 +131,14 @@ class BaseTask(LightningModule):
     def check(self) -> None:
         """Raise a ``ValueError`` for arguments that cannot work. Called before a run writes anything."""
 
+    def on_predict_start(self) -> None:
+        """From now on refuse outputs of the networks that are NaN or infinite."""
+        self._defined_outputs.enter_context(defined_outputs(self))
+
+    def on_predict_end(self) -> None:
+        """Allow them again."""
+        self._defined_outputs.close()
+
     def network_for(self, data: BaseDataModule) -> nn.Module:
         """Return the network that sees the images of a data module: ``net`` if there is one, else the whole task."""
         return getattr(self, "net", self)
@@ -145,9 +161,9 @@ class BaseTask(LightningModule):
 class NetworkTask(BaseTask):
     """Base class of tasks that train one network.
 
-    A subclass passes its metrics to ``super().__init__`` and implements :meth:`evaluate`. Subclasses repeat the
-    arguments below in their signatures, since the command line, checkpoints and editors read names, types and defaults
-    there.
+    A subclass passes its metrics to ``super().__init__`` and implements :meth:`evaluate`. The command line and
+    checkpoints know the arguments below also where a subclass hands them on through ``**kwargs``. The tasks of this
+    package repeat them, because editors and the reference show only what a signature names.
 
     Logged names are ``{stage}/loss``, ``{stage}/{term}`` for the named terms of the loss, and ``{stage}/{metric}``, for
     the stages ``train``, ``val`` and ``test``.

@@ -1,4 +1,4 @@
-"""Images with boxes, and where they are wanted masks and keypoints, from annotations in COCO's format."""
+"""Data set of images with boxes, and if wanted masks or keypoints, from annotations in COCO's format."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -143,7 +143,7 @@ class CocoDetection(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         known = self.images[index]
         path = self.folder / known["file_name"]
-        image = read_rgb(path, self.root)
+        image = read_rgb(path, self.root, upright=False)  # boxes may be given in the stored pixels
         size = (known["width"], known["height"])
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         if image.size != size or self.read.upright:

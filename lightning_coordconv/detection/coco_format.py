@@ -1,6 +1,7 @@
 """Read an annotation file in COCO's format, and check the type of every value that is used."""
 
 import json
+import os
 import reprlib
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +57,12 @@ SCHEMA = {
     "categories": {"id": INTEGER, "name": Rule(is_text, "a text")},
 }  # fmt: skip
 """The lists of an annotation file, and the keys of their entries that are used."""
+UNIQUE: dict[str, dict[str, Callable[[Any], Any]]] = {
+    "images": {"id": int, "file_name": os.path.normpath},
+    "annotations": {"id": int},
+    "categories": {"id": int, "name": str},
+}
+"""Keys whose values no two entries of a list share, and what is compared: ``a.jpg`` and ``./a.jpg`` are one file."""
 
 
 def read_annotations(path: Path, refuse: Refuse = raise_refused) -> Annotations:
@@ -72,7 +79,8 @@ def read_annotations(path: Path, refuse: Refuse = raise_refused) -> Annotations:
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: naming the file, and the entry and key that are wrong, if it is not in COCO's format: a list or key
-            is missing, a value has the wrong type, two images or categories have the same id, or there are no images.
+            is missing, a value has the wrong type, two entries have the same id, two images the same file, two
+            categories the same name, or there are no images.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no annotation file {path}")
@@ -105,17 +113,20 @@ def missing_lists(content: Any) -> list[str]:
 
 def _well_formed(path: Path, part: str, entries: list[Any], refuse: Refuse) -> list[dict[str, Any]]:
     """Return the entries of a list that are in COCO's format."""
-    seen: set[int] = set()
+    seen: dict[str, set[Any]] = {key: set() for key in UNIQUE[part]}
     found = []
     for number, entry in enumerate(entries):
         reason = _fault(f"{part}[{number}]", entry, SCHEMA[part])
-        if not reason and part != "annotations" and entry["id"] in seen:
-            reason = f"two of its {part} have the same id {entry['id']}"
+        values = {} if reason else {key: normalise(entry[key]) for key, normalise in UNIQUE[part].items()}
+        repeated = next((key for key, value in values.items() if value in seen[key]), None)
+        if repeated is not None:
+            reason = f"two of its {part} have the same {repeated} {entry[repeated]!r}"
         if reason:
             error = ValueError(f"{path} is not in COCO's format: {reason}")
             refuse(f"{part} that are not in COCO's format", error)
             continue
-        seen.add(entry["id"])
+        for key, value in values.items():
+            seen[key].add(value)
         found.append(entry)
     return found
 

@@ -34,6 +34,11 @@ class BoxesDataModule(BaseDataModule):
     skeleton = Skeleton()
     preprocessing: Preprocessing | None = Preprocessing()
 
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, with the background, which is class 0."""
+        return 1 + max(self.categories, default=0)
+
     def describe(self) -> dict[str, Any]:
         """Return ``categories``, the id and name of each label from 1 on, ``preprocessing`` and any ``skeleton``."""
         categories = [list(self.categories[label]) for label in sorted(self.categories)]

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.digits import SPLITS, DigitSplit, full_mnist, mnist_digits
 from lightning_coordconv.detection.boxes import Categories, draw_boxes
 
@@ -19,7 +20,7 @@ CHUNK = 1_000
 CATEGORIES: Categories = {digit + 1: (digit, str(digit)) for digit in range(10)}
 
 
-class FieldOfMnist(Dataset[dict[str, Tensor]]):
+class FieldOfMnist(CheckedArguments, Dataset[dict[str, Tensor]]):
     """Images of scattered digits, made once and held as bytes.
 
     Each digit is cropped to its ink, resized (bilinearly) to a height and a width that are each uniform over 15 to 25

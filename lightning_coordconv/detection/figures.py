@@ -127,7 +127,7 @@ class CocoResults(WritesPredictions, BasePredictionWriter):
             path = self.folder / "detections.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(rows))
-            rank_zero_info(f"{len(rows)} detections in {path}")
+            rank_zero_info(f"Wrote {len(rows)} detections to {path}")
 
 
 def _figure(data: Any, sample: Mapping[str, Any]) -> Figure:

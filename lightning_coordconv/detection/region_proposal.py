@@ -10,6 +10,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.ops import MultiScaleRoIAlign
 
+from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.description import remember_arguments
 from lightning_coordconv.core.initialisation import he_normal_
 from lightning_coordconv.detection.image_frames import use_image_frames
@@ -50,7 +51,7 @@ class RegionProposals(NamedTuple):
 
 
 @remember_arguments
-class RegionProposalNet(nn.Module):
+class RegionProposalNet(CheckedArguments, nn.Module):
     """The paper's "Faster R-CNN": a backbone and a region-proposal network, without the second stage.
 
     The backbone has two 5x5 convolutions, each with a pooling; a 3x3 convolution makes features of 32 channels; a 3x3
@@ -113,7 +114,7 @@ class RegionProposalNet(nn.Module):
 
 
 @remember_arguments
-class DigitFasterRCNN(FasterRCNN):
+class DigitFasterRCNN(CheckedArguments, FasterRCNN):
     """torchvision's Faster R-CNN, with both stages, over the paper's backbone and anchors; it also classifies digits.
 
     The region-proposal network is torchvision's, with a 3x3 convolution of 64 channels; the second stage sees 5x5 cells

@@ -72,6 +72,7 @@ class RegionProposal(NetworkTask):
     """
 
     sample_keys: frozenset[str] = frozenset({"image", "boxes"})
+    half_weights: ClassVar[bool] = False
     terms: ClassVar[tuple[str, ...]] = ("box", "score")
     monitor: str = "val/best_iou"
     mode: ClassVar[Literal["min", "max"]] = "max"

@@ -42,7 +42,7 @@ def read_skeleton(
             skeleton; and if ``flip_indices`` do not pair the keypoints.
     """
     if not categories:
-        raise ValueError(f"{source} has no categories, whose keypoints have names")
+        raise ValueError(f"{source} has no categories, but at least one must name its keypoints")
     found: list[tuple[Any, Any]] = []
     for category in categories:
         place = f"{source}: category {category['id']} ({reprlib.repr(category['name'])})"

@@ -1,4 +1,4 @@
-"""What there is in a folder of images with boxes, and what is wrong with it, for ``lightning-coordconv data check``."""
+"""Lists what is in a folder of images with boxes, and what is wrong with it, for ``lightning-coordconv data check``."""
 
 import json
 from collections.abc import Callable
@@ -66,7 +66,7 @@ def _coco(path: Path, files: list[Path], limit: int) -> Survey:
             check_categories(data, first)
             survey.remarks += [f"{file.stem}: {remark}" for remark in _targets(data)]
     where = " ".join(given or f"--data.{split}_annotations …" for split, given in options.items())
-    survey.options = f"-c detection/coco_coordconv --data.root {root} {where} {_classes(survey)}"
+    survey.options = f"-c detection/coco_coordconv --data.root {root} {where}"
     return survey
 
 
@@ -103,7 +103,7 @@ def _yolo(path: Path, limit: int) -> Survey:
         for split in yolo.sources:
             with survey.collecting("splits that cannot be used"):
                 _add(survey, split, yolo.file.parent, yolo.read(split, survey.refuse))
-    survey.options = f"{OVERLAY}YoloDetectionDataModule --data.root {path} {_classes(survey)}"
+    survey.options = f"{OVERLAY}YoloDetectionDataModule --data.root {path}"
     return survey
 
 
@@ -114,13 +114,8 @@ def _voc(path: Path, limit: int) -> Survey:
         for split in voc.splits:
             with survey.collecting("splits that cannot be used"):
                 _add(survey, split, path, voc.read(split))
-    survey.options = f"{OVERLAY}VocDetectionDataModule --data.root {path} {_classes(survey)}"
+    survey.options = f"{OVERLAY}VocDetectionDataModule --data.root {path}"
     return survey
-
-
-def _classes(survey: Survey) -> str:
-    """Return the option for the number of classes, with the background."""
-    return f"--model.net.init_args.num_classes {1 + max((len(part.classes) for part in survey.parts), default=0)}"
 
 
 def _add(survey: Survey, split: str, folder: Path, annotations: Annotations) -> CocoDetection:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 from torchvision.ops.misc import FrozenBatchNorm2d
 
+from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.checkpoints import read_state_dict
 from lightning_coordconv.core.description import remember_arguments
 from lightning_coordconv.core.offline import is_restoring
@@ -42,7 +43,7 @@ PREDICTORS = (
 
 
 @remember_arguments
-class Detector(nn.Module):
+class Detector(CheckedArguments, nn.Module):
     """One of torchvision's detectors, with coordinates in some of its convolutions.
 
     Each image has its own coordinates, and by default the same detections whatever the other images of the batch; see

@@ -104,11 +104,15 @@ class VocFolder:
         names = []
         for number, line in enumerate(read_lines(file), start=1):
             if line.strip():
-                name = line.split()[0].removesuffix(".xml")
-                if not (self.annotations / f"{name}.xml").is_file():
-                    raise FileNotFoundError(f"{file} line {number} names {name}, but there is no {name}.xml in "
-                                            f"{self.annotations}")  # fmt: skip
-                names.append(name)
+                whole = line.strip().removesuffix(".xml")
+                name, flag = [*whole.rsplit(maxsplit=1), ""][:2]
+                # lists of one class have -1, 0 or 1 after the name
+                candidates = [whole] + ([name.removesuffix(".xml")] if flag in ("-1", "0", "1") else [])
+                found = [name for name in candidates if (self.annotations / f"{name}.xml").is_file()]
+                if not found:
+                    raise FileNotFoundError(f"{file} line {number} names {candidates[-1]}, but there is no "
+                                            f"{candidates[-1]}.xml in {self.annotations}")  # fmt: skip
+                names.append(found[0])
         return list(dict.fromkeys(names))
 
     def _read(self, file: Path, refuse: Refuse) -> dict[str, Any] | None:

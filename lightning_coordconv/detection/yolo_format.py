@@ -36,8 +36,10 @@ class YoloFolder:
     folder of images, a text file that lists images, or a list of these. Their paths are relative to the file, or to its
     ``path``. The boxes of ``images/a.jpg`` are in ``labels/a.txt``, where the last folder named ``images`` becomes
     ``labels``, or else beside the image. A line is ``class cx cy w h``, the centre and the size of a box, in shares of
-    the image; or ``class x1 y1 x2 y2 x3 y3 ...``, a polygon, which is replaced by the box around it. An image without a
-    file of labels, or with an empty one, has no objects. Boxes refer to the image turned as its EXIF orientation says.
+    the image; or ``class x1 y1 x2 y2 x3 y3 ...``, a polygon, which is replaced by the box around it. Lines that are all
+    a box with the same number of key points inside it are refused, unless the file says ``kpt_shape: null``. An image
+    without a file of labels, or with an empty one, has no objects. Boxes refer to the image turned as its EXIF
+    orientation says.
 
     Source: https://docs.ultralytics.com/datasets/detect. globox converts such files too, but takes no ``data.yaml``, no
     polygons and one suffix of images a folder, and its errors name no line.
@@ -48,6 +50,7 @@ class YoloFolder:
     Attributes:
         file: the YAML file.
         names: of the classes, by class.
+        polygons: whether lines of labels are known to have no key points.
         sources: the folders and lists of each split.
 
     Raises:
@@ -64,8 +67,9 @@ class YoloFolder:
             raise ValueError(f"{self.file} is no YAML file: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):
             raise ValueError(f"{self.file} must be a mapping with names, train and val")
-        if "kpt_shape" in content:
+        if content.get("kpt_shape") is not None:
             raise ValueError(f"{self.file} describes key points (kpt_shape), which are not read: expected boxes")
+        self.polygons = "kpt_shape" in content
         self.names = self._names(content)
         self.folder = self.file.parent / str(content.get("path") or "")
         self.sources = {split: self._paths(split, content[split]) for split in SPLITS if content.get(split)}
@@ -90,6 +94,7 @@ class YoloFolder:
         places: dict[int, str] = {}
         unlabelled: list[str] = []
         labels: dict[Path, Path] = {}
+        polygons: list[tuple[str, list[float]]] = []
         for number, path in enumerate(self._images(split), start=1):
             file = _labels_of(path)
             if file in labels:
@@ -106,11 +111,19 @@ class YoloFolder:
             if not file.is_file():
                 unlabelled.append(name)
                 continue
-            for place, label, (cx, cy, w, h) in _lines(file, refuse):
+            for place, label, values in _lines(file, refuse):
+                cx, cy, w, h = _box(values)
+                polygons += [(place, values)] if len(values) > 4 else []
                 places[len(places) + 1] = place
                 box = [(cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height]
                 entry = {"id": len(places), "image_id": number, "category_id": label, "bbox": box}
                 annotations.append(entry)
+        if not self.polygons and _are_keypoints([values for _, values in polygons]):
+            error = ValueError(
+                f"{polygons[0][0]} looks like a box and key points, as all lines of the {split} split with more than a "
+                "box do; they are not read. If these are polygons, set kpt_shape: null in the YAML file"
+            )
+            refuse("lines of key points", error)
         categories = [{"id": label, "name": name} for label, name in self.names.items()]
         content = {"images": images, "annotations": annotations, "categories": categories}
         remarks = [
@@ -153,12 +166,13 @@ class YoloFolder:
             else:
                 # pathlib removes "./", and keeps absolute paths
                 found += [source.parent / line.strip() for line in read_lines(source) if line.strip()]
-        return sorted(dict.fromkeys(found))
+        return sorted({path.resolve(): path for path in found}.values())  # a file may be listed by several paths
 
     def _orphans(self, split: str, labels: set[Path]) -> list[str]:
         """Return the label files in the folders of labels of a split that belong to none of its images."""
         folders = {_labels_of(source / "any.jpg").parent for source in self.sources[split] if source.is_dir()}
-        files = {file for folder in folders for file in folder.rglob("*.txt") if file.name != "classes.txt"}
+        every = (file for folder in folders for file in folder.rglob("*"))
+        files = {file for file in every if file.suffix.lower() == ".txt" and file.name != "classes.txt"}
         return sorted(str(file) for file in files - labels)
 
 
@@ -178,8 +192,8 @@ def find_yaml(path: Path) -> Path:
     return preferred[0]
 
 
-def _lines(file: Path, refuse: Refuse) -> Iterator[tuple[str, int, tuple[float, float, float, float]]]:
-    """Yield place, class and box (cx, cy, w, h) of each line of a file of labels."""
+def _lines(file: Path, refuse: Refuse) -> Iterator[tuple[str, int, list[float]]]:
+    """Yield place, class, and box (cx, cy, w, h) or polygon of each line of a file of labels."""
     try:
         lines = read_lines(file)
     except ValueError as error:
@@ -190,7 +204,7 @@ def _lines(file: Path, refuse: Refuse) -> Iterator[tuple[str, int, tuple[float, 
             place = f"{file} line {number}"
             try:
                 label, *values = _numbers(line)
-                yield place, int(label), _box(values)
+                yield place, int(label), values
             except ValueError as error:
                 refuse("lines that are not in YOLO's format", ValueError(f"{place} {error}"))
 
@@ -217,6 +231,28 @@ def _box(values: list[float]) -> tuple[float, float, float, float]:
         return cx, cy, w, h
     x1, x2, y1, y2 = min(values[::2]), max(values[::2]), min(values[1::2]), max(values[1::2])
     return (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1
+
+
+def _are_keypoints(lines: list[list[float]]) -> bool:
+    """Tell whether all lines can be a box and the same number of key points inside it, (x, y) or (x, y, visibility)."""
+    if len({len(values) for values in lines}) != 1:
+        return False
+    return any(all(_is_box_and_points(values, step) for values in lines) for step in (2, 3))
+
+
+def _is_box_and_points(values: list[float], step: int) -> bool:
+    """Tell whether values are a box and key points inside it; points that are not visible are at (0, 0)."""
+    (cx, cy, w, h), rest = values[:4], values[4:]
+    points = [rest[start : start + step] for start in range(0, len(rest), step)]
+    return all(
+        len(point) == step
+        and (step == 2 or point[2] in (0, 1, 2))
+        and (
+            (point[0] == point[1] == 0)
+            or (abs(point[0] - cx) <= w / 2 + ROUNDING and abs(point[1] - cy) <= h / 2 + ROUNDING)
+        )
+        for point in points
+    )
 
 
 def _size(path: Path) -> tuple[int, int]:

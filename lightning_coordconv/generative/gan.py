@@ -1,4 +1,4 @@
-"""Generative adversarial networks (paper, section 5.3)."""
+"""The task of training a GAN, a generator against a discriminator (paper, section 5.3)."""
 
 import copy
 from collections.abc import Callable, Mapping

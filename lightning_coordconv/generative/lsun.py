@@ -1,4 +1,4 @@
-"""LSUN: millions of photographs of scenes such as bedrooms, in LMDB databases."""
+"""Data set of one category of LSUN, millions of photographs of scenes such as bedrooms, from an LMDB database."""
 
 import io
 import os

@@ -6,6 +6,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.description import remember_arguments
 from lightning_coordconv.core.initialisation import glorot_uniform_, he_normal_
 from lightning_coordconv.layers import ConstantCoordinates, CoordConv2d, CoordConvTranspose2d, TiledCoordConv2d
@@ -15,7 +16,7 @@ NORMS: tuple[Norm, ...] = ("batch", "spectral", "none")
 
 
 @remember_arguments
-class ConvGenerator(nn.Module):
+class ConvGenerator(CheckedArguments, nn.Module):
     """DCGAN's generator: a dense layer to a 4x4 map, then transposed 5x5 convolutions that double its size.
 
     For a canvas of 64 the maps have 8w, 4w, 2w, w and 3 channels, with batch norm and ReLU after all but the last:
@@ -57,7 +58,7 @@ class ConvGenerator(nn.Module):
 
 
 @remember_arguments
-class CoordConvGenerator(nn.Sequential):
+class CoordConvGenerator(CheckedArguments, nn.Sequential):
     """The paper's CoordConv generator: 1x1, then 3x3 convolutions of the vector and the coordinates at every pixel.
 
     Layers of 8w, 4w, 4w, 2w and w channels (1x1), w and w (3x3), 3 (1x1); ReLU after all but the last.
@@ -101,7 +102,7 @@ class CoordConvGenerator(nn.Sequential):
 
 
 @remember_arguments
-class SpatialBroadcastDecoder(nn.Module):
+class SpatialBroadcastDecoder(CheckedArguments, nn.Module):
     """A decoder that repeats the latent vector at every pixel and appends coordinates (Watters et al., 2019).
 
     Four 3x3 CoordConvs and convolutions with ReLU, then a 1x1 convolution to RGB. They have no padding, as in MONet
@@ -142,7 +143,7 @@ class SpatialBroadcastDecoder(nn.Module):
 
 
 @remember_arguments
-class ConvDiscriminator(nn.Module):
+class ConvDiscriminator(CheckedArguments, nn.Module):
     """DCGAN's discriminator: strided 5x5 convolutions down to a 4x4 map, then a dense layer to one logit.
 
     For a canvas of 64 the maps have w, 2w, 4w and 8w channels, with a leaky ReLU of slope 0.2 after each. 4,316,545
@@ -218,7 +219,7 @@ def map_channels(canvas: int, width: int) -> list[int]:
 
 
 @remember_arguments
-class ConvEncoder(nn.Module):
+class ConvEncoder(CheckedArguments, nn.Module):
     """Encoder of a VAE: the convolutions of DCGAN's discriminator, then a dense layer to means and log variances.
 
     The design is ours: the paper does not describe its VAE.

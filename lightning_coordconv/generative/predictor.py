@@ -13,6 +13,7 @@ from lightning_coordconv.core.export import Exportable, ExportError, PreparedNet
 from lightning_coordconv.core.figures import grid, save_gif, to_bytes, to_image
 from lightning_coordconv.core.predictor import Predictor, Result, Size, writing
 from lightning_coordconv.core.sources import Images
+from lightning_coordconv.core.undefined import defined_outputs
 from lightning_coordconv.generative.latents import LatentSampler
 from lightning_coordconv.generative.task import GenerativeTask, to_images
 
@@ -45,7 +46,7 @@ class GeneratedSamples(Result):
         return [to_image(to_bytes(image)) for image in self.images]
 
     def save_each(self, folder: str | Path) -> Path:
-        """Write each image to a PNG file of its own, ``00000.png`` and so on, and return the folder.
+        """Write each image to a separate PNG file, ``00000.png`` and so on, and return the folder.
 
         Raises:
             OSError: naming the file that cannot be written.
@@ -158,7 +159,8 @@ class GenerativePredictor(Predictor[GenerativeTask]):
 
     @torch.inference_mode()
     def _generate(self, latents: Tensor) -> Tensor:
-        return self.task.generate(latents.to(self.task.fixed_latents)).cpu()
+        with defined_outputs(self.task):
+            return self.task.generate(latents.to(self.task.fixed_latents)).cpu()
 
 
 load = GenerativePredictor.load

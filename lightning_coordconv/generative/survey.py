@@ -1,4 +1,4 @@
-"""What there is in a folder of pictures, and what is wrong with it, for ``lightning-coordconv data check``."""
+"""Lists what is in a folder of pictures, and what is wrong with it, for ``lightning-coordconv data check``."""
 
 from collections.abc import Callable
 from functools import partial

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import Callback
@@ -61,8 +61,8 @@ class GenerativeTask(BaseTask):
     The state of the random stream that training draws latent vectors from is part of the checkpoint; every evaluation
     draws the same vectors. Both streams depend on torch's seed when the task is built.
 
-    Subclasses repeat these arguments in their signatures, since the command line, checkpoints and editors read names,
-    types and defaults there.
+    Subclasses repeat these arguments in their signatures, because editors and the reference show only what a
+    signature names.
 
     Args:
         generator: maps latent vectors (B, latent_size) to images (B, C, H, W) before tanh.
@@ -82,6 +82,7 @@ class GenerativeTask(BaseTask):
     """
 
     sample_keys: frozenset[str] = frozenset({"image"})
+    half_weights: ClassVar[bool] = False
 
     fixed_latents: Tensor
 

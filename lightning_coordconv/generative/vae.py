@@ -1,4 +1,4 @@
-"""Variational autoencoders (paper, section 5.3)."""
+"""The task of training a variational autoencoder (paper, section 5.3)."""
 
 from collections.abc import Mapping
 from typing import ClassVar

@@ -31,6 +31,7 @@ __all__ = [
     "overridden",
     "padding_of_other_modes",
     "transforms_are_active",
+    "values_are_known",
     "without_dispatch_modes",
 ]
 
@@ -60,6 +61,17 @@ transforms_are_active: Callable[[], bool] = torch._C._are_functorch_transforms_a
 
 autocast_is_active: Callable[[], bool] = torch._C._is_any_autocast_enabled
 """Return whether autocast is on, for any device."""
+
+
+def values_are_known(tensor: Tensor) -> bool:
+    """Return whether the values of a tensor can be read without waiting for a device, and outside of any tracing."""
+    return (
+        not torch.compiler.is_compiling()
+        and type(tensor) in (Tensor, nn.Parameter)
+        and tensor.device.type == "cpu"
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        and not transforms_are_active()
+    )
 
 
 def without_dispatch_modes() -> AbstractContextManager[object]:

@@ -10,6 +10,8 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor, nn
 
+from lightning_coordconv.layers._torch import values_are_known
+
 DTYPES: tuple[torch.dtype, ...] = (
     torch.float16,
     torch.bfloat16,
@@ -77,7 +79,7 @@ def check_whole(name: str, value: object) -> None:
     Raises:
         TypeError: If it is something else.
     """
-    if not is_sequence(value) or not all(isinstance(cells, Integral | torch.SymInt | Tensor) for cells in value):
+    if not is_sequence(value) or not all(_is_whole(cells) for cells in value):
         raise TypeError(f"{name} must be a sequence of integers, but got {shown(value)}")
 
 
@@ -107,6 +109,18 @@ def to_tensor(name: str, value: Any) -> Tensor:
     if tensor.is_complex() or tensor.dtype == torch.bool:
         raise TypeError(f"{name} must be real numbers, but got {shown(value)} of {tensor.dtype}")
     return tensor
+
+
+def check_finite(name: str, values: Tensor) -> None:
+    """Check that no value is NaN or infinite in float32, if that can be told without waiting for a device.
+
+    Raises:
+        ValueError: If one is, naming the first.
+    """
+    if values_are_known(values):
+        wrong = ~values.detach().float().isfinite()
+        if bool(wrong.any()):
+            raise ValueError(f"{name} must be finite in float32, but holds {values.detach()[wrong][0].item()}")
 
 
 def check_number(name: str, value: object) -> None:
@@ -182,3 +196,9 @@ def is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
 
 def _is_integer(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return value.dim() == 0 and not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool)
+    return isinstance(value, Integral | torch.SymInt) and not isinstance(value, bool)

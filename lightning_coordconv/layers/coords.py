@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from lightning_coordconv.layers._torch import RecordsCoordinates
-from lightning_coordconv.layers.arguments import check_count, check_flags, check_tensor
-from lightning_coordconv.layers.encodings import Cartesian, Encoding, append_radius
-from lightning_coordconv.layers.frames import Field, Frame, active_frame
+from lightning_coordconv.layers.arguments import check_count, check_finite, check_flags, check_tensor
+from lightning_coordconv.layers.encodings import FINITE, Cartesian, Encoding, append_radius
+from lightning_coordconv.layers.frames import active_frame
 from lightning_coordconv.layers.guards import check_not_quantised, is_traced_symbolically, trace_as_leaf
+from lightning_coordconv.layers.places import Field, Frame
 
 
 def coordinate_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -264,10 +265,11 @@ def check_input(x: Tensor, num_axes: int, name: str) -> None:
 
 
 def check_encoded(channels: Tensor, encoding: Encoding, grid: Tensor) -> None:
-    """Raise an error if an encoding returned another shape than it promises, which addition might broadcast.
+    """Raise an error if an encoding returned another shape than it promises, which addition might broadcast, or NaN.
 
     Raises:
-        ValueError: If the channels are not ``(F, d, *sizes)``, where the grid is ``(F, n, *sizes)``, and of its dtype.
+        ValueError: If the channels are not ``(F, d, *sizes)``, where the grid is ``(F, n, *sizes)``, and of its dtype;
+            or if one of them is NaN or infinite. Values on a GPU are not read, so not checked.
     """
     expected = (grid.shape[0], encoding.num_channels(grid.shape[1]), *grid.shape[2:])
     if not isinstance(channels, Tensor) or channels.shape != expected:
@@ -275,6 +277,8 @@ def check_encoded(channels: Tensor, encoding: Encoding, grid: Tensor) -> None:
         raise ValueError(f"{encoding!r} must return a tensor of shape {expected}, but returned {got}")
     if channels.dtype != grid.dtype:
         raise ValueError(f"{encoding!r} must return a tensor of {grid.dtype}, but returned {channels.dtype}")
+    if type(encoding) not in FINITE:
+        check_finite(f"what {encoding!r} returns", channels)
 
 
 def check_samples(coords: Tensor, batch: int) -> None:

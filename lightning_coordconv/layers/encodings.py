@@ -289,3 +289,7 @@ class ConstantCoordinates(Encoding):
     def forward(self, grid: Tensor) -> Tensor:
         """Return ones of the grid's shape (F, n, *sizes)."""
         return torch.ones_like(grid)
+
+
+FINITE = (Cartesian, Polar, FourierFeatures, Sinusoidal, ConstantCoordinates)
+"""Encodings that are finite wherever the grid is: looking at their values would only cost time."""

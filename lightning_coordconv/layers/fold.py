@@ -1,4 +1,4 @@
-"""Deploy at a fixed size: a plain convolution plus one constant coordinate bias for each CoordConv layer."""
+"""Folds CoordConv layers for one input size: each becomes a plain convolution plus a constant coordinate bias."""
 
 from typing import Any, TypeVar, cast
 

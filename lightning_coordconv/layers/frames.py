@@ -7,7 +7,6 @@ tiles agree with the whole, and a random crop is trained at the position that it
 
 import contextlib
 import contextvars
-import dataclasses
 import math
 import threading
 from collections.abc import Iterator, Sequence
@@ -16,106 +15,14 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from lightning_coordconv.layers._torch import TRACES_CONTEXT_VARIABLES, transforms_are_active
-from lightning_coordconv.layers.arguments import check_flags, check_numbers, check_whole, to_tensor
+from lightning_coordconv.layers._torch import TRACES_CONTEXT_VARIABLES, values_are_known
+from lightning_coordconv.layers.arguments import check_finite, check_flags, check_numbers, check_whole, to_tensor
+from lightning_coordconv.layers.places import Field, Frame
 
 Positions: TypeAlias = Tensor | Sequence[int] | Sequence[Sequence[int]]
 
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Frame:
-    """Where an input of ``crop`` cells lies in the full image; see :func:`coordinate_frame`.
-
-    Attributes:
-        origin: First cell of the crop, ``(F, n)``, F being 1 or the batch size.
-        size: Size of the full image, ``(F, n)``.
-        crop: Size of the input along each axis.
-        strides: The total strides that occur in the network, in ascending order; None for the powers of two.
-        zero_outside: Whether coordinates are zero in cells outside of the full image.
-    """
-
-    origin: Tensor
-    size: Tensor
-    crop: tuple[int, ...]
-    strides: tuple[float, ...] | None
-    zero_outside: bool = False
-
-    def place(self, sizes: Sequence[int], device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Return where a map of the given sizes lies in the map that the full image would give.
-
-        Args:
-            sizes: Number of cells of the crop's map along each axis.
-            device: Where to compute.
-            dtype: The dtype to compute in.
-
-        Returns:
-            The position of its first cell, and the size of the full map, both ``(F, n)``.
-
-        Raises:
-            ValueError: If the map has another number of axes than the frame.
-        """
-        if len(sizes) != len(self.crop):
-            raise ValueError(
-                f"the coordinate frame has {len(self.crop)} axes (crop={self.crop}), but the layer has {len(sizes)}"
-            )
-        strides = [self._stride(crop, cells) for crop, cells in zip(self.crop, sizes, strict=True)]
-        stride = torch.tensor(strides, dtype=dtype, device="cpu").to(device, non_blocking=True)
-        # A net that pads keeps ceil(crop / stride) cells; one that doesn't loses as many more of them on the full
-        # image as on the crop.
-        kept = [cells + crop // -s for cells, crop, s in zip(sizes, self.crop, strides, strict=True)]
-        size, origin = (values.to(device, dtype, non_blocking=True) for values in (self.size, self.origin))
-        full = (size / stride).ceil() + torch.tensor(kept, dtype=dtype, device="cpu").to(device, non_blocking=True)
-        return origin / stride, full.clamp(min=1)
-
-    def inside(self, sizes: Sequence[int], device: torch.device, dtype: torch.dtype) -> Tensor:
-        """Return which cells of a map of the given sizes lie in the full image, ``(F, 1, *sizes)``, bool."""
-        first, full = torch.broadcast_tensors(*self.place(sizes, device, dtype))
-        inside = torch.ones((), dtype=torch.bool, device=device)
-        for axis, cells in enumerate(sizes):
-            cell = first[:, axis, None] + torch.arange(cells, device=device, dtype=dtype)
-            within = (cell > -0.5) & (cell < full[:, axis, None] - 0.5)
-            inside = inside & within.view(-1, 1, *(cells if k == axis else 1 for k in range(len(sizes))))
-        return inside
-
-    def _stride(self, crop: int, cells: int) -> float:
-        """Return the total stride at which a crop gives that many cells: the largest that would give no fewer.
-
-        Convolutions without padding leave fewer cells than ceil(crop / stride), and the rule holds until half of them
-        are lost. Up to an eighth may be gained by padding too much. One cell is taken for the coarsest map.
-        """
-
-        def gives(stride: float) -> bool:
-            return 8 * cells <= 9 * -(crop // -stride)
-
-        if self.strides is not None:
-            return max(filter(gives, self.strides), default=self.strides[0])
-        stride: float = 1
-        while not gives(stride):
-            stride /= 2
-        while stride < crop and gives(2 * stride):
-            stride *= 2
-        return stride
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Field:
-    """Coordinates given cell by cell at input resolution; see :func:`coordinate_field`."""
-
-    values: Tensor
-
-    def grid(self, num_axes: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-        """Return the coordinates as ``(F, n, *sizes)``.
-
-        Raises:
-            ValueError: If they are not one for each of the layer's axes.
-        """
-        if self.values.dim() - num_axes not in (1, 2) or self.values.shape[-num_axes - 1] != num_axes:
-            raise ValueError(
-                f"a layer with {num_axes} axes needs coordinates of shape (n, *sizes) or (B, n, *sizes) with "
-                f"n = {num_axes}, but the coordinate field has shape {tuple(self.values.shape)}"
-            )
-        values = self.values.to(device, dtype, non_blocking=True)
-        return values if values.dim() == num_axes + 2 else values[None]
+MAX_CELLS = 1 << 24
+"""Largest size of an image and distance from it, in cells: float32 cannot tell neighbouring cells beyond."""
 
 
 _ACTIVE: contextvars.ContextVar[Frame | Field | None] = contextvars.ContextVar("coordinate_frame", default=None)
@@ -211,8 +118,9 @@ def coordinate_frame(
     Raises:
         RuntimeError: On leaving, if another block that was entered later is still active.
         TypeError: If an argument is of another type.
-        ValueError: If the numbers of axes or of samples do not agree, a size or stride is not positive, or the crop is
-            not inside the image and ``padded`` does not allow it. Values on a GPU are not read, so not checked.
+        ValueError: If the numbers of axes or of samples do not agree, a size or stride is not positive, a size or
+            origin is more than 16,777,216 cells, or the crop is not inside the image and ``padded`` does not allow it.
+            Values on a GPU are not read, so not checked. In a layer, if its map cannot be one of such a crop.
     """
     with _active(_make_frame(origin, size, crop, padded, strides, zero_outside)):
         yield
@@ -231,10 +139,15 @@ def coordinate_field(values: Tensor) -> Iterator[None]:
 
     Raises:
         TypeError: If the values are not a floating-point tensor.
+        ValueError: If there are none, or one is NaN or infinite in float32. Values on a GPU are not read, so not
+            checked.
     """
     if not (isinstance(values, Tensor) and values.is_floating_point()):
         kind = values.dtype if isinstance(values, Tensor) else type(values).__name__
         raise TypeError(f"a coordinate field must be a floating-point tensor, but got {kind}")
+    if 0 in values.shape:
+        raise ValueError(f"a coordinate field must have values, but got the shape {tuple(values.shape)}")
+    check_finite("a coordinate field", values)
     with _active(Field(values)):
         yield
 
@@ -271,12 +184,13 @@ def _check(origins: Tensor, full: Tensor, crop: tuple[int, ...], padded: bool, s
         raise ValueError(f"crop must be positive along every axis, but got {crop}")
     if strides is not None and (len(strides) == 0 or not all(0 < stride < math.inf for stride in strides)):
         raise ValueError(f"strides must be positive and finite, and at least one, but got {tuple(strides)}")
-    if torch.compiler.is_compiling() or transforms_are_active() or full.device.type != "cpu":
-        return  # what follows depends on values, which a graph does not know and for which the host would wait
-    if not bool((full >= 1).all() & full.isfinite().all()):
-        raise ValueError(f"size must be positive and finite along every axis, but got {full.tolist()}")
-    if not bool(origins.isfinite().all()):
-        raise ValueError(f"origin must be finite along every axis, but got {origins.tolist()}")
+    if not (values_are_known(full) and values_are_known(origins)):
+        return
+    full, origins = full.double(), origins.double()  # small integers would overflow
+    if not bool(((full >= 1) & (full <= MAX_CELLS)).all()):
+        raise ValueError(f"size must be positive and finite, at most {MAX_CELLS} cells, but got {full.tolist()}")
+    if not bool((origins.abs() <= MAX_CELLS).all()):
+        raise ValueError(f"origin must be finite, at most {MAX_CELLS} cells away, but got {origins.tolist()}")
     ends = origins + origins.new_tensor(crop)
     if not padded and bool(((origins < 0) | (ends > full)).any()):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Advice on CoordConv for a model and its data, with the figures that each sentence rests on."""
+"""Advises whether and where to use CoordConv in a model, with the figures that each sentence rests on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -149,8 +149,8 @@ def conclude(
 ) -> Advice:
     """Turn measurements into advice; a pure function of them."""
     depends, sentences = _dependence(dependence, answer_is_position)
-    knows, told = _knowledge(readout, translation)
-    sentences += told
+    knows, findings = _knowledge(readout, translation)
+    sentences += findings
     convert = None if depends is None else depends and not knows
     encoding = _encoding(dependence) if convert and not answer_is_position else None
     where = placement.names if convert else []

@@ -1,4 +1,4 @@
-"""The command ``lightning-coordconv advise``: does position matter for this model and these data?"""
+"""The command ``lightning-coordconv advise``: reports whether position matters for a model and its data."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How much of a target can be predicted from its position, measured by cross-validation."""
+"""Measures how much of a target can be predicted from its position, by cross-validation."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""A picture of an advice: where on the image the target depends on position, and what each stage knows of it."""
+"""Draws an advice: where on the image the target depends on position, and what each stage knows of it."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Whether the coordinates that a model sees are those of the full image: sizes, crops, batches and resizing."""
+"""Checks that the coordinates a model sees are those of the full image: sizes, crops, batches and resizing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

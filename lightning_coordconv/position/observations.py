@@ -1,4 +1,4 @@
-"""Pairs of a position and a target, taken from the samples of a data set."""
+"""Collects pairs of a position and a target from the samples of a data set."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which convolutions of a model should see coordinates."""
+"""Chooses which convolutions of a model should see coordinates, by the structure of the model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

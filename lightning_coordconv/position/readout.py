@@ -1,4 +1,4 @@
-"""Whether a model's feature maps tell where they are: a linear readout of the position of each cell."""
+"""Measures whether a model's feature maps show where they are: by a linear readout of the position of each cell."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Whether a model's prediction depends on where the content is: what its readout knows of position, beyond its maps."""
+"""Measures how much a model's prediction changes when the content of an image is moved."""
 
 from collections.abc import Sequence
 from contextlib import suppress

@@ -1,7 +1,7 @@
 """A2C and PPO of Stable-Baselines3 as Lightning tasks.
 
-Both constructors list their arguments in full, though half of them are common: a checkpoint's hyperparameters are
-checked against the signature of the class, and ``**kwargs`` would hide names and types from it.
+Both constructors list their arguments in full, though half of them are common: editors and the reference show only what
+a signature names.
 """
 
 import torch

@@ -5,8 +5,10 @@ from typing import Any, TypedDict
 import torch
 from torch import nn
 
+from lightning_coordconv.core.checked import check_type, check_types
 from lightning_coordconv.core.checkpoints import resolve_class
 from lightning_coordconv.core.extras import extra
+from lightning_coordconv.core.hyperparameters import members_of
 
 with extra("rl", "agents"):
     from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
@@ -46,7 +48,7 @@ def resolve_classes(arguments: PolicyArguments | None) -> dict[str, Any]:
     that checkpoints may name. Nothing else is imported, and nothing is called.
 
     Raises:
-        ValueError: for an unknown argument, or a class that is not accepted.
+        ValueError: for an unknown argument, one of a wrong type, or a class that is not accepted.
     """
     resolved: dict[str, Any] = dict(arguments or {})
     unknown = resolved.keys() - PolicyArguments.__annotations__.keys()
@@ -55,6 +57,12 @@ def resolve_classes(arguments: PolicyArguments | None) -> dict[str, Any]:
         raise ValueError(f"policy_kwargs has no argument {sorted(unknown)[0]!r}; it has {known}")
     for key in resolved.keys() & BASES.keys():
         resolved[key] = resolve_class(resolved[key], BASES[key], f"policy_kwargs.{key}")
+    for key, value in resolved.items():
+        check_type(f"policy_kwargs.{key}", value, tuple(members_of(PolicyArguments.__annotations__[key])))
+    for part in ("features_extractor", "optimizer"):
+        if f"{part}_class" in resolved:
+            given = resolved.get(f"{part}_kwargs") or {}
+            check_types(resolved[f"{part}_class"], given, f"policy_kwargs.{part}_kwargs.")
     return resolved
 
 

@@ -8,6 +8,8 @@ An extractor receives images (B, C, H, W) in [0, 1]. A stack of frames has C cha
 SB3's orthogonal initialisation changes ``weight`` and ``bias``; the coordinate weights keep the scale that torch gives
 them in a convolution over the concatenation.
 
+All extractors repeat the arguments of ``NatureCNN``: editors and the reference show only what a signature names.
+
 SB3 puts the linear heads directly on its own ``NatureCNN``, and two layers of 64 units between the heads and any other
 extractor. To compare the two, give both ``policy_kwargs={"net_arch": []}``.
 """
@@ -19,6 +21,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.layers import coordconv_layers, to_coordconv
 
@@ -59,7 +62,7 @@ def _pool(pool: Pool) -> nn.Sequential:
     return nn.Sequential(nn.ReLU(), layers[pool], nn.Flatten())
 
 
-class CoordConvNatureCNN(NatureCNN):
+class CoordConvNatureCNN(CheckedArguments, NatureCNN):
     """SB3's ``NatureCNN`` with coordinates in some of its convolutions.
 
     Names and shapes are those of ``NatureCNN`` (Mnih et al., 2015), so the weights of a plain policy load with
@@ -89,7 +92,7 @@ class CoordConvNatureCNN(NatureCNN):
         _add_coordinates(self, where, with_r)
 
 
-class ImpalaCNN(BaseFeaturesExtractor):
+class ImpalaCNN(CheckedArguments, BaseFeaturesExtractor):
     """The residual network of IMPALA (Espeholt et al., 2018, figure 3) with coordinates in some of its convolutions.
 
     Each stage is a 3x3 convolution, a 3x3 max pool of stride 2 and two residual blocks of two 3x3 convolutions. With
@@ -135,7 +138,7 @@ class ImpalaCNN(BaseFeaturesExtractor):
         return self.linear(self.pool(self.stages(observations)))
 
 
-class SmallCNN(BaseFeaturesExtractor):
+class SmallCNN(CheckedArguments, BaseFeaturesExtractor):
     """Three small convolutions without padding, and a pool over the whole image.
 
     A 3x3 convolution and two 1x1 convolutions: what a cell of the last map sees ends after 3x3 pixels and never reaches

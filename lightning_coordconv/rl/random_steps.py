@@ -1,4 +1,4 @@
-"""What a random agent sees, and the rewards that follow: data on which a policy's need of positions is judged."""
+"""Data set of what a random agent sees, and the rewards that follow, to judge a policy's need of positions."""
 
 from typing import Any
 

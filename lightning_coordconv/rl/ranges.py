@@ -29,6 +29,7 @@ class Range(NamedTuple):
         return f"at least {self.least}" if self.most == math.inf else f"from {self.least} to {self.most}"
 
 
+ENVIRONMENTS = Range(1, 4096, whole=True)  # each is built: a larger number would exhaust the memory first
 COUNT, SHARE, COEFFICIENT, POSITIVE = Range(1, whole=True), Range(0, 1), Range(0), Range(0, above=True)
 RANGES = {
     "total_timesteps": Range(1),  # 1e6 is usual
@@ -45,11 +46,11 @@ RANGES = {
     "clip_range": COEFFICIENT,
     "clip_range_vf": COEFFICIENT,
     "target_kl": POSITIVE,
-    "n_envs": COUNT,
-    "frame_stack": COUNT,
+    "n_envs": ENVIRONMENTS,
+    "frame_stack": Range(1, 256, whole=True),
     "rollouts_per_epoch": COUNT,
     "eval_episodes": COUNT,
-    "n_eval_envs": COUNT,
+    "n_eval_envs": Range(1, 256, whole=True),
     "max_eval_steps": COUNT,
     "seed": Range(0, MAX_SEED, whole=True),
     "max_steps": COUNT,

@@ -1,4 +1,4 @@
-"""Scores of Atari games on the scale of a human player."""
+"""Converts scores of Atari games to the scale of a human player."""
 
 SCORES: dict[str, tuple[float, float]] = {
     "Alien": (227.8, 7127.7),

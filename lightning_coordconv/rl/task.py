@@ -67,6 +67,7 @@ class AgentTask(BaseTask):
     """
 
     sample_keys: frozenset[str] = frozenset({"rollout"})
+    half_weights: ClassVar[bool] = False
     unsaved_hparams: ClassVar[frozenset[str]] = frozenset({"algorithm", "arguments"})
     monitor: str = "val/reward"
     mode: ClassVar[Literal["min", "max"]] = "max"
@@ -232,8 +233,9 @@ class AgentTask(BaseTask):
         for space in (observations, actions):
             encode_space(space)  # refuses at the start what no checkpoint could hold
         if isinstance(observations, spaces.Dict) != (self.policy_name == "MultiInputPolicy"):
+            needed = "MultiInputPolicy" if isinstance(observations, spaces.Dict) else "CnnPolicy or MlpPolicy"
             raise AgentConfigurationError(
-                f"MultiInputPolicy is for observations that are dicts, and only it is; they are {observations}"
+                f"policy must be {needed} for the observations {observations}, got {self.policy_name!r}"
             )
         normalised = self.policy_kwargs.get("normalize_images") is False
         if self.policy_name == "CnnPolicy" and not is_image_space(observations, normalized_image=normalised):
@@ -267,11 +269,8 @@ class AgentTask(BaseTask):
             self.load_zip(self.initial_weights)
         apply_network_options(self.policy, False, self.channels_last)
         if self.compiled:  # the policy itself is called by other methods than forward, and samples
-            for part in {
-                self.policy.pi_features_extractor,
-                self.policy.vf_features_extractor,
-                self.policy.mlp_extractor,
-            }:
+            policy = self.policy
+            for part in {policy.pi_features_extractor, policy.vf_features_extractor, policy.mlp_extractor}:
                 part.compile()
 
     def _interrupted(self) -> bool:

@@ -91,7 +91,7 @@ class AgentVideo(WritesPredictions):
                 self.renders = False
                 rank_zero_warn(f"no videos are recorded: the environment {data.env_id} cannot be rendered: {error}")
                 return
-        rank_zero_info(f"{path}: {frames} frames, reward {reward:g}")
+        rank_zero_info(f"Wrote {frames} frames with the reward {reward:g} to {path}")
 
 
 def play_frames(

@@ -47,7 +47,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, path)
-        except (OSError, RuntimeError) as error:  # torch's writer hides the system's error behind one of its own
+        except (OSError, RuntimeError) as error:  # torch's writer raises another error in place of the system's
             part.unlink(missing_ok=True)
             raise OSError(f"could not write {path}, earlier checkpoints are not changed: {error}") from error
 

@@ -176,7 +176,7 @@ def main(args: Sequence[str]) -> None:
     for source in find(arguments.name):
         target = arguments.dest / source.name if arguments.dest.is_dir() else arguments.dest
         if target.exists():
-            raise ValueError(f"{target} exists")
+            raise ValueError(f"{target} exists: remove it, or give another destination")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
         print(target)

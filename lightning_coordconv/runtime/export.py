@@ -6,11 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+import yaml
+
 from lightning_coordconv.core.checkpoints import CheckpointError, read_checkpoint
-from lightning_coordconv.core.export import Format
+from lightning_coordconv.core.data import BaseDataModule
+from lightning_coordconv.core.export import ExportError, Format
 from lightning_coordconv.core.hyperparameters import UntrustedCheckpointError
 from lightning_coordconv.core.restore import domain_of, task_class
 from lightning_coordconv.core.shipped import find_weights
+from lightning_coordconv.runtime.classes import build_data
+from lightning_coordconv.runtime.configs import check, find
 from lightning_coordconv.runtime.errors import OneLineParser
 
 EPILOG = """The format follows from the suffix of OUT: .onnx, .pt2 (a torch.export.ExportedProgram), .zip
@@ -30,8 +35,44 @@ def main(args: Sequence[str] | None = None) -> None:
     except UntrustedCheckpointError as error:
         raise UntrustedCheckpointError(str(error).replace("trust=True", "--trust")) from error
     size = None if options.size is None else tuple(options.size)
-    difference = model.export(options.out, size, options.format, options.images)
+    if options.int8 is None:
+        accuracy, difference = None, model.export(options.out, size, options.format, options.images)
+    else:
+        accuracy = _export_int8(model, options, size)
+        difference = accuracy.difference
     print(f"Wrote {options.out}: outputs differ from the network's by {difference:.1e} of the largest value at most.")
+    if accuracy is not None:
+        print(accuracy)
+
+
+def _export_int8(model: Any, options: argparse.Namespace, size: tuple[int, ...] | None) -> Any:
+    if not hasattr(model, "export_int8"):
+        raise ExportError(
+            f"{type(model.task).__name__} is not exported in INT8: image classification and semantic segmentation are"
+        )
+    data = read_data(options.int8)
+    name = type(data).__qualname__
+    state = read_checkpoint(find_weights(options.checkpoint)).get(name)
+    if state is not None:
+        data.load_state_dict(state)  # the split of the run
+    return model.export_int8(options.out, data, size, options.format, options.images)
+
+
+def read_data(config: str) -> BaseDataModule:
+    """Return the data module that a config of ``fit`` describes.
+
+    Args:
+        config: a file, such as the ``config.yaml`` of a run, or the name of a config of the package.
+
+    Raises:
+        ValueError: if there is no such config, or it describes no data.
+    """
+    (path,) = find(config)
+    check(path)
+    try:
+        return build_data(yaml.safe_load(path.read_text("utf-8")))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _load(given: str, trust: bool) -> Any:
@@ -66,5 +107,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="of images, where it is fixed: coordinates become constants; images of any size without it",
     )  # fmt: skip
     parser.add_argument("--images", help="a folder or a file: compare outputs on its images, not on random ones")
+    parser.add_argument(
+        "--int8", metavar="CONFIG",
+        help="quantise to INT8, calibrated on the data of a config of fit, such as the config.yaml of the run",
+    )  # fmt: skip
     parser.add_argument("--trust", action="store_true", help="build whatever the checkpoint names, which can run code")
     return parser

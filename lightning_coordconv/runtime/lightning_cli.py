@@ -28,10 +28,12 @@ from lightning_coordconv.runtime import configs
 from lightning_coordconv.runtime.callbacks.defaults import default_callbacks
 from lightning_coordconv.runtime.callbacks.saved_config import SavedConfig
 from lightning_coordconv.runtime.checkpoints import DurableCheckpointIO, load_checkpoint
+from lightning_coordconv.runtime.classes import share_num_classes
 from lightning_coordconv.runtime.distributed import destroy_process_group_at_exit, rendezvous_on_localhost
 from lightning_coordconv.runtime.errors import OneLineParser, explain, from_lightning, from_user_code, one_line
 from lightning_coordconv.runtime.malloc import keep_freed_memory
 from lightning_coordconv.runtime.nulls import restore_nulls
+from lightning_coordconv.runtime.option_help import explain as explain_option
 from lightning_coordconv.runtime.quiet import silence_libraries
 from lightning_coordconv.runtime.ranges import check_ranges
 from lightning_coordconv.runtime.weights import KEYWORDS, choose_weights, find_newest
@@ -39,6 +41,8 @@ from lightning_coordconv.runtime.weights import KEYWORDS, choose_weights, find_n
 DESCRIPTION = "Train and use convolutions that know where they are."
 REFUSED = (ValueError, TypeError, ImportError, OSError, MisconfigurationException)
 """Errors of options that cannot work together."""
+HALF = ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
+"""Precisions of Lightning in which weights are in half precision too."""
 EXPLAINED = (ValueError, OSError, EOFError, FloatingPointError, MisconfigurationException)
 """Errors of a run that one line explains. Any other is a fault of the program, and keeps its traceback."""
 
@@ -59,8 +63,12 @@ class CoordConvParser(LightningArgumentParser):
         """Parse arguments in which a config may be given by its name, and ``null`` is no word."""
         try:
             args = configs.with_paths(sys.argv[1:] if args is None else args)
+            answer = explain_option(args)
         except ValueError as error:
             self.error(str(error))
+        if answer is not None:
+            print(answer)
+            raise SystemExit(0)
         config = super().parse_args(args, *more, **options)
         restore_nulls(config.get(config.get("subcommand"), config), args)
         return config
@@ -100,6 +108,7 @@ class CoordConvCLI(ConfiguredCLI):
         """Build task, data and trainer, and check that they fit together."""
         try:
             check_ranges(self.options.as_dict(), self.subcommand)
+            share_num_classes(self.options)
             super().instantiate_classes()
         except REFUSED as error:
             self.parser.error(str(error), error)
@@ -177,6 +186,12 @@ class CoordConvCLI(ConfiguredCLI):
         task: TaskOfData = self.model
         data: DataOfTask = self.datamodule
         task.check()
+        precision = self.options.trainer.precision
+        if precision in HALF and not task.half_weights:
+            raise ValueError(
+                f"trainer.precision must keep the weights of {type(task).__name__} in full precision, as 32-true, "
+                f"bf16-mixed and 16-mixed do, got {precision!r}"
+            )
         missing = task.sample_keys - data.sample_keys
         if missing:
             raise ValueError(

@@ -125,7 +125,7 @@ class MaskWriter(WritesPredictions, BasePredictionWriter):
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say where they are."""
-        rank_zero_info(f"{self.written} masks in {self.folder / 'masks'}")
+        rank_zero_info(f"Wrote {self.written} masks to {self.folder / 'masks'}")
 
 
 def draw_masks(sample: Mapping[str, Any], class_names: Sequence[str], ignore_index: int) -> Figure:

@@ -4,6 +4,9 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+UNDEFINED = -1
+"""Predicted class of pixels whose logits are NaN or infinite. With one of them that counts, a metric is NaN."""
+
 
 class MeanIoU(Metric):
     """Mean over classes of intersection over union, from one confusion matrix over all pixels; exact over ranks.
@@ -32,28 +35,30 @@ class MeanIoU(Metric):
         super().__init__()
         self.num_classes = num_classes
         self.ignore_index = ignore_index
-        self.add_state("confusion", torch.zeros(num_classes**2 + 1, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("confusion", torch.zeros(num_classes**2 + 2, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add a batch.
 
         Args:
-            preds: predicted classes (B, H, W), int64.
+            preds: predicted classes (B, H, W), int64, or -1 for none, with which the result is NaN.
             target: true classes (B, H, W), int64, or ``ignore_index``.
         """
-        cell = (target * self.num_classes + preds).masked_fill(target == self.ignore_index, self.num_classes**2)
+        cell = (target * self.num_classes + preds).masked_fill(preds == UNDEFINED, self.num_classes**2 + 1)
+        cell = cell.masked_fill(target == self.ignore_index, self.num_classes**2)
         cell = cell.flatten()
         self.confusion.scatter_add_(0, cell, torch.ones_like(cell))
 
     def matrix(self) -> Tensor:
         """Return the numbers of pixels (C, C), by true class (row) and predicted class (column)."""
-        return self.confusion[:-1].view(self.num_classes, self.num_classes)
+        return self.confusion[:-2].view(self.num_classes, self.num_classes)
 
     def per_class(self) -> Tensor:
         """Return the intersection over union of each class (C,), NaN for a class that does not occur."""
         matrix = self.matrix()
         both = matrix.diagonal()
-        return both / (matrix.sum(0) + matrix.sum(1) - both)
+        found = both / (matrix.sum(0) + matrix.sum(1) - both)
+        return found.masked_fill(self.confusion[-1] > 0, torch.nan)
 
     def compute(self) -> Tensor:
         """Return the mean over the classes that occur."""
@@ -72,18 +77,21 @@ class PixelAccuracy(Metric):
     higher_is_better = True
     right: Tensor
     count: Tensor
+    undefined: Tensor
 
     def __init__(self, ignore_index: int = 255) -> None:
         super().__init__()
         self.ignore_index = ignore_index
         self.add_state("right", torch.tensor(0), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("undefined", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
-        """Add predicted and true classes (B, H, W), int64."""
+        """Add predicted and true classes (B, H, W), int64; a prediction of -1, for none, makes the result NaN."""
         self.right += (preds == target).sum()
         self.count += (target != self.ignore_index).sum()
+        self.undefined += ((preds == UNDEFINED) & (target != self.ignore_index)).sum()
 
     def compute(self) -> Tensor:
         """Return the share."""
-        return self.right / self.count
+        return (self.right / self.count).masked_fill(self.undefined > 0, torch.nan)

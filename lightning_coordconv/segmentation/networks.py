@@ -1,10 +1,11 @@
-"""torchvision's segmentation networks, with coordinates where they are wanted."""
+"""torchvision's segmentation networks, with CoordConv layers in chosen places."""
 
 from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 from torchvision.models import get_model
 
+from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.description import remember_arguments
 from lightning_coordconv.layers import Encoding, to_coordconv
 
@@ -22,7 +23,7 @@ HEADS = {"fcn": "classifier.0", "deeplabv3": "classifier.1", "lraspp": "classifi
 
 
 @remember_arguments
-class SegmentationNetwork(nn.Module):
+class SegmentationNetwork(CheckedArguments, nn.Module):
     """One of torchvision's networks for semantic segmentation, with coordinates in one of its convolutions.
 
     Coordinate weights start at zero, so that a pretrained network begins as what it was.
@@ -57,6 +58,7 @@ class SegmentationNetwork(nn.Module):
             raise ValueError(f"name must be one of {', '.join(get_args(Name))}, got {name!r}")
         if coordinates not in get_args(Coordinates):
             raise ValueError(f"coordinates must be one of {', '.join(get_args(Coordinates))}, got {coordinates!r}")
+        self.num_classes = num_classes
         chosen: dict[str, Any] = {"weights": weights or None, "weights_backbone": weights_backbone or None}
         self.network = get_model(name, num_classes=num_classes, **chosen)
         if coordinates != "none":

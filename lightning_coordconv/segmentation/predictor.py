@@ -1,7 +1,7 @@
 """Loads a trained segmentation network, predicts label maps, draws them, and prepares the network for export."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lightning_coordconv.core.export import Exportable, PreparedNetwork
-from lightning_coordconv.core.predictor import ImagePredictor, Result, Size, writing
+from lightning_coordconv.core.int8 import Int8Predictor
+from lightning_coordconv.core.predictor import Result, Size, writing
 from lightning_coordconv.core.sources import Images, Source
 from lightning_coordconv.layers import coordconv_layers, fold_coordconv
 from lightning_coordconv.segmentation.figures import draw_masks, save_mask
@@ -56,7 +57,7 @@ class Segmentation(Result):
         return target
 
 
-class SegmentationPredictor(ImagePredictor[SemanticSegmentation, Segmentation]):
+class SegmentationPredictor(Int8Predictor[SemanticSegmentation, Segmentation]):
     """A trained segmentation network; see :meth:`load`."""
 
     kinds = (SemanticSegmentation,)
@@ -81,7 +82,7 @@ class SegmentationPredictor(ImagePredictor[SemanticSegmentation, Segmentation]):
 
     def prepare(self, source: Source) -> Tensor:
         """Return the pixels of an image; of large ones only a tile at a time is scaled and moved to the device."""
-        return self.preprocessing.pixels(source.read())
+        return self.preprocessing.pixels(self.read(source))
 
     def read_names(self, described: Mapping[str, Any]) -> list[str]:
         """Return the names of the classes, which older checkpoints have among the arguments of the task."""
@@ -95,6 +96,15 @@ class SegmentationPredictor(ImagePredictor[SemanticSegmentation, Segmentation]):
             net = fold_coordconv(net, self.preprocessing.normalise(examples[0][0]))
         module = PreparedNetwork(net, self.preprocessing.normalise, _logits)
         return Exportable(module, examples, ("image",), ("logits",), axes, self.metadata())
+
+    def labelled(self, batch: Any) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the images of a batch, (1, C, H, W), and their masks (1, H, W), without padding."""
+        for image, mask, (height, width) in zip(batch["image"], batch["mask"], batch["size"], strict=True):
+            yield image[None, :, :height, :width], mask[None, :height, :width]
+
+    def decide(self, output: Tensor) -> Tensor:
+        """Return the classes of pixels (B, H, W)."""
+        return output.argmax(1)
 
     def _predict_image(self, image: Tensor, source: Source) -> Segmentation:
         labels = predict_tiles(self.task.net, image, self.task.tile, self.task.overlap, self.preprocessing.scale)

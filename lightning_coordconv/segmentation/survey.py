@@ -1,4 +1,4 @@
-"""What there is in folders of images and label masks, and what is wrong, for ``lightning-coordconv data check``."""
+"""Lists what is in folders of images and label masks, and what is wrong, for ``lightning-coordconv data check``."""
 
 from collections.abc import Callable
 from functools import partial
@@ -35,10 +35,7 @@ def _survey(path: Path, limit: int) -> Survey:
     classes = sorted({int(name) for part in survey.parts for name in part.classes})
     if len(classes) > 1:
         count = classes[-1] + 1
-        survey.options = (
-            f"-c segmentation/masks_coordconv --data.root {path} --data.num_classes {count} "
-            f"--model.num_classes {count} --model.net.init_args.num_classes {count}"
-        )
+        survey.options = f"-c segmentation/masks_coordconv --data.root {path} --data.num_classes {count}"
         missing = sorted(set(range(count)) - set(classes))
         if missing:
             shown = ", ".join(map(str, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")

@@ -15,10 +15,11 @@ from lightning_coordconv.core.arguments import check_names
 from lightning_coordconv.core.labels import LabelledTask
 from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.core.task import Batch, Outputs
+from lightning_coordconv.core.undefined import is_undefined
 from lightning_coordconv.layers import coordinate_frame
 from lightning_coordconv.segmentation.data import MaskFolderDataModule
 from lightning_coordconv.segmentation.figures import MaskWriter, SegmentationFigures
-from lightning_coordconv.segmentation.metrics import MeanIoU, PixelAccuracy
+from lightning_coordconv.segmentation.metrics import UNDEFINED, MeanIoU, PixelAccuracy
 from lightning_coordconv.segmentation.tiles import predict_tiles
 
 
@@ -32,7 +33,7 @@ class SemanticSegmentation(LabelledTask):
     Args:
         net: maps images (B, 3, H, W) to logits (B, C, H, W), or to a dict of them with ``out`` and perhaps ``aux``, as
             torchvision's networks do.
-        num_classes: C, at least 2.
+        num_classes: C, at least 2; by default the ``num_classes`` of the network.
         ignore_index: value of pixels that do not count.
         aux_weight: weight of the auxiliary head's loss, as in torchvision's reference training.
         class_names: for the names of the logs; numbers by default.
@@ -47,8 +48,8 @@ class SemanticSegmentation(LabelledTask):
         channels_last: keep its weights in the memory format channels last.
 
     Raises:
-        ValueError: if names and classes do not agree, or a tile is not larger than two overlaps; in a run, if the data
-            or the network have other classes than the task.
+        ValueError: if there is no number of classes, names and classes do not agree, or a tile is not larger than two
+            overlaps; in a run, if the data or the network have other classes than the task.
     """
 
     sample_keys: frozenset[str] = frozenset({"image", "mask", "origin", "size", "path"})
@@ -59,7 +60,7 @@ class SemanticSegmentation(LabelledTask):
     def __init__(
         self,
         net: nn.Module,
-        num_classes: int,
+        num_classes: int | None = None,
         ignore_index: int = 255,
         aux_weight: float = 0.5,
         class_names: Sequence[str] | None = None,
@@ -71,6 +72,10 @@ class SemanticSegmentation(LabelledTask):
         compile: bool = False,
         channels_last: bool = False,
     ) -> None:
+        if num_classes is None:
+            num_classes = getattr(net, "num_classes", None)
+        if num_classes is None:
+            raise ValueError(f"num_classes must be given: {type(net).__name__} does not say how many classes it has")
         metrics: dict[str, Metric] = {
             "miou": MeanIoU(num_classes, ignore_index),
             "accuracy": PixelAccuracy(ignore_index),
@@ -114,7 +119,7 @@ class SemanticSegmentation(LabelledTask):
         return [SegmentationFigures(), MaskWriter()]
 
     def evaluate(self, batch: Batch) -> Outputs:
-        """Return the ``loss``, the mean over the pixels of a class, and as ``preds`` the predicted classes."""
+        """Return the ``loss``, the mean over the pixels of a class, and ``preds``, the classes; -1 for NaN."""
         image, target = batch["image"], batch["mask"]
         self.check_labels(batch, self.num_classes)
         crop = tuple(image.shape[-2:])
@@ -127,7 +132,8 @@ class SemanticSegmentation(LabelledTask):
         loss = self._loss(heads["out"], target)
         if "aux" in heads and self.training:
             loss = loss + self.aux_weight * self._loss(heads["aux"], target)
-        return {"loss": loss, "preds": heads["out"].argmax(1), "target": target}
+        undefined = is_undefined(heads["out"].detach()).any(1)
+        return {"loss": loss, "preds": heads["out"].argmax(1).masked_fill(undefined, UNDEFINED), "target": target}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[Tensor]:
         """Return the predicted classes (H, W), uint8 or int16, of each image, without its padding."""

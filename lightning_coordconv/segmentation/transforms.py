@@ -18,9 +18,9 @@ TOLERANCE = 1e-3
 class ImageAndMask:
     """The transforms of a data set, one after the other.
 
-    v2 transforms treat masks (``tv_tensors.Mask``) as images are treated, but by the nearest pixel, and leave their
-    colours alone. Pixels that a rotation, padding or another transform brings in get ``ignore_index``, whatever the
-    transform fills them with.
+    v2 transforms treat masks (``tv_tensors.Mask``) as images are treated, but by the nearest pixel, and do not
+    change their colours. Pixels that a rotation, padding or another transform brings in get ``ignore_index``, whatever
+    the transform fills them with.
 
     Args:
         changes: v2 transforms. Each gets and returns a dict with an ``image``, a ``mask``, and ``labelled``, a copy of

@@ -43,3 +43,19 @@ def test_k_must_be_positive(k):
 def test_shapes_are_checked(logits, target):
     with pytest.raises(ValueError, match=r"expected logits \(B, C\) and classes \(B,\), got"):
         top_k_correct(torch.zeros(logits), torch.zeros(target, dtype=torch.long))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize("k", [1, 2])
+def test_a_logit_that_is_not_finite_is_no_class(number, k):
+    logits = torch.tensor([[0.0, 1.0, 0.5], [0.0, number, 0.5]])
+    assert top_k_correct(logits, torch.tensor([1, 1]), k).tolist() == [True, False]
+    metric = TopKAccuracy(k)
+    metric.update(logits, torch.tensor([1, 1]))
+    assert metric.compute().isnan()
+
+
+def test_a_masked_class_has_no_probability():
+    metric = TopKAccuracy()
+    metric.update(torch.tensor([[0.0, 1.0, -torch.inf]]), torch.tensor([1]))
+    assert metric.compute() == 1

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import zipfile
@@ -13,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_coordconv.coordinates import CoordinateClassification, DeconvDecoder
+from lightning_coordconv.coordinates import CoordinateClassification, DeconvDecoder, load
 from lightning_coordconv.core.checkpoints import (
     CheckpointError,
     DamagedCheckpointError,
@@ -132,7 +133,7 @@ def loads_the_same(content: bytes, expected: dict) -> bool:
 
 @pytest.mark.slow
 def test_no_hostile_hyperparameters_run_code(trained, tmp_path):
-    """A process of its own, whose audit hook records each import, compilation and command of the loading."""
+    """A separate process, whose audit hook records each import, compilation and command of the loading."""
     command = [sys.executable, hostile_checkpoints.__file__, str(trained)]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment())
     assert result.returncode == 0, result.stderr[-2000:]
@@ -240,3 +241,16 @@ def test_a_limit_that_is_no_number_is_named(tmp_path, monkeypatch, limit):
     monkeypatch.setenv("COORDCONV_MAX_CHECKPOINT_BYTES", limit)
     with pytest.raises(CheckpointError, match="COORDCONV_MAX_CHECKPOINT_BYTES must be a whole number, got"):
         read_checkpoint(tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize("source", [None, 3, ["last.ckpt"]])
+def test_what_is_no_path_is_refused_by_its_value(source):
+    for read in (read_checkpoint, CoordinateClassification.load_from_checkpoint, load):
+        with pytest.raises(CheckpointError, match=rf"a checkpoint must be a path, .* got {re.escape(repr(source))}"):
+            read(source)
+
+
+def test_an_argument_that_a_task_does_not_have_is_named(trained):
+    for read in (CoordinateClassification.load_from_checkpoint, load):
+        with pytest.raises(CheckpointError, match="CoordinateClassification has no argument 'nett'; it has net, "):
+            read(trained, nett=torch.nn.Identity())

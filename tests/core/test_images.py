@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
-from lightning_coordconv.core.images import LIMIT, find_images, read_rgb
+from lightning_coordconv.core.images import LIMIT, find_images, read_rgb, to_rgb
 
 RAMP = np.linspace(0, 65_535, 64 * 48).reshape(48, 64).round()
 """Grey values of a picture, in 16 bits."""
@@ -176,3 +176,21 @@ def test_links_in_a_circle_are_refused(tmp_path, target):
     (tmp_path / "folder" / "link").symlink_to(tmp_path / "folder" if target == "." else tmp_path / "other")
     with pytest.raises(ValueError, match="is a link to a folder that holds it"):
         find_images(tmp_path / "folder")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_turned_upright(tmp_path, orientation, suffix):
+    """The corner that EXIF's table of orientations puts at the top left is there, whatever the format."""
+    stored = np.zeros((24, 40, 3), dtype=np.uint8)
+    row, column = {1: (0, 0), 2: (0, 1), 3: (1, 1), 4: (1, 0), 5: (0, 0), 6: (1, 0), 7: (1, 1), 8: (0, 1)}[orientation]
+    stored[row * 16 : row * 16 + 8, column * 32 : column * 32 + 8] = 255
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(stored).save(tmp_path / f"a.{suffix}", exif=exif)
+    seen = np.asarray(read_rgb(tmp_path / f"a.{suffix}"))
+    assert seen.shape == ((40, 24, 3) if orientation >= 5 else (24, 40, 3))
+    assert seen[:8, :8].min() > 200
+    assert seen[12:].max() < 60
+    with Image.open(tmp_path / f"a.{suffix}") as opened:
+        assert np.array_equal(np.asarray(to_rgb(opened)), seen)

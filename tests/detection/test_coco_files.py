@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ KEYS = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("coco")
-    for name in ("a.png", "b.png", "ü.png"):
+    for name in ("a.png", "b.png", "c.png", "ü.png"):
         Image.new("RGB", (40, 30)).save(root / name)
     return root
 
@@ -58,11 +59,22 @@ def files(draw: st.DrawFn) -> dict[str, Any]:
         }
         for number in range(draw(st.integers(1, 6)))
     ]
-    names = st.sampled_from(["a.png", "b.png", "ü.png", "./a.png"])
+    names = ["a.png", "b.png", "ü.png", "./c.png"]
+    texts = st.text("aü猫 $_{}\\", max_size=4)
     return {
-        "images": [{"id": i, "file_name": draw(names), "width": 40, "height": 30} for i in images],
+        "images": [
+            {"id": i, "file_name": name, "width": 40, "height": 30}
+            for i, name in zip(images, draw(st.permutations(names)), strict=False)
+        ],
         "annotations": draw(st.permutations(annotations)),
-        "categories": [{"id": i, "name": draw(st.text("aü猫 $_{}\\", max_size=4))} for i in categories],
+        "categories": [
+            {"id": i, "name": name}
+            for i, name in zip(
+                categories,
+                draw(st.lists(texts, min_size=len(categories), max_size=len(categories), unique=True)),
+                strict=True,
+            )
+        ],
     }
 
 
@@ -173,6 +185,27 @@ def test_known_mistakes_are_named(folder, change, message):
     }
     with pytest.raises(ValueError, match=f"boxes.json is not in COCO's format: .*{message}"):
         raise ValueError(load(folder, content))
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        ("images", {"file_name": "b.png"}, "two of its images have the same id 1"),
+        ("images", {"id": 2}, "two of its images have the same file_name 'a.png'"),
+        ("images", {"id": 2, "file_name": "./a.png"}, r"two of its images have the same file_name './a.png'"),
+        ("annotations", {"bbox": [5, 6, 7, 8]}, "two of its annotations have the same id 1"),
+        ("categories", {"name": "dog"}, "two of its categories have the same id 1"),
+        ("categories", {"id": 2}, "two of its categories have the same name 'cat'"),
+    ],
+)
+def test_what_must_be_unique_is_named(folder, part, change, message):
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 40, "height": 30}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    content[part].append(content[part][0] | change)
+    assert re.search(f"boxes.json is not in COCO's format: {message}", load(folder, content))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

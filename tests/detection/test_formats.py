@@ -74,6 +74,27 @@ def test_a_polygon_becomes_the_box_around_it(tmp_path):
     assert box == pytest.approx([40, 0.2 * 107, 120, 0.6 * 107], abs=1e-3)
 
 
+KEYPOINTS = (
+    "0 0.5 0.5 0.4 0.6 0.4 0.3 2 0.6 0.7 1\n1 0.3 0.4 0.2 0.2 0.25 0.35 0 0 0 0\n",  # x, y and visibility
+    "0 0.5 0.5 0.4 0.6 0.4 0.3 0.6 0.7 0.5 0.5\n1 0.3 0.4 0.2 0.2 0.25 0.35 0 0 0.3 0.4\n",  # x and y
+)
+
+
+@pytest.mark.parametrize("lines", [KEYPOINTS[0].replace(" 2 ", " 1 "), KEYPOINTS[1]])
+def test_lines_of_key_points_are_no_polygons(tmp_path, lines):
+    labels(tmp_path, lines)
+    with pytest.raises(ValueError, match=r"labels/val/china.txt line 1 looks like a box and key points, .* kpt_shape"):
+        yolo(tmp_path)
+    file = tmp_path / "data.yaml"
+    file.write_text(file.read_text() + "\nkpt_shape: null\n")
+    assert len(yolo(tmp_path).dataset("val")[0]["boxes"]) == 2
+
+
+def test_polygons_of_one_number_of_corners_are_no_key_points(tmp_path):
+    labels(tmp_path, "0 0.1 0.1 0.5 0.1 0.5 0.5 0.1 0.5\n1 0.6 0.6 0.9 0.6 0.9 0.9 0.6 0.9\n")
+    assert len(yolo(tmp_path).dataset("val")[0]["boxes"]) == 2
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
@@ -196,6 +217,15 @@ def test_lists_of_images_and_other_names_of_the_file(tmp_path):
         assert len(data.dataset("train")) == 3
 
 
+def test_an_image_that_is_listed_by_several_paths_counts_once(tmp_path):
+    write_yolo(tmp_path)
+    paths = ("./images/train/china.jpg", "images/val/../train/china.jpg", tmp_path / "images" / "train" / "china.jpg")
+    (tmp_path / "train.txt").write_text("\n".join(map(str, paths)))
+    content = (tmp_path / "data.yaml").read_text()
+    (tmp_path / "data.yaml").write_text(re.sub(r"^train:.*$", "train: train.txt", content, flags=re.MULTILINE))
+    assert len(yolo(tmp_path).dataset("train")) == 1
+
+
 def test_folders_of_nothing_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"expected data.yaml, .*, but there is none"):
         yolo(tmp_path)
@@ -263,6 +293,22 @@ def test_without_lists_the_split_is_made_by_chance_and_complete(tmp_path):
     assert sorted([*splits["train"], *splits["val"], *splits["test"]]) == ["china", "flower", "hopper"]
     assert splits == VocFolder(tmp_path, RandomSplit(3)).splits
     assert any(splits != VocFolder(tmp_path, RandomSplit(seed)).splits for seed in range(4))
+
+
+def test_names_with_spaces_are_whole_in_lists(tmp_path):
+    """Browsers name a second download ``photo (1)``; lists of one class have a number after the name."""
+    write_voc(tmp_path)
+    for folder, suffix in (("Annotations", "xml"), ("JPEGImages", "jpg")):
+        (tmp_path / folder / f"china.{suffix}").rename(tmp_path / folder / f"hopper (1).{suffix}")
+    (tmp_path / "ImageSets" / "Main" / "val.txt").write_text("flower\n")
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("hopper (1)\nhopper (1) -1\nhopper  1\nflower.xml\n")
+    splits = VocFolder(tmp_path, RandomSplit()).splits
+    assert splits["train"] == ["hopper (1)", "hopper", "flower"]
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("hopper (2)\n")
+    with pytest.raises(
+        FileNotFoundError, match=r"train.txt line 1 names hopper \(2\), but there is no hopper \(2\).xml"
+    ):
+        VocFolder(tmp_path, RandomSplit())
 
 
 def test_lists_and_pairs_that_do_not_agree(tmp_path, caplog):

@@ -186,7 +186,7 @@ def test_any_value_is_read_or_refused_in_one_line(folder, points):
 NO_NAMES = "but they must be a list of different names"
 CATEGORIES = [
     ([{"id": 7, "name": "cat"}], f"category 7 ('cat') has no keypoints, {NO_NAMES}"),
-    ([], "has no categories, whose keypoints have names"),
+    ([], "has no categories, but at least one must name its keypoints"),
     (categories(names=[]), f"category 9 ('cup') has the keypoints [], {NO_NAMES}"),
     (categories(names="nose"), f"category 9 ('cup') has the keypoints 'nose', {NO_NAMES}"),
     (categories(names=["a", 1]), f"category 9 ('cup') has the keypoints ['a', 1], {NO_NAMES}"),

@@ -236,7 +236,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_its_network(tmp_path, 
 
 
 class GeneratorOverflow(GAN):
-    """Its generator's loss alone is infinite."""
+    """Only its generator's loss is infinite."""
 
     def generator_loss(self, real, fake):
         loss, distance = super().generator_loss(real, fake)

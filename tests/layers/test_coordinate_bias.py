@@ -32,6 +32,8 @@ from lightning_coordconv.layers.cache import CACHE
 from .oracle import concat_conv, expected
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+# The first use of forward mode imports a module of torch that warns, in other words on Python 3.14
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is:FutureWarning")
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +88,6 @@ def test_products_equal_a_convolution_of_the_grid(make, eager):
 
 
 @pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel:UserWarning")
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")  # torch, by itself
 @pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("make", LAYERS)
@@ -269,7 +270,6 @@ def test_autocast_trains():
     assert {tensor.dtype for tensor in layer.state_dict().values()} == {torch.float32}
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")  # torch, by itself
 def test_forward_mode():
     layer, x = CoordConv2d(2, 3, 3, padding=1).double(), torch.randn(2, 2, 5, 4, dtype=torch.float64)
     tangent = torch.randn_like(x)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import math
+import re
 import threading
 
 import hypothesis.strategies as st
@@ -19,7 +20,9 @@ from lightning_coordconv.layers import (
     CoordConv2d,
     CoordConv3d,
     CoordConvTranspose2d,
+    Encoding,
     FourierFeatures,
+    LearnedGrid,
     coordinate_field,
     coordinate_frame,
 )
@@ -433,18 +436,18 @@ class TestErrors:
                 (0, 0),
                 (0, 8),
                 {"crop": (8, 8)},
-                r"size must be positive .* every axis, but got \[\[0, 8\]\]",
+                r"size must be positive .* but got \[\[0.0, 8.0\]\]",
             ),
-            ((0, 0), (-4, 8), {"crop": (8, 8), "padded": True}, r"size must be positive .* \[\[-4, 8\]\]"),
+            ((0, 0), (-4, 8), {"crop": (8, 8), "padded": True}, r"size must be positive .* \[\[-4.0, 8.0\]\]"),
             ((0, 0), (8, 8), {"crop": (8, 0)}, r"crop must be positive along every axis, but got \(8, 0\)"),
             ((), (), {"crop": ()}, r"crop must be positive along every axis, but got \(\)"),
             (
                 (1, 0),
                 (8, 8),
                 {"crop": (8, 8)},
-                r"crop of \(8, 8\) at origin \[\[1, 0\]\] is not inside .* \[\[8, 8\]\]",
+                r"crop of \(8, 8\) at origin \[\[1.0, 0.0\]\] is not inside .* \[\[8.0, 8.0\]\]",
             ),
-            ((0, -1), (9, 9), {"crop": (8, 8)}, r"origin \[\[0, -1\]\] is not inside an image .*pass padded=True"),
+            ((0, -1), (9, 9), {"crop": (8, 8)}, r"origin \[\[0.0, -1.0\]\] is not inside an image .*pass padded=True"),
             (
                 (0, 0),
                 (8, 8),
@@ -567,3 +570,93 @@ def test_copies_for_the_threads_of_data_parallel_are_refused_in_a_frame():
     assert isinstance(layer._replicate_for_data_parallel(), CoordConv2d)
     with coordinate_frame((0, 0), (8, 8), crop=(8, 8)), pytest.raises(RuntimeError, match="DataParallel runs the mod"):
         layer._replicate_for_data_parallel()
+
+
+class TestWrongCrops:
+    """A crop that is not that of the network's input, or not inside the image, is refused and not guessed around."""
+
+    @pytest.mark.parametrize(
+        ("crop", "input", "strides"),
+        [
+            ((32, 32), (48, 48), None),  # scaled by 3/2 after it was cropped
+            ((32, 64), (64, 32), None),  # height and width exchanged
+            ((32, 32), (16, 64), None),
+            ((8, 8), (24, 24), None),  # upsampled by 3
+            ((32, 32), (64, 64), (1, 2)),  # finer than the finest stride
+        ],
+    )
+    def test_a_map_that_no_such_crop_gives_is_refused(self, crop, input, strides):
+        with (
+            coordinate_frame((0, 0), (64, 64), crop=crop, strides=strides),
+            pytest.raises(ValueError, match=rf"a map of \({input[0]}, {input[1]}\) cells .* crop is \({crop[0]}, "),
+        ):
+            CoordConv2d(1, 1, 3, padding=1)(torch.zeros(1, 1, *input))
+
+    def test_a_named_stride_allows_what_is_no_power_of_two(self):
+        up = nn.Sequential(nn.Upsample(scale_factor=3), AddCoords(1))
+        whole = up(torch.zeros(1, 1, 16))[0, 1]
+        with coordinate_frame((6,), (16,), crop=(8,), strides=(1 / 3, 1)):
+            torch.testing.assert_close(up(torch.zeros(1, 1, 8))[0, 1], whole[18:42])
+
+    @pytest.mark.parametrize("wrong", [torch.tensor(float("nan")), torch.tensor(8.5), torch.tensor(True), True, -8, 0])
+    def test_a_crop_that_is_no_positive_integer_is_refused(self, wrong):
+        with (
+            pytest.raises((TypeError, ValueError), match="crop must be"),
+            coordinate_frame((0, 0), (16, 16), crop=(wrong, 8)),
+        ):
+            pass
+
+    @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64, torch.float32])
+    def test_a_crop_outside_is_refused_whatever_the_dtype(self, dtype):
+        origin = torch.tensor([200, 200]).to(dtype)
+        with (
+            pytest.raises(ValueError, match="is not inside an image of"),
+            coordinate_frame(origin, (256, 256), crop=(100, 100)),
+        ):
+            pass
+
+    @pytest.mark.parametrize(("origin", "size"), [((2**62, 0), (2**62, 64)), ((0, 0), (1e30, 64))])
+    def test_sizes_whose_cells_float32_cannot_tell_apart_are_refused(self, origin, size):
+        with (
+            pytest.raises(ValueError, match="at most 16777216 cells"),
+            coordinate_frame(origin, size, crop=(8, 8), padded=True),
+        ):
+            pass
+
+
+class TestCoordinatesThatAreNotFinite:
+    """NaN and infinite coordinates are refused where they enter: in a field, or in what an encoding returns."""
+
+    @pytest.mark.parametrize("number", [float("nan"), float("inf"), 1e300])
+    def test_of_a_field(self, number):
+        values = torch.zeros(2, 4, 4, dtype=torch.float64)
+        values[1, 2, 3] = number
+        with (
+            pytest.raises(ValueError, match=f"a coordinate field must be finite .*{re.escape(str(number))}"),
+            coordinate_field(values),
+        ):
+            pass
+
+    def test_a_field_without_values(self):
+        with pytest.raises(ValueError, match="must have values"), coordinate_field(torch.zeros(2, 0, 4)):
+            pass
+
+    @pytest.mark.parametrize("module", [AddCoords, lambda encoding: CoordConv2d(1, 1, 1, encoding=encoding)])
+    def test_of_the_parameters_of_an_encoding(self, module):
+        grid = LearnedGrid(2, (3, 3))
+        layer = module(encoding=grid)
+        with torch.no_grad():
+            grid.values[0, 1, 1] = float("nan")
+        with pytest.raises(ValueError, match=r"what LearnedGrid.* returns must be finite .*nan"):
+            layer(torch.zeros(1, 1, 5, 5))
+
+    def test_of_what_an_encoding_of_the_user_returns(self):
+        class Logarithm(Encoding):
+            def num_channels(self, num_axes):
+                return num_axes
+
+            def forward(self, grid):
+                return (grid + 1).log()
+
+        with pytest.raises(ValueError, match=r"what Logarithm.* returns must be finite in float32, but holds -inf"):
+            AddCoords(encoding=Logarithm())(torch.zeros(1, 1, 4, 4))

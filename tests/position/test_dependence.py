@@ -75,7 +75,7 @@ def test_a_number_is_explained_by_its_variance(positions):
 
 
 def test_observations_of_one_image_do_not_predict_each_other():
-    """Every image has a label of its own, drawn by chance, and all its observations lie close together."""
+    """Every image has another label, drawn at random, and all its observations lie close together."""
     generator = torch.Generator().manual_seed(5)
     groups = torch.arange(40).repeat_interleave(20)
     places = torch.rand(40, 2, generator=generator)[groups] + 0.01 * torch.rand(800, 2, generator=generator)

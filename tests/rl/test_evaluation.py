@@ -187,7 +187,7 @@ def test_dict_observations_are_saved_and_resumed(tmp_path):
 def test_dict_observations_need_their_policy(policy, tmp_path):
     if "tests/Mixed-v0" not in gym.registry:
         gym.register("tests/Mixed-v0", Mixed)
-    with pytest.raises(ValueError, match="MultiInputPolicy is for observations that are dicts"):
+    with pytest.raises(ValueError, match=f"policy must be MultiInputPolicy for the .*, got '{policy}'"):
         trainer(tmp_path).fit(A2C(20, policy), data(2, "tests/Mixed-v0"))
 
 

@@ -35,7 +35,7 @@ class Ran:
     [
         (["--data.env_id", "PonkNoFrameskip-v4"], "Did you mean PongNoFrameskip-v4"),
         (["--data.env_id", "ALE/Pong-v5", "--data.env_kwargs", "{}"], "ALE/Pong-v5 skips frames itself"),
-        (["--data.n_envs", "0"], "n_envs must be at least 1, got 0"),
+        (["--data.n_envs", "0"], "n_envs must be from 1 to 4096, got 0"),
         (["--data.backend", "lean"], "backend 'lean' runs only Atari games"),
         (["--model.total_timesteps", "0"], "total_timesteps must be at least 1, got 0"),
         (
@@ -206,8 +206,8 @@ def test_an_unknown_backend_is_refused(backend):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n_steps": 2.5}, "n_steps must be an integer, at least 1, got 2.5"),
-        ({"n_steps": "8"}, "n_steps must be at least 1, got '8'"),
+        ({"n_steps": 2.5}, "n_steps must be an integer, got 2.5"),
+        ({"n_steps": "8"}, "n_steps must be an integer, got '8'"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"batch_size": 1}, "batch_size must be at least 2 where normalize_advantage is true, got 1"),
         ({"n_epochs": -1}, "n_epochs must be at least 1, got -1"),
@@ -301,7 +301,6 @@ VECTOR, CHOICE = gym.spaces.Box(-1.0, 1.0, (3,)), gym.spaces.Discrete(2)
     [
         (VECTOR, gym.spaces.Dict(a=CHOICE)),
         (VECTOR, gym.spaces.Box(-np.inf, np.inf, (2,))),
-        (VECTOR, gym.spaces.MultiDiscrete([[2, 3], [2, 2]])),
     ],
 )
 def test_spaces_that_no_policy_can_be_built_for_are_named(tmp_path, monkeypatch, observations, actions):
@@ -312,3 +311,33 @@ def test_spaces_that_no_policy_can_be_built_for_are_named(tmp_path, monkeypatch,
     message = f"PPO cannot build a MlpPolicy for observations {observations}, actions {actions}: "
     with pytest.raises(ValueError, match=re.escape(message) + "."):
         trainer(tmp_path).fit(PPO(total_timesteps=8, policy="MlpPolicy", n_steps=8, batch_size=8), environments)
+
+
+GRID = gym.spaces.MultiDiscrete([[2, 3], [2, 2]])
+
+
+@pytest.mark.parametrize(
+    ("observations", "actions", "message"),
+    [
+        (gym.spaces.Text(5), CHOICE, "has the observation space Text.*, and agents need Box, Discrete"),
+        (gym.spaces.Dict(a=VECTOR, b=gym.spaces.Text(5)), CHOICE, r"Text.*\['b'\], and agents need Box"),
+        (gym.spaces.Tuple([VECTOR, VECTOR]), CHOICE, "has the observation space Tuple.*, and agents need Box"),
+        (gym.spaces.Sequence(VECTOR), CHOICE, "has the observation space Sequence.*, and agents need Box"),
+        (VECTOR, gym.spaces.Text(5), "has the action space Text.*, and agents need Box"),
+        (GRID, CHOICE, r"has the observation space MultiDiscrete.* one axis, but its shape is \(2, 2\): flatten it"),
+        (VECTOR, GRID, r"has the action space MultiDiscrete.* one axis, but its shape is \(2, 2\): flatten it"),
+    ],
+)
+def test_spaces_of_other_kinds_are_refused_by_name(tmp_path, monkeypatch, observations, actions, message):
+    monkeypatch.setitem(gym.registry, "Spaces-v0", gym.envs.registration.EnvSpec("Spaces-v0", Spaces))
+    environments = EnvironmentDataModule(
+        "Spaces-v0", n_envs=1, env_kwargs={"observations": observations, "actions": actions}
+    )
+    with pytest.raises(ValueError, match=f"^the environment Spaces-v0 {message}" if "has the" in message else message):
+        trainer(tmp_path).fit(PPO(total_timesteps=8, policy="MlpPolicy", n_steps=8, batch_size=8), environments)
+
+
+@pytest.mark.parametrize("name", ["n_envs", "n_eval_envs", "frame_stack"])
+def test_more_environments_than_memory_holds_are_refused(name):
+    with pytest.raises(ValueError, match=rf"{name} must be from 1 to \d+, got {10**9}"):
+        EnvironmentDataModule("CartPole-v1", **{name: 10**9})

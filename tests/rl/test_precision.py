@@ -21,7 +21,7 @@ PARTS = ("features_extractor.cnn.2", "features_extractor", "action_net", "value_
 
 
 class Shown(BaseFeaturesExtractor):
-    """The pixels themselves, in the type in which they come, which is told by their rounding."""
+    """The pixels themselves, in the type in which they come, which their rounding shows."""
 
     def __init__(self, observation_space):
         super().__init__(observation_space, 256)

@@ -54,7 +54,7 @@ def test_bad_input(cli, tmp_path, capsys, arguments, message):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc alone")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc")
 @pytest.mark.parametrize("size", [24, 200])  # of a block in MiB; glibc's largest threshold is 32
 def test_freed_memory_is_kept(size):
     faults = (

@@ -37,7 +37,7 @@ def test_copy(dest, file, tmp_path, monkeypatch, capsys):
     (tmp_path / file).write_text("changed")
     with pytest.raises(SystemExit):
         main(["configs", "copy", "detection/coco_conv", *dest])
-    assert capsys.readouterr().err.endswith(f"{file} exists\n")
+    assert capsys.readouterr().err.endswith(f"{file} exists: remove it, or give another destination\n")
     assert (tmp_path / file).read_text() == "changed"
 
 

@@ -1,6 +1,7 @@
 """An evaluation of nothing is refused, and predictions replace none of an earlier run."""
 
 import importlib
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 from torch.utils.data import DataLoader
 
 from lightning_coordconv.coordinates import NotSoClevrDataModule
+from lightning_coordconv.core import BaseTask
 from lightning_coordconv.core.predictions import WritesPredictions
 from lightning_coordconv.rl import AgentVideo
 from lightning_coordconv.runtime.ranges import EVALUATED, check_ranges
@@ -16,6 +18,12 @@ from tests.runtime.test_weights import RUN, SMALL
 
 UNTRAINED = (*SMALL, "--ckpt_path=none", "--figures=true")
 DOMAINS = ("classification", "coordinates", "detection", "generative", "rl", "segmentation")
+
+
+def tasks(domain: str) -> list[type[BaseTask]]:
+    room = importlib.import_module(f"lightning_coordconv.{domain}")
+    found = [getattr(room, name) for name in room.__all__]
+    return [kind for kind in found if isinstance(kind, type) and issubclass(kind, BaseTask)]
 
 
 class EmptyLoaders(NotSoClevrDataModule):
@@ -44,6 +52,22 @@ def test_nothing_is_written_before_the_refusal(cli, capsys, tmp_path, command, o
         cli(command, *UNTRAINED, f"--trainer.{option}=0")
     assert exit_info.value.code == 2
     assert capsys.readouterr().err.startswith(f"error: trainer.{option} must be greater than 0 in {command}")
+
+
+def test_tasks_whose_weights_cannot_be_in_half_precision():
+    half = {kind.__name__ for domain in DOMAINS for kind in tasks(domain) if not kind.half_weights}
+    assert half == {"A2C", "PPO", "GAN", "VAE", "GenerativeTask", "RegionProposal"}
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
+def test_half_precision_is_refused_before_anything_is_written(cli, capsys, tmp_path, precision):
+    config = Path(__file__).parents[2] / "configs" / "rl" / "find_and_touch_coordconv.yaml"
+    with pytest.raises(SystemExit) as exit_info:
+        cli("fit", "-c", config, f"--trainer.precision={precision}")
+    assert exit_info.value.code == 2
+    message = f"error: trainer.precision must keep the weights of A2C in full precision, .* got '{precision}'"
+    assert re.match(message, capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.filterwarnings("ignore:Total length of")

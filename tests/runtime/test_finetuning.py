@@ -81,3 +81,33 @@ def test_the_average_is_what_is_saved_and_tested(tmp_path):
         torch.testing.assert_close(saved[name], expected)
         torch.testing.assert_close(net.tested[name], expected)
     assert not torch.equal(net.history[-1]["head.weight"], average["head.weight"])
+
+
+@pytest.mark.parametrize("stopped", [1, 2, 3])
+def test_the_average_resumes_where_it_was(tmp_path, stopped):
+    """Both the weights and their average, after every number of steps."""
+
+    def train(epochs: int, resumed: bool = False) -> tuple[Line, dict[str, torch.Tensor]]:
+        torch.manual_seed(0)
+        net, folder = Line(), tmp_path / str(epochs)
+        checkpoints = ModelCheckpoint(folder, save_last=True)
+        trainer = Trainer(
+            accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, max_epochs=epochs,
+            callbacks=[MovingAverage(decay=0.5), checkpoints],
+        )  # fmt: skip
+        path = tmp_path / str(stopped) / "last.ckpt" if resumed else None
+        trainer.fit(net, DataLoader(torch.ones(2, 1, 4, 4)), ckpt_path=path, weights_only=True)
+        return net, torch.load(checkpoints.last_model_path, weights_only=True)["state_dict"]
+
+    whole, average = train(4)
+    train(stopped)
+    resumed, again = train(4, resumed=True)
+    for name in average:
+        assert torch.equal(again[name], average[name])
+        assert torch.equal(resumed.history[-1][name], whole.history[-1][name])
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0, float("nan"), "0.9"])
+def test_a_decay_that_gives_no_average_is_refused(decay):
+    with pytest.raises(ValueError, match=f"decay must be .*, got {decay!r}"):
+        MovingAverage(decay)

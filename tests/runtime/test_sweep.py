@@ -147,7 +147,10 @@ def test_a_real_process_has_one_thread_and_leaves_a_checkpoint(tmp_path, monkeyp
     ("args", "message"),
     [
         (["none"], "there is no config 'none'"),
-        ([NAMES[0], "--jobs", "0"], "must be at least 1"),
+        ([NAMES[0], "--jobs", "0"], "--jobs must be at least 1, got 0"),
+        ([NAMES[0], "--seeds", "0", "-1"], "--seeds must be from 0 to 4294967295, got 0 -1"),
+        ([NAMES[0], "--seeds", str(2**32)], "--seeds must be from 0 to 4294967295, got 4294967296"),
+        ([NAMES[0], "--seeds", "1", "1"], "--seeds must be different, got 1 1"),
         ([NAMES[0], "--seed", "0"], "arguments for fit are written --name=value, got --seed 0"),
         ([NAMES[0], "--minimize", "val/distance"], "belong to a --search"),
         ([NAMES[0], "--search", "a=uniform(0,1)"], "needs --minimize METRIC or --maximize METRIC"),

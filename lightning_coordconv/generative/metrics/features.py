@@ -174,4 +174,4 @@ def share_in_manifold(points: Tensor, reference: Tensor, k: int) -> Tensor:
 
 
 def _gathered(state: list[Tensor] | Tensor) -> Tensor:
-    return state if isinstance(state, Tensor) else torch.cat(state)
+    return state if isinstance(state, Tensor) else torch.cat(state) if state else torch.empty(0, 1)

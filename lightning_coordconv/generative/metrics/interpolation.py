@@ -1,4 +1,4 @@
-"""Whether objects move or fade while one latent vector changes into another."""
+"""Measures whether objects move or fade while one latent vector changes into another."""
 
 import torch
 from torch import Tensor

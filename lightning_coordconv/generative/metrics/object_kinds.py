@@ -1,4 +1,4 @@
-"""Which pairs of shapes (square, circle) generated images have, next to those of real images."""
+"""Measures which pairs of shapes (square, circle) generated images have, next to those of real images."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How the objects of generated images spread over the canvas, next to those of real images: measures mode collapse."""
+"""Measures how the objects of generated images spread over the canvas, next to real ones: mode collapse."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How much generated images differ from one another: a measure of complete mode collapse that fits any data."""
+"""Measures how much generated images differ from one another: finds complete mode collapse in any data."""
 
 from collections.abc import Sequence
 from typing import Any

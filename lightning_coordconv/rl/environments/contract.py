@@ -32,7 +32,8 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
 
     Raises:
         InvalidEnvironmentError: naming the environment, the step, the value and the space; when it is made, for a space
-            of arrays without an axis or without an element, which no network of Stable-Baselines3 takes.
+            that no policy of Stable-Baselines3 takes: of another kind, such as ``Text``, of a ``MultiDiscrete`` of
+            several axes, or of arrays without an axis or without an element.
     """
 
     def __init__(self, env: gym.Env[Any, Any], env_id: str) -> None:
@@ -41,11 +42,11 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
         self._steps = 0
         for kind, space in (("observation", env.observation_space), ("action", env.action_space)):
             for name, part, _ in _parts(space):
-                if isinstance(part, (spaces.Box, *ARRAYS)) and not np.prod(part.shape or (0,)):
+                fault = _fault_of_space(part)
+                if fault:
                     raise InvalidEnvironmentError(
-                        f"the environment {env_id} has the {kind} space {_one_line(part)}{_called(name)} of shape "
-                        f"{part.shape}, and agents need at least one axis and one element: reshape it, as with "
-                        "gymnasium.wrappers.ReshapeObservation"
+                        f"the environment {env_id} has the {kind} space {_one_line(part)}{_called(name)}, and agents "
+                        f"{fault}"
                     )
         self._parts = list(_parts(env.observation_space))
 
@@ -125,6 +126,20 @@ def _parts(space: Space, name: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
         yield name, space, Limits(None if whole else low, None if whole else high, space.shape, dtype, infinite)
     else:
         yield name, space, None
+
+
+def _fault_of_space(space: Space) -> str | None:
+    """Return what agents need in place of a space; None if they can use it."""
+    if not isinstance(space, (spaces.Box, spaces.Discrete, *ARRAYS)):
+        return "need Box, Discrete, MultiDiscrete or MultiBinary: leave it out, or encode it in one of them"
+    if isinstance(space, (spaces.Box, *ARRAYS)) and not np.prod(space.shape or (0,)):
+        return (
+            f"need at least one axis and one element, but its shape is {space.shape}: reshape it, as with "
+            "gymnasium.wrappers.ReshapeObservation"
+        )
+    if isinstance(space, spaces.MultiDiscrete) and len(space.shape) > 1:
+        return f"need a MultiDiscrete of one axis, but its shape is {space.shape}: flatten it"
+    return None
 
 
 def _fault_of_array(value: Any, limits: Limits) -> str | None:

@@ -43,7 +43,7 @@ def named(env_id: str, what: str) -> Iterator[None]:
 
 
 class ReportedEnv(gym.Wrapper[Any, Any, Any, Any]):
-    """An environment in a process of its own, whose errors the process reports instead of ending with them."""
+    """An environment in a separate process, which reports its errors instead of ending with them."""
 
     def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
         """Start a new episode."""

@@ -8,13 +8,14 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from lightning_coordconv.core.arguments import check_at_least
+from lightning_coordconv.core.checked import CheckedArguments
 
 MOVES = np.array([(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)])  # stay, up, down, left, right
 HAND, OBJECT = 0, 1  # red and green
 CELL = 3  # pixels
 
 
-class FindAndTouchEnv(gym.Env[NDArray[np.uint8], np.int64]):
+class FindAndTouchEnv(CheckedArguments, gym.Env[NDArray[np.uint8], np.int64]):
     """Move a hand on a board until it touches an object.
 
     The observation is an image (3, size, size), uint8: the hand is a red square of 3x3 pixels, the object a green

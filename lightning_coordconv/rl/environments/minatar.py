@@ -7,13 +7,14 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.extras import extra
 
 GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 SCALE = 16  # pixels a cell in a rendered frame
 
 
-class MinAtarEnv(gym.Env[NDArray[np.uint8], np.int64]):
+class MinAtarEnv(CheckedArguments, gym.Env[NDArray[np.uint8], np.int64]):
     """A game of the package ``minatar``, as Gymnasium has environments.
 
     The observation is an image (C, 10, 10), uint8 in {0, 255}: one channel for each kind of object, 4 to 10 of them.

@@ -1,4 +1,4 @@
-"""State that environments keep outside their objects: in their classes, functions and modules."""
+"""Finds the state that environments keep outside their objects: in their classes, functions and modules."""
 
 import collections
 import contextvars

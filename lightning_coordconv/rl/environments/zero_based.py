@@ -1,4 +1,4 @@
-"""Discrete spaces that do not start at zero, as Stable-Baselines3 needs them: starting at zero."""
+"""Shifts discrete spaces that do not start at zero so that they do, as Stable-Baselines3 needs them."""
 
 from typing import Any
 

@@ -10,8 +10,10 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lightning_coordconv.core.checked import CheckedArguments
 
-class FreezeUntil(Callback):
+
+class FreezeUntil(CheckedArguments, Callback):
     """Freezes pretrained weights for the first epochs, while new weights learn.
 
     Coordinate weights, which start at zero, are never frozen. Batch normalisation continues to collect its statistics,
@@ -48,7 +50,7 @@ class FreezeUntil(Callback):
             parameter.grad = None
 
 
-class MovingAverage(WeightAveraging):
+class MovingAverage(CheckedArguments, WeightAveraging):
     """Lightning's exponential moving average of the weights, which is validated, saved and tested in their place.
 
     The decay is warmed up, as TensorFlow does: after n steps it is at most (1 + n) / (10 + n), so that the average
@@ -56,10 +58,15 @@ class MovingAverage(WeightAveraging):
     weights of the loaded checkpoint by the weights that were not averaged.
 
     Args:
-        decay: of the average, per step, after the warm-up.
+        decay: of the average, per step, after the warm-up, from 0 to less than 1.
+
+    Raises:
+        ValueError: for another decay.
     """
 
     def __init__(self, decay: float = 0.999) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay must be from 0 to less than 1, got {decay!r}")
         super().__init__(avg_fn=partial(_average, decay))
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

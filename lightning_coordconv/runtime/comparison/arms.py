@@ -43,7 +43,7 @@ def gather(runs: Sequence[Run]) -> list[Arm]:
     """Return the arms of runs, in the order of their first runs, each with its runs in the order of their seeds.
 
     Runs are of one arm if they have the same name, and their resolved configurations agree in all but the seed and
-    options that change nothing that is learned. Arms of one name are told apart by the options in which they differ.
+    options that change nothing that is learned. To equal names of arms the options in which they differ are added.
     Of runs of an arm with the same seed the newest counts.
     """
     groups: dict[str, list[Run]] = {}

@@ -1,4 +1,4 @@
-"""Learning curves: the mean over seeds, its bootstrap interval, and each seed."""
+"""Draws learning curves: the mean over seeds, its bootstrap interval, and each seed."""
 
 from collections.abc import Callable, Mapping, Sequence
 

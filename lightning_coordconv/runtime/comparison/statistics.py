@@ -1,4 +1,4 @@
-"""Bootstrap intervals of statistics over seeds."""
+"""Computes bootstrap intervals of statistics over seeds."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

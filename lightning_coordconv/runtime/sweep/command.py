@@ -15,6 +15,9 @@ from lightning_coordconv.runtime.sweep.search import best_value, open_study, opt
 if TYPE_CHECKING:
     from optuna import Trial
 
+MAX_SEED = 2**32 - 1
+"""Largest seed of NumPy's generator, which Lightning seeds too."""
+
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
@@ -58,8 +61,13 @@ def check(arguments: argparse.Namespace, options: Sequence[str]) -> None:
     """Raise ValueError for arguments that cannot work, before anything is trained."""
     for config in arguments.configs:
         configs.find(config)
-    if min(arguments.jobs, arguments.threads, arguments.trials) < 1:
-        raise ValueError("--jobs, --threads and --trials must be at least 1")
+    for option in ("jobs", "threads", "trials"):
+        if getattr(arguments, option) < 1:
+            raise ValueError(f"--{option} must be at least 1, got {getattr(arguments, option)}")
+    if len(set(arguments.seeds)) < len(arguments.seeds):
+        raise ValueError(f"--seeds must be different, got {' '.join(map(str, arguments.seeds))}")
+    if not all(0 <= seed <= MAX_SEED for seed in arguments.seeds):
+        raise ValueError(f"--seeds must be from 0 to {MAX_SEED}, got {' '.join(map(str, arguments.seeds))}")
     wrong = [option for option in options if not (option.startswith("--") and "=" in option)]
     if wrong:
         raise ValueError(f"arguments for fit are written --name=value, got {' '.join(wrong)}")

@@ -1,4 +1,4 @@
-"""Runs of a sweep: each is a process, and the name of its folder holds its seed and its options."""
+"""Describes and starts the runs of a sweep: each is a process, whose folder is named after its seed and options."""
 
 import hashlib
 import json

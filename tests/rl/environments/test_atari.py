@@ -92,7 +92,7 @@ def test_vector_interface():
 
 
 def test_ale_differs_as_documented():
-    """Lives end episodes, scores are told and the stack starts from zeros, as with SB3; pixels are others."""
+    """Lives end episodes, scores are reported and the stack starts from zeros, as with SB3; pixels are others."""
     env = make(find("BreakoutNoFrameskip-v4", "ale", {}, {}), 2, "ale", 4)
     env.seed(3)
     first = env.reset()

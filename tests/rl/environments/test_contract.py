@@ -21,7 +21,7 @@ class Scripted(gym.Env):
     """Returns what a test says."""
 
     def __init__(self, script=None):
-        NOW.update(script or {})  # in a process of its own
+        NOW.update(script or {})  # in a separate process
         self.observation_space = NOW["space"]
         self.action_space = NOW.get("actions", spaces.Discrete(2))
         self.time = 0

@@ -527,7 +527,7 @@ def test_emulators_in_threads_have_no_snapshot():
 
 
 def test_a_snapshot_names_no_foreign_classes():
-    """A class in another package is not looked up, let alone imported or made."""
+    """A class in another package is neither looked up nor imported nor made."""
     env = register(Cycle)
     env.reset()
     state = snapshot(env)

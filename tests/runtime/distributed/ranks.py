@@ -43,7 +43,7 @@ class Weights(Callback):
 
 
 class Signal(Callback):
-    """Sends a signal to its own process within a step, in the first life of the run alone."""
+    """Sends a signal to its own process within a step, only in the first life of the run."""
 
     def __init__(self, number: int, step: int, rank: int = 0) -> None:
         self.number, self.step, self.rank = number, step, rank
@@ -55,7 +55,7 @@ class Signal(Callback):
 
 
 class Listening(Callback):
-    """Writes the addresses that each rank's process listens on to ``listening<k>.json`` of a folder; Linux alone."""
+    """Writes the addresses that each rank's process listens on to ``listening<k>.json`` of a folder; only on Linux."""
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
@@ -70,7 +70,7 @@ class Listening(Callback):
 
 
 class Threads(Callback):
-    """Writes the names of the threads that each rank's process ends with to ``threads<k>`` of a folder; Linux alone."""
+    """Writes the names of the threads that each rank ends with to ``threads<k>`` of a folder; only on Linux."""
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)

@@ -42,7 +42,7 @@ def signalled(number: int, step: int, rank: int = 0) -> tuple[str, ...]:
 
 
 def fit(folder: Path, *arguments: str, world_size: int = 1, code: int = 0, **environment: str) -> str:
-    """Fit in processes of their own, see that all end with a code, and return what the first printed."""
+    """Fit in separate processes, see that all end with a code, and return what the first printed."""
     processes = ranks.Ranks(world_size, ["-m", "lightning_coordconv", *FIT, *arguments], folder, **environment)
     processes.end_with(code)
     return processes.logs[0].read_text()
@@ -83,7 +83,7 @@ def test_preemption_leaves_a_checkpoint_and_asks_to_be_requeued(tmp_path, undist
 
 @pytest.mark.slow
 def test_preemption_under_slurm_is_ours(tmp_path, undisturbed):
-    """Where SLURM started the program, Lightning would requeue the job itself, and write a checkpoint of its own."""
+    """Where SLURM started the program, Lightning would requeue the job itself, and write another checkpoint."""
     scontrol = tmp_path / "bin" / "scontrol"
     scontrol.parent.mkdir()
     scontrol.write_text(f"#!/bin/sh\necho $@ >> {tmp_path}/scontrol.log\n")

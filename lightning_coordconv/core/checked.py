@@ -1,0 +1,94 @@
+"""Checks the types of the numbers, flags and texts that a class is built with, by its annotations."""
+
+import functools
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
+from typing import Any, Literal, Self, get_args, get_origin
+
+import numpy as np
+
+from lightning_coordconv.core.hyperparameters import annotation_of, members_of
+
+SIMPLE: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    bool: ("True or False", lambda value: isinstance(value, bool | np.bool_)),
+    int: ("an integer", lambda value: isinstance(value, Integral) and not isinstance(value, bool)),
+    float: ("a number", lambda value: isinstance(value, Real) and not isinstance(value, bool)),
+    str: ("a text", lambda value: isinstance(value, str | os.PathLike)),
+    type(None): ("None", lambda value: value is None),
+}
+"""What a value of each simple type is called, and whether a value is one. Booleans are no numbers."""
+
+
+class CheckedArguments:
+    """A class whose constructor refuses a value of another type than its annotation, as ``"no"`` for False.
+
+    The command line checks types as it parses; this is the same check for Python and for checkpoints. A subclass needs
+    nothing but annotations. It is in ``__new__`` because Lightning finds hyperparameters in the frames of ``__init__``,
+    and its documentation and the command line read the signature of ``__init__``.
+
+    Raises:
+        ValueError: naming the first argument of a wrong type, what is allowed, and the value.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Check the arguments of the constructor."""
+        names = _names(cls)  # type: ignore[arg-type]  # mypy takes the type of a class for one without a hash
+        check_types(cls, {**dict(zip(names, args, strict=False)), **kwargs})
+        return super().__new__(cls)
+
+
+def check_types(function: Callable[..., Any], arguments: Mapping[str, Any], prefix: str = "") -> None:
+    """Check the arguments whose annotation allows a number, a flag or a text.
+
+    Args:
+        function: a class or a function.
+        arguments: by the names of its parameters.
+        prefix: of the names, in the error.
+
+    Raises:
+        ValueError: naming the first argument of a wrong type, what is allowed, and the value.
+    """
+    for name, value in arguments.items():
+        check_type(f"{prefix}{name}", value, _allowed(function, name))
+
+
+def check_type(name: str, value: object, allowed: tuple[Any, ...]) -> None:
+    """Check a value that may be a number, a flag or a text, among others; see :func:`check_types`.
+
+    Args:
+        name: of the value, in the error.
+        value: is not checked if it may be none of them.
+        allowed: types, and values of a ``Literal``.
+    """
+    if not {bool, int, float, str} & set(allowed):
+        return
+    words, known = [], True
+    for kind in allowed:
+        if get_origin(kind) is Literal:
+            words += [repr(choice) for choice in get_args(kind)]
+            if value in get_args(kind):
+                return
+        elif kind in SIMPLE:
+            word, holds = SIMPLE[kind]
+            words.append(word)
+            if holds(value):
+                return
+        else:  # a list, a network: other values are checked where they are used
+            words.append(str(getattr(kind, "__name__", kind)))
+            known = False
+    if known or any(holds(value) for _, holds in SIMPLE.values()):
+        raise ValueError(f"{name} must be {' or '.join(words)}, got {value!r:.100}")
+
+
+@functools.cache
+def _names(kind: type) -> list[str]:
+    """Return the names of the parameters that a constructor takes by position."""
+    parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]  # type: ignore[misc]  # of this class
+    return [each.name for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+
+
+@functools.cache
+def _allowed(function: Callable[..., Any], name: str) -> tuple[Any, ...]:
+    return tuple(members_of(annotation_of(function, name)))

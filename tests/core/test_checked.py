@@ -1,0 +1,108 @@
+"""Numbers, flags and texts of another type than their annotation are refused wherever a task or its data are built."""
+
+import copy
+import inspect
+import pickle
+
+import numpy as np
+import pytest
+
+import lightning_coordconv.classification as classification
+import lightning_coordconv.coordinates as coordinates
+import lightning_coordconv.detection as detection
+import lightning_coordconv.generative as generative
+import lightning_coordconv.rl as rl
+import lightning_coordconv.segmentation as segmentation
+from lightning_coordconv.core import BaseDataModule, BaseTask
+from lightning_coordconv.core.checked import CheckedArguments, check_types
+from lightning_coordconv.core.hyperparameters import annotation_of, members_of
+
+DOMAINS = (classification, coordinates, detection, generative, rl, segmentation)
+KINDS = {
+    kind
+    for domain in DOMAINS
+    for kind in (getattr(domain, name) for name in domain.__all__)
+    if isinstance(kind, type) and issubclass(kind, CheckedArguments)
+}
+WRONG = {bool: ("no", 1, 0.0, None, []), int: ("3", 2.5, True, None, [2]), float: ("0.1", True, None, [0.5])}
+
+
+def scalars(kind):
+    """Return the arguments of a class that are one flag or number, and the type of each."""
+    found = {name: tuple(members_of(annotation_of(kind, name))) for name in inspect.signature(kind).parameters}
+    return {name: members[0] for name, members in found.items() if len(members) == 1 and members[0] in WRONG}
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS, key=lambda kind: kind.__name__), ids=lambda kind: kind.__name__)
+def test_every_scalar_argument_of_every_class(kind):
+    for name, annotated in scalars(kind).items():
+        for value in WRONG[annotated]:
+            with pytest.raises(ValueError, match=rf"^{name} must be (True or False|an integer|a number), got "):
+                kind(**{name: value})
+
+
+def test_all_tasks_and_data_modules_are_among_them():
+    for domain in DOMAINS:
+        for name in domain.__all__:
+            kind = getattr(domain, name)
+            if isinstance(kind, type) and issubclass(kind, BaseTask | BaseDataModule):
+                assert kind in KINDS
+    assert sum(bool(scalars(kind)) for kind in KINDS) > 25
+
+
+class Example(CheckedArguments):
+    def __init__(
+        self,
+        count: int,
+        share: float = 0.5,
+        flag: bool = False,
+        name: str | None = None,
+        size: int | tuple[int, int] = 3,
+    ):
+        self.given = (count, share, flag, name, size)
+
+
+class Derived(Example):
+    def __init__(self, *args, extra: bool = True, **kwargs):
+        super().__init__(*args, **kwargs)
+
+
+@pytest.mark.parametrize("kind", [Example, Derived])
+def test_by_keyword_and_through_a_subclass(kind):
+    with pytest.raises(ValueError, match="flag must be True or False, got 'no'"):
+        kind(count=1, flag="no")
+    with pytest.raises(ValueError, match="name must be a text or None, got 3"):
+        kind(count=1, name=3)
+    with pytest.raises(ValueError, match="size must be an integer or tuple, got '3'"):
+        kind(count=1, size="3")
+    kind(count=np.int64(1), share=1, flag=np.bool_(True), name=None, size=[3, 4])
+
+
+def test_by_position():
+    with pytest.raises(ValueError, match="share must be a number, got 'half'"):
+        Example(1, "half")
+
+
+def test_instances_are_copied_and_pickled():
+    for made in (copy.deepcopy(Example(1)), pickle.loads(pickle.dumps(Example(1)))):
+        assert made.given == (1, 0.5, False, None, 3)
+
+
+def test_arguments_of_an_unannotated_function_are_left_alone():
+    check_types(lambda flag: flag, {"flag": "no"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"ortho_init": "no"}, "policy_kwargs.ortho_init must be True or False, got 'no'"),
+        ({"log_std_init": "0"}, "policy_kwargs.log_std_init must be a number, got '0'"),
+        (
+            {"features_extractor_class": rl.SmallCNN, "features_extractor_kwargs": {"with_r": "no"}},
+            "policy_kwargs.features_extractor_kwargs.with_r must be True or False, got 'no'",
+        ),
+    ],
+)
+def test_arguments_of_policies(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        rl.PPO(100, policy_kwargs=arguments)

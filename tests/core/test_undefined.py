@@ -1,0 +1,87 @@
+"""A network that returns NaN or infinity has no prediction, whatever the task: the image is named, nothing is saved."""
+
+import pytest
+import torch
+from pytorch_lightning import Trainer
+from torch import nn
+from torch.utils.data import DataLoader
+
+from lightning_coordconv.classification import ClassificationPredictor, ImageClassification
+from lightning_coordconv.core.undefined import UndefinedOutputError, defined_outputs, is_undefined
+from lightning_coordconv.detection import DetectionPredictor, Detector, ObjectDetection
+from lightning_coordconv.segmentation import SegmentationPredictor, SemanticSegmentation
+
+IMAGES = torch.rand(2, 3, 64, 64)
+
+
+class Broken(nn.Conv2d):
+    """Logits of three classes, one number of which is not finite."""
+
+    def __init__(self, number: float, pooled: bool) -> None:
+        super().__init__(3, 3, 1)
+        self.number, self.pooled = number, pooled
+
+    def forward(self, image):
+        logits = super().forward(image)
+        logits = logits.mean((2, 3)) if self.pooled else logits
+        logits[..., -1] = self.number
+        return logits
+
+
+def broken_detector(number: float) -> Detector:
+    net = Detector("fasterrcnn_mobilenet_v3_large_320_fpn", 3, weights=None, weights_backbone=None)
+    with torch.no_grad():
+        next(net.parameters()).fill_(number)
+    return net
+
+
+CASES = {
+    "classification": lambda number: ClassificationPredictor(ImageClassification(Broken(number, True)), "cpu"),
+    "segmentation": lambda number: SegmentationPredictor(SemanticSegmentation(Broken(number, False), 3), "cpu"),
+    "detection": lambda number: DetectionPredictor(ObjectDetection(broken_detector(number)), "cpu"),
+}
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize("case", CASES)
+def test_an_image_without_a_prediction_is_named(case, number):
+    model = CASES[case](number)
+    with pytest.raises(UndefinedOutputError, match=r"^image 0: .* returned NaN or infinity, so there is no prediction"):
+        model.predict(IMAGES)
+
+
+def test_the_command_predict_writes_no_class(tmp_path):
+    task = ImageClassification(Broken(float("nan"), True))
+    loader = DataLoader([{"image": image, "label": 0} for image in IMAGES])
+    run = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=tmp_path)
+    with pytest.raises(UndefinedOutputError, match="Broken returned NaN or infinity"):
+        run.predict(task, loader)
+
+
+def test_hooks_are_gone_after_the_context():
+    net = nn.Sequential(nn.Linear(2, 2))
+    wrong = torch.full((1, 2), torch.nan)
+    with pytest.raises(UndefinedOutputError), defined_outputs(net):
+        net(wrong)
+    assert net(wrong).isnan().all()
+
+
+def test_masked_classes_are_defined():
+    values = torch.tensor([0.0, -torch.inf, torch.inf, torch.nan])
+    assert is_undefined(values).tolist() == [False, False, True, True]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_metrics_of_pixels_without_a_class_are_undefined(number):
+    task = SemanticSegmentation(Broken(number, False), 3)
+    batch = {"image": IMAGES, "mask": torch.ones(2, 64, 64, dtype=torch.long)}
+    batch |= {"origin": torch.zeros(2, 2), "size": torch.full((2, 2), 64)}
+    outputs = task.evaluate(batch)
+    assert set(outputs["preds"][..., -1].unique().tolist()) == {-1}
+    for metric in task.val_metrics.values():
+        metric.update(outputs["preds"], outputs["target"])
+        assert metric.compute().isnan()
+        metric.reset()
+        ignored = outputs["target"].masked_fill(outputs["preds"] == -1, 255)
+        metric.update(outputs["preds"], ignored)
+        assert metric.compute().isfinite()

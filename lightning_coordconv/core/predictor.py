@@ -220,7 +220,7 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
 
         Args:
             images: see :func:`~lightning_coordconv.core.sources.find_sources`.
-            function: returns the result of an image (C, H, W), which is prepared and on the device.
+            function: returns the result of what :meth:`prepare` returns.
 
         Raises:
             UndefinedOutputError: naming an image for which the network returns NaN or infinity.
@@ -229,8 +229,12 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
         results = [self._predict(source, function) for source in sources]
         return results if several else results[0]
 
+    def prepare(self, source: Source) -> Tensor:
+        """Return what the network sees of an image, (C, H, W), on the device."""
+        return self.preprocessing(self.read(source)).to(self.device)
+
     def _predict(self, source: Source, function: Callable[[Tensor, Source], ResultT]) -> ResultT:
-        image = self.preprocessing(self.read(source)).to(self.device)
+        image = self.prepare(source)
         try:
             with defined_outputs(self.task):
                 return function(image, source)

@@ -60,6 +60,10 @@ class Preprocessing:
             image: a Pillow image of 8 bits a channel; or a tensor (1 or 3, H, W) in [0, 1], which is resized by torch
                 and therefore differs slightly from a Pillow image where ``resize`` or ``stretch`` is given.
         """
+        return self.scale(self.pixels(image))
+
+    def pixels(self, image: Image.Image | Tensor) -> Tensor:
+        """Return the pixels (C, H, W) that the network sees, before they are scaled: of a Pillow image uint8."""
         if isinstance(image, Image.Image):
             image = image.convert("RGB" if self.channels == 3 else "L")
         elif image.shape[0] != self.channels:
@@ -71,8 +75,11 @@ class Preprocessing:
             sized = TF.center_crop(sized, [self.crop])
         if self.stretch is not None:
             sized = TF.resize(sized, [self.stretch, self.stretch], InterpolationMode.BICUBIC)  # Pillow's default
-        values = sized if isinstance(sized, Tensor) else TF.pil_to_tensor(sized)
-        return self.normalise(TF.to_dtype(values, torch.float32, scale=True))
+        return sized if isinstance(sized, Tensor) else TF.pil_to_tensor(sized)
+
+    def scale(self, pixels: Tensor) -> Tensor:
+        """Return pixels (..., C, H, W), uint8 or in [0, 1], as float32, normalised; a part gives that part of all."""
+        return self.normalise(TF.to_dtype(pixels, torch.float32, scale=True))
 
     def normalise(self, values: Tensor) -> Tensor:
         """Subtract the mean of images (..., C, H, W) in [0, 1] and divide by the standard deviation."""

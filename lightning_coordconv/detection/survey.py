@@ -79,12 +79,15 @@ def _targets(data: CocoDetection) -> list[str]:
     }
     for name in (name for name, values in entries.items() if any(values)):
         faults: list[str] = []
+        dropped: list[str] = []
         try:
-            CocoDetection(data.folder, data.read, refuse=partial(_keep, faults), targets=[name])
+            read = CocoDetection(data.folder, data.read, refuse=partial(_keep, faults), targets=[name])
+            dropped = [remark for remark in read.remarks() if remark not in data.remarks()]
         except ValueError as error:
             faults.append(str(error))
         wrong = f" would refuse {len(faults)} entries, the first: {faults[0]}" if faults else f" can read the {name}"
         lines.append(f"a run with --data.targets '[{name}]'{wrong}")
+        lines += [f"with --data.targets '[{name}]': {remark}" for remark in dropped]
     return lines
 
 

@@ -1,7 +1,7 @@
 """Advises whether and where to use CoordConv in a model, with the figures that each sentence rests on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from lightning_coordconv.layers import Encoding, FourierFeatures, Polar
 from lightning_coordconv.position.dependence import MIN_IMAGES, Dependence, measure_dependence
 from lightning_coordconv.position.features import run, stages
 from lightning_coordconv.position.frames import Frames, check_frames
-from lightning_coordconv.position.observations import Observations, is_position, observe
+from lightning_coordconv.position.observations import IGNORED, Observations, is_position, observe
 from lightning_coordconv.position.placement import Placement, place
 from lightning_coordconv.position.readout import StageReadout, read_positions
 from lightning_coordconv.position.translation import measure_translation
@@ -38,8 +38,8 @@ class Advice:
 
     Attributes:
         convert: whether to make convolutions position-aware; ``None`` where the data do not decide it.
-        where: names of the convolutions to convert, for ``to_coordconv(model, where=advice.where)``; empty unless
-            ``convert``.
+        where: names of the convolutions to convert, for ``to_coordconv(model, where=advice.where)``, or of an agent
+            those of its features extractor; empty unless ``convert``.
         encoding: what these should see; ``None`` for plain coordinates.
         sentences: the advice in words, each with its figures.
         dependence: what position tells about each kind of target.
@@ -99,7 +99,7 @@ def advise(model: nn.Module, data: BaseDataModule, num_images: int = 500, num_re
         if value < 4:
             raise ValueError(f"{name} must be at least 4, got {value}")
     samples = read_samples(data, num_images)
-    network = model.network_for(data) if isinstance(model, BaseTask) else getattr(model, "net", model)
+    network = model.network_for(data) if isinstance(model, BaseTask) else model
     images = _same_size([sample["image"] for sample in samples[:num_readout_images]])
     training = network.training
     network.eval()
@@ -111,7 +111,9 @@ def advise(model: nn.Module, data: BaseDataModule, num_images: int = 500, num_re
         placement = place(network, lambda: run(network, images[:1]))
     finally:
         network.train(training)
-    observations = observe(samples)
+    if network is getattr(model, "net", None):  # names in the task, which is what the caller converts
+        placement = replace(placement, names=[f"net.{name}" for name in placement.names])
+    observations = observe(samples, getattr(data, "ignore_index", IGNORED))
     dependence = [measure_dependence(o.what, o.positions, o.targets, o.images, o.content) for o in observations]
     return conclude(dependence, readout, translation, frames, placement, is_position(samples), observations)
 
@@ -265,7 +267,7 @@ def _undecided(found: Sequence[Dependence], placement: Placement) -> str:
     """Say what the measurements lack, and what to do."""
     images = max((one.images for one in found), default=0)
     if not found:
-        lack = "the data hold no target that is known here"
+        lack = "the images that were read hold no target that is known here"
     elif images < MIN_IMAGES_FOR_NO:
         least = MIN_IMAGES if images < MIN_IMAGES else MIN_IMAGES_FOR_NO
         lack = f"{images} images are too few to {'say anything' if images < MIN_IMAGES else 'rule out a dependence'}: "

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 POSITIONS = {"keypoints", "xy_scaled"}
 """Keys of targets that are positions."""
 IGNORED = 255
-"""Label of pixels that count neither as a class nor as background, as in Pascal VOC."""
+"""Label of pixels that count neither as a class nor as background, as in Pascal VOC, unless the data have another."""
 WINDOW = 0.5
 """Height and width of what counts as the content around a place, as shares of the image."""
 PATCH = 16
@@ -55,7 +55,7 @@ class _Row:
     content: Tensor
 
 
-def observe(samples: Iterable[Mapping[str, Any]], seed: int = 0) -> list[Observations]:
+def observe(samples: Iterable[Mapping[str, Any]], ignore_index: int = IGNORED, seed: int = 0) -> list[Observations]:
     """Collect what a data set tells about its targets and their places.
 
     Positions are those in the full image where a sample says where it was cut from: by ``origin`` and ``size``, rows
@@ -81,6 +81,7 @@ def observe(samples: Iterable[Mapping[str, Any]], seed: int = 0) -> list[Observa
 
     Args:
         samples: dicts with an ``image`` (C, H, W), at least.
+        ignore_index: label of the pixels of a ``mask`` that do not count.
         seed: of the pixels that are drawn.
 
     Returns:
@@ -90,10 +91,11 @@ def observe(samples: Iterable[Mapping[str, Any]], seed: int = 0) -> list[Observa
     rows: dict[str, list[_Row]] = {}
     images: dict[str, list[int]] = {}
     for number, sample in enumerate(samples):
-        for what, row in _rows(sample, generator).items():
+        for what, row in _rows(sample, ignore_index, generator).items():
             rows.setdefault(what, []).append(row)
             images.setdefault(what, []).append(int(sample.get("episode", number)))
-    return [_together(what, found, images[what], generator) for what, found in rows.items()]
+    seen = {what: found for what, found in rows.items() if any(len(row.targets) for row in found)}
+    return [_together(what, found, images[what], generator) for what, found in seen.items()]
 
 
 def is_position(samples: Iterable[Mapping[str, Any]]) -> bool:
@@ -101,7 +103,7 @@ def is_position(samples: Iterable[Mapping[str, Any]]) -> bool:
     return any(POSITIONS & sample.keys() for sample in samples)
 
 
-def _rows(sample: Mapping[str, Any], generator: torch.Generator) -> dict[str, _Row]:
+def _rows(sample: Mapping[str, Any], ignore_index: int, generator: torch.Generator) -> dict[str, _Row]:
     image = sample["image"].float()
     height, width = image.shape[-2:]
     if "boxes" in sample and "labels" in sample:
@@ -117,7 +119,7 @@ def _rows(sample: Mapping[str, Any], generator: torch.Generator) -> dict[str, _R
     window = torch.tensor([[height, width]]) * WINDOW
     if "mask" in sample:
         cells, labels = _pixels(sample["mask"].reshape(height, width), generator)
-        cells, labels = cells[labels != IGNORED], labels[labels != IGNORED]
+        cells, labels = cells[labels != ignore_index], labels[labels != ignore_index]
         patches = _patches(image, cells, window.expand(len(cells), -1))
         return {"class of a pixel given its place": _Row(_scaled(cells, sample), labels.long(), patches)}
     if "label" in sample:

@@ -21,7 +21,7 @@ from lightning_coordconv.segmentation.transforms import ImageAndMask
 
 PREPROCESSING = Preprocessing(mean=IMAGENET_MEAN, std=IMAGENET_STD)
 LOSSY = {"AVIF", "JPEG", "JPEG2000", "MPO", "WEBP"}
-"""Formats, by Pillow's names, that change label values between one class and the next; TIFF files may hold JPEG too."""
+"""Formats that change label values at the borders of classes, by Pillow's names."""
 LOOKED_AT = 16
 """Number of masks that are looked at for their classes before a run."""
 
@@ -58,9 +58,10 @@ class MaskFolder(Dataset[dict[str, Any]]):
 
     Raises:
         FileNotFoundError: if a folder is missing or has no image, or an image has no mask.
-        ValueError: if two images, or two masks, have the same name up to the ending, or a mask is in a lossy format;
-            when it is read, if its size is not that of its image, it has other values than classes, or not a single
-            pixel of a class, or if the transforms return something else than an image and its mask.
+        ValueError: if two images, or two masks, have the same name up to the ending, or a mask is in a lossy format by
+            its ending; when it is read, if it is in such a format, its size is not that of its image, it has other
+            values than classes, or not a single pixel of a class, or if the transforms return something else than an
+            image and its mask.
         OSError: when a file is read that is no image, or a damaged one.
     """
 
@@ -132,16 +133,17 @@ class MaskFolder(Dataset[dict[str, Any]]):
         }
 
     def _report_single_class(self) -> None:
-        """Log if some masks have pixels to ignore and only one class, as masks of 0 and 255 that mean two classes."""
+        """Log if some masks have only one class: empty ones, or those of 0 and 255 that mean two classes."""
         present: set[int] = set()
         for number in spread(len(self), LOOKED_AT):
             with suppress(OSError, ValueError):  # reported when the sample is read
                 present |= set(read_mask(self.masks[number], self.num_classes, self.ignore_index).unique().tolist())
         classes = present - {self.ignore_index}
-        if len(classes) == 1 and self.ignore_index in present:
+        if len(classes) == 1:
+            ignored = f", and ignore_index, {self.ignore_index}, which does not count" * (self.ignore_index in present)
             rank_zero_info(
-                f"The first masks of {self.masks[0].parent} have only the class {classes.pop()}, and ignore_index, "
-                f"{self.ignore_index}, which does not count: classes are from 0 to {self.num_classes - 1}."
+                f"{min(len(self), LOOKED_AT)} of {len(self)} masks in {self.masks[0].parent} were looked at, which "
+                f"have only the class {classes.pop()}{ignored}: classes are from 0 to {self.num_classes - 1}."
             )
 
     def _random_crop(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
@@ -163,19 +165,19 @@ def read_mask(path: Path, num_classes: int, ignore_index: int) -> Tensor:
         ignore_index: value of pixels without a class.
 
     Raises:
-        ValueError: if it is in a lossy format, has several channels, values that are no class, or no pixel of a class.
+        ValueError: if it is in a lossy format, or has several channels, values that are no class, or no pixel of a
+            class.
         OSError: naming the file, for what :func:`~lightning_coordconv.core.images.read_rgb` refuses in an image file.
     """
     try:
         with open_image(path) as file:
-            mode = file.mode
-            compression = str(file.info.get("compression", "")).lower()
-            lossy = file.format in LOSSY or "jpeg" in compression or "webp" in compression
+            mode, image_format = file.mode, file.format
+            if "jpeg" in str(file.info.get("compression")):  # in a TIFF file
+                image_format = "JPEG"
             values = np.array(file)
     except Exception as error:
         raise OSError(f"{path} cannot be read as a mask: {error}; replace or remove it") from error
-    if lossy:
-        raise _lossy(path)
+    _check_lossless(path, image_format)
     if mode == "1":
         values = values.astype(np.uint8)
     if values.ndim != 2 or values.dtype.kind not in "ui":
@@ -226,12 +228,13 @@ def _mask_of(path: Path, name: Path, masks: Path) -> Path:
         raise FileNotFoundError(f"{path} has no mask: expected {masks / name}.png")
     if len(found) > 1:
         raise ValueError(f"{path} has several masks, {found[0].name} and {found[1].name}: remove all but one")
-    if Image.registered_extensions().get(found[0].suffix.lower()) in LOSSY:  # said before anything is read
-        raise _lossy(found[0])
+    _check_lossless(found[0], Image.registered_extensions().get(found[0].suffix.lower()))
     return found[0]
 
 
-def _lossy(mask: Path) -> ValueError:
-    return ValueError(
-        f"{mask} is a mask in a lossy format, which changes the values at the borders of classes: save masks as PNG"
-    )
+def _check_lossless(mask: Path, image_format: str | None) -> None:
+    if image_format in LOSSY:
+        raise ValueError(
+            f"{mask} is a mask in a lossy format ({image_format}), which changes the values at the borders of classes: "
+            "make masks again and save them as PNG"
+        )

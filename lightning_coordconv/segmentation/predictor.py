@@ -80,6 +80,10 @@ class SegmentationPredictor(Int8Predictor[SemanticSegmentation, Segmentation]):
         """
         return self.predict_each(images, self._predict_image)
 
+    def prepare(self, source: Source) -> Tensor:
+        """Return the pixels of an image; of large ones only a tile at a time is scaled and moved to the device."""
+        return self.preprocessing.pixels(self.read(source))
+
     def read_names(self, described: Mapping[str, Any]) -> list[str]:
         """Return the names of the classes, which older checkpoints have among the arguments of the task."""
         return super().read_names({"class_names": list(self.task.class_names), **described})
@@ -103,10 +107,9 @@ class SegmentationPredictor(Int8Predictor[SemanticSegmentation, Segmentation]):
         return output.argmax(1)
 
     def _predict_image(self, image: Tensor, source: Source) -> Segmentation:
-        labels = predict_tiles(self.task.net, image, self.task.tile, self.task.overlap)
-        present, counts = labels.unique(return_counts=True)
-        pairs = zip(present.tolist(), counts.tolist(), strict=True)
-        shares = {self.name_of(label): count / labels.numel() for label, count in pairs}
+        labels = predict_tiles(self.task.net, image, self.task.tile, self.task.overlap, self.preprocessing.scale)
+        counts = labels.flatten().bincount().tolist()  # needs no memory for each pixel, unlike unique()
+        shares = {self.name_of(label): count / labels.numel() for label, count in enumerate(counts) if count}
         return Segmentation(source, labels, self.class_names, shares)
 
 

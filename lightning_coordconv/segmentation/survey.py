@@ -33,7 +33,7 @@ def _survey(path: Path, limit: int) -> Survey:
             dataset.num_classes = MOST
             _add(survey, split, dataset)
     classes = sorted({int(name) for part in survey.parts for name in part.classes})
-    if classes:
+    if len(classes) > 1:
         count = classes[-1] + 1
         survey.options = f"-c segmentation/masks_coordconv --data.root {path} --data.num_classes {count}"
         missing = sorted(set(range(count)) - set(classes))
@@ -43,7 +43,9 @@ def _survey(path: Path, limit: int) -> Survey:
                 f"no mask has the classes {shown}, but some have {count - 1}: are they numbered from 0?"
             )
     if len(classes) == 1:
-        survey.remarks.append(f"all pixels have class {classes[0]}, or {IGNORED}, which means no class")
+        survey.remarks.append(
+            f"all pixels have class {classes[0]}, or {IGNORED}, which means no class: a run needs at least 2 classes"
+        )
     return survey
 
 

@@ -1,6 +1,6 @@
 """Predict label maps of large images tile by tile, each tile at its place of the full image."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -8,19 +8,25 @@ from torch import Tensor, nn
 from lightning_coordconv.layers import coordinate_frame
 
 
-def predict_tiles(net: nn.Module, image: Tensor, tile: int, overlap: int) -> Tensor:
+def predict_tiles(
+    net: nn.Module, image: Tensor, tile: int, overlap: int, prepare: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
     """Return the predicted class of each pixel, computed tile by tile.
 
-    Only one tile at a time is on the network's device, so the image may be larger than its memory. CoordConv layers see
-    the coordinates of the full image. The result is that of the whole image, to rounding, where the network sees no
-    further than ``overlap`` pixels from a pixel, and ``tile``, ``overlap`` and the image are multiples of the network's
-    total stride. Global pooling, as in DeepLabV3 and LRASPP, sees further: tiles then differ from the whole.
+    Only one tile at a time is moved to the network's device, so an image on the CPU may be larger than its memory; one
+    that maps a file, such as ``torch.from_numpy(numpy.memmap(...))``, may be larger than the computer's memory.
+
+    CoordConv layers see the coordinates of the full image. The result is that of the whole image, to rounding, where
+    the network sees no further than ``overlap`` pixels from a pixel, and ``tile``, ``overlap`` and the image are
+    multiples of the network's total stride. Global pooling, as in DeepLabV3 and LRASPP, sees further: tiles then differ
+    from the whole.
 
     Args:
         net: maps images (1, C, H, W) to logits (1, K, H, W), or to a dict with them as ``out``.
-        image: (C, H, W), on any device, or a tensor that maps a file.
+        image: (C, H, W), on any device.
         tile: height and width of the tiles in pixels.
         overlap: pixels around each tile's result that are computed and left out, less than half of ``tile``.
+        prepare: makes of a tile what ``net`` takes, such as floating-point numbers of uint8; nothing by default.
 
     Returns:
         (H, W) on the CPU, uint8 for up to 256 classes, else int16.
@@ -32,7 +38,7 @@ def predict_tiles(net: nn.Module, image: Tensor, tile: int, overlap: int) -> Ten
         for columns, inner_columns in _spans(width, tile, overlap):
             part = image[:, rows, columns].to(device)
             with coordinate_frame((rows.start, columns.start), (height, width), crop=tuple(part.shape[-2:])):
-                output = net(part[None])
+                output = net((part if prepare is None else prepare(part))[None])
             logits = output["out"] if isinstance(output, Mapping) else output
             if found is None:
                 found = torch.empty(height, width, dtype=torch.uint8 if logits.shape[1] <= 256 else torch.int16)

@@ -20,6 +20,7 @@ from lightning_coordconv.position import advise, check_frames, draw_advice, plac
 from lightning_coordconv.position.command import load_model
 from lightning_coordconv.position.features import run, stages
 from lightning_coordconv.runtime.cli import main
+from lightning_coordconv.segmentation import SemanticSegmentation
 
 
 class Samples(Dataset):
@@ -42,6 +43,18 @@ class GivenDataModule(BaseDataModule):
 
     def make_dataset(self, split: str) -> Samples:
         return Samples(self.samples)
+
+
+class Wrapper(nn.Module):
+    """Has a network named as a task's is, and a layer before it."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.before = nn.Conv2d(1, 1, 1)
+        self.net = net
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.net(self.before(image))
 
 
 def images(count: int, channels: int = 1, size: int = 32) -> list[torch.Tensor]:
@@ -89,6 +102,40 @@ def test_a_model_with_coordinates_needs_no_more():
     advice = advise(network, GivenDataModule(samples))
     assert advice.convert is False
     assert "tells it already" in advice.sentences[-1]
+
+
+@pytest.mark.parametrize("wrap", [lambda net: net, lambda net: SemanticSegmentation(net, 2), Wrapper])
+def test_the_places_are_names_in_the_model_that_was_given(wrap):
+    mask = torch.zeros(32, 32, dtype=torch.long)
+    mask[:, 16:] = 1
+    model = wrap(nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1)))
+    advice = advise(model, GivenDataModule([{"image": image, "mask": mask} for image in images(40)]))
+    to_coordconv(model, where=advice.where)
+    assert sorted(coordconv_layers(model)) == sorted(advice.where)
+    assert advice.where
+
+
+@pytest.mark.parametrize("ignore_index", [-1, 0, 255])
+def test_pixels_without_a_class_do_not_count(ignore_index):
+    mask = torch.full((32, 32), ignore_index)
+    mask[8:, 8:] = 1
+    data = GivenDataModule([{"image": image, "mask": mask} for image in images(30)])
+    data.ignore_index = ignore_index
+    advice = advise(nn.Conv2d(1, 2, 3), data)
+    assert advice.convert is None
+    assert advice.observations[0].targets.unique().tolist() == [1]
+
+
+@pytest.mark.parametrize("target", ["mask", "boxes"])
+def test_images_without_any_target_decide_nothing(target):
+    """Masks of nothing but pixels to ignore, and images without an object."""
+    targets = {"mask": torch.full((32, 32), 255)}
+    if target == "boxes":
+        targets = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}
+    advice = advise(nn.Conv2d(1, 2, 3), GivenDataModule([{"image": image} | targets for image in images(30)]))
+    assert advice.convert is None
+    assert "undecided, for the images that were read hold no target that is known here" in advice.sentences[-1]
+    draw_advice(advice)
 
 
 def test_keypoints_are_positions():

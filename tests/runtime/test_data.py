@@ -185,6 +185,30 @@ def test_what_a_run_leaves_out_is_no_error(tmp_path, capsys):
     VocDetectionDataModule(str(root), num_workers=0).dataset("train")
 
 
+def test_masks_without_a_pixel_are_named_where_masks_are_read(tmp_path, capsys):
+    root = write_coco(tmp_path / "data")
+    content = json.loads((root / "boxes.json").read_text())
+    sizes = {image["id"]: [image["height"], image["width"]] for image in content["images"]}
+    size = sizes[content["annotations"][2]["image_id"]]
+    content["annotations"][2]["segmentation"] = {"size": size, "counts": [size[0] * size[1]]}
+    (root / "boxes.json").write_text(json.dumps(content))
+    code, report = check(root, capsys)
+    assert code == 0
+    identity = content["annotations"][2]["id"]
+    dropped = f"dropped 1 objects whose mask has no pixel in their image, by id {identity}\n"
+    assert f"note: boxes: with --data.targets '[masks]': {dropped}" in report
+    assert report.count("dropped") == 1
+
+
+def test_masks_of_one_class_are_named_and_no_run_is_proposed(tmp_path, capsys):
+    root = write_pairs(tmp_path / "data")
+    for path in (root / "masks").iterdir():
+        Image.fromarray(np.asarray(Image.open(path)) * np.uint8(0)).save(path)
+    _, report = check(root, capsys)
+    assert "note: all pixels have class 0, or 255, which means no class: a run needs at least 2 classes" in report
+    assert "train with" not in report
+
+
 def test_masks_without_pairs_and_of_other_sizes_are_named(tmp_path, capsys):
     root = write_pairs(tmp_path / "data")
     (root / "masks" / "0_china.png").unlink()

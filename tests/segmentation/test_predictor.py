@@ -10,6 +10,7 @@ from torch import nn
 
 from lightning_coordconv import CoordConv2d
 from lightning_coordconv.core.description import remember_arguments
+from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.segmentation import MaskFolderDataModule, SegmentationNetwork, SemanticSegmentation, load
 from tests.classification.test_task import quiet
 
@@ -64,6 +65,19 @@ def test_tiles_know_where_they_lie(trained, masks):
     whole = load(trained).predict(path).labels
     assert whole.shape == (96, 128)
     assert torch.equal(load(trained, tile=64, overlap=16).predict(path).labels, whole)
+
+
+def test_of_a_large_image_one_tile_at_a_time_is_scaled(trained, masks, monkeypatch):
+    seen, scale = [], Preprocessing.scale
+
+    def note(self, pixels):
+        seen.append(pixels)
+        return scale(self, pixels)
+
+    monkeypatch.setattr(Preprocessing, "scale", note)
+    load(trained, tile=64, overlap=16).predict(next((masks / "images").glob("*china*")))
+    assert {pixels.dtype for pixels in seen} == {torch.uint8}
+    assert max(max(pixels.shape) for pixels in seen) == 64
 
 
 def test_each_form_of_an_image_has_the_same_labels(trained, masks):

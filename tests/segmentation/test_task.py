@@ -133,6 +133,23 @@ class TestTiles:
             whole = network(image[None])[0].argmax(0)
             assert (predict_tiles(network, image, 64, 16) == whole).float().mean() > 0.999
 
+    def test_of_an_image_in_a_file_one_tile_at_a_time_is_prepared(self, tmp_path):
+        generator = np.random.default_rng(0)
+        image = np.memmap(tmp_path / "image.raw", np.uint8, "w+", shape=(3, 200, 150))
+        image[:] = generator.integers(0, 256, image.shape, np.uint8)
+        image.flush()
+        mapped = torch.from_numpy(np.memmap(tmp_path / "image.raw", np.uint8, "c", shape=image.shape))
+        network, shapes = pointwise_network(), []
+
+        def prepare(part: torch.Tensor) -> torch.Tensor:
+            shapes.append(part.shape)
+            return part / 255
+
+        with torch.no_grad():
+            tiled = predict_tiles(network, mapped, 64, 8, prepare)
+            assert max(max(shape) for shape in shapes) == 64
+            assert (tiled == network(mapped[None] / 255)[0].argmax(0)).float().mean() > 0.999
+
     def test_without_frames_tiles_would_not_agree(self):
         """The test above can fail: tiles that take themselves for the whole image give other classes."""
         network, image = pointwise_network(), torch.rand(3, 64, 96)

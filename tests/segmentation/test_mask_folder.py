@@ -188,7 +188,7 @@ def test_batches_of_several_sizes_are_padded(masks):
         ({"crop": (0, 4)}, "the height of crop must be at least 1, got 0"),
         ({"crop": (4.5, 4)}, "the height of crop must be an integer, at least 1, got 4.5"),
         ({"crop": 4}, "crop must be a height and a width in pixels, got 4"),
-        ({"num_classes": "3"}, "num_classes must be an integer, at least 2, got '3'"),
+        ({"num_classes": "3"}, "num_classes must be an integer, got '3'"),
         ({"class_names": ["a"]}, "expected 3 class_names, got 1"),
         ({"class_names": "abc"}, "class_names must be different texts, got 'abc'"),
         ({"class_names": ["a", "b", "a"]}, r"class_names must be different texts, got \['a', 'b', 'a'\]"),

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -84,18 +85,15 @@ def complete_file(path: Path) -> Iterator[Path]:
     Raises:
         OSError: naming the path, if it cannot be written.
     """
-    part = path.with_name(f"{path.stem}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.unlink(missing_ok=True)  # what a killed process left, or a link
-        part.open("xb").close()
-        yield part
-        os.replace(part, path)
+        # a folder of a new name, on the same disk: no file that is there can be in the way
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
+            part = Path(folder, path.name)
+            yield part
+            os.replace(part, path)
     except OSError as error:
         raise OSError(f"{path} cannot be written: {error}") from error
-    finally:
-        if part.is_file():
-            part.unlink()
 
 
 @torch.no_grad()

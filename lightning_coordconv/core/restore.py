@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from pytorch_lightning import LightningModule
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_coordconv.core.checkpoints import (
     CheckpointError,
@@ -75,8 +75,26 @@ def load_weights(
     """
     with named(name, type(task)):
         task.on_load_checkpoint(dict(checkpoint))
-        task.load_state_dict(checkpoint["state_dict"], strict=task.strict_loading if strict is None else strict)
+        strict = task.strict_loading if strict is None else strict
+        _check_weights(task, checkpoint["state_dict"], name, strict)
+        task.load_state_dict(checkpoint["state_dict"], strict=strict)
     check_finite(task, name)
+
+
+def _check_weights(task: LightningModule, weights: Mapping[str, Any], name: object, strict: bool) -> None:
+    """Refuse what loading would replace without a word: coordinate weights by zeros, and numbers by others.
+
+    Layers with coordinates also load a plain convolution's weights, which is right for a network that is to be trained
+    further, but not for a checkpoint of a task that has such layers.
+    """
+    for key, own in task.state_dict().items():
+        if key not in weights:
+            if strict and key.endswith("coord_weight"):
+                raise CheckpointError(f"{name} holds no coordinate weights {key}")
+        elif isinstance(own, Tensor) and isinstance(weights[key], Tensor):
+            given = weights[key]
+            if own.is_floating_point() != given.is_floating_point() or own.is_complex() != given.is_complex():
+                raise CheckpointError(f"{name} holds {key} as {given.dtype}, but the task needs {own.dtype}")
 
 
 def check_finite(module: nn.Module, name: object) -> None:

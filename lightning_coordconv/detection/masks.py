@@ -35,7 +35,8 @@ class InstanceMasks:
         """Return the compressed run lengths of an annotation's mask; ``None`` if it has no pixel in the image.
 
         Raises:
-            ValueError: if it has no segmentation, or one that is not in COCO's format or contradicts the image size.
+            ValueError: if it has no segmentation, or one that is not in COCO's format, contradicts the image size or
+                lies outside of the annotation's box.
         """
         found = annotation.get("segmentation")
         if not found or not isinstance(found, list | dict):
@@ -48,7 +49,10 @@ class InstanceMasks:
                 _check_polygon(f"segmentation[{number}]", polygon, width, height)
             functions = _mask_functions()
             encoded = functions.merge(functions.frPyObjects(found, height, width))
-        return encoded if _mask_functions().area(encoded) else None
+        if not _mask_functions().area(encoded):
+            return None
+        _check_place(_mask_functions().toBbox(encoded).tolist(), annotation["bbox"])
+        return encoded
 
     def tensors(self, values: Sequence[dict[str, Any]], width: int, height: int) -> dict[str, Tensor]:
         """Return the masks of an image's objects, for transforms."""
@@ -88,6 +92,16 @@ def _check_polygon(key: str, polygon: Any, width: int, height: int) -> None:
             raise ValueError(
                 f"has the {key} with {axis} = {outside[0]}, but it must be from {-side} to {2 * side}: at most one "
                 f"side of the image of {width} x {height} away from it"
+            )
+
+
+def _check_place(mask: list[float], box: Sequence[float]) -> None:
+    """Refuse the mask of another object, by the box (x, y, width, height) around it: a pixel apart is rounding."""
+    for axis, k in (("x", 0), ("y", 1)):
+        if mask[k] > box[k] + box[k + 2] + 1 or box[k] > mask[k] + mask[k + 2] + 1:
+            raise ValueError(
+                f"has a segmentation from {axis} = {mask[k]:g} to {mask[k] + mask[k + 2]:g}, outside of its bbox from "
+                f"{axis} = {box[k]:g} to {box[k] + box[k + 2]:g}"
             )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.seed import isolate_rng
 
 from lightning_coordconv.core.arguments import check_at_least
@@ -25,6 +26,7 @@ from lightning_coordconv.core.predictor import Predictor, Result, Size, writing
 from lightning_coordconv.core.restore import load_task
 from lightning_coordconv.core.sources import Images
 from lightning_coordconv.rl.data import EVALUATION, EnvironmentDataModule
+from lightning_coordconv.rl.environments.zero_based import ZeroBased
 from lightning_coordconv.rl.evaluation import play_seeded
 from lightning_coordconv.rl.precision import policy_calls
 from lightning_coordconv.rl.task import EVALUATION_SEEDS, AgentTask
@@ -205,6 +207,12 @@ class Agent(Predictor[AgentTask]):
             raise ExportError("an agent takes observations of its environment: leave out --size and --images")
         algorithm = self.task.algorithm
         assert algorithm is not None
+        with self._environment() as env:
+            if any(env.env_is_wrapped(ZeroBased)):
+                rank_zero_warn(
+                    f"{path} takes and returns integers from 0, but spaces of {self.data.env_id} start elsewhere: add "
+                    "the start of a space to actions, and subtract it from observations"
+                )
         policy = copy.deepcopy(self._policy).cpu()
         with complete_file(path) as part:
             algorithm.save(part)

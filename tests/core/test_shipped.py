@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lightning_coordconv.coordinates import load
+from lightning_coordconv.coordinates import CoordinateClassification, load
 from lightning_coordconv.core.checkpoints import CheckpointError, read_checkpoint
+from lightning_coordconv.core.restore import restore
 from lightning_coordconv.core.shipped import find_weights, shipped_weights
 from lightning_coordconv.detection import load as load_detector
 
@@ -48,3 +49,28 @@ def test_a_file_in_the_folder_does_not_take_the_place_of_a_name(tmp_path, monkey
         Path(name).write_bytes(b"")
     assert find_weights("painter") == shipped_weights()["painter"]
     assert find_weights("mine") == "mine"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weight: None, r"painter holds no coordinate weights net\S*coord_weight"),
+        (lambda weight: weight.long(), r"painter holds net\S*coord_weight as torch.int64, but .* torch.float32"),
+        (lambda weight: weight.bool(), r"painter holds net\S*coord_weight as torch.bool, but .* torch.float32"),
+        (lambda weight: weight.cfloat(), r"painter holds net\S*coord_weight as torch.complex64, but .* torch.float32"),
+        (lambda weight: weight.double(), None),
+    ],
+    ids=["missing", "integers", "booleans", "complex", "wider"],
+)
+def test_weights_that_loading_would_change_are_refused(change, message):
+    """Coordinate weights that are missing would become zeros, and integers would be cut."""
+    checkpoint = dict(read_checkpoint(find_weights("painter")))
+    weights = dict(checkpoint["state_dict"])
+    key = next(key for key in weights if key.endswith("coord_weight"))
+    weights[key] = change(weights[key])
+    checkpoint["state_dict"] = {key: weight for key, weight in weights.items() if weight is not None}
+    if message is None:
+        restore(CoordinateClassification, checkpoint, "painter")
+        return
+    with pytest.raises(CheckpointError, match=message):
+        restore(CoordinateClassification, checkpoint, "painter")

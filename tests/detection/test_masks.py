@@ -251,3 +251,12 @@ def test_photographs_have_masks_in_all_three_forms(photographs):
             rows, columns = mask.nonzero(as_tuple=True)
             found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
             assert found == pytest.approx([x1, y1, x2, y2], abs=1.5)
+
+
+@pytest.mark.parametrize("polygon", [[12, 2, 18, 2, 18, 6], [2, 12, 8, 12, 8, 20]])
+def test_a_mask_outside_of_its_box_is_refused(folder, polygon):
+    entries = [annotation(7, [2, 2, 6, 4], segmentation=[polygon])]
+    with pytest.raises(
+        ValueError, match=r"7 .*has a segmentation from . = 1[23] to \d+, outside of its bbox from . = 2 to"
+    ):
+        CocoDetection(folder, write(folder, annotations=entries), targets=["masks"])[0]

@@ -5,6 +5,7 @@ import os
 import re
 from pathlib import Path
 
+import gymnasium
 import onnx
 import onnxruntime
 import pytest
@@ -28,7 +29,7 @@ from lightning_coordconv.detection import (
 )
 from lightning_coordconv.detection import load as load_detector
 from lightning_coordconv.generative import GAN, ConvDiscriminator, CoordConvGenerator, GenerativePredictor
-from lightning_coordconv.rl import A2C, SmallCNN
+from lightning_coordconv.rl import A2C, EnvironmentDataModule, SmallCNN
 from lightning_coordconv.runtime.cli import main
 from lightning_coordconv.segmentation import SegmentationNetwork, SemanticSegmentation
 from tests.classification.test_task import quiet
@@ -211,7 +212,7 @@ def assert_refused(capsys, arguments: list[object], message: str) -> None:
     assert re.match(f"error: .*{message}", lines[0]), lines[0]
     if len(arguments) > 1:
         assert not Path(arguments[1]).is_file()
-        assert not list(Path(arguments[1]).parent.glob("*.part*"))
+        assert not list(Path(arguments[1]).parent.glob(".export-*"))
 
 
 def test_wrong_files_and_arguments_end_with_one_line(classifier, tmp_path, capsys):
@@ -303,3 +304,41 @@ def test_a_size_that_the_exporter_would_fix_is_refused(tmp_path):
     with pytest.raises(ExportError, match="the exporter cannot export this network"):
         export(Exportable(FixedSize().eval(), example, ("x",), ("y",), {1: "width"}), tmp_path / "a.onnx", "onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_other_file_is_touched(tmp_path):
+    """Files beside the export whose names a program could use for its own purposes stay as they are."""
+    others = [tmp_path / name for name in ("a.part.pt2", "a.pt2.part", "a.tmp", "a.pt2.tmp")]
+    for path in others:
+        path.write_text("mine")
+    main(["export", "painter", str(tmp_path / "a.pt2")])
+    assert sorted(tmp_path.iterdir()) == sorted([*others, tmp_path / "a.pt2"])
+    assert {path.read_text() for path in others} == {"mine"}
+
+
+class FromOne(gymnasium.Env):
+    """Its actions are 1 and 2."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,))
+    action_space = gymnasium.spaces.Discrete(2, start=1)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.low, {}
+
+    def step(self, action):
+        return self.observation_space.low, 0.0, False, True, {}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:stable_baselines3")
+def test_an_agent_whose_actions_start_elsewhere_says_so(tmp_path):
+    """Stable-Baselines3's zip knows no start, so the actions of its file are from 0."""
+    gymnasium.register("tests/FromOne-v0", FromOne)
+    try:
+        fit = trainer(tmp_path)
+        fit.fit(A2C(20, policy="MlpPolicy"), EnvironmentDataModule("tests/FromOne-v0", n_envs=2))
+        fit.save_checkpoint(tmp_path / "last.ckpt")
+        with pytest.warns(UserWarning, match="returns integers from 0, but spaces of tests/FromOne-v0 start elsewhere"):
+            main(["export", str(tmp_path / "last.ckpt"), str(tmp_path / "agent.zip")])
+    finally:
+        del gymnasium.registry["tests/FromOne-v0"]

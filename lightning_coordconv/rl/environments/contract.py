@@ -68,13 +68,16 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
                 "result", f"{_shown(result)}, and a tuple of observation, reward, terminated, truncated and info "
                 "is expected"
             )  # fmt: skip
-        observation, reward, terminated, truncated, _ = result
+        observation, reward, terminated, truncated, info = result
         self._check_observation(observation)
         if not isinstance(reward, NUMBERS) or not -LARGEST <= reward <= LARGEST:  # type: ignore[operator]  # numbers.Real
             self._refuse("reward", f"{_shown(reward)}, and a finite number in single precision is expected")
         if not isinstance(terminated, BOOLEANS) or not isinstance(truncated, BOOLEANS):
             name, value = ("truncated", truncated) if isinstance(terminated, BOOLEANS) else ("terminated", terminated)
             self._refuse(f"value of {name}", f"{_shown(value)}, and True or False is expected")
+        if not isinstance(info, dict):
+            self._refuse("info", f"{_shown(info)}, and a dict is expected")
+        info.pop("episode", None)  # under this key Stable-Baselines3's monitor, outside of this, reports an episode
         return result
 
     def _check_observation(self, observation: Any) -> None:

@@ -38,7 +38,7 @@ class Scripted(gym.Env):
         self.time += 1
         late = self.time == NOW["step"]
         reward, terminated, truncated = (NOW.get(name, right) if late else right for name, right in RIGHT.items())
-        return self.observation(), reward, terminated, truncated, {}
+        return self.observation(), reward, terminated, truncated, NOW.get("info", {}) if late else {}
 
 
 RIGHT = {"reward": 1.0, "terminated": False, "truncated": False}
@@ -160,7 +160,9 @@ def test_a_reset_without_a_dict_is_refused(result):
 )
 def test_a_space_without_an_axis_or_an_element_is_refused(kind, space):
     script = {"actions": space} if kind == "action" else {}
-    with pytest.raises(InvalidEnvironmentError, match=rf"tests/Scripted-v0 has the {kind} space Box.* of shape \("):
+    with pytest.raises(
+        InvalidEnvironmentError, match=rf"tests/Scripted-v0 has the {kind} space Box.*, but its shape is \("
+    ):
         play(VECTOR if kind == "action" else space, None, 0, **script)
 
 
@@ -185,3 +187,15 @@ def test_a_process_reports_what_is_wrong():
     with pytest.raises(InvalidEnvironmentError, match=r"tests/Scripted-v0 .* nan at \[0\]; its space is Box\(-1"):
         env.step(np.zeros(2, int))
     env.close()
+
+
+@pytest.mark.parametrize("info", [None, [], "won"])
+def test_an_info_that_is_no_dict_is_refused(info):
+    refused(VECTOR, np.zeros(2, np.float32), 2, r"invalid info in step 2 .*, and a dict is expected", info=info)
+
+
+def test_an_episode_that_the_environment_reports_itself_is_not_believed():
+    """Stable-Baselines3's monitor reports finished episodes under this key."""
+    results = play(VECTOR, np.zeros(2, np.float32), 2, info={"episode": {"r": 777.0, "l": 1}, "other": 3})
+    assert results[1][3][0]["other"] == 3
+    assert all("episode" not in info for result in results for info in result[3])

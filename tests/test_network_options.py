@@ -9,8 +9,10 @@ import yaml
 from pytorch_lightning import Trainer
 from torch import nn
 
+from lightning_coordconv.core import network_options
 from lightning_coordconv.core.hyperparameters import accepts
 from lightning_coordconv.core.network_options import apply_network_options
+from lightning_coordconv.core.offline import restoring
 from lightning_coordconv.detection import Detector
 from lightning_coordconv.layers import CoordConv2d
 from lightning_coordconv.runtime import configs
@@ -142,3 +144,13 @@ def test_a_network_keeps_the_format_that_it_chose():
     network = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
     apply_network_options(network, False, False)
     assert in_channels_last(network)
+
+
+def test_without_a_compiler_compiling_is_refused_and_checkpoints_load(monkeypatch):
+    monkeypatch.setattr(network_options, "COMPILERS", ("no-such-compiler",))
+    net = CoordConv2d(3, 4, 3)
+    with pytest.raises(ValueError, match=r"^compile=True needs a C\+\+ compiler \(no-such-compiler\): install one"):
+        apply_network_options(net, compile=True, channels_last=False)
+    with restoring():
+        apply_network_options(net, compile=True, channels_last=False)
+    assert net(torch.zeros(1, 3, 8, 8)).shape == (1, 4, 6, 6)

@@ -1,7 +1,15 @@
 """Options of every task that change how its networks run, but neither what they compute nor what is saved."""
 
+import os
+import shutil
+
 import torch
 from torch import nn
+
+from lightning_coordconv.core.offline import is_restoring
+
+COMPILERS = ((os.environ.get("CXX") or "g++").split()[0], "clang++", "c++")
+"""Programs one of which ``torch.compile`` runs, for CPUs and for launching kernels of GPUs."""
 
 
 def apply_network_options(network: nn.Module, compile: bool, channels_last: bool) -> None:
@@ -15,8 +23,23 @@ def apply_network_options(network: nn.Module, compile: bool, channels_last: bool
         compile: whether ``torch.compile`` compiles the network, at its first call and again for other shapes or modes.
         channels_last: whether weights of four dimensions get the memory format ``torch.channels_last``, which tensor
             cores and some CPUs convolve faster. If false, each weight keeps the format that the network chose.
+
+    Raises:
+        ValueError: if the network is to be compiled and there is no C++ compiler.
     """
     if channels_last:
         network.to(memory_format=torch.channels_last)
-    if compile:
+    if compile and can_compile():
         network.compile()
+
+
+def can_compile() -> bool:
+    """Return whether there is a C++ compiler, without which ``torch.compile`` fails at the first call.
+
+    Raises:
+        ValueError: if there is none, unless a checkpoint is being loaded: its network computes the same uncompiled.
+    """
+    found = any(map(shutil.which, COMPILERS))
+    if not found and not is_restoring():
+        raise ValueError(f"compile=True needs a C++ compiler ({', '.join(COMPILERS)}): install one, such as g++")
+    return found

@@ -16,7 +16,7 @@ from torch import Tensor
 from lightning_coordconv.core._lightning import is_attached
 from lightning_coordconv.core.checkpoints import read_state_dict, verify
 from lightning_coordconv.core.extras import extra
-from lightning_coordconv.core.network_options import apply_network_options
+from lightning_coordconv.core.network_options import apply_network_options, can_compile
 from lightning_coordconv.core.predictions import PredictionTable
 from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.core.restore import check_finite, named
@@ -268,7 +268,7 @@ class AgentTask(BaseTask):
         elif self.initial_weights is not None:
             self.load_zip(self.initial_weights)
         apply_network_options(self.policy, False, self.channels_last)
-        if self.compiled:  # the policy itself is called by other methods than forward, and samples
+        if self.compiled and can_compile():  # the policy itself is called by other methods than forward, and samples
             policy = self.policy
             for part in {policy.pi_features_extractor, policy.vf_features_extractor, policy.mlp_extractor}:
                 part.compile()

@@ -57,14 +57,14 @@ def masks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def pictures(tmp_path: Path, image_folder: Path, photographs: Path, masks: Path) -> None:
-    """Put ``images/``, ``photographs/``, ``masks/`` and ``points.csv`` into the test's folder."""
+    """Put ``images/``, ``photographs/``, ``masks/``, and ``pictures/`` with ``points.csv`` into the test's folder."""
     (tmp_path / "images").symlink_to(image_folder)
     (tmp_path / "photographs").symlink_to(photographs)
     (tmp_path / "masks").mkdir()
     for split in ("train", "val"):
         (tmp_path / "masks" / split).symlink_to(masks)
-    (tmp_path / "points").mkdir()
+    (tmp_path / "pictures").mkdir()
     for number in range(20):  # so many that two ranks have a sample each to validate on
-        shutil.copy(image_folder / "train" / "a" / "0.png", tmp_path / "points" / f"{number}.png")
-    rows = [f"points/{number}.png,10,20.5\n" for number in range(20)]
+        shutil.copy(image_folder / "train" / "a" / "0.png", tmp_path / "pictures" / f"{number:04}.jpg")
+    rows = [f"pictures/{number:04}.jpg,10,20.5\n" for number in range(20)]
     (tmp_path / "points.csv").write_text("image,x,y\n" + "".join(rows))

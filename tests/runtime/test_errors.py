@@ -44,12 +44,15 @@ def test_an_error_is_one_line_that_names_option_and_value(cli, tmp_path, capsys,
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("config", ["detection/coco_coordconv", "segmentation/masks_coordconv"])
-def test_weights_that_cannot_be_downloaded(cli, tmp_path, monkeypatch, capsys, config):
+@pytest.mark.parametrize(
+    ("config", "classes"),
+    [("detection/coco_coordconv", "--model.net.init_args.num_classes=3"), ("segmentation/masks_coordconv", None)],
+)
+def test_weights_that_cannot_be_downloaded(cli, tmp_path, monkeypatch, capsys, config, classes):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
     monkeypatch.setattr("torch.hub.urlopen", Mock(side_effect=URLError("no network")))
     with pytest.raises(SystemExit):
-        cli("fit", "-c", config, "--data.root", str(tmp_path))
+        cli("fit", "-c", config, "--data.root", str(tmp_path), *([classes] if classes else []))
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("error: a download failed: no network; a file that is at the path above")
     assert "weights_backbone are null" in line

@@ -1,4 +1,4 @@
-"""Detectors of digits: the paper's region-proposal network, and a Faster R-CNN of the same size."""
+"""Two networks detect digits: the paper's region-proposal network, and a two-stage Faster R-CNN on its backbone."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args

@@ -1,4 +1,4 @@
-"""Turns SIGTERM and SIGUSR1 into exit code 75, from the start of the command line to its end."""
+"""A handler makes SIGTERM and SIGUSR1 end the process with exit code 75, at once or after its work is saved."""
 
 import os
 import signal

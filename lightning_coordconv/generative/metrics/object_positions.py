@@ -1,4 +1,4 @@
-"""Measures how the objects of generated images spread over the canvas, next to real ones: mode collapse."""
+"""Metrics compare positions of objects in generated and real images, and count images with malformed objects."""
 
 from typing import Any
 

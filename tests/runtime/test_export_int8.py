@@ -19,6 +19,8 @@ from lightning_coordconv.segmentation import load as load_segmenter
 from tests.classification.test_task import quiet
 from tests.runtime.test_export import assert_refused, run
 
+pytestmark = pytest.mark.slow
+
 DIGITS = {"labels": "position", "copies": 1, "batch_size": 50, "eval_batch_size": 250}
 
 
@@ -50,7 +52,6 @@ def accuracies(printed: str, metric: str) -> tuple[float, float]:
     return float32, int8
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size"),
     [("a.pt2", []), ("a.onnx", []), ("folded.pt2", ["--size", "64", "64"])],
@@ -85,7 +86,6 @@ class Radial(nn.Sequential):
         nn.init.normal_(self[0].coord_weight)
 
 
-@pytest.mark.slow
 def test_coordinates_are_not_quantised_and_the_network_is_left_as_it_is():
     pytest.importorskip("torchao.quantization.pt2e")
     from lightning_coordconv.core.quantiser import quantise
@@ -111,7 +111,6 @@ class Small(nn.Sequential):
         super().__init__(CoordConv2d(3, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, 3, 1))
 
 
-@pytest.mark.slow
 def test_a_segmenter_is_measured_without_padding_on_the_split_of_its_run(masks, tmp_path, capsys):
     pytest.importorskip("torchao.quantization.pt2e")
     torch.manual_seed(0)

@@ -227,7 +227,7 @@ class TestTask:
 
 ARGUMENTS = (
     "--data.num_classes=3", "--model.num_classes=3", "--model.net.init_args.num_classes=3",
-    "--model.net.init_args.weights_backbone=", "--data.num_workers=0", "--data.batch_size=2",
+    "--model.net.init_args.weights_backbone=null", "--data.num_workers=0", "--data.batch_size=2",
     "--trainer.enable_progress_bar=false", "--trainer.num_sanity_val_steps=0",
 )  # fmt: skip
 

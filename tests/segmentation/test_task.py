@@ -83,6 +83,7 @@ class TestMetrics:
         assert metric.compute() == 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coordinates", ["none", "first", "head"])
 @pytest.mark.parametrize("name", ["lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large"])
 def test_networks_keep_their_function_when_they_get_coordinates(name, coordinates):

@@ -160,7 +160,7 @@ class TorchConvolution(ConvNd):
         for 32 x 1 x 64 x 64 and a 1x1 kernel, 0.77 instead of 1.13 times for 4 x 1 x 224 x 224, 7x7 and stride 2, and
         0.88 instead of 1.11 times for 64 x 1 x 28 x 28 and 3x3.
         """
-        one_channel = len(self.kernel_size) == 2 and input.dim() == 4 and self.in_channels == 1
+        one_channel = self.in_channels == 1 and len(self.kernel_size) == 2 and input.dim() == 4
         if not (one_channel and SAVES_VIEWS and torch.compiler.is_dynamo_compiling() and input.is_cpu):
             return self._conv_forward(input, self.weight, bias)
         channels_last = input.squeeze(1).unsqueeze(-1).movedim(-1, 1)

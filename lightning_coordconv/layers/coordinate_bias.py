@@ -108,7 +108,8 @@ def coordinate_bias(
     plain = layer.encoding is None and not layer.with_r and active_frame() is None
     if not plain or (eager and math.prod(sizes) * weight.numel() <= MAX_GRID_PRODUCTS):
         return convolve_coordinates(layer, weight, sizes, output_padding, keep=plain)
-    weight = weight.to(_WIDENED.get(weight.dtype, weight.dtype))
+    if weight.dtype in _WIDENED:
+        weight = weight.to(_WIDENED[weight.dtype])
     geometry = geometry_of(layer, sizes, output_sizes)
     device, dtype = weight.device, weight.dtype
     taps = CACHE.get((geometry, device, dtype), lambda: make_taps(geometry, device, dtype)) if eager else None
@@ -167,7 +168,8 @@ def convolve_coordinates(
         A tensor of shape ``(F, out_channels, *output_sizes)``, where F is 1 or the batch size.
     """
     n = len(layer.kernel_size)
-    weight = weight.to(_WIDENED.get(weight.dtype, weight.dtype))
+    if weight.dtype in _WIDENED:
+        weight = weight.to(_WIDENED[weight.dtype])
     with without_autocast(weight):
         device, dtype = weight.device, weight.dtype
 

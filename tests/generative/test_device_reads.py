@@ -19,6 +19,7 @@ from lightning_coordconv.generative import (
 )
 from tests.device_reads import device_reads
 
+
 def adam(weights):
     return torch.optim.Adam(weights, lr=1e-3, fused=True)
 

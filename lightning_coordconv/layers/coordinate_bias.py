@@ -182,7 +182,7 @@ def convolve_coordinates(
         if layer.transposed:
             args = (layer.stride, layer.padding, output_padding, 1, layer.dilation)
             return _CONV_TRANSPOSE[n](coords, weight, None, *args)  # type: ignore[arg-type]  # tuples are taken too
-        padding = layer.padding
+        padding: Any = layer.padding
         if layer.padding_mode != "zeros" or layer.same_pad:
             pairs = [cells for pair in reversed(geometry_of(layer, sizes, ()).pads()) for cells in pair]
             coords = F.pad(coords, pairs, mode="constant" if layer.padding_mode == "zeros" else layer.padding_mode)

@@ -107,8 +107,10 @@ def _uncompressed(file: Image.Image, file_size: int) -> list[_Block]:
     numbers = len(file.getbands())
     blocks = []
     for decoder, (left, top, right, bottom), offset, arguments in getattr(file, "tile", ()):
+        if decoder != RAW:
+            return []
         raw_mode, stride, direction = (arguments, 0, 1) if isinstance(arguments, str) else arguments
-        if decoder != RAW or raw_mode != file.mode or direction != 1:
+        if raw_mode != file.mode or direction != 1:
             return []
         columns = stride // (numbers * np.dtype(dtype).itemsize) or right - left
         shape = (bottom - top, columns, numbers)[: 3 if numbers > 1 else 2]

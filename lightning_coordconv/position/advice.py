@@ -173,7 +173,9 @@ def _dependence(found: Sequence[Dependence]) -> tuple[bool | None, list[str]]:
     sentences = []
     for one in found:
         share, added = one.share, one.added
-        measured = "is {} of the image's size from its mean" if one.is_place else "position removes {} of the uncertainty"
+        measured = (
+            "it lies {} of the image's size from its mean" if one.is_place else "position removes {} of the uncertainty"
+        )
         figures = f"{measured.format(_percent(share.value))} ({_interval(share.low, share.high)})"
         if one.given_content is not None:
             interval = _interval(added.low, added.high)

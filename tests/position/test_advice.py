@@ -156,7 +156,7 @@ def test_images_without_any_target_decide_nothing(target):
 
 
 def keypoints(count: int, spread: float, canvas: int = 32) -> list[dict[str, torch.Tensor]]:
-    """Images with three keypoints, each uniform in a square around its mean place whose side is a share of the image's."""
+    """Images with three keypoints, each uniform in a square around its mean; ``spread`` is the side of the square."""
     generator = torch.Generator().manual_seed(3)
     means = torch.tensor([[8.0, 8.0], [16.0, 16.0], [20.0, 12.0]]) * canvas / 32
     return [

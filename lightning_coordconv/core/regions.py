@@ -21,9 +21,9 @@ RAW = "raw"
 class ImageRegions:
     """The pixels of an image file, of which only the part that is asked for becomes a tensor.
 
-    Of a TIFF or PPM file whose pixels are uncompressed, in strips, tiles or one block, only that part is read. All other
-    formats, which PNG and JPEG are among, are decoded whole, and kept as Pillow keeps them: with 4 bytes a pixel for
-    RGB, and 1 for palettes and grey images of 8 bits.
+    Of a TIFF or PPM file with uncompressed pixels, in strips, tiles or one block, only that part is read. Other
+    formats, such as PNG and JPEG, are decoded whole, and kept as Pillow keeps them: with 4 bytes a pixel for RGB, and 1
+    for palettes and grey images of 8 bits.
 
     ``regions[:, rows, columns]`` is that part of what :func:`~lightning_coordconv.core.images.read_rgb` returns: uint8,
     (3, h, w), for two slices without steps.

@@ -18,7 +18,7 @@ from lightning_coordconv.position.readout import StageReadout, read_positions
 from lightning_coordconv.position.translation import measure_translation
 
 DEPENDS = 0.02
-"""Share of the target's uncertainty that position must remove, or of the image that a target which is a place must move."""
+"""Share of the target's uncertainty that position must remove, or share of the image that a keypoint must move."""
 MIN_IMAGES_FOR_NO = 100
 """Fewer images than this could hide a dependence of a few per cent."""
 KNOWN = 0.9

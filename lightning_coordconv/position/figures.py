@@ -20,8 +20,8 @@ CLASSES = 3
 def draw_advice(advice: Advice) -> Figure:
     """Draw a row of maps for each kind of target, and a bar chart of the readout by stage.
 
-    A map shows the probability of a class, or the mean of a number, given the position of its centre, or where a keypoint
-    lies; the axes are scaled coordinates, the image spans -1 to 1.
+    A map shows the probability of a class, or the mean of a number, given the position of its centre, or where
+    keypoints lie; the axes are scaled coordinates, the image spans -1 to 1.
     """
     rows = len(advice.observations) + 1
     figure = Figure(figsize=(11, 3.4 * rows), layout="constrained")

@@ -50,7 +50,12 @@ class Observations:
 
 @dataclass
 class _Row:
-    """What one image tells about one kind of target; numbers are compared with the mean of their kind, if it is given."""
+    """What one image tells about one kind of target.
+
+    Attributes:
+        positions: see :class:`Observations` for this, ``targets``, ``content`` and ``is_place``.
+        kinds: (N,), int64; if given, the mean of all targets of a kind is subtracted from them.
+    """
 
     positions: Tensor
     targets: Tensor
@@ -175,7 +180,7 @@ def _keypoints(sample: Mapping[str, Any]) -> dict[str, _Row]:
 
 
 def _centres_and_extents(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return row and column of the centres of boxes (n, 4), and their heights and widths of at least a pixel, (n, 2)."""
+    """Return row and column of the centres of boxes (n, 4), and their heights and widths, at least a pixel, (n, 2)."""
     return (boxes[:, [1, 0]] + boxes[:, [3, 2]]) / 2, (boxes[:, [3, 2]] - boxes[:, [1, 0]]).clamp(min=1)
 
 

@@ -21,12 +21,12 @@ class MaskFolderDataModule(BaseDataModule):
     """Images and label masks, in ``root/{train,val,test}/{images,masks}`` or in ``root/{images,masks}``.
 
     In the second layout the images are split by chance, 80, 10 and 10 %, in the same way for the same seed. Without a
-    ``test`` folder, ``val`` serves as the test split too. Predictions are made for the images of the test split, without
-    reading their masks, and tile by tile; see :class:`~lightning_coordconv.segmentation.ImageFiles`. Training images are
-    cropped at random if ``crop`` is given; images of several sizes are padded to a common size within their batch, with
-    ``ignore_index`` in the mask. Convolutions near the edge of an image see that padding, so each evaluation batch is
-    one image by default, and its result does not depend on others. Each sample says where in its full image it lies,
-    which :class:`~lightning_coordconv.segmentation.SemanticSegmentation` tells the network.
+    ``test`` folder, ``val`` serves as the test split too. Predictions are made for the images of the test split, which
+    are read tile by tile, without their masks; see :class:`~lightning_coordconv.segmentation.ImageFiles`. Training
+    images are cropped at random if ``crop`` is given; images of several sizes are padded to a common size within their
+    batch, with ``ignore_index`` in the mask. Convolutions near the edge of an image see that padding, so each evaluation
+    batch is one image by default, and its result does not depend on others. Each sample says where in its full image it
+    lies, which :class:`~lightning_coordconv.segmentation.SemanticSegmentation` tells the network.
 
     Args:
         root: the folder.

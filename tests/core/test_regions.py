@@ -113,10 +113,8 @@ def test_of_what_pillow_writes_uncompressed_only_the_part_is_read(tmp_path, name
     ],
 )
 def test_parts_of_other_formats_are_those_of_the_decoded_image(tmp_path, suffix, mode, options):
-    if mode == "I;16":
-        image = Image.fromarray(pixels(1, np.uint16)[..., 0])
-    else:
-        image = Image.fromarray(pixels()).convert(mode)
+    deep = mode == "I;16"
+    image = Image.fromarray(pixels(1, np.uint16)[..., 0]) if deep else Image.fromarray(pixels()).convert(mode)
     image.save(tmp_path / f"image{suffix}", **options)
     check(tmp_path / f"image{suffix}", mapped=False)
 

@@ -1,6 +1,8 @@
 """Predictions of large images: tile by tile, without the whole image or its masks in memory."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,13 @@ from torch import nn
 
 from lightning_coordconv import CoordConv2d
 from lightning_coordconv.core.regions import ImageRegions
-from lightning_coordconv.segmentation import ImageFiles, MaskFolderDataModule, SemanticSegmentation, predict_tiles
+from lightning_coordconv.segmentation import (
+    ImageFiles,
+    MaskFolderDataModule,
+    MaskWriter,
+    SemanticSegmentation,
+    predict_tiles,
+)
 from lightning_coordconv.segmentation.mask_folder import PREPROCESSING
 from tests.classification.test_task import quiet
 from tests.segmentation.masks import write_masks
@@ -58,7 +66,7 @@ def test_predictions_read_the_files_tile_by_tile(photographs, tmp_path, monkeypa
     monkeypatch.setattr(ImageRegions, "__getitem__", note)
     data = MaskFolderDataModule(str(photographs), 3, eval_batch_size=2, num_workers=0)
     task = SemanticSegmentation(network(), 3, tile=48, overlap=8)
-    batches = quiet(tmp_path).predict(task, data)
+    batches = quiet(tmp_path, callbacks=[MaskWriter()]).predict(task, data)
     found = [labels for batch in batches for labels in batch]
     paths = data.dataset("predict").images
     assert len(found) == len(paths) == 9
@@ -87,7 +95,8 @@ def test_masks_are_not_read(damageable, tmp_path):
     assert len(batches) == len(data.dataset("predict")) > 0
     sample = data.dataset("predict")[0]
     assert sorted(sample) == ["name", "origin", "path", "size"]
-    assert sample["size"] == Image.open(sample["path"]).size[::-1]
+    with Image.open(sample["path"]) as image:
+        assert sample["size"] == (image.height, image.width)
 
 
 def test_predicted_and_tested_images_are_the_same(masks):
@@ -117,3 +126,37 @@ def test_tensors_of_other_data_modules_are_predicted_without_their_padding():
     batch = {"image": nn.functional.pad(image, (0, 10, 0, 4))[None], "size": [(20, 30)]}
     (labels,) = task.predict_step(batch, 0)
     assert torch.equal(labels, predict_tiles(task.net, image, 1024, 128))
+
+
+GROWTH = """
+import resource, sys, torch
+from torch import nn
+from lightning_coordconv.core.regions import ImageRegions
+from lightning_coordconv.segmentation import predict_tiles
+from lightning_coordconv.segmentation.mask_folder import PREPROCESSING
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+def predict(path):
+    return predict_tiles(nn.Identity(), ImageRegions(path), 512, 16, PREPROCESSING.scale)
+
+with torch.inference_mode():
+    predict(sys.argv[1])
+    before = peak()
+    labels = predict(sys.argv[2])
+print((peak() - before) / labels.numel())
+"""
+
+
+@pytest.mark.slow
+def test_memory_grows_with_the_label_map_only(tmp_path):
+    """Bytes a pixel of an uncompressed image: 1 for its label; the pixels would need 3, and as floats 12 or more."""
+    paths = []
+    for side in (1000, 8000):
+        paths.append(str(tmp_path / f"{side}.ppm"))
+        with open(paths[-1], "wb") as file:
+            file.write(f"P6\n{side} {side}\n255\n".encode())
+            file.truncate(file.tell() + 3 * side**2)  # a hole, which takes no space on the disk
+    run = subprocess.run([sys.executable, "-c", GROWTH, *paths], capture_output=True, text=True, check=True)
+    assert 0.5 < float(run.stdout) < 2

@@ -24,9 +24,9 @@ class MaskFolderDataModule(BaseDataModule):
     ``test`` folder, ``val`` serves as the test split too. Predictions are made for the images of the test split, which
     are read tile by tile, without their masks; see :class:`~lightning_coordconv.segmentation.ImageFiles`. Training
     images are cropped at random if ``crop`` is given; images of several sizes are padded to a common size within their
-    batch, with ``ignore_index`` in the mask. Convolutions near the edge of an image see that padding, so each evaluation
-    batch is one image by default, and its result does not depend on others. Each sample says where in its full image it
-    lies, which :class:`~lightning_coordconv.segmentation.SemanticSegmentation` tells the network.
+    batch, with ``ignore_index`` in the mask. Convolutions near the edge of an image see that padding, so each
+    evaluation batch is one image by default, and its result does not depend on others. Each sample says where in its
+    full image it lies, which :class:`~lightning_coordconv.segmentation.SemanticSegmentation` tells the network.
 
     Args:
         root: the folder.

@@ -1,4 +1,4 @@
-"""Finds image files and reads them as RGB; refuses damaged or too large ones, and values whose white is unknown."""
+"""Finds image files and reads them as RGB; refuses damaged or too large ones, and those of unknown value range."""
 
 import math
 import os
@@ -50,9 +50,18 @@ def read_size(path: str | Path, root: str | Path | None = None) -> tuple[int, in
         OSError: as :func:`read_rgb`, except for damage behind the header.
     """
     with reading(path, root) as file:
-        exif = Image.Image.getexif(file)  # the method of PNG files would decode the whole file
-        turned = file.format != "TIFF" and exif.get(ExifTags.Base.Orientation, 1) >= 5  # Pillow turns TIFF itself
+        turned = file.format != "TIFF" and orientation_of(file) >= 5  # Pillow turns TIFF itself
         return (file.height, file.width) if turned else file.size
+
+
+def is_turned(path: str | Path) -> bool:
+    """Tell whether an image file has an EXIF orientation by which :func:`read_rgb` turns or mirrors it.
+
+    Raises:
+        OSError: as :func:`read_size`.
+    """
+    with reading(path) as file:
+        return orientation_of(file) != 1
 
 
 def to_rgb(image: Image.Image, *, upright: bool = True) -> Image.Image:
@@ -130,6 +139,12 @@ def open_image(source: str | Path | IO[bytes], root: str | Path | None = None) -
     with opened as file:
         _check_content(file, limit)
         yield file
+
+
+def orientation_of(file: Image.Image) -> int:
+    """Return the EXIF orientation of an open file, 1 for an upright one. Only its header is read."""
+    exif = Image.Image.getexif(file)  # the method of PNG files would decode the whole file
+    return int(exif.get(ExifTags.Base.Orientation, 1))
 
 
 @contextmanager

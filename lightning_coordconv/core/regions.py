@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from lightning_coordconv.core.images import WITHOUT_SCALE, reading, to_rgb
+from lightning_coordconv.core.images import WITHOUT_SCALE, orientation_of, reading, to_rgb
 
 UNCOMPRESSED = {"L": "u1", "RGB": "u1", "I;16": "<u2", "I;16B": ">u2"}
 """numpy's type of the numbers in uncompressed files by Pillow's mode."""
@@ -102,7 +102,7 @@ def _uncompressed(file: Image.Image, file_size: int) -> list[_Block]:
         OSError: if the file is too short.
     """
     dtype = UNCOMPRESSED.get(file.mode)
-    if dtype is None or Image.Image.getexif(file).get(ExifTags.Base.Orientation, 1) != 1:
+    if dtype is None:
         return []
     numbers = len(file.getbands())
     blocks = []
@@ -117,7 +117,7 @@ def _uncompressed(file: Image.Image, file_size: int) -> list[_Block]:
         if offset + math.prod(shape) * np.dtype(dtype).itemsize > file_size:
             raise OSError("the file is truncated")
         blocks.append(_Block(left, top, right - left, offset, dtype, shape))
-    return blocks
+    return blocks if orientation_of(file) == 1 else []
 
 
 def _decoded(file: Image.Image) -> Image.Image:
@@ -125,5 +125,5 @@ def _decoded(file: Image.Image) -> Image.Image:
     if file.mode in WITHOUT_SCALE:
         return to_rgb(file)
     file.load()
-    turned = file.getexif().get(ExifTags.Base.Orientation, 1) != 1
-    return ImageOps.exif_transpose(file) if turned else file
+    ImageOps.exif_transpose(file, in_place=True)
+    return file

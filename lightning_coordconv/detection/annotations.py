@@ -1,4 +1,4 @@
-"""The annotations of a split, as all readers return them: COCO's lists, and where each entry was read."""
+"""Annotations of one split, in the lists of COCO's format, with the place where each was read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +41,12 @@ class Annotations:
         if self.places:
             return f": {', '.join(self.place(identity) for identity in first)}{more}"
         return f", by id {', '.join(map(str, first))}{more}"
+
+
+def remark(line: str, names: Sequence[str]) -> str:
+    """Return a line with the number of some entries in place of ``{}``, and the names of the first five; "" of none."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{line.format(len(names))}: {', '.join(names[:NAMED])}{more}" if names else ""
 
 
 def read_lines(file: Path) -> list[str]:

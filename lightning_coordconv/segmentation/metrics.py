@@ -1,4 +1,4 @@
-"""Metrics of label maps: intersection over union, accuracy and the confusion matrix."""
+"""Metrics of label maps: mean intersection over union, pixel accuracy, and the confusion matrix."""
 
 import torch
 from torch import Tensor

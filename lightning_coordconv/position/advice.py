@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from lightning_coordconv.core import BaseDataModule, BaseTask
 from lightning_coordconv.layers import Encoding, FourierFeatures, Polar
 from lightning_coordconv.position.dependence import MIN_IMAGES, Dependence, measure_dependence
-from lightning_coordconv.position.features import run, stages
+from lightning_coordconv.position.features import of_one_size, run, stages
 from lightning_coordconv.position.frames import Frames, check_frames
 from lightning_coordconv.position.keypoints import measure_spread
 from lightning_coordconv.position.observations import IGNORED, Observations, observe
@@ -101,7 +101,7 @@ def advise(model: nn.Module, data: BaseDataModule, num_images: int = 500, num_re
             raise ValueError(f"{name} must be at least 4, got {value}")
     samples = read_samples(data, num_images)
     network = model.network_for(data) if isinstance(model, BaseTask) else model
-    images = _same_size([sample["image"] for sample in samples[:num_readout_images]])
+    images = of_one_size([sample["image"] for sample in samples[:num_readout_images]])
     training = network.training
     network.eval()
     try:
@@ -291,11 +291,3 @@ def _percent(share: float) -> str:
 
 def _interval(low: float, high: float) -> str:
     return f"95 % interval {_percent(low)} to {_percent(high)}"
-
-
-def _same_size(images: Sequence[Tensor]) -> list[Tensor]:
-    """Return the images that have the size of most of them, all if no two agree."""
-    sizes = [tuple(image.shape) for image in images]
-    common = max(set(sizes), key=sizes.count)
-    chosen = [image for image in images if tuple(image.shape) == common]
-    return chosen if len(chosen) >= 4 else list(images)

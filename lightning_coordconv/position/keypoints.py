@@ -32,7 +32,7 @@ def read_keypoints(sample: Mapping[str, Any]) -> tuple[Tensor, Tensor] | None:
         found = torch.as_tensor(sample["keypoints"]).float()
         if found.dim() not in (2, 3) or found.shape[-1] not in (2, 3):
             raise ValueError(f"keypoints must have the shape (n, K, 2 or 3) or (K, 2 or 3), got {tuple(found.shape)}")
-        found = found.reshape(-1, *found.shape[-2:])
+        found = found[None] if found.dim() == 2 else found
     elif "xy_scaled" in sample:
         pixels = sample["xy"] + 0.5 if "xy" in sample else (sample["xy_scaled"] + 1) / 2 * torch.tensor([width, height])
         found = torch.as_tensor(pixels).float().reshape(1, 1, 2)

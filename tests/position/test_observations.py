@@ -123,6 +123,14 @@ def test_places_of_keypoints_are_those_in_the_image_that_is_seen(sample, places)
     torch.testing.assert_close(found.positions, torch.tensor(places))
 
 
+@pytest.mark.parametrize("boxes", [True, False])
+def test_images_without_an_object_have_no_keypoints(boxes):
+    sample = {"image": torch.rand(1, 8, 8), "keypoints": torch.zeros(0, 3, 3)}
+    if boxes:
+        sample |= {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}
+    assert observe([sample] * 4) == []
+
+
 @pytest.mark.parametrize(
     ("keypoints", "message"),
     [

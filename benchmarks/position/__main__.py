@@ -13,8 +13,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 
 from benchmarks.position import advice, foreign, tables
+from benchmarks.position.configs import TASKS
 from benchmarks.position.plan import AGENTS, listing, runs, train
-from benchmarks.position.registry import TASKS
 from benchmarks.position.run import prepare_worker
 
 

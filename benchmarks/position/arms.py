@@ -47,6 +47,11 @@ class Arm:
     framed: bool = True
 
 
+ArmName = Literal[
+    "plain", "zero_padding", "first", "advised", "first_unframed", "first_radius", "first_polar", "first_fourier",
+    "first_sinusoidal", "first_learned_grid", "first_constants",
+]  # fmt: skip
+
 ARMS = {
     "plain": Arm(zero_padding=False),
     "zero_padding": Arm(),

@@ -10,9 +10,8 @@ from pytorch_lightning import Callback
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
-from benchmarks.position.arms import ARMS, convert
+from benchmarks.position.arms import ARMS, ArmName, convert
 from lightning_coordconv.classification import ImageClassification
-from lightning_coordconv.core.arguments import check_choice
 from lightning_coordconv.core.metrics import SampleMean
 from lightning_coordconv.core.predictions import PredictionTable
 from lightning_coordconv.core.task import Batch, NetworkTask, Outputs
@@ -27,13 +26,13 @@ class PositionTask(NetworkTask):
 
     Args:
         net: the plain network, whose convolutions pad with zeros.
-        arm: a key of :data:`~benchmarks.position.arms.ARMS`: what the network sees of position.
+        arm: what the network sees of position, see :data:`~benchmarks.position.arms.ARMS`.
         advised: names of the convolutions that ``advise`` names, which see coordinates in the arm ``advised``.
         lr: the highest learning rate.
         **options: of the base class that follows.
 
     Raises:
-        ValueError: for an unknown arm; in a run, if it has no number of steps.
+        ValueError: in a run without an end.
     """
 
     unit: ClassVar[str]
@@ -42,12 +41,11 @@ class PositionTask(NetworkTask):
     def __init__(
         self,
         net: nn.Module,
-        arm: str = "zero_padding",
+        arm: ArmName = "zero_padding",
         advised: Sequence[str] = (),
         lr: float = 0.003,
         **options: Any,
     ) -> None:
-        check_choice("arm", arm, ARMS)
         adam = partial(torch.optim.Adam, lr=lr)
         super().__init__(
             convert(net, ARMS[arm], advised), optimizer=adam, lr_scheduler=None, lr_scheduler_interval="step", **options

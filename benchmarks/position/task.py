@@ -22,7 +22,7 @@ from lightning_coordconv.segmentation import SemanticSegmentation
 class PositionTask(NetworkTask):
     """Base class of the tasks of the benchmark: trains one arm of a network.
 
-    All arms train alike, by Adam in one cycle of the learning rate over the steps of the run.
+    All arms train alike, by Adam, in one cycle of the learning rate over the steps of the run.
 
     Args:
         net: the plain network, whose convolutions pad with zeros.
@@ -46,20 +46,19 @@ class PositionTask(NetworkTask):
         lr: float = 0.003,
         **options: Any,
     ) -> None:
-        adam = partial(torch.optim.Adam, lr=lr)
-        super().__init__(
-            convert(net, ARMS[arm], advised), optimizer=adam, lr_scheduler=None, lr_scheduler_interval="step", **options
-        )
+        super().__init__(convert(net, ARMS[arm], advised), optimizer=partial(torch.optim.Adam, lr=lr), **options)
         self.framed = ARMS[arm].framed
 
     def configure_optimizers(self) -> Any:
-        """Build the optimiser and its cycle."""
-        optimizer = super().configure_optimizers()
+        """Build the optimiser, and its cycle unless the options name another schedule."""
+        configured = super().configure_optimizers()
+        if isinstance(configured, dict):
+            return configured
         steps = self.trainer.estimated_stepping_batches
         if math.isinf(steps):
-            raise ValueError("a cycle of the learning rate needs a run with an end: set max_steps or max_epochs")
-        cycle = OneCycleLR(optimizer, [group["lr"] for group in optimizer.param_groups], total_steps=int(steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+            raise ValueError("the cycle of the learning rate needs a run with an end: set trainer.max_steps")
+        cycle = OneCycleLR(configured, [group["lr"] for group in configured.param_groups], total_steps=int(steps))
+        return {"optimizer": configured, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
 
 
 class Classification(PositionTask, ImageClassification):
@@ -75,17 +74,9 @@ class Segmentation(PositionTask, SemanticSegmentation):
 
 
 class Detection(PositionTask, ObjectDetection):
-    """Detects objects, see :class:`~lightning_coordconv.detection.ObjectDetection`.
-
-    Args:
-        net: see :class:`PositionTask`.
-        **options: of both base classes, but ``warmup``.
-    """
+    """Detects objects, see :class:`~lightning_coordconv.detection.ObjectDetection`."""
 
     unit = "AP"
-
-    def __init__(self, net: nn.Module, **options: Any) -> None:
-        super().__init__(net, warmup=None, **options)
 
 
 class Score(SampleMean):

@@ -1,4 +1,4 @@
-"""Write generated parts of Markdown pages, each between two comments that name the command."""
+"""Writes generated parts of Markdown pages, each between two comments that name the command."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

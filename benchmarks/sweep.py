@@ -1,4 +1,4 @@
-"""Runs a config in a process for benchmarks that choose their own names and folders.
+"""Function that trains a config with one seed in a new process, for benchmarks that name their runs themselves.
 
 ``lightning-coordconv sweep CONFIG... --seeds 0 1 2`` runs configs over seeds.
 """

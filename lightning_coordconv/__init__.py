@@ -1,4 +1,4 @@
-"""CoordConv layers, and the experiments of the paper that introduced them, on PyTorch Lightning."""
+"""CoordConv layers for PyTorch, and the CoordConv paper's experiments and other tasks on PyTorch Lightning."""
 
 from lightning_coordconv.layers import (
     AddCoords,

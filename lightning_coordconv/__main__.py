@@ -1,4 +1,4 @@
-"""``python -m lightning_coordconv`` is the command line."""
+"""Runs the command line as ``python -m lightning_coordconv``."""
 
 from lightning_coordconv.runtime.cli import main
 

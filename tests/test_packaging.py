@@ -88,6 +88,7 @@ def test_make_help_says_how_long_each_target_takes():
     assert [line for line in shown if not re.search(r"\((at once|.*(second|minute)s?.*)\)$", line)] == []
 
 
+@pytest.mark.slow
 def test_wheel_contains_the_package_and_the_configs_of_its_classes(wheel):
     contents = set(zipfile.ZipFile(wheel).namelist())
     tracked = subprocess.run(

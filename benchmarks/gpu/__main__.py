@@ -1,4 +1,4 @@
-"""Runs the benchmarks of :mod:`benchmarks.gpu`."""
+"""Runs the GPU benchmark: ``python -m benchmarks.gpu``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Trains the paper's coordinate tasks on a GPU: CoordConv to its end, the deconvolution to measure its speed."""
+"""Trains the paper's coordinate tasks on a GPU: CoordConv to the end, the deconvolution for some steps, to time it."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Measures how fast two GPUs train beside one, with the same recipe and as many samples a rank."""
+"""Measures how fast two GPUs train compared with one, with the same recipe and number of samples per rank."""
 
 import json
 import os

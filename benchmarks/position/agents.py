@@ -1,4 +1,4 @@
-"""Trains agents that pool their features on find-and-touch; the arms are experiments of ``configs/rl``."""
+"""Trains the agents of the position benchmark on find-and-touch, with experiments of ``configs/rl``."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Makes the arms of the position benchmark: one network, with and without what can show it its position."""
+"""Makes the networks that the position benchmark compares: one network, with and without coordinates or padding."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

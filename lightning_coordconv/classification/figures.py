@@ -1,4 +1,4 @@
-"""Draw an image with its class, and the confusion matrix of a test."""
+"""Callback that draws the confusion matrix of a test, and a function that draws an image with its class."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The paper's coordinate tasks (Liu et al., 2018, section 4), and points in pictures."""
+"""The coordinate tasks of the CoordConv paper (Liu et al., 2018, section 4), and finding one point in a picture."""
 
 from lightning_coordconv.coordinates.data import NotSoClevrDataModule
 from lightning_coordconv.coordinates.dataset import NotSoClevr

@@ -1,4 +1,4 @@
-"""Figures of the coordinate tasks: at which positions the network is right, and the images it predicts."""
+"""Callback that draws the tests of coordinate tasks: positions that are right or wrong, and predicted images."""
 
 from collections import defaultdict
 from typing import Any

@@ -1,4 +1,4 @@
-"""Loads a trained network of any task of the domain."""
+"""Loads a trained model from a checkpoint of a coordinate task or of the task of finding one point in a picture."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The data module of pictures with one point each."""
+"""Data module of pictures with one point each, which a CSV file lists."""
 
 from pathlib import Path
 from typing import Any

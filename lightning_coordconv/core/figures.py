@@ -1,4 +1,4 @@
-"""Gathers what ranks have to draw, and saves figures in the run's folder and in its loggers."""
+"""Saves figures in the run's folder and in its loggers, gathers their data from all ranks, and converts images."""
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO

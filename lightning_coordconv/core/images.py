@@ -1,4 +1,4 @@
-"""Finds image files and reads them as RGB; refuses damaged or too large ones, and values whose white is unknown."""
+"""Finds image files and reads them as RGB; refuses damaged or too large ones, and those of unknown value range."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Exports a trained model in INT8, and measures on the validation data what that costs."""
+"""Base class of trained models that export to INT8 and measure the loss of accuracy on the validation data."""
 
 import copy
 import itertools

@@ -1,4 +1,4 @@
-"""Checks on the host that a network has an output for each label of a batch, and names the first that has none."""
+"""Base class of tasks with class labels, which raises an error for a label that the network has no output for."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

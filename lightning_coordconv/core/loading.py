@@ -1,4 +1,4 @@
-"""Order of training samples, the same for any number of ranks, and a loader that resumes within an epoch.
+"""A sampler whose order is the same for any number of ranks, and a data loader that resumes within an epoch.
 
 torchdata's ``StatefulDataLoader`` 0.11 resumes within an epoch too, but fails with an assertion when the number of
 loading processes has changed since the state was saved (tried: 0 to 2, 2 to 0, 2 to 1), which the loader here allows.

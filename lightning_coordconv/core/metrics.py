@@ -1,4 +1,4 @@
-"""Metrics that average over samples, exactly so over any number of ranks."""
+"""Metrics that are means over samples, exact for any number of ranks, and their base class."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Options of every task that change how its networks run, but neither what they compute nor what is saved."""
+"""Applies the options ``compile`` and ``channels_last``, which every task has, to a network."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Writes predictions: to files that no earlier prediction wrote, as a table in CSV format by default."""
+"""Callbacks that write predictions to files and never replace earlier ones: a base class, and a table in CSV format."""
 
 import csv
 from collections.abc import Mapping, Sequence

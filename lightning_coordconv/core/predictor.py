@@ -1,4 +1,4 @@
-"""The base of trained models in Python: device, images, class names, and results that can be drawn and saved."""
+"""Base classes of trained models in Python and of their predictions, which can be drawn and saved."""
 
 import itertools
 from abc import ABC, abstractmethod

@@ -1,4 +1,4 @@
-"""Quantises an exported network to INT8 by PT2E of torchao: its convolutions and linear layers, and no coordinate bias.
+"""Quantises convolutions and linear layers of an exported network to INT8 with torchao, but no coordinate bias.
 
 Source: the tutorial "PyTorch 2 Export Post Training Quantization" of torchao. Its quantisers for x86 and ARM would also
 quantise coordinates: a convolution of the coordinate grid looks to them like any other.

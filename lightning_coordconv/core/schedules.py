@@ -1,4 +1,4 @@
-"""Learning rate schedules that take the number of steps of a run."""
+"""A learning rate schedule over the steps of a run: linear warm-up, then cosine decay."""
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR

@@ -1,4 +1,4 @@
-"""Finds the trained weights that are part of the package by their names."""
+"""Finds the trained weights that ship with the package, by name."""
 
 from pathlib import Path
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""Lists what is in a folder of data and what is wrong with it, with the code that reads the data for a run.
+"""The report of ``lightning-coordconv data check``: what is in a folder of data, and what is wrong with it.
 
 A reader passes each entry that it cannot use to a function, a ``Refuse``. A run raises the first one; a survey collects
 them all.

@@ -1,4 +1,4 @@
-"""Refuses predictions of networks that return NaN or infinity: the largest of such outputs is no class."""
+"""Raises an error where a network returns NaN or infinity in a prediction."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The annotations of a split, as all readers return them: COCO's lists, and where each entry was read."""
+"""Annotations of one split, in the lists of COCO's format, with the place where each was read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""COCO's average precision and recall of boxes, masks and keypoints, of the images of all ranks."""
+"""Metrics: COCO's average precision and recall of boxes, masks and keypoints, over the images of all ranks."""
 
 import io
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Read an annotation file in COCO's format, and check the type of every value that is used."""
+"""Reads an annotation file in COCO's format, and checks the type of every value that is used."""
 
 import json
 import os

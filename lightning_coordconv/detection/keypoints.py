@@ -1,4 +1,4 @@
-"""Read the keypoints of objects in COCO's format, and keep left and right apart where images are mirrored."""
+"""Reads keypoints of objects in COCO's format, and swaps left and right ones where an image is mirrored."""
 
 import reprlib
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Read the masks of objects in COCO's format: polygons, and run lengths, compressed or not."""
+"""Reads masks of objects in COCO's format: polygons, and run lengths, compressed or not."""
 
 import reprlib
 from collections.abc import Mapping, Sequence

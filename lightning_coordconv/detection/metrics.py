@@ -1,4 +1,4 @@
-"""Measure how well boxes cover the true ones: the metrics of the paper's detection experiment.
+"""Metrics of how well boxes cover the true ones, as in the paper's detection experiment.
 
 Boxes are (n, 4) in any unit: x1, y1, x2, y2. Images without a true box, where an overlap means nothing, are left out of
 the mean over images.

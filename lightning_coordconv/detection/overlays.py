@@ -1,4 +1,4 @@
-"""Draw the masks and keypoints of objects on an image."""
+"""Draws the masks and keypoints of objects on an image."""
 
 from collections.abc import Sequence
 

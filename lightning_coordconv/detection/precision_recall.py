@@ -1,4 +1,4 @@
-"""Draw the precision-recall curves of a test."""
+"""Callback that draws the precision-recall curves of a test."""
 
 from collections.abc import Mapping
 from typing import Any

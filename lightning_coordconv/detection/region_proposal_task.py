@@ -1,4 +1,4 @@
-"""Train the paper's region-proposal network: boxes around objects, whatever the objects are."""
+"""The task of training the paper's region-proposal network, which finds boxes of objects without their classes."""
 
 from typing import ClassVar, Literal
 

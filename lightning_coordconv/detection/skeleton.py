@@ -1,4 +1,4 @@
-"""The names of keypoints, the lines between them, and which of them change places in a mirror."""
+"""Reads the names of keypoints, the lines between them, and the left-right pairs, from annotations or checkpoints."""
 
 import reprlib
 from collections.abc import Mapping, Sequence

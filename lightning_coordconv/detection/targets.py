@@ -1,4 +1,4 @@
-"""The interface of what a data set may add to the boxes and labels of its objects: masks or keypoints."""
+"""Interface of the targets that a data set can have besides boxes and labels: masks and keypoints."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, get_args

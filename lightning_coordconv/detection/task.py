@@ -1,4 +1,4 @@
-"""Train and evaluate torchvision's detectors of boxes, masks and keypoints."""
+"""The task of object detection: trains and evaluates torchvision's detectors of boxes, masks and keypoints."""
 
 import math
 from typing import Any, ClassVar, Literal

@@ -1,4 +1,4 @@
-"""Apply a user's transforms to an image and its objects, and check what they return."""
+"""Applies a user's transforms to an image and its objects, and checks what they return."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any

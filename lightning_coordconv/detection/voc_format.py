@@ -1,4 +1,4 @@
-"""Read images with boxes in the format of Pascal VOC: an XML file for each image."""
+"""Reads images with boxes in the format of Pascal VOC: an XML file for each image."""
 
 from collections.abc import Mapping
 from pathlib import Path

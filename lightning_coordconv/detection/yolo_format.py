@@ -1,4 +1,4 @@
-"""Read images with boxes in the format of YOLO: a ``data.yaml``, folders of images, and a text file for each image."""
+"""Reads images with boxes in the format of YOLO: a ``data.yaml``, folders of images, and a text file for each image."""
 
 import math
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Sort-of-CLEVR with two objects: a blue and a red one, each a square or a circle, on white."""
+"""Data set of two-object Sort-of-CLEVR: a blue and a red object on white, each a square or a circle."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What all CoordConv layers share: a weight for the coordinates of the input's cells.
+"""Base classes of all CoordConv layers: a convolution with a second weight, for the coordinates of its input.
 
 Source: Liu et al., "An Intriguing Failing of Convolutional Neural Networks and the CoordConv Solution" (2018),
 section 3. The paper concatenates coordinate channels to the input. A convolution is linear in its input, so the

@@ -1,4 +1,4 @@
-"""Keeps what the coordinate bias of plain coordinates needs from call to call, up to a number of bytes."""
+"""A cache, limited in bytes, of coordinate grids and other tensors that all CoordConv layers reuse between calls."""
 
 import threading
 from collections.abc import Callable, Hashable, Sequence

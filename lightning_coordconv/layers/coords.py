@@ -1,4 +1,4 @@
-"""Coordinate axes and grids, as pure functions, and the module that concatenates them to a tensor.
+"""Functions that compute and check coordinates, and ``AddCoords``, a module that appends them to a tensor.
 
 Coordinates come in dimension order (rows, then columns; in N dimensions each axis in turn). The default scaling is the
 paper's (section 3, "a final linear scaling ... to make them fall in the range [-1, 1]"): the centres of the first and

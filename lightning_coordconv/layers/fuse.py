@@ -1,4 +1,4 @@
-"""Fuse batch norm into the CoordConv layer, folded layer or plain convolution in front of it, for inference."""
+"""Fuses batch norm into the CoordConv layer, folded layer or plain convolution in front of it, for inference."""
 
 from typing import Any, TypeAlias, TypeVar, cast
 

@@ -1,4 +1,4 @@
-"""Where a map lies in the map of a full image: frames say it by numbers, and fields cell by cell."""
+"""What ``coordinate_frame`` and ``coordinate_field`` set: a crop's place in the full image, or given coordinates."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""Advises whether and where to use CoordConv in a model, with the figures that each sentence rests on."""
+"""Advises whether and where to use CoordConv in a model, with the measurements that support each sentence."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

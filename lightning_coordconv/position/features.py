@@ -1,4 +1,4 @@
-"""Run any model on images and look at the feature maps of its stages."""
+"""Runs any model on images, and returns the feature maps of its stages, with or without zero padding."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

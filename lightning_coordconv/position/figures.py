@@ -1,4 +1,4 @@
-"""Draws an advice: where on the image the target depends on position, and what each stage knows of it."""
+"""Draws the result of ``advise``: where the target depends on position, and what each stage knows of position."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Measures whether a model's feature maps show where they are: by a linear readout of the position of each cell."""
+"""Measures how well a linear model predicts the position of each cell from a model's feature maps."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

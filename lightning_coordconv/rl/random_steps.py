@@ -1,4 +1,4 @@
-"""Data set of what a random agent sees, and the rewards that follow, to judge a policy's need of positions."""
+"""Data set of observations of a random agent, each with the sum of the rewards of the next steps, for ``advise``."""
 
 from typing import Any
 

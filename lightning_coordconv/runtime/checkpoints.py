@@ -1,4 +1,4 @@
-"""Writes checkpoints that are complete or absent, and verifies them before a run starts from them."""
+"""Writes checkpoints whose files are either complete or absent, and verifies them before a run starts from them."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The number of classes is an option of the data, or follows from them; network and task get it from there."""
+"""Builds the data module of a configuration, and gives its number of classes to the task and the network."""
 
 import importlib
 import inspect

@@ -1,4 +1,4 @@
-"""Reports errors: one line for what the user typed, a traceback for what the user programmed."""
+"""Explains errors of a run in one line, and finds those of the user's own code, which keep their traceback."""
 
 import argparse
 import re

@@ -1,4 +1,4 @@
-"""The command ``lightning-coordconv export``: a checkpoint becomes a file that other programs run."""
+"""The command ``lightning-coordconv export``: writes a checkpoint's network as an ONNX, torch.export or SB3 file."""
 
 import argparse
 import importlib

@@ -1,4 +1,4 @@
-"""Keeps messages out of a run's output that the user cannot act on."""
+"""Hides messages of libraries that the user of a run cannot act on."""
 
 import logging
 import warnings

@@ -1,4 +1,4 @@
-"""A handler makes SIGTERM and SIGUSR1 end the process with exit code 75, at once or after its work is saved."""
+"""Signal handler that ends the process with code 75 on SIGTERM or SIGUSR1, at once or after its work is saved."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The data module of images and label masks in folders."""
+"""Data module of images and label masks in folders."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Intersection over union of label maps."""
+"""Metrics of label maps: mean intersection over union, and pixel accuracy."""
 
 import torch
 from torch import Tensor

@@ -34,8 +34,8 @@ class SegmentationNetwork(CheckedArguments, nn.Module):
         coordinates: which convolution sees them: ``"none"``; ``"first"``, the one that sees the image; or ``"head"``,
             the first one of the head (of DeepLabV3 the one that merges the branches).
         weights: of a whole network, by torchvision's name (``"COCO_WITH_VOC_LABELS_V1"``, with 21 classes), which is
-            downloaded; random if empty.
-        weights_backbone: of the backbone only, by torchvision's name (``"IMAGENET1K_V2"``); random if empty.
+            downloaded; random if None.
+        weights_backbone: of the backbone only, by torchvision's name (``"IMAGENET1K_V2"``); random if None.
         with_r: whether the convolution sees the radius too.
         encoding: what it sees instead of the plain coordinates.
 
@@ -48,8 +48,8 @@ class SegmentationNetwork(CheckedArguments, nn.Module):
         name: Name = "lraspp_mobilenet_v3_large",
         num_classes: int = 21,
         coordinates: Coordinates = "none",
-        weights: str = "",
-        weights_backbone: str = "",
+        weights: str | None = None,
+        weights_backbone: str | None = None,
         with_r: bool = False,
         encoding: Encoding | None = None,
     ) -> None:
@@ -59,7 +59,7 @@ class SegmentationNetwork(CheckedArguments, nn.Module):
         if coordinates not in get_args(Coordinates):
             raise ValueError(f"coordinates must be one of {', '.join(get_args(Coordinates))}, got {coordinates!r}")
         self.num_classes = num_classes
-        chosen: dict[str, Any] = {"weights": weights or None, "weights_backbone": weights_backbone or None}
+        chosen: dict[str, Any] = {"weights": weights, "weights_backbone": weights_backbone}
         self.network = get_model(name, num_classes=num_classes, **chosen)
         if coordinates != "none":
             where = "first" if coordinates == "first" else self._head(name)

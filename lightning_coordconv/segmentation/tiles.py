@@ -1,4 +1,4 @@
-"""Predict label maps of large images tile by tile, each tile at its place of the full image."""
+"""Predicts label maps of large images tile by tile, each tile with the coordinates of its place in the image."""
 
 from collections.abc import Callable, Iterator, Mapping
 

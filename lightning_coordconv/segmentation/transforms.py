@@ -1,4 +1,4 @@
-"""Apply a user's transforms to an image and its mask, and check what they return."""
+"""Applies a user's transforms to an image and its mask, and checks what they return."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any

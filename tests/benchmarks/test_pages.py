@@ -15,6 +15,7 @@ MADE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MADE)
 def test_pages_are_up_to_date(name):
     page = speed.ROOT / name

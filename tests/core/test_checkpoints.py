@@ -73,6 +73,7 @@ def test_a_checkpoint_of_the_command_line_becomes_its_task(trained):
         assert isinstance(task.configure_optimizers()["optimizer"], torch.optim.Adam)
 
 
+@pytest.mark.slow
 def test_a_task_that_was_loaded_and_saved_loads_again(trained, tmp_path):
     from pytorch_lightning import Trainer
 

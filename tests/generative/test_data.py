@@ -190,6 +190,7 @@ def test_sort_of_clevr_out_of_range_is_named(arguments, message):
         SortOfClevrDataModule(**{"count": 8, "eval_count": 4, "canvas": 16, "radius": 3, "batch_size": 4} | arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

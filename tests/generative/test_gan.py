@@ -138,6 +138,7 @@ class SaveAt(Callback):
             trainer.save_checkpoint(Path(trainer.default_root_dir, "stop.ckpt"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batch_norm", "iterations"), [(False, 6), (True, 5)])
 def test_stopping_and_going_on_equals_never_stopping(tmp_path, batch_norm, iterations):
     """At the end of the second epoch and within it, bit for bit."""
@@ -402,6 +403,7 @@ def test_pictures_have_a_recipe_and_the_recipe_for_objects_refuses_them(cli, cap
     assert not any(name.startswith(("val/kl", "val/entropy")) for name in validation)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

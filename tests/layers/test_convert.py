@@ -278,6 +278,7 @@ MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["first", "all"])
 @pytest.mark.parametrize("name", MODELS)
 def test_real_models(name, where):

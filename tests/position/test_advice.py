@@ -104,6 +104,7 @@ def test_a_model_with_coordinates_needs_no_more():
     assert "tells it already" in advice.sentences[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", [lambda net: net, lambda net: SemanticSegmentation(net, 2), Wrapper])
 def test_the_places_are_names_in_the_model_that_was_given(wrap):
     mask = torch.zeros(32, 32, dtype=torch.long)

@@ -30,6 +30,7 @@ class Ran:
         return (setattr, (Ran, "happened", True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -58,6 +58,7 @@ def test_a_run_leaves_summary_figures_events_and_checkpoints(cli, capsys):
     assert accuracy == pytest.approx(summary["test"]["test/accuracy"], abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "drawn"),
     [

@@ -206,6 +206,7 @@ def test_intervals_move_and_scale_with_the_values():
     assert ends[0] < 2 < ends[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "least", "most"), [(3, 0.6, 0.9), (20, 0.88, 1.0)])
 def test_how_often_an_interval_contains_the_true_mean(seeds, least, most):
     """With few seeds it is too narrow, as the note below the tables says."""

@@ -171,6 +171,7 @@ def test_a_detector_for_one_size_finds_what_the_detector_finds(tmp_path, mask_pa
         run(out, torch.rand(3, 90, 70))
 
 
+@pytest.mark.slow
 def test_proposals(tmp_path, photographs):
     task = RegionProposal(shaken(RegionProposalNet()))
     model = DetectionPredictor(task, device="cpu")

@@ -50,6 +50,7 @@ def fit(parts: Any, *others: Callback, ckpt_path: Path | None = None, **argument
     return {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [regression, detection])
 @pytest.mark.parametrize(("step", "epochs"), [(2, 1), (2, 2), (4, 2), (7, 2)])
 def test_a_run_that_goes_on_reports_the_whole_epoch(parts, step, epochs, tmp_path: Path):

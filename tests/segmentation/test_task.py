@@ -83,6 +83,7 @@ class TestMetrics:
         assert metric.compute() == 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coordinates", ["none", "first", "head"])
 @pytest.mark.parametrize("name", ["lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large"])
 def test_networks_keep_their_function_when_they_get_coordinates(name, coordinates):
@@ -227,7 +228,7 @@ class TestTask:
 
 ARGUMENTS = (
     "--data.num_classes=3", "--model.num_classes=3", "--model.net.init_args.num_classes=3",
-    "--model.net.init_args.weights_backbone=", "--data.num_workers=0", "--data.batch_size=2",
+    "--model.net.init_args.weights_backbone=null", "--data.num_workers=0", "--data.batch_size=2",
     "--trainer.enable_progress_bar=false", "--trainer.num_sanity_val_steps=0",
 )  # fmt: skip
 

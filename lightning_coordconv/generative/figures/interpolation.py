@@ -1,4 +1,4 @@
-"""Draws images while one latent vector changes into another: objects should move, not fade."""
+"""Callback that draws images while one latent vector changes into another: objects should move, not fade."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Draws where a generator puts objects, next to where they are in real images."""
+"""Callback that draws where objects are in generated images, next to where they are in real images."""
 
 from typing import Any
 

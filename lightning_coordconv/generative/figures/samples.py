@@ -1,4 +1,4 @@
-"""Saves generated images: a grid of samples after each validation, and predictions as files."""
+"""Callbacks that save generated images: a grid of samples after each validation, and predictions as files."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

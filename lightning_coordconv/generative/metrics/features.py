@@ -1,4 +1,4 @@
-"""Distances between generated and real images in the space of a feature network."""
+"""Fréchet distance, precision and recall of generated images, and the feature networks that they use."""
 
 from itertools import pairwise
 from typing import Any, cast

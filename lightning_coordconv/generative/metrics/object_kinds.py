@@ -1,4 +1,4 @@
-"""Measures which pairs of shapes (square, circle) generated images have, next to those of real images."""
+"""Metric: entropy of the pairs of shapes (square, circle) in generated images, next to that of real images."""
 
 from typing import Any
 

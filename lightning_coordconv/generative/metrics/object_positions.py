@@ -1,4 +1,4 @@
-"""Metrics compare positions of objects in generated and real images, and count images with malformed objects."""
+"""Metrics that compare positions of objects in generated and real images, and count images with malformed objects."""
 
 from typing import Any
 

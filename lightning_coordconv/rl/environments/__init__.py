@@ -1,4 +1,4 @@
-"""Vectors of environments for agents: backends, snapshots of their state, and environments of this package."""
+"""Vectorised environments and snapshots of their state; registers Atari, MinAtar and find-and-touch in Gymnasium."""
 
 from lightning_coordconv.core.extras import extra
 

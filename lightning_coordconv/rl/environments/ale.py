@@ -1,4 +1,4 @@
-"""Atari games in ALE's threads: the fastest backend, and a slightly different environment from SB3's."""
+"""A vector of Atari games that run in ALE's threads: the fastest backend, which differs slightly from SB3's."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Refuses what an environment returns if it contradicts the environment's spaces, or Gymnasium's interface."""
+"""Wrapper that raises an error where an environment contradicts its own spaces or Gymnasium's interface."""
 
 from collections.abc import Iterator, Mapping
 from numbers import Real

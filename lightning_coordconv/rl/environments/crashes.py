@@ -1,4 +1,4 @@
-"""Adds the name of the environment to the errors that it raises, in this process or in another."""
+"""Wrappers and exception classes that add the name of an environment to the errors that it raises."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Writes a small file with a run's description, duration and results."""
+"""Writes ``summary.json``: a run's description, duration and results."""
 
 import json
 import time

@@ -1,1 +1,1 @@
-"""Compares runs: reads their metrics, gathers seeds into arms, and writes tables and learning curves."""
+"""Compares runs: reads their metrics, groups runs that differ in the seed only, and writes tables and curves."""

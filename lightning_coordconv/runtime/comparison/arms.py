@@ -1,4 +1,4 @@
-"""Groups runs that differ in the seed only; such a group is called an arm."""
+"""Groups runs that differ in the seed only into arms, names the arms, and compares their metrics seed by seed."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The command ``lightning-coordconv compare``: tables and learning curves of runs, with seeds gathered into arms."""
+"""The command ``lightning-coordconv compare``: tables and learning curves of runs, with means over seeds."""
 
 import argparse
 from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""Trains configs with several seeds, and searches for options, in processes of one thread each."""
+"""Trains configs with several seeds, and searches hyperparameters, in processes of one thread each."""

@@ -1,4 +1,4 @@
-"""The command ``lightning-coordconv sweep``: trains configs with several seeds, or searches for options."""
+"""The command ``lightning-coordconv sweep``: trains configs with several seeds, or searches hyperparameters."""
 
 import argparse
 from collections.abc import Mapping, Sequence

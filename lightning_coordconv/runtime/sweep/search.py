@@ -1,4 +1,4 @@
-"""A search for options with Optuna: the spaces that are typed, and a study that can be resumed."""
+"""Hyperparameter search with Optuna: parses search spaces, and runs a study that can be resumed."""
 
 import json
 import math

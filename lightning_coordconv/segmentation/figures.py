@@ -132,7 +132,8 @@ def draw_masks(sample: Mapping[str, Any], class_names: Sequence[str], ignore_ind
     """Draw an image beside its true mask and its predicted mask, as far as there are any, with a legend.
 
     Args:
-        sample: with ``image`` (3, H, W) or, if it is grey, (1, H, W), normalised or not, and perhaps ``mask`` and ``predicted`` (H, W).
+        sample: with ``image`` (3, H, W), or (1, H, W) if it is grey, normalised or not, and perhaps ``mask`` and
+            ``predicted`` (H, W).
         class_names: by class.
         ignore_index: value of pixels that are left uncoloured.
     """

@@ -204,6 +204,17 @@ def test_wafers_density_tells_the_class_in_four_of_five():
     assert float(((density > 0.62).long() == data["label"]).float().mean()) == pytest.approx(0.8, abs=0.03)
 
 
+def test_wafers_mostly_of_one_size_have_a_shortcut_that_the_test_has_not():
+    """Beyond a third of the map's radius: 50 mm on wafers of 300 mm, 25 mm on those of the test."""
+    sensor.COUNTS.update(train=2000, test=2000)
+    right = {}
+    for split in ("train", "test"):
+        data = sensor.wafers_mostly_one_size(split, generator())
+        share = torch.hypot(data["top"] / 24 - 1, data["left"] / 24 - 1)
+        right[split] = float(((share > 1 / 3).long() == data["label"]).float().mean())
+    assert right == {"train": pytest.approx(0.99, abs=0.01), "test": pytest.approx(0.58, abs=0.04)}
+
+
 @pytest.mark.parametrize("make", [objects.clevr_masks, objects.digit_masks])
 def test_masks_say_the_cell_of_the_centre(make):
     data = make("val", generator())
@@ -240,10 +251,10 @@ def test_sides_differ_in_nothing_but_their_place():
 
 def test_keypoints_are_the_middle_of_the_red_pixels():
     data = objects.keypoints("val", generator())
-    for image, place in zip(data["image"], data["xy_scaled"], strict=True):
+    for image, xy in zip(data["image"], data["xy_scaled"], strict=True):
         rows, columns = ((image[0] > 0.5) & (image[2] < -0.5)).nonzero().unbind(1)
         middle = torch.stack([(values.min() + values.max() + 1) / 2 for values in (columns, rows)])
-        torch.testing.assert_close((place + 1) * 24, middle)
+        torch.testing.assert_close((xy + 1) * 24, middle)
 
 
 def test_spatial_softmax_finds_a_peak():

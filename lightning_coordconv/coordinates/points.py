@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from torch.utils.data import Dataset
 
-from lightning_coordconv.core.arguments import check_at_least
+from lightning_coordconv.core.arguments import check_at_least, parse_number
 from lightning_coordconv.core.images import read_rgb, read_size
 from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.core.survey import Refuse, raise_refused
@@ -47,8 +47,8 @@ def read_points(file: Path, refuse: Refuse = raise_refused) -> list[Point]:
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is no CSV file with these columns, or has no line that can be used. For the first line that
-            cannot be used, naming file, line and value: a field is missing, there are more fields than
-            columns, a number is none or not finite, a point lies outside of its image, or an image is named twice.
+            cannot be used, naming file, line and value: a field is missing or has a line break, there are more fields
+            than columns, a number is none or not finite, a point lies outside of its image, or an image is named twice.
         OSError: for the first image that is missing or cannot be read.
     """
     if not file.is_file():
@@ -56,7 +56,7 @@ def read_points(file: Path, refuse: Refuse = raise_refused) -> list[Point]:
     points: dict[Path, Point] = {}
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines, skipinitialspace=True)
+            reader = csv.DictReader(lines, skipinitialspace=True, strict=True)
             names = [name.strip() for name in reader.fieldnames or ()]
             missing = [name for name in COLUMNS if name not in names]
             if missing:
@@ -86,6 +86,11 @@ def _read(row: dict[str, Any], folder: Path, place: str) -> Point:
     further = row.get(None)  # type: ignore[call-overload]  # where csv puts the fields that have no column
     if further:
         raise ValueError(f"{place} has fields without a column: {', '.join(further)}; numbers have a decimal point")
+    broken = [name for name, value in row.items() if len(str(value).splitlines()) > 1]
+    if broken:
+        raise ValueError(
+            f"{place} has a line break in {', '.join(broken)}: is there a quotation mark too many or too few?"
+        )
     values = {name: (row[name] or "").strip() for name in COLUMNS}
     empty = [name for name, value in values.items() if not value]
     if empty:
@@ -101,7 +106,7 @@ def _read(row: dict[str, Any], folder: Path, place: str) -> Point:
 def _number(text: str, name: str, length: int, place: str) -> float:
     """Return a position within an image of some length in pixels."""
     try:
-        number = float(text)
+        number = parse_number(text)
     except ValueError:
         number = math.nan
     if not -0.5 <= number <= length - 0.5:  # also if NaN

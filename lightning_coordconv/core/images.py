@@ -50,9 +50,18 @@ def read_size(path: str | Path, root: str | Path | None = None) -> tuple[int, in
         OSError: as :func:`read_rgb`, except for damage behind the header.
     """
     with _opened(path, root) as file:
-        exif = Image.Image.getexif(file)  # the method of PNG files would decode the whole file
-        turned = file.format != "TIFF" and exif.get(ExifTags.Base.Orientation, 1) >= 5  # Pillow turns TIFF itself
+        turned = file.format != "TIFF" and _orientation(file) >= 5  # Pillow turns TIFF itself
         return (file.height, file.width) if turned else file.size
+
+
+def is_turned(path: str | Path) -> bool:
+    """Tell whether an image file has an EXIF orientation by which :func:`read_rgb` turns or mirrors it.
+
+    Raises:
+        OSError: as :func:`read_size`.
+    """
+    with _opened(path, None) as file:
+        return _orientation(file) != 1
 
 
 def to_rgb(image: Image.Image, *, upright: bool = True) -> Image.Image:
@@ -130,6 +139,11 @@ def open_image(source: str | Path | IO[bytes], root: str | Path | None = None) -
     with opened as file:
         _check_content(file, limit)
         yield file
+
+
+def _orientation(file: Image.Image) -> int:
+    exif = Image.Image.getexif(file)  # the method of PNG files would decode the whole file
+    return int(exif.get(ExifTags.Base.Orientation, 1))
 
 
 @contextmanager

@@ -43,6 +43,12 @@ class Annotations:
         return f", by id {', '.join(map(str, first))}{more}"
 
 
+def remark(line: str, names: Sequence[str]) -> str:
+    """Return a line with the number of some entries in place of ``{}``, and the names of the first five; "" of none."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{line.format(len(names))}: {', '.join(names[:NAMED])}{more}" if names else ""
+
+
 def read_lines(file: Path) -> list[str]:
     """Return the lines of a text file in UTF-8.
 

@@ -1,6 +1,7 @@
 """Data set of images with boxes, and if wanted masks or keypoints, from annotations in COCO's format."""
 
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -136,6 +137,12 @@ class CocoDetection(Dataset[dict[str, Any]]):
         }
         lines = [f"{line.format(len(found))}{self.read.some(found)}" for line, found in kinds.items() if found]
         return [*self.read.remarks, *lines] + [f"left out an image: {reason}" for reason in self.unreadable]
+
+    def shared(self, other: "CocoDetection") -> list[str]:
+        """Return the names of the images whose files another data set has too."""
+        files = {os.path.abspath(other.folder / image["file_name"]) for image in other.images}
+        names = [image["file_name"] for image in self.images]
+        return [name for name in names if os.path.abspath(self.folder / name) in files]
 
     def __len__(self) -> int:
         return len(self.images)

@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 
 from lightning_coordconv.core.data import BaseDataModule, Split
 from lightning_coordconv.core.preprocessing import Preprocessing
-from lightning_coordconv.detection.annotations import Annotations
+from lightning_coordconv.detection.annotations import Annotations, remark
 from lightning_coordconv.detection.boxes import Categories, draw_boxes
 from lightning_coordconv.detection.coco import CocoDetection, check_categories
 from lightning_coordconv.detection.image_files import ImageFiles, Links, Policy
@@ -141,8 +141,10 @@ class AnnotatedImagesDataModule(BoxesDataModule):
         remarks = dataset.remarks()
         if split == "train" and isinstance(dataset, CocoDetection):
             remarks += try_transforms(dataset.transform, dataset.images, dataset.annotated)
-        for remark in remarks:
-            rank_zero_info(f"data of the {split} split: {remark}")
+            if shared := dataset.shared(val):
+                remarks.append(remark("{} images are in the validation split too", shared))
+        for line in remarks:
+            rank_zero_info(f"data of the {split} split: {line}")
         return dataset
 
 

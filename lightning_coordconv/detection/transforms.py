@@ -41,8 +41,8 @@ class ImageAndBoxes:
         """Return the transformed sample, whose ``image`` is float32 in [0, 1].
 
         Raises:
-            ValueError: if the transforms do not return an image (3, H, W) in [0, 1], as many boxes as labels, and masks
-                and keypoints of the image's size.
+            ValueError: if the transforms do not return an image (3, H, W) in [0, 1], as many boxes as labels, and
+                boxes, masks and keypoints of the image's size.
         """
         for change in self.changes:
             sample = change(sample)
@@ -107,7 +107,7 @@ def try_transforms(
 
 
 def _check(sample: Any, keys: tuple[str, ...]) -> None:
-    """Check that a sample has an image of three channels, boxes, and an entry of each key for each box."""
+    """Check that a sample has an image of three channels, boxes on it, and an entry of each key for each box."""
     if not isinstance(sample, Mapping) or not isinstance(sample.get("image"), Tensor):
         raise ValueError("the transforms must return a dict with the image as a tensor, as v2 transforms do")
     if not isinstance(sample.get("boxes"), tv_tensors.BoundingBoxes):
@@ -128,7 +128,9 @@ def _check(sample: Any, keys: tuple[str, ...]) -> None:
             f"the transforms return masks with the value {int(sample['masks'].max())}, but they must be 0 and 1: give "
             "a fill for the image only, such as fill={tv_tensors.Image: 255, 'others': 0}"
         )
-    sizes = {"masks": tuple(sample["masks"].shape[-2:])} if "masks" in keys else {}
+    sizes: dict[str, tuple[int, ...]] = {"boxes": tuple(sample["boxes"].canvas_size)}
+    if "masks" in keys:
+        sizes["masks"] = tuple(sample["masks"].shape[-2:])
     if "keypoints" in keys:
         sizes["keypoints"] = getattr(sample["keypoints"], "canvas_size", ())
     for name, size in sizes.items():

@@ -7,10 +7,11 @@ from xml.etree import ElementTree
 
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from lightning_coordconv.core.arguments import parse_number
 from lightning_coordconv.core.images import find_files, read_size
 from lightning_coordconv.core.splits import RandomSplit
 from lightning_coordconv.core.survey import Refuse, raise_refused
-from lightning_coordconv.detection.annotations import Annotations, read_lines
+from lightning_coordconv.detection.annotations import Annotations, read_lines, remark
 
 FOLDERS = {"annotations": ("Annotations", "annotations"), "images": ("JPEGImages", "images")}
 EDGES = ("xmin", "ymin", "xmax", "ymax")
@@ -79,14 +80,16 @@ class VocFolder:
                 annotations.append({"id": len(places), "image_id": number, "bbox": row["box"], **category})
         categories = [{"id": number, "name": name} for name, number in self.classes.items()]
         content = {"images": images, "annotations": annotations, "categories": categories}
-        return Annotations(self.path, content, places, remarks=self._remarks() if split == "train" else ())
+        full = {annotation["image_id"] for annotation in annotations}
+        empty = [image["file_name"] for image in images if image["id"] not in full]
+        remarks = [remark("{} images have no object in their XML file", empty)]
+        if split == "train":
+            remarks.append(remark("left out {} images without an XML file", self._unused()))
+        return Annotations(self.path, content, places, remarks=[line for line in remarks if line])
 
-    def _remarks(self) -> list[str]:
+    def _unused(self) -> list[str]:
         used = {self.path / entry["image"]["file_name"] for entry in self.entries.values()}
-        unused = [path for stem in sorted(self.suffixes) for path in self.suffixes[stem] if path not in used]
-        more = f" and {len(unused) - 5} more" if len(unused) > 5 else ""
-        names = ", ".join(map(str, unused[:5]))
-        return [f"left out {len(unused)} images without an XML file: {names}{more}"] if unused else []
+        return [str(path) for stem in sorted(self.suffixes) for path in self.suffixes[stem] if path not in used]
 
     def _name(self, file: Path) -> str:
         return file.relative_to(self.annotations).with_suffix("").as_posix()
@@ -123,6 +126,10 @@ class VocFolder:
         except (ElementTree.ParseError, ValueError, LookupError) as error:
             refuse(kind, ValueError(f"{file} is no XML file: {error}"))
             return None
+        objects = tree.findall("object")
+        if tree.tag != "annotation" or len(objects) < sum(1 for _ in tree.iter("object")):
+            refuse(kind, ValueError(f"{file} must be an <annotation> that holds each <object>, got <{tree.tag}>"))
+            return None
         path = self._image(file, tree)
         try:
             width, height = (int(float(tree.findtext(f"size/{side}") or 0)) for side in ("width", "height"))
@@ -135,14 +142,14 @@ class VocFolder:
                 refuse(kind, ValueError(f"{file} has no size, and {error}"))
                 return None
         image = {"file_name": str(path.relative_to(self.path)), "width": width, "height": height}
-        objects = []
-        for number, node in enumerate(tree.findall("object"), start=1):
+        rows = []
+        for number, node in enumerate(objects, start=1):
             place = f"{file} object {number}"
             try:
-                objects.append({"place": place, **_object(node)})
+                rows.append({"place": place, **_object(node)})
             except ValueError as error:
                 refuse("objects that are not in VOC's format", ValueError(f"{place} {error}"))
-        return {"image": image, "objects": objects}
+        return {"image": image, "objects": rows}
 
     def _image(self, file: Path, tree: ElementTree.Element) -> Path:
         """Return the image of an XML file: the one of the same name, or else the one that the file names."""
@@ -154,11 +161,12 @@ class VocFolder:
 
 def _object(node: ElementTree.Element) -> dict[str, Any]:
     """Return ``name``, ``difficult`` and ``box`` (x, y, width, height) of an object."""
+    for key in ("name", "difficult", "bndbox", *(f"bndbox/{edge}" for edge in EDGES)):
+        if len(node.findall(key)) > 1:
+            raise ValueError(f"has several entries {key}, but it must have one")
     name = (node.findtext("name") or "").strip()
     if not name:
         raise ValueError("has no name")
-    if len(node.findall("bndbox")) > 1:
-        raise ValueError("has several boxes (bndbox), but it must have one")
     difficult = (node.findtext("difficult") or "0").strip()
     if difficult not in ("0", "1"):
         raise ValueError(f"has difficult {difficult!r}, but it must be 0 or 1")
@@ -167,7 +175,7 @@ def _object(node: ElementTree.Element) -> dict[str, Any]:
     if lacking:
         raise ValueError(f"has no {', '.join(lacking)}")
     try:
-        x1, y1, x2, y2 = (float(text or "") for text in texts)
+        x1, y1, x2, y2 = (parse_number(text or "") for text in texts)
     except ValueError:
         raise ValueError(f"has the box {', '.join(map(repr, texts))}, but it must be four numbers") from None
     width, height = (high - low + (low <= high) for low, high in ((x1, x2), (y1, y2)))  # negative if inverted

@@ -7,9 +7,10 @@ from typing import Any
 
 import yaml
 
+from lightning_coordconv.core.arguments import parse_number
 from lightning_coordconv.core.images import find_images, read_size
 from lightning_coordconv.core.survey import Refuse, raise_refused
-from lightning_coordconv.detection.annotations import Annotations, read_lines
+from lightning_coordconv.detection.annotations import Annotations, read_lines, remark
 
 SUFFIXES = (".yaml", ".yml")
 SPLITS = ("train", "val", "test")
@@ -127,8 +128,8 @@ class YoloFolder:
         categories = [{"id": label, "name": name} for label, name in self.names.items()]
         content = {"images": images, "annotations": annotations, "categories": categories}
         remarks = [
-            _remark("{} images without a file of labels count as images without objects", unlabelled),
-            _remark("left out {} files of labels that have no image", self._orphans(split, set(labels))),
+            remark("{} images without a file of labels count as images without objects", unlabelled),
+            remark("left out {} files of labels that have no image", self._orphans(split, set(labels))),
         ]
         return Annotations(self.file, content, places, upright=True, remarks=[line for line in remarks if line])
 
@@ -140,7 +141,10 @@ class YoloFolder:
             raise ValueError(
                 f"{self.file} must have names: a list, or a mapping from the number of a class to its name"
             )
-        if not all(type(name) in (str, int) for name in names.values()) or len(set(names.values())) < len(names):
+        if len({int(label) for label in names}) < len(names):
+            raise ValueError(f"{self.file} must have each class once among its names, got {names}")
+        different = {str(name) for name in names.values()}
+        if not all(type(name) in (str, int) for name in names.values()) or len(different) < len(names):
             raise ValueError(f"{self.file} must have a different text as the name of each class, got {names}")
         if content.get("nc") not in (None, len(names)):
             raise ValueError(f"{self.file} has {len(names)} names, but nc is {content['nc']!r}")
@@ -212,7 +216,7 @@ def _lines(file: Path, refuse: Refuse) -> Iterator[tuple[str, int, list[float]]]
 def _numbers(line: str) -> list[float]:
     words = line.split()
     try:
-        numbers = [float(word) for word in words]
+        numbers = [parse_number(word) for word in words]
     except ValueError:
         raise ValueError(f"has {line.strip()[:60]!r}, but it must be numbers: class cx cy w h") from None
     if not (math.isfinite(numbers[0]) and numbers[0] == int(numbers[0]) and numbers[0] >= 0):
@@ -269,8 +273,3 @@ def _labels_of(image: Path) -> Path:
     if folders:
         parts[folders[-1]] = "labels"
     return Path(*parts).with_suffix(".txt")
-
-
-def _remark(line: str, names: list[str]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return f"{line.format(len(names))}: {', '.join(names[:5])}{more}" if names else ""

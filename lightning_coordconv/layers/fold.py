@@ -139,7 +139,8 @@ def fold_coordconv(model: ModuleT, example_inputs: Tensor | tuple[Any, ...]) -> 
     Raises:
         TypeError: If the model is no module.
         ValueError: If the example reaches no CoordConv layer, or one of a user's subclass, or if a layer runs inside
-            a coordinate frame: folded coordinates are those of the whole input.
+            a coordinate frame: folded coordinates are those of the whole input; or if the model changes a layer
+            between two calls with inputs of the same size.
     """
     check_module("model", model)
     args = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
@@ -197,18 +198,22 @@ def make_weights_permanent(layer: ConvNd) -> None:
 
 
 def _record(layer: CoordConvNd, x: Tensor, out: Tensor, biases: dict[tuple[Sizes, Sizes], Tensor]) -> None:
-    """Compute the coordinate bias that a layer just added to its output, unless it is known already."""
+    """Compute the coordinate bias that a layer just added to its output, and check that it is the same in each call."""
     if active_frame() is not None:
         raise ValueError("a model cannot be folded inside a coordinate frame: its coordinates would not be constant")
     n = len(layer.kernel_size)
     sizes = (tuple(x.shape[-n:]), tuple(out.shape[-n:]))
-    if sizes in biases:
-        return
     bias = convolve_coordinates(layer, layer.coord_weight, sizes[0], _output_padding(layer, *sizes))
     if layer.bias is not None:
         bias = bias + layer.bias.view(-1, *(1,) * n)
     stored = torch.empty_like(out[:1] if out.dim() == n + 2 else out[None])  # its dtype and memory format
-    biases[sizes] = stored.copy_(bias)
+    stored.copy_(bias)
+    known = biases.setdefault(sizes, stored)
+    if known is not stored and not torch.allclose(known, stored, rtol=0, atol=0, equal_nan=True):
+        raise ValueError(
+            f"the model changes the weights or the geometry of a {type(layer).__name__} between two calls with inputs "
+            f"of {_by(sizes[0])}, so that its coordinate bias is not constant"
+        )
 
 
 def _output_padding(layer: CoordConvNd, into: Sizes, out: Sizes) -> list[int] | None:

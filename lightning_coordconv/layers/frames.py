@@ -5,12 +5,13 @@ layer, at every depth, computes the coordinates that it would see at the same pl
 tiles agree with the whole, and a random crop is trained at the position that it was cut from.
 """
 
-import contextlib
 import contextvars
+import functools
+import inspect
 import math
 import threading
-from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from typing import ParamSpec, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ from lightning_coordconv.layers._torch import TRACES_CONTEXT_VARIABLES, values_a
 from lightning_coordconv.layers.arguments import check_finite, check_flags, check_numbers, check_whole, to_tensor
 from lightning_coordconv.layers.places import Field, Frame
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Positions: TypeAlias = Tensor | Sequence[int] | Sequence[Sequence[int]]
 
 MAX_CELLS = 1 << 24
@@ -42,21 +45,36 @@ def active_frame() -> Frame | Field | None:
     return _ACTIVE.get()
 
 
-@contextlib.contextmanager
-def _active(frame: Frame | Field) -> Iterator[None]:
-    eager = not torch.compiler.is_compiling()
-    traced = not (eager and TRACES_CONTEXT_VARIABLES)
-    outer = _ACTIVE.get() if eager else None
-    outer_traced = getattr(_TRACED, "frame", None) if traced else None
-    if eager:
-        _ACTIVE.set(frame)
-    if traced:
-        _TRACED.frame = frame
-    try:
-        yield
-    finally:
-        left_in_order = not eager or _ACTIVE.get() is frame
+class CoordinateBlock:
+    """A ``with`` block in which layers see other coordinates, or a decorator that runs a function inside one.
+
+    Raises:
+        RuntimeError: On leaving, if another block that was entered later is still active; on entering, if it has been
+            entered already.
+        TypeError: If it decorates a coroutine function or a generator function, whose body runs after the block.
+    """
+
+    def __init__(self, frame: Frame | Field) -> None:
+        self._frame = frame
+        self._outer: tuple[Frame | Field | None, Frame | Field | None] | None = None
+
+    def __enter__(self) -> None:
+        if self._outer is not None:
+            raise RuntimeError("this coordinate_frame or coordinate_field block is active already: make another one")
+        eager = not torch.compiler.is_compiling()
+        traced = not (eager and TRACES_CONTEXT_VARIABLES)
+        self._outer = (_ACTIVE.get() if eager else None, getattr(_TRACED, "frame", None) if traced else None)
+        if eager:
+            _ACTIVE.set(self._frame)
         if traced:
+            _TRACED.frame = self._frame
+
+    def __exit__(self, *error: object) -> None:
+        eager = not torch.compiler.is_compiling()
+        assert self._outer is not None
+        (outer, outer_traced), self._outer = self._outer, None
+        left_in_order = not eager or _ACTIVE.get() is self._frame
+        if not (eager and TRACES_CONTEXT_VARIABLES):
             _TRACED.frame = outer_traced if left_in_order else None
         if eager:
             _ACTIVE.set(outer if left_in_order else None)
@@ -67,8 +85,23 @@ def _active(frame: Frame | Field) -> Iterator[None]:
                     "suspended inside a block while other blocks are entered. All blocks have been left now"
                 )
 
+    def __call__(self, function: Callable[P, T]) -> Callable[P, T]:
+        """Return a function that runs inside the block."""
+        suspends = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+        if any(kind(function) for kind in suspends):
+            raise TypeError(
+                f"a coordinate_frame or coordinate_field cannot decorate {function.__qualname__}, a coroutine or "
+                "generator function, whose body would run after the block: use a with block inside the function"
+            )
 
-@contextlib.contextmanager
+        @functools.wraps(function)
+        def inside(*args: P.args, **kwargs: P.kwargs) -> T:
+            with CoordinateBlock(self._frame):
+                return function(*args, **kwargs)
+
+        return inside
+
+
 def coordinate_frame(
     origin: Positions,
     size: Positions,
@@ -77,7 +110,7 @@ def coordinate_frame(
     padded: bool = False,
     strides: Sequence[float] | None = None,
     zero_outside: bool = False,
-) -> Iterator[None]:
+) -> CoordinateBlock:
     """Let every layer see the coordinates of a crop within its full image.
 
     Tiles, random crops (per-sample origins), and images of several sizes padded into one canvas::
@@ -122,12 +155,10 @@ def coordinate_frame(
             origin is more than 16,777,216 cells, or the crop is not inside the image and ``padded`` does not allow it.
             Values on a GPU are not read, so not checked. In a layer, if its map cannot be one of such a crop.
     """
-    with _active(_make_frame(origin, size, crop, padded, strides, zero_outside)):
-        yield
+    return CoordinateBlock(_make_frame(origin, size, crop, padded, strides, zero_outside))
 
 
-@contextlib.contextmanager
-def coordinate_field(values: Tensor) -> Iterator[None]:
+def coordinate_field(values: Tensor) -> CoordinateBlock:
     """Replace the coordinates of every layer: by metres, degrees, anything that varies over the input.
 
     Each layer sees them resampled to its map, linearly, in the convention (``align_corners``) of its encoding. They are
@@ -148,8 +179,7 @@ def coordinate_field(values: Tensor) -> Iterator[None]:
     if 0 in values.shape:
         raise ValueError(f"a coordinate field must have values, but got the shape {tuple(values.shape)}")
     check_finite("a coordinate field", values)
-    with _active(Field(values)):
-        yield
+    return CoordinateBlock(Field(values))
 
 
 def _make_frame(
@@ -170,6 +200,7 @@ def _make_frame(
         row = to_tensor(name, value)
         if row.dim() not in (1, 2) or row.shape[-1] != n:
             raise ValueError(f"{name} must have shape ({n},) or (B, {n}) for crop={crop}, but has {tuple(row.shape)}")
+        row = row.clone() if row is value else row  # the caller may change it inside the block
         rows.append(row if row.dim() == 2 else row[None])
     origins, full = rows
     origins = origins.to(full.device, non_blocking=True)

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_coordconv.core.data import report_dropped
-from lightning_coordconv.core.images import find_files, find_images, open_image, read_rgb
+from lightning_coordconv.core.images import find_files, find_images, is_turned, open_image, read_rgb
 from lightning_coordconv.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from lightning_coordconv.core.survey import Refuse, raise_refused, spread
+from lightning_coordconv.core.survey import NAMED, Refuse, raise_refused, spread
 from lightning_coordconv.segmentation.transforms import ImageAndMask
 
 PREPROCESSING = Preprocessing(mean=IMAGENET_MEAN, std=IMAGENET_STD)
@@ -29,7 +29,8 @@ LOOKED_AT = 16
 class MaskFolder(Dataset[dict[str, Any]]):
     """The images of a folder, with the masks of another that have the same names up to the ending.
 
-    A mask gives the class of each pixel: an indexed ("palette") PNG, or a grey image of 8 or 16 bits.
+    A mask gives the class of each pixel: an indexed ("palette") PNG, or a grey image of 8 or 16 bits. Images and masks
+    are turned as the EXIF orientation of each says; a mask without one is taken to be of the turned image.
 
     A sample is a dict with
 
@@ -107,6 +108,7 @@ class MaskFolder(Dataset[dict[str, Any]]):
         self.crop = crop
         self.transform = ImageAndMask(transforms, ignore_index)
         self._report_single_class()
+        self._report_turned()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -146,6 +148,19 @@ class MaskFolder(Dataset[dict[str, Any]]):
                 f"have only the class {classes.pop()}{ignored}: classes are from 0 to {self.num_classes - 1}."
             )
 
+    def _report_turned(self) -> None:
+        """Log if images are turned by their EXIF orientation, and their masks have none."""
+        found, looked_at = [], spread(len(self), LOOKED_AT)
+        for number in looked_at:
+            with suppress(OSError):  # reported when the sample is read
+                if is_turned(self.images[number]) and not is_turned(self.masks[number]):
+                    found.append(self.images[number].name)
+        report = f"images ({len(looked_at)} of {len(self)} were looked at) that are turned by their EXIF orientation"
+        if found:
+            rank_zero_info(
+                f"{len(found)} {report}, but their masks have none and are not turned: {', '.join(found[:NAMED])}"
+            )
+
     def _random_crop(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
         assert self.crop is not None
         height, width = (max(have, want) for have, want in zip(mask.shape, self.crop, strict=True))
@@ -174,7 +189,7 @@ def read_mask(path: Path, num_classes: int, ignore_index: int) -> Tensor:
             mode, image_format = file.mode, file.format
             if "jpeg" in str(file.info.get("compression")):  # in a TIFF file
                 image_format = "JPEG"
-            values = np.array(file)
+            values = np.array(ImageOps.exif_transpose(file))
     except Exception as error:
         raise OSError(f"{path} cannot be read as a mask: {error}; replace or remove it") from error
     _check_lossless(path, image_format)

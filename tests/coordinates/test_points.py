@@ -61,6 +61,10 @@ WRONG = {
     "image,x,y\n0.png,1,1\n./0.png,2,2\n": r"line 3 names the image ./0.png once more, which is also 0.png",
     "image,x,y\n0.png,2,5,3,5\n": r"points.csv line 2 has fields without a column: 3, 5; numbers have a decimal point",
     "image,x,y,x\n0.png,1,1,2\n": r"points.csv line 1 names the columns x more than once",
+    'image,x,y,note\n0.png,1,1,"a\n1.png,2,2,b\n2.png,3,3,c\n': r"points.csv is no CSV file in UTF-8: unexpected",
+    'image,x,y,note\n0.png,1,1,"a\n1.png,2,2,b"\n2.png,3,3,c\n': r"points.csv line 3 has a line break in note",
+    "image,x,y\n0.png,1_0,1\n": r"points.csv line 2 has x = '1_0'",
+    "image,x,y\n0.png,\uff11,1\n": r"points.csv line 2 has x = '\uff11'",
 }
 
 

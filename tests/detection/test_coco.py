@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 from torchvision.transforms import v2
+from torchvision.transforms.v2.functional import resize
 
 from lightning_coordconv.detection import CocoDetection, ImageFiles
 from tests.photographs import BOXES, CATEGORIES
@@ -252,6 +253,10 @@ def test_boxes_keep_their_meaning_in_any_format_of_the_transforms(folder):
         (lambda sample: None, "must return a dict with the image as a tensor"),
         (v2.ToPILImage(), "must return a dict with the image as a tensor"),
         (v2.ToPureTensor(), "must return boxes as tv_tensors.BoundingBoxes"),
+        (
+            lambda sample: sample | {"image": resize(sample["image"], [60, 80])},
+            r"boxes of the size \(30, 40\), but the",
+        ),
         (v2.SanitizeBoundingBoxes(min_size=100), "return 0 boxes, but 1 iscrowd"),
     ],
 )

@@ -1,5 +1,6 @@
 """YOLO's and Pascal VOC's formats: the same samples as COCO's, and one line for each kind of bad input."""
 
+import contextlib
 import json
 import logging
 import re
@@ -100,9 +101,10 @@ def test_polygons_of_one_number_of_corners_are_no_key_points(tmp_path):
     [
         ("0 320 240 50 50", "has the value 320, but it must be in [0, 1]"),
         ("0 0.5 -0.1 0.2 0.2", "has the value -0.1, but it must be in [0, 1]"),
-        ("0 nan 0.5 0.2 0.2", "has the value nan, but it must be in [0, 1]"),
+        ("0 nan 0.5 0.2 0.2", "has '0 nan 0.5 0.2 0.2', but it must be numbers"),
         ("0 0.5 0.5 0.2", "has 4 numbers, but it must be class cx cy w h"),
         ("0 0.5 0.5 0.2 0.2 0.9", "has 6 numbers, but it must be class cx cy w h"),
+        ("0_1 0.5 0.5 0.2 0.2", "has '0_1 0.5 0.5 0.2 0.2', but it must be numbers"),
         ("cat 0.5 0.5 0.2 0.2", "has 'cat 0.5 0.5 0.2 0.2', but it must be numbers"),
         ("0.5 0.5 0.5 0.2 0.2", "has the class 0.5, but it must be a whole number from 0"),
         ("-1 0.5 0.5 0.2 0.2", "has the class -1, but it must be a whole number from 0"),
@@ -188,6 +190,8 @@ def test_an_upside_down_photograph_is_turned(tmp_path):
         ("train: images/train\nval: images/val\nnames: [a]\nnc: 2\n", "has 1 names, but nc is 2"),
         ("train: images/train\nval: images/val\nnames: {x: a}\n", "must have names"),
         ("train: images/train\nval: images/val\nnames: [a, b, a]\n", "must have a different text as the name of each"),
+        ("train: images/train\nval: images/val\nnames: [1, '1']\n", "must have a different text as the name of each"),
+        ("train: images/train\nval: images/val\nnames: {1: a, '01': b}\n", "must have each class once among its names"),
         ("train: images/train\nval: images/val\nnames: [yes, no]\n", "must have a different text as the name of each"),
         (
             "train: images/train\nval: images/val\nnames: [a]\nnames: [b]\n",
@@ -252,7 +256,17 @@ def edit(folder: Path, old: str, new: str) -> Path:
         (r"<xmin>.*?</xmin>", "", "china.xml object 1 has no xmin"),
         (r"<xmin>.*?</xmin>", "<xmin>left</xmin>", "china.xml object 1 has the box 'left', "),
         ("<difficult>0", "<difficult>true", "china.xml object 1 has difficult 'true', but it must be 0 or 1"),
-        ("</bndbox>", "</bndbox><bndbox><xmin>1</xmin></bndbox>", "china.xml object 1 has several boxes (bndbox)"),
+        ("</bndbox>", "</bndbox><bndbox><xmin>1</xmin></bndbox>", "china.xml object 1 has several entries bndbox"),
+        ("<name>", "<name>tower</name><name>", "china.xml object 1 has several entries name"),
+        ("<xmin>", "<xmin>3</xmin><xmin>", "china.xml object 1 has several entries bndbox/xmin"),
+        (r"<xmin>.*?</xmin>", "<xmin>1_0</xmin>", "china.xml object 1 has the box '1_0', "),
+        (r"(?s)<annotation>(.*)</annotation>", r"<html>\1</html>", "china.xml must be an <annotation> that holds each"),
+        (r"(?s)(<object>.*</object>)", r"<objects>\1</objects>", "china.xml must be an <annotation> that holds each"),
+        (
+            "<annotation>",
+            '<annotation xmlns="https://example.org">',
+            "china.xml must be an <annotation> that holds each",
+        ),
         ("</annotation>", "", "china.xml is no XML file: "),
         (r"<annotation>", '<?xml version="1.0" encoding="none"?><annotation>', "china.xml is no XML file: "),
     ],
@@ -270,6 +284,23 @@ def test_inverted_boxes_are_dropped_or_refused_as_coco_s_are(tmp_path, caplog):
     assert re.search(r"dropped 1 boxes without area in their image: \S+china.xml object 1", caplog.text)
     with pytest.raises(ValueError, match=r"china.xml object 1 has the box \[149.0, .*\], with no area inside an image"):
         voc(tmp_path, bad_boxes="error")
+
+
+def test_xml_files_without_an_object_are_counted(tmp_path, caplog):
+    edit(tmp_path, r"(?s)<object>.*</object>", "")
+    with caplog.at_level(logging.INFO), contextlib.suppress(ValueError):  # refused if no box is left
+        voc(tmp_path).dataset("val")
+    assert "1 images have no object in their XML file: JPEGImages/china.jpg" in caplog.text
+
+
+def test_images_of_training_and_validation_are_counted(tmp_path, caplog):
+    write_yolo(tmp_path)
+    content = (tmp_path / "data.yaml").read_text()
+    (tmp_path / "data.yaml").write_text(re.sub(r"^train:.*$", "train: images", content, flags=re.MULTILINE))
+    with caplog.at_level(logging.INFO):
+        yolo(tmp_path).dataset("train")
+    reported = "data of the train split: 3 images are in the validation split too: images/val/china.jpg, images/val/fl"
+    assert reported in caplog.text
 
 
 def test_a_size_of_zero_is_read_from_the_image_and_a_wrong_one_is_refused(tmp_path):

@@ -142,6 +142,27 @@ class TestErrors:
             with pytest.raises(ValueError, match="FoldedConv2d cannot follow a coordinate frame"):
                 folded(x)
 
+    @pytest.mark.parametrize("dilation", [1, 2])
+    def test_a_layer_that_changes_between_two_calls(self, dilation):
+        class Twice(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.layer = CoordConv2d(3, 4, 3, padding=1)
+
+            def forward(self, x):
+                outputs = []
+                for step in (1, dilation):
+                    self.layer.dilation = self.layer.padding = (step, step)
+                    outputs.append(self.layer(x))
+                return sum(outputs)
+
+        net, x = trained(Twice()), torch.randn(1, 3, 8, 8)
+        if dilation == 1:
+            torch.testing.assert_close(fold_coordconv(net, x)(x), net(x), rtol=1e-4, atol=1e-5)
+            return
+        with pytest.raises(ValueError, match="changes the weights or the geometry of a CoordConv2d between two calls"):
+            fold_coordconv(net, x)
+
     def test_a_users_subclass(self):
         class Mine(CoordConv2d):
             pass

@@ -367,6 +367,38 @@ class TestConcurrency:
             asyncio.run(main())
         assert active_frame() is None
 
+    def test_a_decorator_serves_functions_and_refuses_what_runs_later(self):
+        frame = coordinate_frame((4,), (8,), crop=(4,))
+        assert [frame(self.first)(), frame(self.first)()] == [pytest.approx(1 / 7)] * 2
+
+        async def coroutine():
+            return self.first()
+
+        def generator():
+            yield self.first()
+
+        async def both():
+            yield self.first()
+
+        for function in (coroutine, generator, both):
+            for block in (frame, coordinate_field(torch.zeros(1, 4))):
+                with pytest.raises(TypeError, match=f"cannot decorate .*{function.__name__}, a coroutine or generator"):
+                    block(function)
+
+    def test_a_block_that_is_active_is_not_entered_again(self):
+        frame = coordinate_frame((4,), (8,), crop=(4,))
+        with frame, pytest.raises(RuntimeError, match="is active already: make another one"), frame:
+            pass
+        with frame:
+            assert self.first() == pytest.approx(1 / 7)
+        assert active_frame() is None
+
+    def test_positions_are_those_of_the_call(self):
+        origin = torch.tensor([4.0])
+        with coordinate_frame(origin, (8,), crop=(4,)):
+            origin.zero_()
+            assert self.first() == pytest.approx(1 / 7)
+
     def test_compiled_code_in_two_tasks(self):
         """Torch 2.11 cannot read a context variable in compiled code; there tasks have to take turns."""
         if not TRACES_CONTEXT_VARIABLES:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from lightning_coordconv.segmentation import MaskFolder, MaskFolderDataModule
 from lightning_coordconv.segmentation.figures import MaskWriter
@@ -50,6 +50,29 @@ def test_formats(pair, kind):
     assert torch.equal(sample["mask"], torch.from_numpy(expected.astype(np.int64)))
     assert sample["image"].shape == (3, 10, 12)
     assert (sample["origin"], sample["size"]) == ((0, 0), (10, 12))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_masks_are_turned_as_their_images_are(tmp_path, orientation, kind, caplog):
+    stored = np.arange(100).reshape(10, 10) % 3
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    grey = Image.fromarray((stored * 100).astype(np.uint8))
+    grey.save(tmp_path / "images" / "a.png", exif=exif)
+    save(tmp_path, stored.astype(kind), exif=exif)
+    sample = dataset(tmp_path)[0]
+    shown = sample["image"][0]
+    assert [len(shown[sample["mask"] == label].unique()) for label in range(3)] == [1, 1, 1]
+    upright = np.array(ImageOps.exif_transpose(Image.open(tmp_path / "images" / "a.png")))
+    assert torch.equal(sample["mask"], torch.from_numpy(upright // 100).long())
+    save(tmp_path, stored.astype(kind))
+    with caplog.at_level("INFO"):
+        dataset(tmp_path)
+    reported = "1 images (1 of 1 were looked at) that are turned by their EXIF orientation, but their masks have none"
+    assert (reported in caplog.text) == (orientation > 1)
 
 
 @pytest.mark.parametrize(

@@ -98,8 +98,9 @@ class DetectionPredictor(ImagePredictor[ObjectDetection | RegionProposal, Detect
     def predict(self, images: Images, threshold: float = 0.5) -> Detections | list[Detections]:
         """Return what is detected on images.
 
-        Boxes, masks and keypoints are those that ``trainer.predict`` computes on the same image, each image by itself.
-        EXIF orientations are not applied.
+        Boxes, masks and keypoints are those that ``trainer.predict`` computes on a folder with the image, each image by
+        itself. Files and Pillow images are turned as their EXIF orientation says, and boxes refer to the turned image;
+        boxes of COCO refer to the stored pixels, see :class:`~lightning_coordconv.detection.CocoDetection`.
 
         Args:
             images: a file or a Pillow image, an array (H, W, C) of uint8, or a tensor (C, H, W) of uint8 or in [0, 1];

@@ -181,7 +181,7 @@ def complete(checkpoint: dict[str, Any], task: LightningModule, names: frozenset
             hyperparameters.pop(key, None)
             rank_zero_warn(
                 f"The checkpoint does not describe the {key}: its module {change!r} was changed after it was built. "
-                f"To load the checkpoint, build and change the {key} in the same way, and give it: load(..., {key}=...)."
+                f"To load the checkpoint, build and change the {key} in the same way, and call load(..., {key}=...)."
             )
     described = {key: describe(getattr(task, key, None)) for key in names if key not in hyperparameters}
     known = {key: description for key, description in described.items() if description is not None}

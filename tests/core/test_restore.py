@@ -78,14 +78,10 @@ def test_buffers_of_a_run_that_diverged_are_refused_and_masks_are_not():
 def test_an_unknown_hyperparameter_is_refused(task):
     checkpoint = saved(task)
     checkpoint["hyper_parameters"]["label_smoothing"] = 0.1
-    with pytest.raises(
-        CheckpointError, match=r"last.ckpt is of another version: ImageClassification has no .* 'label_s"
-    ):
+    with pytest.raises(CheckpointError, match=r"last.ckpt is of another version: ImageClassification has no .* 'label"):
         restore(ImageClassification, checkpoint, "last.ckpt")
 
 
 def test_an_argument_is_named_in_the_error_that_it_causes(task):
-    with pytest.raises(
-        CheckpointError, match="last.ckpt with the given compile is not a checkpoint of this ImageClass"
-    ):
+    with pytest.raises(CheckpointError, match=r"last.ckpt with the given compile is not a checkpoint of this Im"):
         restore(ImageClassification, saved(task), "last.ckpt", given={"compile": "perhaps"})

@@ -228,9 +228,7 @@ def test_a_folded_detector_is_exported_for_one_size(tmp_path):
     session = onnxruntime.InferenceSession(tmp_path / "detector.onnx")
     boxes = session.run(None, {"image": image.numpy()})[0]
     torch.testing.assert_close(torch.from_numpy(boxes), net([image])[0]["boxes"], rtol=1e-4, atol=1e-3)
-    with pytest.raises(Exception, match="ONNimport copy
-import threading
-import warningsRuntimeError"):
+    with pytest.raises(Exception, match="ONNXRuntimeError"):
         session.run(None, {"image": torch.rand(3, 64, 128).numpy()})
 
 

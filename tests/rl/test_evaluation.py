@@ -15,7 +15,7 @@ import torch
 
 from lightning_coordconv.rl import A2C, AgentVideo
 from lightning_coordconv.rl.environments.vector import find, make
-from lightning_coordconv.rl.evaluation import play_episodes
+from lightning_coordconv.rl.evaluation import Episodes, play_episodes
 from lightning_coordconv.runtime.callbacks.randomness import RandomState
 from tests.rl.agents import data, equal, trainer, weights
 
@@ -99,6 +99,18 @@ def test_a_mean_of_no_episodes_is_nan(tmp_path, monkeypatch):
     assert metrics["val/episodes"] == 0
     for name in ("reward", "reward_std", "episode_length", "training_reward"):
         assert math.isnan(metrics[f"val/{name}"]), name
+
+
+def test_the_deviation_of_large_rewards_is_exact(tmp_path, monkeypatch):
+    """The mean of squares less the square of the mean would be 0 in double precision."""
+    endless(1)
+    task = A2C(20, "MlpPolicy")
+    monkeypatch.setattr(task, "play", lambda episodes, stage: Episodes([1e9, 1e9 + 1], [5, 7], 0))
+    run = trainer(tmp_path, limit_val_batches=1)
+    run.validate(task, data(2, "tests/Endless-v0", env_kwargs={"ends": True}), verbose=False)
+    assert run.callback_metrics["val/reward"] == pytest.approx(1e9)
+    assert run.callback_metrics["val/reward_std"] == 0.5
+    assert run.callback_metrics["val/episode_length"] == 6
 
 
 PROGRAM = """

@@ -35,7 +35,7 @@ def first(net, kind):
 
 CHANGES = {
     "another class": lambda net: replace(net, first(net, nn.ReLU)[0], nn.GELU()),
-    "another stride": lambda net: setattr(first(net, nn.Conv2d)[1], "stride", (2, 2)),
+    "another stride": lambda net: setattr(first(net, nn.Conv2d)[1], "stride", (1, 1)),
     "another encoding": lambda net: setattr(first(net, CoordConv2d)[1], "encoding", Cartesian(align_corners=False)),
     "one more": lambda net: net.add_module("more", nn.Dropout()),
 }

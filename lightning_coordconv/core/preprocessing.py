@@ -31,7 +31,7 @@ class Preprocessing:
 
     Raises:
         ValueError: for a number of channels other than 1 and 3, sizes that are no integers from 1 to 16,384, and a mean
-            or standard deviation that is not one finite number for each channel.
+            or standard deviation that is not one finite number for each channel, in a deviation above 0.
     """
 
     channels: int = 3
@@ -52,7 +52,7 @@ class Preprocessing:
             raise ValueError(f"mean and std must have the same length, got {self.mean!r} and {self.std!r}")
         for name, values in (("mean", self.mean), ("std", self.std)):
             right = all(isinstance(value, float | int) and math.isfinite(value) for value in values)
-            if not right or len(values) not in (0, self.channels) or (name == "std" and 0 in values):
+            if not right or len(values) not in (0, self.channels) or (name == "std" and min(values, default=1) <= 0):
                 raise ValueError(f"{name} must be {self.channels} finite numbers, got {values!r}")
 
     def __call__(self, image: Image.Image | Tensor) -> Tensor:

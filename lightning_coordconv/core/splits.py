@@ -76,7 +76,7 @@ class RandomSplit:
         Raises:
             CheckpointError: if it is no split: each part has names, and no name is in two parts or twice in one.
         """
-        lists = list(state.values()) if isinstance(state, Mapping) and set(state) == set(PARTS) else [None]
+        lists: list[Any] = list(state.values()) if isinstance(state, Mapping) and set(state) == set(PARTS) else [None]
         if not all(isinstance(part, list) and all(isinstance(name, str) for name in part) for part in lists):
             raise CheckpointError(f"the split of the checkpoint must have lists of names for {', '.join(PARTS)}")
         names = [name for part in lists for name in part]

@@ -81,10 +81,11 @@ def described_skeleton(described: Any) -> Skeleton:
     """
     if described is None:
         return Skeleton()
-    plain = described if isinstance(described, Mapping) else {}
-    names, bones = plain.get("names"), plain.get("bones")
-    named = isinstance(names, list) and all(map(is_text, names)) and len(set(names)) == len(names)
-    if not named or not isinstance(bones, list):
+    plain: Mapping[str, Any] = described if isinstance(described, Mapping) else {}
+    names: Any = plain.get("names")
+    bones: Any = plain.get("bones")
+    lists = isinstance(names, list) and isinstance(bones, list)
+    if not lists or not all(map(is_text, names)) or len(set(names)) < len(names):
         raise CheckpointError(
             f"the skeleton of the checkpoint must have different names and bones, got {described!r:.100}"
         )

@@ -262,12 +262,12 @@ def _other_task(name: object, found: type, expected: str) -> CheckpointError:
     return CheckpointError(f"{name} is a checkpoint of {found.__name__}, and {expected} is expected{hint}")
 
 
-def _check_given(kind: type, given: Mapping[str, Any], prefix: str = "") -> None:
+def _check_given(kind: type, given: Mapping[str, Any]) -> None:
     """Refuse arguments that a task does not have, such as a misspelt one."""
     unknown = [key for key in given if not accepts(kind, key)]
     if unknown:
         known = ", ".join(inspect.signature(kind).parameters)
-        raise CheckpointError(f"{prefix}{kind.__name__} has no argument {unknown[0]!r}; it has {known}")
+        raise CheckpointError(f"{kind.__name__} has no argument {unknown[0]!r}; it has {known}")
 
 
 def _build(kind: type[TaskType], hyperparameters: Any, given: Mapping[str, Any], name: object) -> TaskType:
@@ -276,8 +276,10 @@ def _build(kind: type[TaskType], hyperparameters: Any, given: Mapping[str, Any],
         raise UntrustedCheckpointError(f"the hyperparameters are a {type(hyperparameters).__name__}, not a dict")
     target = resolve_class(hyperparameters.get("_class_path", kind), kind, "_class_path")
     _check_given(target, given)
-    saved = {key: value for key, value in hyperparameters.items() if key not in given and not key.startswith("_")}
-    _check_given(target, saved, f"{name} is of another version: ")
+    for key in hyperparameters:  # Lightning also saves what a task hands on to its bases
+        if not key.startswith("_") and key not in given and not any(accepts(base, key) for base in target.__mro__):
+            raise CheckpointError(f"{name} is of another version: {target.__name__} has no argument {key!r}")
+    saved = {key: value for key, value in hyperparameters.items() if key not in given and accepts(target, key)}
     missing = [
         key
         for key, parameter in inspect.signature(target).parameters.items()

@@ -56,7 +56,7 @@ def test_a_network_that_was_changed_is_not_described(task, change, again):
 
 def test_what_a_run_does_to_a_network_is_no_change():
     net = PooledClassifier(2, True, channels=3)
-    net.train().eval().requires_grad_(False).to(memory_format=torch.channels_last).compile()
+    net.train().eval().requires_grad_(False).to(memory_format=torch.channels_last)
     assert find_change(net) is None
     resnet = ResNetClassifier("resnet18", 2, coordinates=True)
     assert find_change(nn.SyncBatchNorm.convert_sync_batchnorm(resnet)) is None

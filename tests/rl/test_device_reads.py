@@ -10,8 +10,8 @@ from tests.rl.agents import COORDCONV, data, trainer
 
 ALLOWED = {
     "core/transfers.py:__init__": "the copy is asynchronous on a GPU; on a CPU it is counted as a read",
-    "rl/algorithms.py:on_before_optimizer_step": "with target_kl the host decides whether to step; it reads pinned memory "
-    "while the device computes gradients",
+    "rl/algorithms.py:on_before_optimizer_step": "with target_kl the host decides whether to step; it reads pinned "
+    "memory while the device computes gradients",
 }
 PPO_ARGUMENTS = {"n_steps": 16, "batch_size": 32, "n_epochs": 2, "clip_range_vf": 0.2, "ent_coef": 0.01}
 ARMS = {

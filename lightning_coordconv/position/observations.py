@@ -76,6 +76,8 @@ def observe(samples: Iterable[Mapping[str, Any]], ignore_index: int = IGNORED, s
     - only an ``image``, for generative models: the brightness of a pixel given its place, with its surroundings as
       content.
 
+    A class is an integer; those below 0, as the -100 that torch's losses ignore, do not count.
+
     The content is what is shown around the place, in a window of half the image, unless said otherwise. Samples with
     the same ``episode`` count as one image.
 
@@ -86,12 +88,18 @@ def observe(samples: Iterable[Mapping[str, Any]], ignore_index: int = IGNORED, s
 
     Returns:
         One entry for each kind of target, possibly none.
+
+    Raises:
+        ValueError: for classes that are no integers, and for targets that are infinite or NaN, with the number of the
+            sample.
     """
     generator = torch.Generator().manual_seed(seed)
     rows: dict[str, list[_Row]] = {}
     images: dict[str, list[int]] = {}
     for number, sample in enumerate(samples):
         for what, row in _rows(sample, ignore_index, generator).items():
+            if not row.targets.isfinite().all():
+                raise ValueError(f"sample {number} of those that were read has an infinite or NaN target: {what}")
             rows.setdefault(what, []).append(row)
             images.setdefault(what, []).append(int(sample.get("episode", number)))
     seen = {what: found for what, found in rows.items() if any(len(row.targets) for row in found)}
@@ -112,22 +120,24 @@ def _rows(sample: Mapping[str, Any], ignore_index: int, generator: torch.Generat
         extents = (boxes[:, [3, 2]] - boxes[:, [1, 0]]).clamp(min=1)
         patches, positions = _patches(image, centres, extents), _scaled(centres, sample)
         border = torch.minimum(centres[:, :1], height - centres[:, :1]) / height
+        labels, known = _classes(sample, "labels")
         return {
-            "class of an object given the centre of its box": _Row(positions, sample["labels"].long(), patches),
+            "class of an object given the centre of its box": _Row(positions[known], labels[known], patches[known]),
             "logarithm of an object's height given the centre of its box": _Row(positions, extents[:, 0].log(), border),
         }
     window = torch.tensor([[height, width]]) * WINDOW
     if "mask" in sample:
-        cells, labels = _pixels(sample["mask"].reshape(height, width), generator)
+        classes, known = _classes(sample, "mask")
+        cells, labels = _pixels(classes.where(known, ignore_index).reshape(height, width), generator)
         cells, labels = cells[labels != ignore_index], labels[labels != ignore_index]
         patches = _patches(image, cells, window.expand(len(cells), -1))
-        return {"class of a pixel given its place": _Row(_scaled(cells, sample), labels.long(), patches)}
+        return {"class of a pixel given its place": _Row(_scaled(cells, sample), labels, patches)}
     if "label" in sample:
         place, what = _place(sample), "class given the place of the object"
         if place is None:
             place, what = _centres(image.mean(0, keepdim=True)), "class given the centre of the image's contrast"
-        label = torch.as_tensor(sample["label"]).long().reshape(1)
-        return {what: _Row(_scaled(place, sample), label, _patches(image, place, window))}
+        label, known = (value.reshape(1) for value in _classes(sample, "label"))
+        return {what: _Row(_scaled(place, sample)[known], label[known], _patches(image, place, window)[known])}
     rows = {}
     for key in _maps(sample):
         cells, values = _pixels(sample[key].reshape(height, width), generator)
@@ -143,6 +153,20 @@ def _rows(sample: Mapping[str, Any], ignore_index: int, generator: torch.Generat
     cells, values = _pixels(image.mean(0), generator)
     around = _patches(image, cells, window.expand(len(cells), -1), HIDDEN)
     return {"brightness of a pixel given its place": _Row(_scaled(cells, sample), values, around)}
+
+
+def _classes(sample: Mapping[str, Any], key: str) -> tuple[Tensor, Tensor]:
+    """Return the classes under a key, int64, and which of them count.
+
+    Raises:
+        ValueError: if they are no integers.
+    """
+    classes = torch.as_tensor(sample[key])
+    if classes.is_floating_point() or classes.is_complex():
+        raise ValueError(
+            f"{key!r} must hold integers, which are classes, got {classes.dtype}: give numbers another name"
+        )
+    return classes.long(), classes >= 0
 
 
 def _maps(sample: Mapping[str, Any]) -> list[str]:

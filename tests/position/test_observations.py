@@ -135,7 +135,5 @@ def test_classes_that_are_no_integers_are_refused(key):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_targets_that_are_not_finite_are_named(value):
     samples = [{"image": torch.rand(1, 8, 8), "height": height} for height in (0.5, value)]
-    with pytest.raises(
-        ValueError, match="sample 1 of those .* has an infinite or NaN target: height"
-    ):
+    with pytest.raises(ValueError, match=r"sample 1 of those .* has an infinite or NaN target: height"):
         observe(samples)

@@ -216,10 +216,14 @@ def main(args: Sequence[str]) -> None:
         for name in names():
             print(f"{name:54} {_file(name).read_text().partition(chr(10))[0].removeprefix('# ')}")
         return
-    for source in find(arguments.name):
-        target = arguments.dest / source.name if arguments.dest.is_dir() else arguments.dest
+    sources, dest = find(arguments.name), arguments.dest
+    if len(sources) > 1 and not dest.is_dir():
+        raise ValueError(f"{arguments.name} is {len(sources)} files: give a folder that is there, got {dest}")
+    targets = [dest / source.name if dest.is_dir() else dest for source in sources]
+    for target in targets:
         if target.exists():
             raise ValueError(f"{target} exists: remove it, or give another destination")
+    for source, target in zip(sources, targets, strict=True):
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
         print(target)

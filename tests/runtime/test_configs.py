@@ -180,6 +180,20 @@ def test_an_option_without_effect_is_refused(option):
             configs.with_paths(["fit", *words])
 
 
+def test_an_experiment_of_two_files_is_copied_whole_or_not_at_all(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name, paths = next((name, paths) for name, paths in configs.experiments().items() if len(paths) == 2)
+    with pytest.raises(ValueError, match=r"is 2 files: give a folder that is there, got mine.yaml"):
+        configs.main(["copy", name, "mine.yaml"])
+    (tmp_path / paths[1].name).touch()
+    with pytest.raises(ValueError, match=f"{paths[1].name} exists"):
+        configs.main(["copy", name])
+    assert [path.name for path in tmp_path.iterdir()] == [paths[1].name]
+    (tmp_path / paths[1].name).unlink()
+    configs.main(["copy", name])
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in paths}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -35,7 +35,7 @@ def draw_panels(
     for axes, (metric, curves) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(), strict=True):
         for label, (steps, values) in curves.items():
             common = ~np.isnan(values).any(0) if len(values) else np.zeros(0, dtype=bool)
-            mean_values = statistic(values[:, common]) if common.any() else []
+            mean_values = statistic(values[:, common]) if common.any() else np.zeros(0)
             (line,) = axes.plot(steps[common], mean_values, marker="o" if common.sum() == 1 else None, label=label)
             if len(values) > 1:
                 if common.any():

@@ -276,6 +276,12 @@ def test_a_line_that_was_cut_is_left_out(tmp_path):
     assert run.metrics == {"val_acc": 0.5}
 
 
+def test_names_with_bars_stay_in_their_cells(tmp_path, capsys):
+    write_summary(tmp_path / "a", "a|b", 0, 0.5)
+    compare(tmp_path)
+    assert capsys.readouterr().out.splitlines()[2] == r"| a\|b | 0 | 0.5 | 0.5 |"
+
+
 def test_one_seed_has_no_interval_and_the_table_says_why(tmp_path, capsys):
     write_summary(tmp_path / "a", "a", 0, 0.5)
     compare(tmp_path)

@@ -24,6 +24,9 @@ LINKED = dict.fromkeys(
 )
 """Options whose values the parser replaces by those of other options, and what to say of each."""
 
+PARTS = (("data",), ("model",), ("trainer",))
+"""Options whose values can be files with a part of the configuration."""
+
 
 def names() -> list[str]:
     """Return the names of all configs."""
@@ -144,7 +147,7 @@ def _check_nodes(root: yaml.Node, keys: tuple[str, ...], path: Path | None) -> N
 
 def _is_part(keys: tuple[str, ...], path: Path) -> bool:
     """Tell whether the parser reads a value as a part of the configuration: other values can be files of data."""
-    return (len(keys) == 1 or keys[-1] == "init_args") and is_yaml_file(path)
+    return (keys in PARTS or keys[-1] == "init_args") and is_yaml_file(path)
 
 
 def with_paths(args: Sequence[str]) -> list[str]:

@@ -102,7 +102,7 @@ def advise(model: nn.Module, data: BaseDataModule, num_images: int = 500, num_re
     samples = read_samples(data, num_images)
     network = model.network_for(data) if isinstance(model, BaseTask) else model
     images = of_one_size([sample["image"] for sample in samples[:num_readout_images]])
-    training = network.training
+    modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
         names = stages(network, images)
@@ -111,7 +111,8 @@ def advise(model: nn.Module, data: BaseDataModule, num_images: int = 500, num_re
         frames = check_frames(network, data.dataset("train"), [sample["image"] for sample in samples])
         placement = place(network, lambda: run(network, images[:1]))
     finally:
-        network.train(training)
+        for module, training in modes.items():
+            module.training = training
     if network is getattr(model, "net", None):  # names in the task, which is what the caller converts
         placement = replace(placement, names=[f"net.{name}" for name in placement.names])
     observations = observe(samples, getattr(data, "ignore_index", IGNORED))
@@ -128,7 +129,7 @@ def read_samples(data: BaseDataModule, num_images: int) -> list[Mapping[str, Any
     """Return samples of the training split, evenly spaced over it.
 
     Raises:
-        ValueError: if there are fewer than 4, or samples have no image.
+        ValueError: if there are fewer than 4, or samples have no image, or one with infinite or NaN pixels.
     """
     data.prepare_data()
     data.setup("fit")
@@ -136,11 +137,15 @@ def read_samples(data: BaseDataModule, num_images: int) -> list[Mapping[str, Any
     if len(dataset) < 4:
         raise ValueError(f"the training split has {len(dataset)} images, too few to advise on: at least 4 are needed")
     count = min(num_images, len(dataset))
-    samples = [dataset[number * len(dataset) // count] for number in range(count)]
+    numbers = [number * len(dataset) // count for number in range(count)]
+    samples = [dataset[number] for number in numbers]
     image = samples[0].get("image") if isinstance(samples[0], Mapping) else None
     if not isinstance(image, Tensor) or image.dim() != 3:
         found = sorted(samples[0]) if isinstance(samples[0], Mapping) else type(samples[0]).__name__
         raise ValueError(f"advice needs samples with an 'image' (C, H, W); {type(data).__name__} has {found}")
+    for number, sample in zip(numbers, samples, strict=True):
+        if not sample["image"].isfinite().all():
+            raise ValueError(f"the image of training sample {number} has infinite or NaN pixels")
     return samples
 
 

@@ -23,9 +23,14 @@ def main(args: Sequence[str] | None = None) -> Advice:
 
     Args:
         args: arguments as a list; those of the process by default.
+
+    Raises:
+        ValueError: for a ``ckpt_path``, which the weights are not read from.
     """
     parser = _parser()
     config = parser.parse_args(args)
+    if config.ckpt_path is not None:
+        raise ValueError(f"ckpt_path has no effect on advice: give --checkpoint {config.ckpt_path}")
     objects = parser.instantiate_classes(config)
     model = load_model(objects.model, objects.checkpoint)
     torch.manual_seed(0)
@@ -98,6 +103,6 @@ def _parser() -> jsonargparse.ArgumentParser:
     parser.add_argument("--images", type=int, default=500, help="training images for the dependence on position")
     parser.add_argument("--readout_images", type=int, default=24, help="of these, images that the model is run on")
     parser.add_argument("--out", type=str, default="advice", help="folder for advice.json and advice.png")
-    for name in ("trainer", "seed_everything", "ckpt_path"):
+    for name in ("trainer", "seed_everything", "ckpt_path", "weights_only", "figures"):  # of fit
         parser.add_argument(f"--{name}", type=Any, help=jsonargparse.SUPPRESS)
     return parser

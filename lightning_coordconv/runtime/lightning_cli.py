@@ -29,6 +29,7 @@ from lightning_coordconv.runtime.callbacks.defaults import default_callbacks
 from lightning_coordconv.runtime.callbacks.saved_config import SavedConfig
 from lightning_coordconv.runtime.checkpoints import DurableCheckpointIO, load_checkpoint
 from lightning_coordconv.runtime.classes import share_num_classes
+from lightning_coordconv.runtime.csv_rows import keep_rows
 from lightning_coordconv.runtime.distributed import destroy_process_group_at_exit, rendezvous_on_localhost
 from lightning_coordconv.runtime.errors import OneLineParser, explain, from_lightning, from_user_code, one_line
 from lightning_coordconv.runtime.malloc import keep_freed_memory
@@ -144,6 +145,7 @@ class CoordConvCLI(ConfiguredCLI):
             torch.set_float32_matmul_precision("high")
             rank_zero_info("float32_matmul_precision is 'high': float32 products may use TF32 on this device")
         type(self).log_dir = built.log_dir
+        keep_rows(built)
         if path in KEYWORDS and self.subcommand != "fit":
             options["ckpt_path"] = find_newest(path, built)
             load_checkpoint(options["ckpt_path"], self.model, options.get("weights_only"))

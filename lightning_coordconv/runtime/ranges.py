@@ -61,7 +61,7 @@ ARGUMENTS: dict[str, Check] = {
     "gamma": SHARE,
     "learning_rate": NOT_NEGATIVE,
     "lr": NOT_NEGATIVE,
-    "max_grad_norm": NOT_NEGATIVE,
+    "max_grad_norm": POSITIVE,
     "max_lr": POSITIVE,
     "momentum": NOT_NEGATIVE,
     "n_steps": AT_LEAST_1,

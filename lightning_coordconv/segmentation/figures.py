@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
-from lightning_coordconv.core.figures import draw_confusion, figures_folder, save_pictures
+from lightning_coordconv.core.figures import draw_confusion, figures_folder, gathered, save_pictures
 from lightning_coordconv.core.predictions import WritesPredictions
 from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.segmentation.metrics import ConfusionMatrix
@@ -84,7 +84,7 @@ class SegmentationFigures(Callback):
         matrix, self.confusion = self.confusion.compute(), None
         folder = figures_folder(trainer)
         if folder is not None:
-            save_pictures(trainer, folder, "test", {"confusion_test": draw_confusion(matrix, task.class_names)})
+            save_pictures(trainer, folder, "test", {"confusion_test": draw_confusion(matrix, _class_names(trainer))})
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw them."""
@@ -95,7 +95,7 @@ class SegmentationFigures(Callback):
         folder = figures_folder(trainer)
         if folder is not None and not trainer.sanity_checking:
             task: Any = trainer.lightning_module
-            names = getattr(data_module(trainer), "class_names", ()) or task.class_names
+            names = _class_names(trainer)
             figures = {
                 f"masks_{stage}_{number}": draw_masks(sample, names, task.ignore_index)
                 for number, sample in enumerate(samples)
@@ -139,8 +139,9 @@ class MaskWriter(WritesPredictions, BasePredictionWriter):
             self.written += 1
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say where they are."""
-        rank_zero_info(f"Wrote {self.written} masks to {self.folder / 'masks'}")
+        """Say where they are, and how many all ranks wrote."""
+        written = sum(gathered(trainer, self.written))
+        rank_zero_info(f"Wrote {written} masks to {self.folder / 'masks'}")
 
 
 def draw_masks(sample: Mapping[str, Any], class_names: Sequence[str], ignore_index: int) -> Figure:
@@ -201,6 +202,13 @@ def save_mask(mask: Tensor, path: Path) -> None:
         indexed.save(path)
     else:
         Image.fromarray(mask.numpy().astype(np.uint16)).save(path)
+
+
+def _class_names(trainer: Trainer) -> list[str]:
+    """Return the names of the classes: those of the data, or those of the task if the data have numbers only."""
+    task: Any = trainer.lightning_module
+    names = list(getattr(data_module(trainer), "class_names", ()))
+    return task.class_names if names == [str(number) for number in range(len(names))] else names
 
 
 def _on_cpu(value: Any) -> Any:

@@ -199,6 +199,7 @@ def test_a_readout_that_tells_position_needs_no_coordinates():
 def test_the_model_is_left_as_it_was():
     network = PooledClassifier(10)
     network.train()
+    next(network.children()).eval()  # as one that is not fine-tuned
     before = {name: value.clone() for name, value in network.state_dict().items()}
     modes = [module.training for module in network.modules()]
     advise(network, PlacedDigitsDataModule("content"), num_images=40, num_readout_images=8)
@@ -208,6 +209,13 @@ def test_the_model_is_left_as_it_was():
         assert getattr(module, "padding_mode", "zeros") == "zeros"
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+def test_pixels_that_are_not_finite_are_named():
+    samples = [{"image": image, "label": 0} for image in images(8)]
+    samples[5]["image"][0, 3, 3] = float("nan")
+    with pytest.raises(ValueError, match="the image of training sample 5 has infinite or NaN pixels"):
+        advise(PooledClassifier(2), GivenDataModule(samples))
 
 
 class TestReadout:
@@ -338,6 +346,7 @@ def test_command(tmp_path, capsys, monkeypatch):
             "position",
             "--images",
             "60",
+            "--figures=false",  # a key of each config that a fit saves
         ]
     )
     out = capsys.readouterr().out
@@ -355,6 +364,10 @@ def test_command(tmp_path, capsys, monkeypatch):
         (["--model", "timm/resnet1"], "timm has no model 'resnet1'"),
         (["--model", "resnet18", "--checkpoint", "nowhere.pt"], "no checkpoint at nowhere.pt"),
         (["--model", "resnet18", "--checkpoint", "other.pt"], "other.pt holds weights of another architecture"),
+        (
+            ["--model", "resnet18", "--ckpt_path", "a.ckpt"],
+            "ckpt_path has no effect on advice: give --checkpoint a.ckpt",
+        ),
         (["--model", "resnet18", "--images", "2"], "num_images must be at least 4, got 2"),
     ],
 )

@@ -207,3 +207,34 @@ def test_known_pixels_are_drawn_evenly():
     assert counts[32:].sum() == 0
     chi_squared = ((counts[:32] - counts.sum() / 32).square() / (counts.sum() / 32)).sum()
     assert chi_squared < 61.1  # exceeded by chance once in a thousand, for 31 degrees of freedom
+
+
+@pytest.mark.parametrize(
+    ("target", "counted"),
+    [
+        ({"label": -100}, []),
+        ({"label": 3}, [3]),
+        ({"boxes": torch.tensor([[1, 1, 5, 5], [2, 2, 6, 6]]), "labels": torch.tensor([-100, 2])}, [2]),
+        ({"mask": torch.full((8, 8), -100)}, []),
+        ({"mask": torch.full((8, 8), -100).index_fill(0, torch.arange(4), 1)}, [1]),
+    ],
+)
+def test_negative_classes_do_not_count(target, counted):
+    found = observe([{"image": torch.rand(1, 8, 8)} | target] * 3)
+    classes = [one for one in found if one.what.startswith("class")]
+    assert [one.targets.unique().tolist() for one in classes] == ([counted] if counted else [])
+
+
+@pytest.mark.parametrize("key", ["label", "labels", "mask"])
+def test_classes_that_are_no_integers_are_refused(key):
+    target = {"boxes": torch.ones(1, 4)} if key == "labels" else {}
+    shape = (8, 8) if key == "mask" else (1,)
+    with pytest.raises(ValueError, match=f"'{key}' must hold integers, which are classes, got torch.float32"):
+        observe([{"image": torch.rand(1, 8, 8), key: torch.full(shape, 0.5)} | target])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_targets_that_are_not_finite_are_named(value):
+    samples = [{"image": torch.rand(1, 8, 8), "height": height} for height in (0.5, value)]
+    with pytest.raises(ValueError, match=r"sample 1 of those .* has an infinite or NaN target: height"):
+        observe(samples)

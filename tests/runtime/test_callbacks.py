@@ -1,14 +1,18 @@
 """What a run leaves behind: summary, figures, predictions."""
 
+import contextlib
 import csv
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from matplotlib import image
 from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+from pytorch_lightning.trainer.states import TrainerFn
 
 from lightning_coordconv.coordinates import (
     CoordinateClassification,
@@ -19,7 +23,13 @@ from lightning_coordconv.coordinates import (
     NotSoClevrDataModule,
     StridedRegressor,
 )
-from lightning_coordconv.runtime.callbacks.defaults import stop_at
+from lightning_coordconv.core import PredictionTable
+from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint, keep_own_files
+from lightning_coordconv.runtime.callbacks.defaults import default_callbacks, stop_at
+from lightning_coordconv.runtime.callbacks.finetuning import FreezeUntil
+from lightning_coordconv.runtime.callbacks.last_checkpoint import LastCheckpoint
+from lightning_coordconv.runtime.callbacks.preemption import CheckpointingPreemption
+from lightning_coordconv.runtime.callbacks.run_folder import RunFolder
 from lightning_coordconv.runtime.callbacks.summary import RunSummary
 
 CONFIG = Path(__file__).parents[2] / "configs" / "coordinates" / "classification_quadrant_deconv.yaml"
@@ -116,3 +126,85 @@ def test_a_test_without_training_has_a_summary_too(tmp_path):
         CoordinateRegression(StridedRegressor()), NotSoClevrDataModule("quadrant", canvas=16, size=3), verbose=False
     )
     assert "test/distance" in json.loads(Path(trainer.log_dir, "summary.json").read_text())["test"]
+
+
+@pytest.mark.parametrize("monitor", ["val/mine", None])
+def test_a_configured_checkpoint_leaves_the_last_one(monitor):
+    """The best one is first, and a preempted run stops when all have saved."""
+    own, idle = ModelCheckpoint(monitor=monitor), FreezeUntil()
+    found = default_callbacks("val/loss", "min", None, 0, None, {"callbacks": [idle, own]})
+    checkpoints = [type(callback) for callback in found if isinstance(callback, Checkpoint)]
+    first = [ModelCheckpoint] if monitor else [BestCheckpoint, ModelCheckpoint]
+    assert checkpoints == [*first, LastCheckpoint, CheckpointingPreemption]
+    assert idle in found
+
+
+@pytest.mark.parametrize(
+    ("names", "path", "message"),
+    [
+        (["epoch=0.ckpt"], "last", "holds checkpoints, but no last.ckpt to resume from"),
+        (["epoch=0.ckpt", "last.ckpt"], "last", None),
+        (["epoch=0.ckpt"], "epoch=0.ckpt", None),
+        (["epoch=0.ckpt"], None, "holds the checkpoints of another run"),
+        ([], "last", None),
+    ],
+)
+def test_a_run_that_cannot_be_resumed_is_not_started_anew(tmp_path, names, path, message):
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for name in names:
+        (folder / name).touch()
+    trainer = SimpleNamespace(
+        log_dir=str(tmp_path), is_global_zero=True, strategy=SimpleNamespace(broadcast=lambda value: value)
+    )
+    callback = RunFolder(path if path in ("last", None) else folder / path)
+    with pytest.raises(FileExistsError, match=message) if message else contextlib.nullcontext():
+        callback.setup(trainer, None, "fit")
+    callback.teardown(trainer, None, "fit")
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_best_checkpoint_of_a_copied_folder_is_found_by_its_name(tmp_path, caplog, kept):
+    callback = BestCheckpoint(tmp_path / "new", monitor="val/loss")
+    (tmp_path / "new").mkdir()
+    if kept:
+        (tmp_path / "new" / "best.ckpt").touch()
+    old = str(tmp_path / "old" / "best.ckpt")
+    state = {"monitor": "val/loss", "best_model_path": old, "kth_best_model_path": old, "last_model_path": "",
+             "dirpath": str(tmp_path / "old"), "best_k_models": {old: torch.tensor(0.5)},
+             "best_model_score": torch.tensor(0.5)}  # fmt: skip
+    checkpoint = {"callbacks": {callback.state_key: state}}
+    trainer = SimpleNamespace(checkpoint_callbacks=[callback], state=SimpleNamespace(fn=TrainerFn.FITTING))
+    with caplog.at_level("INFO"):
+        keep_own_files(trainer, checkpoint)
+    new = str(tmp_path / "new" / "best.ckpt")
+    if kept:
+        callback.load_state_dict(checkpoint["callbacks"][callback.state_key])
+        assert (callback.best_model_path, list(callback.best_k_models)) == (new, [new])
+    else:
+        assert checkpoint == {"callbacks": {}}
+        assert f"the best checkpoint so far, {old}, is not in" in caplog.text
+
+
+def test_small_metrics_are_not_rounded_to_zero(tmp_path):
+    trainer = SimpleNamespace(
+        callback_metrics={"test/loss": torch.tensor(1.2345678e-9), "test/reward": torch.tensor(123456.7)},
+        loggers=[], log_dir=str(tmp_path), global_step=0,
+    )  # fmt: skip
+    RunSummary().on_test_end(trainer, None)
+    found = json.loads((tmp_path / "summary.json").read_text())["test"]
+    assert found == {"test/loss": 1.234568e-9, "test/reward": 123456.7}
+
+
+def test_predictions_that_cannot_be_written_leave_no_file(tmp_path):
+    trainer = SimpleNamespace(
+        log_dir=str(tmp_path),
+        world_size=1,
+        is_global_zero=True,
+        strategy=SimpleNamespace(broadcast=lambda value: value),
+    )
+    table = PredictionTable()
+    table.on_predict_start(trainer, None)
+    with pytest.raises(ValueError, match="shorter"):
+        table.write_on_epoch_end(trainer, None, [{"a": torch.arange(9), "b": torch.arange(8)}], [])
+    assert list(tmp_path.iterdir()) == []

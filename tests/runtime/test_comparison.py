@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from matplotlib.image import imread
+from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from lightning_coordconv.runtime.cli import main
@@ -18,6 +19,7 @@ from lightning_coordconv.runtime.comparison.arms import Arm, differences, gather
 from lightning_coordconv.runtime.comparison.figure import draw
 from lightning_coordconv.runtime.comparison.runs import Run, find_runs
 from lightning_coordconv.runtime.comparison.statistics import bootstrap
+from lightning_coordconv.runtime.csv_rows import keep_rows
 
 
 def write_summary(folder, name, seed, accuracy, **options):
@@ -249,6 +251,35 @@ def test_a_figure_has_all_metrics_arms_and_steps():
         texts = [text.get_text() for text in axes.get_legend().get_texts()]
         assert texts == ["a, seeds: 2", f"b, seeds: {seeds}"]
     assert figure.get_supxlabel() == "no curves of none"
+
+
+@pytest.mark.parametrize("kind", [CSVLogger, TensorBoardLogger])
+def test_the_values_of_a_resumed_run_replace_those_that_were_lost(tmp_path, kind):
+    for life, steps in ((1.0, (1, 2, 3, 4, 5)), (2.0, (3, 4))):
+        logger = kind(tmp_path, name="a", version=0)
+        trainer = Trainer(logger=logger, enable_checkpointing=False, accelerator="cpu")
+        keep_rows(trainer)
+        for step in steps:
+            logger.log_metrics({"val_loss": life * step}, step)
+        logger.save()
+        logger.finalize("success")
+    (run,) = find_runs([tmp_path])
+    assert run.curves == {"val_loss": {1: 1, 2: 2, 3: 6, 4: 8}}
+    assert run.metrics == {"val_loss": 8}
+
+
+def test_a_line_that_was_cut_is_left_out(tmp_path):
+    write_csv(tmp_path / "a", "0.5\n1,19,0.123456")
+    path = tmp_path / "a" / "metrics.csv"
+    path.write_text(path.read_text()[:-4])
+    (run,) = find_runs([tmp_path])
+    assert run.metrics == {"val_acc": 0.5}
+
+
+def test_names_with_bars_stay_in_their_cells(tmp_path, capsys):
+    write_summary(tmp_path / "a", "a|b", 0, 0.5)
+    compare(tmp_path)
+    assert capsys.readouterr().out.splitlines()[2] == r"| a\|b | 0 | 0.5 | 0.5 |"
 
 
 def test_one_seed_has_no_interval_and_the_table_says_why(tmp_path, capsys):

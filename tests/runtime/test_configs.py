@@ -147,7 +147,9 @@ def test_a_name_that_the_user_chose_stays(given, named):
         ("", "is no config: it must be a mapping"),
         ("- 1", "is no config: it must be a mapping"),
         ("trainer: {}\ntrainer: {}", "line 2: the key trainer occurs twice"),
-        ("trainer:\n  callbacks:\n  - a: 1\n    a: 2", r"line 4: the key trainer.callbacks..a occurs twice"),
+        ("trainer:\n  callbacks:\n  - a: 1\n    a: 2", r"line 4: the key trainer.callbacks.0.a occurs twice"),
+        ("trainer: {max_steps: 6}\ntrainer.max_steps: 3", r"line \d: the key trainer.max_steps occurs twice"),
+        ("trainer.max_steps: 3\ntrainer: {max_steps: 6}", r"line \d: the key trainer.max_steps occurs twice"),
         ("data:\n  init_args:\n    seed: 1", "line 3: the data get the seed of the run"),
         ("data: {seed: 1}", "line 1: the data get the seed of the run"),
     ],
@@ -176,6 +178,47 @@ def test_an_option_without_effect_is_refused(option):
     for words in ([option, "3"], [f"{option}=3"]):
         with pytest.raises(ValueError, match=r"data get the seed of the run.*give seed_everything"):
             configs.with_paths(["fit", *words])
+
+
+def test_an_experiment_of_two_files_is_copied_whole_or_not_at_all(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name, paths = next((name, paths) for name, paths in configs.experiments().items() if len(paths) == 2)
+    with pytest.raises(ValueError, match=r"is 2 files: give a folder that is there, got mine.yaml"):
+        configs.main(["copy", name, "mine.yaml"])
+    (tmp_path / paths[1].name).touch()
+    with pytest.raises(ValueError, match=f"{paths[1].name} exists"):
+        configs.main(["copy", name])
+    assert [path.name for path in tmp_path.iterdir()] == [paths[1].name]
+    (tmp_path / paths[1].name).unlink()
+    configs.main(["copy", name])
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in paths}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--data.init_args={seed: 7}"], "--data.init_args: the data get the seed of the run"),
+        (["--data", '{"class_path": "D", "init_args": {"seed": 7}}'], "--data.init_args: the data get the seed"),
+        (["--trainer={max_steps: 3, max_steps: 4}"], "--trainer: the key trainer.max_steps occurs twice"),
+        (["--data=data.yaml"], "data.yaml, line 1: the data get the seed of the run"),
+        (["--model=twice.yaml"], "twice.yaml, line 2: the key model.a occurs twice"),
+        (["-c", "mine.yaml"], "data.yaml, line 1: the data get the seed of the run"),
+    ],
+)
+def test_what_the_parser_would_pass_over_is_refused_in_options_and_named_files(words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data.yaml").write_text("init_args: {seed: 7}\n")
+    (tmp_path / "twice.yaml").write_text("a: 1\na: 2\n")
+    (tmp_path / "mine.yaml").write_text("data: data.yaml\n")
+    with pytest.raises(ValueError, match=message):
+        configs.with_paths(["fit", *words])
+
+
+@pytest.mark.parametrize("words", [["--data.data=list.yaml"], ["--data={"], ["--data"], ["-c"], ["--data", "-c"]])
+def test_what_the_parser_reports_is_left_to_it(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.yaml").write_text("- 1\n- 2\n")
+    assert configs.with_paths(["fit", *words]) == ["fit", *words]
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from lightning_coordconv.rl.ranges import RANGES
 from lightning_coordconv.runtime.cli import main
 from lightning_coordconv.runtime.ranges import ARGUMENTS, TRAINER, check_ranges
 
@@ -119,3 +120,11 @@ def test_arguments_of_a_users_class_have_the_ranges_that_it_says():
     check_ranges({"model": {"class_path": "lightning_coordconv.rl.A2C", "init_args": {"loss": own}}})
     with pytest.raises(ValueError, match=r"model.gamma must be from 0 to 1, got 2.0"):
         check_ranges({"model": {"class_path": "lightning_coordconv.rl.A2C", "init_args": {"gamma": 2.0}}})
+
+
+@pytest.mark.parametrize("name", sorted(ARGUMENTS.keys() & RANGES.keys()))
+def test_the_ranges_of_agents_are_those_of_the_command_line(name):
+    """At least at the ends, so that no value is accepted by the one and refused by the other."""
+    allowed, _ = ARGUMENTS[name]
+    for value in (-1, 0, 1):
+        assert allowed(value) == (value in RANGES[name]), value

@@ -216,6 +216,60 @@ def test_a_search_finds_the_best_option_and_can_be_resumed(fits, capsys):
     assert fits == []
 
 
+@pytest.mark.parametrize(
+    "other",
+    [["--trainer.max_steps=40"], ["--seeds", "0", "1"], ["--minimize", "val/accuracy"],
+     ["--search", "model.a=uniform(0, 1)"], "config"],
+)  # fmt: skip
+def test_a_search_for_other_runs_is_another_study(fits, tmp_path, capsys, other):
+    pytest.importorskip("optuna")
+    (tmp_path / "mine.yaml").write_text("trainer: {max_epochs: 1}\n")
+    arguments = ("mine.yaml", "--search", f"{LR}=loguniform(1e-4, 1)", "--minimize", "val/distance", "--trials", "2")
+    sweep(*arguments)
+    assert len(fits) == 2
+    if other == "config":
+        (tmp_path / "mine.yaml").write_text("trainer: {max_epochs: 2}\n")
+    sweep(*arguments, *(other if other != "config" else []))
+    assert len(fits) > 2 or "--minimize" in other  # which reads other values of the same runs
+    assert capsys.readouterr().out.count("best of 2 trials") == 2
+    fits.clear()
+    sweep(*arguments, *(other if other != "config" else []))
+    assert fits == []
+
+
+@pytest.mark.parametrize("name", ["part.yaml", "inner.yaml", "mine.yaml"])
+def test_a_changed_file_that_is_named_is_another_run(fits, tmp_path, name):
+    (tmp_path / "mine.yaml").write_text("data: inner.yaml\n")
+    (tmp_path / "inner.yaml").write_text("batch_size: 1\n")
+    (tmp_path / "part.yaml").write_text("max_epochs: 1  # part.yaml\n")
+    arguments = ("mine.yaml", "--trainer=part.yaml")
+    sweep(*arguments)
+    sweep(*arguments)
+    assert len(fits) == 1
+    (tmp_path / name).write_text((tmp_path / name).read_text() + "# changed\n")
+    sweep(*arguments)
+    assert len(fits) == 2
+
+
+def test_the_order_of_options_makes_another_run():
+    assert jobs.Job(NAMES[0], 0, ("--a=1", "--a=2")).digest != jobs.Job(NAMES[0], 0, ("--a=2", "--a=1")).digest
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--seed_everything=5", "--ckpt_path=last", "--trainer.logger=false",
+     "--trainer.logger.init_args.version=a", "--trainer.logger.name=a"],
+)  # fmt: skip
+def test_options_that_a_sweep_chooses_are_refused(fits, capsys, option):
+    assert f"leave out {option}" in fails(capsys, NAMES[0], option)
+    assert fits == []
+
+
+def test_a_config_as_an_option_is_refused(fits, tmp_path, capsys):
+    (tmp_path / "mine.yaml").write_text("trainer: {max_epochs: 1}\n")
+    assert "leave out --config, and give configs without an option" in fails(capsys, NAMES[0], "--config=mine.yaml")
+
+
 def test_a_trial_that_was_interrupted_is_tried_again_with_the_same_options(tmp_path):
     pytest.importorskip("optuna")
     space = search.parse_space("lr=loguniform(1e-4, 1)")
@@ -236,7 +290,7 @@ def test_a_study_that_does_not_fit_is_refused(fits, tmp_path, capsys):
     pytest.importorskip("optuna")
     arguments = (NAMES[0], "--search", f"{LR}=uniform(0.001, 1)", "--trials", "1", "--study", str(tmp_path / "s.log"))
     sweep(*arguments, "--minimize", "val/distance")
-    assert "was started to minimize, not to maximize" in fails(capsys, *arguments, "--maximize", "val/accuracy")
+    assert "was started to minimize, not to maximize" in fails(capsys, *arguments, "--maximize", "val/distance")
     (tmp_path / "s.log").write_text("no study\n")
     assert "is not the file of a study" in fails(capsys, *arguments, "--minimize", "val/distance")
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import ExifTags, Image, ImageOps
 
-from lightning_coordconv.segmentation import MaskFolder, MaskFolderDataModule
+from lightning_coordconv.segmentation import MaskFolder, MaskFolderDataModule, figures
 from lightning_coordconv.segmentation.figures import MaskWriter
 from lightning_coordconv.segmentation.mask_folder import read_mask
 
@@ -243,6 +243,15 @@ def test_names_that_fit_two_files_are_refused(pair):
     Image.new("RGB", (12, 10)).save(pair / "images" / "a.png")
     with pytest.raises(ValueError, match=r"a.jpg and .*a.png have the same name up to the ending"):
         dataset(pair)
+
+
+def test_the_number_of_masks_is_that_of_all_ranks(monkeypatch, tmp_path, caplog):
+    monkeypatch.setattr(figures, "gathered", lambda trainer, part: [part, 3])
+    writer = MaskWriter()
+    writer.folder, writer.written = tmp_path, 2
+    with caplog.at_level("INFO"):
+        writer.on_predict_end(None, None)
+    assert "Wrote 5 masks to" in caplog.text
 
 
 def test_images_of_one_name_in_two_folders_have_two_predictions(pair, tmp_path):

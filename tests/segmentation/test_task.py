@@ -10,6 +10,7 @@ from torch import nn
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
 from lightning_coordconv import CoordConv2d, coordconv_layers
+from lightning_coordconv.core.figures import draw_confusion
 from lightning_coordconv.segmentation import (
     MaskFolderDataModule,
     MeanIoU,
@@ -17,6 +18,7 @@ from lightning_coordconv.segmentation import (
     SegmentationFigures,
     SegmentationNetwork,
     SemanticSegmentation,
+    figures,
     predict_tiles,
 )
 from lightning_coordconv.segmentation.metrics import ConfusionMatrix
@@ -51,6 +53,17 @@ class TestMetrics:
             trainer.test(task, MaskFolderDataModule(root, 3, num_workers=0), verbose=False)
         drawn = [(tmp_path / devices / "figures" / "confusion_test.png").read_bytes() for devices in "12"]
         assert drawn[0] == drawn[1]
+
+    @pytest.mark.parametrize("names", [["of", "the", "data"], None])
+    def test_the_matrix_has_the_names_of_the_data_or_else_of_the_task(self, tmp_path, monkeypatch, names):
+        (tmp_path / "data").mkdir()
+        root, drawn = str(write_masks(tmp_path / "data", copies=3)), []
+        monkeypatch.setattr(figures, "draw_confusion", lambda *given: drawn.append(given) or draw_confusion(*given))
+        data = MaskFolderDataModule(root, 3, num_workers=0, class_names=names)
+        trainer = quiet(tmp_path, logger=CSVLogger(tmp_path), callbacks=[SegmentationFigures(1)])
+        task = SemanticSegmentation(nn.Conv2d(3, 3, 1), 3, class_names=["of", "a", "task"])
+        trainer.test(task, data, verbose=False)
+        assert drawn[0][1] == (names or task.class_names)
 
     def test_mean_iou_is_that_of_torchmetrics(self, maps):
         ours, theirs = MeanIoU(4), MulticlassJaccardIndex(4, ignore_index=255)

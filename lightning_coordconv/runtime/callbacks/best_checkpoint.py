@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
 
@@ -22,22 +24,40 @@ class BestCheckpoint(ModelCheckpoint):
         return super().check_monitor_top_k(trainer, current)
 
 
-def forget_other_folders(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """Drop what a checkpoint says of checkpoint files that are not in this run's folders.
+def keep_own_files(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+    """Look for the checkpoint files that a checkpoint names in this run's folders, and forget those that are missing.
 
-    They are missing where the checkpoint was copied, and a stranger's checkpoint could name any file: Lightning removes
-    files of that list when it saves better ones.
+    They are elsewhere where the folder of a run was copied or renamed, and missing where only a checkpoint was copied.
+    A stranger's checkpoint could name any file: Lightning removes files of that list when it saves better ones.
 
     Args:
         trainer: has the callbacks whose folders count.
         checkpoint: is changed.
     """
     callbacks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
-    folders = {Path(callback.dirpath).resolve() for callback in callbacks if callback.dirpath is not None}
+    folders = {callback.state_key: callback.dirpath for callback in callbacks if callback.dirpath is not None}
     states = checkpoint.get("callbacks", {})
     for key, state in list(states.items()):
-        if isinstance(state, dict) and "best_model_path" in state:
-            paths = [state["best_model_path"], state.get("last_model_path"), state.get("kth_best_model_path")]
-            named = [Path(path) for path in [*paths, *state.get("best_k_models", {})] if path]
-            if any(path.resolve().parent not in folders or not path.is_file() for path in named):
-                del states[key]
+        if not isinstance(state, dict) or "best_model_path" not in state:
+            continue
+        own = _moved(state, str(folders[key])) if key in folders else None
+        if own is not None:
+            states[key] = own
+        else:
+            del states[key]
+            if key in folders and state.get("monitor") and trainer.state.fn == TrainerFn.FITTING:
+                best = state["best_model_path"]
+                rank_zero_info(f"the best checkpoint so far, {best}, is not in {folders[key]}: it is forgotten")
+
+
+def _moved(state: dict[str, Any], folder: str) -> dict[str, Any] | None:
+    """Return the state of a ``ModelCheckpoint`` with its files in another folder; None if one of them is not there."""
+
+    def move(path: str) -> str:
+        return str(Path(folder, Path(path).name)) if path else ""
+
+    names = ("best_model_path", "last_model_path", "kth_best_model_path")
+    moved = state | {"dirpath": folder} | {name: move(state[name]) for name in names if name in state}
+    moved["best_k_models"] = {move(path): score for path, score in state.get("best_k_models", {}).items()}
+    paths = [*(moved[name] for name in names if name in moved), *moved["best_k_models"]]
+    return moved if all(Path(path).is_file() for path in paths if path) else None

@@ -37,8 +37,8 @@ def default_callbacks(
     The defaults save the best and the last checkpoint by the task's metric, stop at the metric's threshold or at a loss
     that is not finite, show progress, write the run's summary and its random split, and make the run safe to interrupt:
     a folder that no other run writes to, random-number state and training metrics in its checkpoints, and a checkpoint
-    when the process is asked to stop. A configured checkpoint without a metric, such as one every 100 steps, is added
-    to them.
+    when the process is asked to stop. A configured checkpoint with a metric takes the place of the best one, and one
+    without, such as one every 100 steps, is added; the last checkpoint, from which the run resumes, is always saved.
 
     Args:
         monitor: the metric that the task is judged by.
@@ -67,15 +67,13 @@ def default_callbacks(
     if trainer.get("enable_checkpointing") is False:
         defaults.append(Preemption())
     else:
-        # Both are saved at the end of a validation, before a preempted run stops.
         defaults += [
             BestCheckpoint(monitor=monitor, mode=mode, save_on_train_epoch_end=False),
             LastCheckpoint(),
             CheckpointingPreemption(),
         ]
-    return [
-        default for default in defaults if not any(_replaces(callback, default) for callback in callbacks)
-    ] + callbacks
+    kept = [default for default in defaults if not any(_replaces(callback, default) for callback in callbacks)]
+    return sorted(kept + callbacks, key=_order)
 
 
 def stop_at(monitor: str, mode: str, threshold: float) -> EarlyStopping:
@@ -95,6 +93,8 @@ def stop_at(monitor: str, mode: str, threshold: float) -> EarlyStopping:
 
 def _replaces(callback: Callback, default: Callback) -> bool:
     """Tell whether a configured callback takes the place of a default."""
+    if isinstance(default, LastCheckpoint):
+        return isinstance(callback, LastCheckpoint)
     if isinstance(callback, ModelCheckpoint) and callback.monitor is None:
         return False
     if isinstance(callback, EarlyStopping) and isinstance(default, EarlyStopping):
@@ -102,3 +102,13 @@ def _replaces(callback: Callback, default: Callback) -> bool:
     if isinstance(callback, ProgressBar) and isinstance(default, ProgressBar):
         return True
     return isinstance(default, type(callback))
+
+
+def _order(callback: Callback) -> int:
+    """Return when a callback acts: Lightning takes the best checkpoint of the first ``ModelCheckpoint``.
+
+    At the end of a validation the last checkpoint saves what the others have found, before a preempted run stops.
+    """
+    if isinstance(callback, ModelCheckpoint) and callback.monitor is not None:
+        return 0
+    return 3 if isinstance(callback, Preemption) else 2 if isinstance(callback, LastCheckpoint) else 1

@@ -7,7 +7,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from lightning_coordconv.runtime.callbacks.best_checkpoint import forget_other_folders
+from lightning_coordconv.runtime.callbacks.best_checkpoint import keep_own_files
 
 
 class RunFolder(Callback):
@@ -37,8 +37,8 @@ class RunFolder(Callback):
             raise FileExistsError(problem)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Forget checkpoint files of other folders."""
-        forget_other_folders(trainer, checkpoint)
+        """Find the checkpoint files that it names in the folders of this run."""
+        keep_own_files(trainer, checkpoint)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Unlock it; so does the end of the process."""
@@ -58,8 +58,14 @@ class RunFolder(Callback):
         if not self._lock(folder):
             return f"another run is writing to {folder}: choose another version of the logger"
         checkpoints = list(folder.resolve().glob("checkpoints/*.ckpt"))
-        resuming = self.ckpt_path == "last" or (self.ckpt_path and Path(self.ckpt_path).resolve() in checkpoints)
-        if checkpoints and not resuming:
+        if not checkpoints:
+            return None
+        if self.ckpt_path == "last" and not any(path.name.startswith("last") for path in checkpoints):
+            return (
+                f"{folder} holds checkpoints, but no last.ckpt to resume from: give --ckpt_path one of them, or choose "
+                "another version of the logger"
+            )
+        if self.ckpt_path != "last" and not (self.ckpt_path and Path(self.ckpt_path).resolve() in checkpoints):
             return (
                 f"{folder} holds the checkpoints of another run: resume it with --ckpt_path last, "
                 "or choose another version of the logger"

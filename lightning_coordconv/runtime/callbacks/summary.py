@@ -12,6 +12,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
 from torch import Tensor
 
+from lightning_coordconv.core.files import write_text
 from lightning_coordconv.runtime.callbacks.progress import steps_done
 
 
@@ -109,9 +110,7 @@ class RunSummary(Callback):
     @rank_zero_only
     def _write(self, log_dir: str | None) -> None:
         if log_dir is not None:
-            path = Path(log_dir, "summary.json")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(self.summary, indent=1) + "\n")
+            write_text(Path(log_dir, "summary.json"), json.dumps(self.summary, indent=1) + "\n")
 
     @rank_zero_only
     def _say(self, log_dir: str | None, steps: str) -> None:
@@ -140,4 +139,5 @@ def _flush(trainer: Trainer) -> None:
 
 
 def _numbers(metrics: dict[str, Tensor], prefix: str) -> dict[str, float]:
-    return {name: round(value.item(), 6) for name, value in metrics.items() if name.startswith(prefix)}
+    """Return the metrics whose names begin with a prefix, with seven significant digits, as float32 has."""
+    return {name: float(f"{value.item():.7g}") for name, value in metrics.items() if name.startswith(prefix)}

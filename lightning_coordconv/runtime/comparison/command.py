@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from lightning_coordconv.core.files import complete_file, write_text
 from lightning_coordconv.runtime.comparison.arms import Arm, default_metrics, gather
 from lightning_coordconv.runtime.comparison.figure import draw
 from lightning_coordconv.runtime.comparison.runs import Run, find_runs
@@ -41,11 +42,13 @@ def main(args: Sequence[str]) -> None:
     text = to_markdown(arms, metrics, baseline)
     print(text)
     if arguments.markdown:
-        arguments.markdown.write_text(text + "\n")
+        write_text(arguments.markdown, text + "\n")
     if arguments.csv:
-        arguments.csv.write_text(to_csv(make_rows(arms, metrics, baseline)))
+        write_text(arguments.csv, to_csv(make_rows(arms, metrics, baseline)))
     if arguments.figure:
-        draw(arms, metrics).savefig(arguments.figure, dpi=120, format="png")
+        figure = draw(arms, metrics)
+        with complete_file(arguments.figure) as part:
+            figure.savefig(part, dpi=120, format="png")
 
 
 def refuse_folder_of_a_run(path: Path | None, runs: Sequence[Run]) -> None:

@@ -1,6 +1,7 @@
 """Reads the metrics of finished and unfinished runs from the files that loggers leave in their folders."""
 
 import csv
+import io
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,8 @@ from typing import Any, TypeGuard
 
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lightning_coordconv.runtime.csv_rows import complete_lines
 
 Curve = dict[float, float]
 """Values of a metric by step."""
@@ -121,12 +124,14 @@ def read_csv(file: Path, root: Path) -> Run:
     """Read the metrics of Lightning's CSVLogger."""
     curves: dict[str, Curve] = {}
     try:
-        with file.open(newline="") as lines:
-            rows = csv.DictReader(lines, strict=True)
-            for row in rows:
-                for name, cell in row.items():
-                    if cell and name not in COUNTERS:
-                        curves.setdefault(name, {})[float(row["step"])] = float(cell)
+        lines = complete_lines(file.read_bytes()).decode(
+            errors="replace"
+        )  # a run that is killed can leave a part of a number
+        rows = csv.DictReader(io.StringIO(lines, newline=""), strict=True)
+        for row in rows:
+            for name, cell in row.items():
+                if cell and name not in COUNTERS:
+                    add_point(curves.setdefault(name, {}), float(row["step"]), float(cell))
     except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise ValueError(f"{file}, line {rows.line_num}: {type(error).__name__}, {error}") from error
     if not curves:
@@ -140,12 +145,22 @@ def read_events(file: Path, root: Path) -> Run:
     try:
         events.Reload()
         tags = [tag for tag in events.Tags()["scalars"] if tag not in COUNTERS]
-        curves = {tag: {float(event.step): event.value for event in events.Scalars(tag)} for tag in tags}
+        curves: dict[str, Curve] = {tag: {} for tag in tags}
+        for tag, curve in curves.items():
+            for event in events.Scalars(tag):
+                add_point(curve, float(event.step), event.value)
     except Exception as error:  # of several libraries
         raise ValueError(f"{file} cannot be read: {error}") from error
     if not curves:
         raise ValueError(f"{file.parent} has event files without metrics")
     return from_curves(sorted(file.parent.glob(f"{EVENTS}*")), root, curves)
+
+
+def add_point(curve: Curve, step: float, value: float) -> None:
+    """Add a value to a curve. If later ones are there, the run was resumed before them, and they are of no use."""
+    while curve and next(reversed(curve)) > step:
+        curve.popitem()
+    curve[step] = value
 
 
 READERS: dict[str, Callable[[Path, Path], Run]] = {

@@ -54,15 +54,16 @@ def to_markdown(arms: Sequence[Arm], metrics: Sequence[str], baseline: Arm) -> s
     """Return the table of arms, that of differences if there is more than one arm, and what the numbers are."""
     rows = make_rows(arms, metrics, baseline)
     cells = {(row.arm, row.baseline, row.metric): row for row in rows}
-    lines = [f"| arm | seeds | {' | '.join(metrics)} |", "|---|---|" + "---|" * len(metrics)]
+    heads = " | ".join(map(escaped, metrics))
+    lines = [f"| arm | seeds | {heads} |", "|---|---|" + "---|" * len(metrics)]
     for arm in arms:
         texts = texts_of([cells[arm.name, "", metric] for metric in metrics], len(arm.runs), "run")
         seeds = ", ".join(map(str, arm.seeds)) if len(arm.seeds) == len(arm.runs) else count(len(arm.runs), "run")
-        lines.append(f"| {arm.name} | {seeds} | {' | '.join(texts)} |")
+        lines.append(f"| {escaped(arm.name)} | {seeds} | {' | '.join(texts)} |")
     if len(arms) > 1:
         lines += [
             "",
-            f"| difference to {baseline.name} | pairs | {' | '.join(metrics)} |",
+            f"| difference to {escaped(baseline.name)} | pairs | {heads} |",
             "|---|---:|" + "---|" * len(metrics),
         ]
         for arm in arms:
@@ -74,8 +75,13 @@ def to_markdown(arms: Sequence[Arm], metrics: Sequence[str], baseline: Arm) -> s
                     text or ("no seed in common" if shared else "")
                     for text, shared in zip(texts_of(found, pairs, "pair"), both, strict=True)
                 ]
-                lines.append(f"| {arm.name} | {pairs} | {' | '.join(texts)} |")
+                lines.append(f"| {escaped(arm.name)} | {pairs} | {' | '.join(texts)} |")
     return "\n".join([*lines, "", *notes(arms)])
+
+
+def escaped(text: str) -> str:
+    """Return a text for a cell of a Markdown table."""
+    return text.replace("|", "\\|")
 
 
 def texts_of(rows: Sequence[Row], most: int, what: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lightning_coordconv.runtime import configs
 from lightning_coordconv.runtime.comparison import command as comparison
 from lightning_coordconv.runtime.errors import OneLineParser
-from lightning_coordconv.runtime.sweep.jobs import Job
+from lightning_coordconv.runtime.sweep.jobs import Job, digest_of
 from lightning_coordconv.runtime.sweep.processes import processes
 from lightning_coordconv.runtime.sweep.search import best_value, open_study, optimize, parse_space
 
@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 
 MAX_SEED = 2**32 - 1
 """Largest seed of NumPy's generator, which Lightning seeds too."""
+
+CHOSEN = {
+    "seed_everything": ", and give --seeds",
+    "config": ", and give configs without an option",
+    "ckpt_path": "",
+    "trainer.logger": "",
+    "trainer.logger.save_dir": ", and give --logs",
+    "trainer.logger.name": "",
+    "trainer.logger.version": "",
+}
+"""Options of ``fit`` that cannot be given, and what to give in their place."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -68,6 +79,10 @@ def check(arguments: argparse.Namespace, options: Sequence[str]) -> None:
         raise ValueError(f"--seeds must be different, got {' '.join(map(str, arguments.seeds))}")
     if not all(0 <= seed <= MAX_SEED for seed in arguments.seeds):
         raise ValueError(f"--seeds must be from 0 to {MAX_SEED}, got {' '.join(map(str, arguments.seeds))}")
+    for option in options:
+        name = option.partition("=")[0].removeprefix("--").replace(".init_args", "")
+        if name in CHOSEN:
+            raise ValueError(f"sweep chooses {name} for each run: leave out {option}{CHOSEN[name]}")
     wrong = [option for option in options if not (option.startswith("--") and "=" in option)]
     if wrong:
         raise ValueError(f"arguments for fit are written --name=value, got {' '.join(wrong)}")
@@ -108,8 +123,11 @@ def search(arguments: argparse.Namespace, options: Sequence[str]) -> list[Job]:
                 raise ValueError(f"a run failed, so the search stops: {job.folder / 'output.log'}")
         return best_value([summary for job in jobs if (summary := job.summary()) is not None], metric, maximize)
 
-    name = jobs_with(())[0].experiment
-    study = open_study(arguments.study or arguments.logs / name / "study.log", name, maximize)
+    job, seeds = jobs_with(())[0], map(str, sorted(arguments.seeds))
+    names = (space.option for space in sorted(spaces))
+    digest = digest_of([job.digest, metric, *seeds, *names])  # trials of other runs have other values
+    file = arguments.study or arguments.logs / job.experiment / "study.log"
+    study = open_study(file, f"{job.experiment}-{digest}", maximize)
     optimize(study, objective, arguments.trials, arguments.jobs)
     best = " ".join(to_arguments(study.best_params))
     print(f"best of {len(study.trials)} trials, {metric} {study.best_value:.6g}: {best}", flush=True)

@@ -3,9 +3,10 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,16 @@ class Job:
     @property
     def version(self) -> str:
         """The seed, and a digest of the configs and the options: with others it is another run."""
-        parts = [*(path.read_text() for path in configs.find(self.config)), *sorted(self.options)]
-        digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
-        return f"seed{self.seed}-{digest[:8]}"
+        return f"seed{self.seed}-{self.digest}"
+
+    @property
+    def digest(self) -> str:
+        """Of the configs and the options, with the contents of the YAML files that they name."""
+        texts = [*self.options]
+        for path in [*configs.find(self.config), *(Path(option.partition("=")[2]) for option in self.options)]:
+            if configs.is_yaml_file(path):
+                texts += read_with_named(path).values()
+        return digest_of(texts)
 
     @property
     def folder(self) -> Path:
@@ -70,6 +78,21 @@ class Job:
         code = fit(self.config, self.seed, threads, [*self.options, *logger, "--ckpt_path=last"], output)
         print(f"{self.folder}: {'done' if code == 0 else f'exit code {code}, {last_line(output)}'}", flush=True)
         return code
+
+
+def digest_of(texts: Iterable[str]) -> str:
+    """Return eight hexadecimal digits that differ where any of the texts, or their order, differs."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:8]
+
+
+def read_with_named(path: Path, known: Mapping[Path, str] | None = None) -> dict[Path, str]:
+    """Return the text of a YAML file, and of those that it names, as ``data: data.yaml``, by their paths."""
+    found = {**(known or {}), path.resolve(): path.read_text()}
+    for name in re.findall(r"[^\s'\"\[\]{},:]+\.ya?ml\b", found[path.resolve()]):
+        file = (path.parent / name).resolve()
+        if file not in found and configs.is_yaml_file(file):
+            found |= read_with_named(file, found)
+    return found
 
 
 def fit(config: str | Path, seed: int, threads: int, options: Sequence[str], output: Path) -> int:

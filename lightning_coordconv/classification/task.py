@@ -1,4 +1,4 @@
-"""The task of image classification, which the paper tries on ImageNet (supplement)."""
+"""The task of image classification: trains and evaluates a network that predicts a class for each image."""
 
 from typing import Any, ClassVar, Literal
 

@@ -1,4 +1,4 @@
-"""Reads images with boxes in the format of Pascal VOC: an XML file for each image."""
+"""Reads boxes, classes and splits of images in the format of Pascal VOC: an XML file for each image, no pixels."""
 
 from collections.abc import Mapping
 from pathlib import Path

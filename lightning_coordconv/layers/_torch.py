@@ -1,4 +1,4 @@
-"""Private names of torch that the layers need because no public name serves; nothing else in the package uses one.
+"""The only module with private names of torch: functions, flags and base classes through which the layers use them.
 
 ``tests/layers/test_torch_names.py`` fails with a sentence when a new version of torch has dropped one of them.
 """

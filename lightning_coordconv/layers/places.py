@@ -1,4 +1,4 @@
-"""What ``coordinate_frame`` and ``coordinate_field`` set: a crop's place in the full image, or given coordinates."""
+"""Stores what ``coordinate_frame`` and ``coordinate_field`` set, and finds where a map lies in the full image's map."""
 
 import dataclasses
 import math

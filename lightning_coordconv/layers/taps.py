@@ -1,4 +1,4 @@
-"""Computes the matrices that map the coordinate weights of a layer to its coordinate bias.
+"""Makes the matrices that map a layer's coordinate weights to its coordinate bias, and multiplies them out.
 
 The coordinate bias of a layer is linear in its coordinate weights: ``coord_weight.view(channels, -1) @ taps``. Column p
 of ``taps`` is the patch of the coordinate grid under output cell p. A coordinate varies along one axis only, so

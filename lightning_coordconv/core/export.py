@@ -2,8 +2,6 @@
 
 import json
 import logging
-import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -15,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_coordconv.core.extras import extra
+from lightning_coordconv.core.files import complete_file
 
 Format = Literal["onnx", "torch", "sb3"]
 SUFFIXES: dict[str, Format] = {".onnx": "onnx", ".pt2": "torch", ".zip": "sb3"}
@@ -73,27 +72,6 @@ def choose_format(path: Path, given: Format | None) -> Format:
     if given is not None and known not in (None, given):
         raise ExportError(f"{path} has the suffix of the format {known}, but --format is {given}")
     return given or known  # type: ignore[return-value]  # one of them is given
-
-
-@contextmanager
-def complete_file(path: Path) -> Iterator[Path]:
-    """Return a context for writing a file: it appears at its path, complete, if the context ends without an error.
-
-    Args:
-        path: the file; it is replaced if it exists.
-
-    Raises:
-        OSError: naming the path, if it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # a folder of a new name, on the same disk: no file that is there can be in the way
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
-            part = Path(folder, path.name)
-            yield part
-            os.replace(part, path)
-    except OSError as error:
-        raise OSError(f"{path} cannot be written: {error}") from error
 
 
 @torch.no_grad()

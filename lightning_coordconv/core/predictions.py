@@ -11,6 +11,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_coordconv.core.figures import gathered
+from lightning_coordconv.core.files import complete_file
 
 Columns = Mapping[str, Tensor | list[str]]
 """Columns of a table by name: tensors (B,) or lists of B strings."""
@@ -68,9 +69,8 @@ class PredictionTable(WritesPredictions, BasePredictionWriter):
         tables = [table for table in gathered(trainer, columns) if table]
         if not trainer.is_global_zero or not tables:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "predictions.csv"
-        with path.open("x", newline="") as file:
+        with complete_file(path) as part, part.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(tables[0])
             for table in tables:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.ops import box_convert
 
 from lightning_coordconv.core.figures import figures_folder, gathered, save_pictures
+from lightning_coordconv.core.files import write_text
 from lightning_coordconv.core.predictions import WritesPredictions
 from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.detection.boxes import draw_boxes
@@ -125,8 +126,7 @@ class CocoResults(WritesPredictions, BasePredictionWriter):
         rows = [row for part in gathered(trainer, self.rows) for row in part]
         if trainer.is_global_zero:
             path = self.folder / "detections.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(rows))
+            write_text(path, json.dumps(rows))
             rank_zero_info(f"Wrote {len(rows)} detections to {path}")
 
 

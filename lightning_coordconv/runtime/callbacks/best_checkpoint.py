@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
 
@@ -22,22 +23,32 @@ class BestCheckpoint(ModelCheckpoint):
         return super().check_monitor_top_k(trainer, current)
 
 
-def forget_other_folders(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """Drop what a checkpoint says of checkpoint files that are not in this run's folders.
+def keep_to_folders(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+    """Let what a checkpoint says of checkpoint files mean the files of these names in this run's folders.
 
-    They are missing where the checkpoint was copied, and a stranger's checkpoint could name any file: Lightning removes
-    files of that list when it saves better ones.
+    The folder of a run can have been moved or copied. Where a file is missing, what is said of the best ones is
+    dropped: a stranger's checkpoint could name any file, and Lightning removes files of that list when it saves better
+    ones.
 
     Args:
         trainer: has the callbacks whose folders count.
         checkpoint: is changed.
     """
-    callbacks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
-    folders = {Path(callback.dirpath).resolve() for callback in callbacks if callback.dirpath is not None}
     states = checkpoint.get("callbacks", {})
-    for key, state in list(states.items()):
-        if isinstance(state, dict) and "best_model_path" in state:
-            paths = [state["best_model_path"], state.get("last_model_path"), state.get("kth_best_model_path")]
-            named = [Path(path) for path in [*paths, *state.get("best_k_models", {})] if path]
-            if any(path.resolve().parent not in folders or not path.is_file() for path in named):
-                del states[key]
+    for callback in trainer.checkpoint_callbacks:
+        state = states.get(callback.state_key)
+        if not isinstance(callback, ModelCheckpoint) or callback.dirpath is None or not isinstance(state, dict):
+            continue
+        folder = Path(callback.dirpath)
+        names = ("best_model_path", "last_model_path", "kth_best_model_path")
+        named = [state.get(name) for name in names] + list(state.get("best_k_models", {}))
+        here = {path: str(folder / Path(path).name) for path in named if path}
+        missing = sorted({path for path in here.values() if not Path(path).is_file()})
+        if missing:
+            del states[callback.state_key]
+            if callback.monitor is not None:
+                rank_zero_info(f"The best {callback.monitor} so far is forgotten: there is no {', '.join(missing)}")
+            continue
+        moved = {name: here.get(state.get(name), "") for name in names if name in state}
+        best = {here[path]: value for path, value in state.get("best_k_models", {}).items()}
+        states[callback.state_key] = state | moved | {"best_k_models": best, "dirpath": callback.dirpath}

@@ -36,8 +36,8 @@ def default_callbacks(
     The defaults save the best and the last checkpoint by the task's metric, stop at the metric's threshold or at a loss
     that is not finite, show progress, write the run's summary and its random split, and make the run safe to interrupt:
     a folder that no other run writes to, random-number state and training metrics in its checkpoints, and a checkpoint
-    when the process is asked to stop. A configured checkpoint without a metric, such as one every 100 steps, is added
-    to them.
+    when the process is asked to stop. A configured checkpoint with a metric takes the place of the best one, and
+    one without, such as one every 100 steps, is added to them.
 
     Args:
         monitor: the metric that the task is judged by.
@@ -65,12 +65,10 @@ def default_callbacks(
     if trainer.get("enable_checkpointing") is False:
         defaults.append(Preemption())
     else:
-        # Both are saved at the end of a validation, before a preempted run stops.
-        defaults += [
-            BestCheckpoint(monitor=monitor, mode=mode, save_on_train_epoch_end=False),
-            LastCheckpoint(),
-            CheckpointingPreemption(),
-        ]
+        defaults.append(BestCheckpoint(monitor=monitor, mode=mode, save_on_train_epoch_end=False))
+        # Lightning takes the first checkpoint callback for the one that knows the best. All are saved at the end of a
+        # validation, before a preempted run stops.
+        callbacks += [LastCheckpoint(), CheckpointingPreemption()]
     return [
         default for default in defaults if not any(_replaces(callback, default) for callback in callbacks)
     ] + callbacks
@@ -93,8 +91,8 @@ def stop_at(monitor: str, mode: str, threshold: float) -> EarlyStopping:
 
 def _replaces(callback: Callback, default: Callback) -> bool:
     """Tell whether a configured callback takes the place of a default."""
-    if isinstance(callback, ModelCheckpoint) and callback.monitor is None:
-        return False
+    if isinstance(callback, ModelCheckpoint):
+        return callback.monitor is not None and isinstance(default, BestCheckpoint)
     if isinstance(callback, EarlyStopping) and isinstance(default, EarlyStopping):
         return callback.monitor == default.monitor
     if isinstance(callback, ProgressBar) and isinstance(default, ProgressBar):

@@ -7,6 +7,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.figures import log_folder
+from lightning_coordconv.core.files import write_text
 
 
 class SplitFile(Callback):
@@ -22,5 +23,4 @@ class SplitFile(Callback):
         folder = log_folder(trainer)
         names = data.random_split.names if isinstance(data, BaseDataModule) else {}
         if folder is not None and names:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "split.json").write_text(json.dumps(names, indent=1) + "\n")
+            write_text(folder / "split.json", json.dumps(names, indent=1) + "\n")

@@ -12,6 +12,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
 from torch import Tensor
 
+from lightning_coordconv.core.files import write_text
 from lightning_coordconv.runtime.callbacks.progress import steps_done
 
 
@@ -22,7 +23,7 @@ class RunSummary(Callback):
     ``threads`` and ``ranks``; ``steps`` of the optimisers; ``seconds`` and ``cpu_seconds`` of training, including
     validation and excluding the start of the program (``cpu_seconds`` counts only this process); ``curve``, one row of
     step, seconds and metrics for each validation; ``train``, the metrics of the last training epoch; and ``test``,
-    those of a test in the same process. Tables of results are made from these files. A test without training has only
+    those of a test in the same process, which is empty if ``limit_test_batches`` is 0. Tables of results are made from these files. A test without training has only
     ``test``, and leaves the file of a fit as it is.
 
     Args:
@@ -74,10 +75,13 @@ class RunSummary(Callback):
         self._write(trainer.log_dir)  # a collective call: the first rank broadcasts it
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the summary of a finished run that was resumed, and so did not train."""
+        """Keep the summary of a finished run that was resumed, and so did not train; complete one without a test."""
         log_dir = trainer.log_dir
         if not self.summary and log_dir is not None:
             self.summary = read_fit(Path(log_dir))
+        if self.summary and trainer.limit_test_batches == 0:
+            self.summary["test"] = {}
+            self._write(log_dir)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the metrics of the test, and print where everything is."""
@@ -109,9 +113,7 @@ class RunSummary(Callback):
     @rank_zero_only
     def _write(self, log_dir: str | None) -> None:
         if log_dir is not None:
-            path = Path(log_dir, "summary.json")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(self.summary, indent=1) + "\n")
+            write_text(Path(log_dir, "summary.json"), json.dumps(self.summary, indent=1) + "\n")
 
     @rank_zero_only
     def _say(self, log_dir: str | None, steps: str) -> None:
@@ -140,4 +142,5 @@ def _flush(trainer: Trainer) -> None:
 
 
 def _numbers(metrics: dict[str, Tensor], prefix: str) -> dict[str, float]:
-    return {name: round(value.item(), 6) for name, value in metrics.items() if name.startswith(prefix)}
+    """Return metrics with six significant digits, for losses can be small."""
+    return {name: float(f"{value.item():.6g}") for name, value in metrics.items() if name.startswith(prefix)}

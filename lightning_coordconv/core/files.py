@@ -1,0 +1,34 @@
+"""Writes files so that a full disk or a killed process leaves no half of one at its path."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def complete_file(path: Path) -> Iterator[Path]:
+    """Return a context for writing a file: it appears at its path, complete, if the context ends without an error.
+
+    Args:
+        path: the file; it is replaced if it exists.
+
+    Raises:
+        OSError: naming the path, if it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # a folder of a new name, on the same disk: no file that is there can be in the way
+        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=path.parent) as folder:
+            part = Path(folder, path.name)
+            yield part
+            os.replace(part, path)
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all; see :func:`complete_file`."""
+    with complete_file(path) as part:
+        part.write_text(text, encoding="utf-8")

@@ -162,7 +162,7 @@ def measure(case: Case, task: str, seconds: float, generator: random.Random) -> 
         with torch.no_grad():
             gradient = case.tensor(layers["plain"](x).shape)
         if not case.compiled:
-            memory = {kind: _peak(case, kind, x, gradient) for kind in layers}
+            memory = {kind: peak_of_training(case, kind, x, gradient) for kind in layers}
     else:
         layers = {kind: layer.eval() for kind, layer in layers.items()}
         layers["folded"] = fold_coordconv(layers["coordconv"], x)
@@ -208,7 +208,7 @@ def measure_tiny(device: torch.device, seconds: float, generator: random.Random)
     return rows
 
 
-def _peak(case: Case, kind: str, x: Tensor, gradient: Tensor) -> int:
+def peak_of_training(case: Case, kind: str, x: Tensor, gradient: Tensor) -> int:
     """Return the peak memory of a training step of a new layer."""
     layer = case.layer(kind)
     given = sum(tensor.nbytes for tensor in (x, gradient, *layer.parameters()))

@@ -12,8 +12,6 @@ from tests.device_reads import device_reads
 ALLOWED = {
     ("aten::_local_scalar_dense", "elsewhere"): "Adam's step count, which torch keeps in the host's memory",
     ("item", "elsewhere"): "the same",
-    ("aten::_local_scalar_dense", "layers/base.py:forward"): "small products, which only the CPU takes",
-    ("__bool__", "layers/base.py:forward"): "the same",
 }
 """Reads that do not wait for a device, each with the reason."""
 

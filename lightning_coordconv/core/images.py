@@ -39,7 +39,7 @@ def read_rgb(path: str | Path, root: str | Path | None = None, *, upright: bool 
             it holds 32-bit integers or floating-point numbers, whose scale is unknown, or has more pixels than allowed:
             Pillow's ``MAX_IMAGE_PIXELS``, 89 million, or the environment variable ``COORDCONV_MAX_IMAGE_PIXELS``.
     """
-    with _opened(path, root) as file:
+    with reading(path, root) as file:
         return to_rgb(file, upright=upright)
 
 
@@ -49,8 +49,8 @@ def read_size(path: str | Path, root: str | Path | None = None) -> tuple[int, in
     Raises:
         OSError: as :func:`read_rgb`, except for damage behind the header.
     """
-    with _opened(path, root) as file:
-        turned = file.format != "TIFF" and _orientation(file) >= 5  # Pillow turns TIFF itself
+    with reading(path, root) as file:
+        turned = file.format != "TIFF" and orientation_of(file) >= 5  # Pillow turns TIFF itself
         return (file.height, file.width) if turned else file.size
 
 
@@ -60,8 +60,8 @@ def is_turned(path: str | Path) -> bool:
     Raises:
         OSError: as :func:`read_size`.
     """
-    with _opened(path, None) as file:
-        return _orientation(file) != 1
+    with reading(path) as file:
+        return orientation_of(file) != 1
 
 
 def to_rgb(image: Image.Image, *, upright: bool = True) -> Image.Image:
@@ -141,13 +141,14 @@ def open_image(source: str | Path | IO[bytes], root: str | Path | None = None) -
         yield file
 
 
-def _orientation(file: Image.Image) -> int:
+def orientation_of(file: Image.Image) -> int:
+    """Return the EXIF orientation of an open file, 1 for an upright one. Only its header is read."""
     exif = Image.Image.getexif(file)  # the method of PNG files would decode the whole file
     return int(exif.get(ExifTags.Base.Orientation, 1))
 
 
 @contextmanager
-def _opened(path: str | Path, root: str | Path | None) -> Iterator[Image.Image]:
+def reading(path: str | Path, root: str | Path | None = None) -> Iterator[Image.Image]:
     """Return a context in which an image file is open, and whose errors name the file."""
     try:
         with open_image(path, root) as file:

@@ -215,7 +215,7 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
         return tuple((batch,) for batch in batches), axes
 
     @torch.inference_mode()
-    def predict_each(self, images: Images, function: Callable[[Tensor, Source], ResultT]) -> ResultT | list[ResultT]:
+    def predict_each(self, images: Images, function: Callable[[Any, Source], ResultT]) -> ResultT | list[ResultT]:
         """Return the result of one image, or a list of the results of several.
 
         Args:
@@ -229,11 +229,11 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
         results = [self._predict(source, function) for source in sources]
         return results if several else results[0]
 
-    def prepare(self, source: Source) -> Tensor:
+    def prepare(self, source: Source) -> Any:
         """Return what the network sees of an image, (C, H, W), on the device."""
         return self.preprocessing(self.read(source)).to(self.device)
 
-    def _predict(self, source: Source, function: Callable[[Tensor, Source], ResultT]) -> ResultT:
+    def _predict(self, source: Source, function: Callable[[Any, Source], ResultT]) -> ResultT:
         image = self.prepare(source)
         try:
             with defined_outputs(self.task):

@@ -104,6 +104,11 @@ class Preprocessing:
         return asdict(self)
 
     @property
+    def keeps_pixels(self) -> bool:
+        """Whether :meth:`pixels` returns those of an RGB image as they are."""
+        return self.channels == 3 and self.resize is None and self.crop is None and self.stretch is None
+
+    @property
     def size(self) -> int | None:
         """Height and width of what the network sees, if they are fixed."""
         return self.crop if self.stretch is None else self.stretch

@@ -1,4 +1,4 @@
-"""Copies values from the host to a device without making the host wait."""
+"""Copies values between the host and a device without making the host wait."""
 
 from typing import Any
 
@@ -21,3 +21,36 @@ def to_device(values: Tensor | NDArray[Any], device: torch.device) -> Tensor:
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device, copy=True)
+
+
+def is_asynchronous(tensor: Tensor) -> bool:
+    """Tell whether a :class:`LateRead` of a tensor returns before the tensor is computed."""
+    return tensor.is_cuda
+
+
+class LateRead:
+    """A copy of a small tensor on its way to the host.
+
+    On CUDA the copy is asynchronous. :meth:`value` waits until the device has computed the tensor, which, one step
+    later, it has. On other devices the copy is made at once.
+
+    Args:
+        tensor: any shape, on any device; it may change afterwards.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        tensor = tensor.detach()
+        self.event: torch.cuda.Event | None = None
+        if is_asynchronous(tensor):
+            self.copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            self.copy.copy_(tensor, non_blocking=True)
+            self.event = torch.cuda.Event()
+            self.event.record(torch.cuda.current_stream(tensor.device))
+        else:
+            self.copy = tensor.cpu().clone()
+
+    def value(self) -> Tensor:
+        """Return the copy on the CPU."""
+        if self.event is not None:
+            self.event.synchronize()
+        return self.copy

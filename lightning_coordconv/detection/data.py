@@ -118,6 +118,7 @@ class AnnotatedImagesDataModule(BoxesDataModule):
     def make_dataset(self, split: Split) -> CocoDetection | ImageFiles:
         """Read the annotations of a split, or find the images to make predictions for."""
         dataset: CocoDetection | ImageFiles
+        remarks: list[str] = []
         if split == "predict" and self.predict_images is not None:
             dataset = ImageFiles(self.root / self.predict_images, self.bad_images, self.links)
         else:
@@ -138,12 +139,10 @@ class AnnotatedImagesDataModule(BoxesDataModule):
                 val = self.dataset("val")
                 assert isinstance(val, CocoDetection)
                 check_categories(dataset, val)
-        remarks = dataset.remarks()
-        if split == "train" and isinstance(dataset, CocoDetection):
-            remarks += try_transforms(dataset.transform, dataset.images, dataset.annotated)
-            if shared := dataset.shared(val):
-                remarks.append(remark("{} images are in the validation split too", shared))
-        for line in remarks:
+                if training:
+                    remarks = try_transforms(dataset.transform, dataset.images, dataset.annotated)
+                    remarks.append(remark("{} images are in the validation split too", dataset.shared(val)))
+        for line in filter(None, [*dataset.remarks(), *remarks]):
             rank_zero_info(f"data of the {split} split: {line}")
         return dataset
 

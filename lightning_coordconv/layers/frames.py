@@ -55,25 +55,25 @@ class CoordinateBlock:
     """
 
     def __init__(self, frame: Frame | Field) -> None:
-        self._frame = frame
-        self._outer: tuple[Frame | Field | None, Frame | Field | None] | None = None
+        self.frame = frame
+        self.outer: tuple[Frame | Field | None, Frame | Field | None] | None = None
 
     def __enter__(self) -> None:
-        if self._outer is not None:
+        if self.outer is not None:
             raise RuntimeError("this coordinate_frame or coordinate_field block is active already: make another one")
         eager = not torch.compiler.is_compiling()
         traced = not (eager and TRACES_CONTEXT_VARIABLES)
-        self._outer = (_ACTIVE.get() if eager else None, getattr(_TRACED, "frame", None) if traced else None)
+        self.outer = (_ACTIVE.get() if eager else None, getattr(_TRACED, "frame", None) if traced else None)
         if eager:
-            _ACTIVE.set(self._frame)
+            _ACTIVE.set(self.frame)
         if traced:
-            _TRACED.frame = self._frame
+            _TRACED.frame = self.frame
 
     def __exit__(self, *error: object) -> None:
         eager = not torch.compiler.is_compiling()
-        assert self._outer is not None
-        (outer, outer_traced), self._outer = self._outer, None
-        left_in_order = not eager or _ACTIVE.get() is self._frame
+        assert self.outer is not None
+        (outer, outer_traced), self.outer = self.outer, None
+        left_in_order = not eager or _ACTIVE.get() is self.frame
         if not (eager and TRACES_CONTEXT_VARIABLES):
             _TRACED.frame = outer_traced if left_in_order else None
         if eager:
@@ -96,7 +96,7 @@ class CoordinateBlock:
 
         @functools.wraps(function)
         def inside(*args: P.args, **kwargs: P.kwargs) -> T:
-            with CoordinateBlock(self._frame):
+            with CoordinateBlock(self.frame):
                 return function(*args, **kwargs)
 
         return inside

@@ -4,6 +4,7 @@ from lightning_coordconv.position.advice import Advice, advise
 from lightning_coordconv.position.dependence import Dependence, Share, measure_dependence
 from lightning_coordconv.position.figures import draw_advice
 from lightning_coordconv.position.frames import Frames, check_frames
+from lightning_coordconv.position.keypoints import measure_spread
 from lightning_coordconv.position.observations import Observations, observe
 from lightning_coordconv.position.placement import Placement, place
 from lightning_coordconv.position.readout import StageReadout, read_positions
@@ -21,6 +22,7 @@ __all__ = [
     "check_frames",
     "draw_advice",
     "measure_dependence",
+    "measure_spread",
     "measure_translation",
     "observe",
     "place",

@@ -9,15 +9,16 @@ from torch import Tensor, nn
 from lightning_coordconv.core import BaseDataModule, BaseTask
 from lightning_coordconv.layers import Encoding, FourierFeatures, Polar
 from lightning_coordconv.position.dependence import MIN_IMAGES, Dependence, measure_dependence
-from lightning_coordconv.position.features import run, stages
+from lightning_coordconv.position.features import of_one_size, run, stages
 from lightning_coordconv.position.frames import Frames, check_frames
-from lightning_coordconv.position.observations import IGNORED, Observations, is_position, observe
+from lightning_coordconv.position.keypoints import measure_spread
+from lightning_coordconv.position.observations import IGNORED, Observations, observe
 from lightning_coordconv.position.placement import Placement, place
 from lightning_coordconv.position.readout import StageReadout, read_positions
 from lightning_coordconv.position.translation import measure_translation
 
 DEPENDS = 0.02
-"""Share of the target's uncertainty that position must remove for the answer to depend on it."""
+"""Share of the target's uncertainty that position must remove, or share of the image that a keypoint must move."""
 MIN_IMAGES_FOR_NO = 100
 """Fewer images than this could hide a dependence of a few per cent."""
 KNOWN = 0.9
@@ -100,7 +101,7 @@ def advise(model: nn.Module, data: BaseDataModule, num_images: int = 500, num_re
             raise ValueError(f"{name} must be at least 4, got {value}")
     samples = read_samples(data, num_images)
     network = model.network_for(data) if isinstance(model, BaseTask) else model
-    images = _same_size([sample["image"] for sample in samples[:num_readout_images]])
+    images = of_one_size([sample["image"] for sample in samples[:num_readout_images]])
     training = network.training
     network.eval()
     try:
@@ -114,8 +115,13 @@ def advise(model: nn.Module, data: BaseDataModule, num_images: int = 500, num_re
     if network is getattr(model, "net", None):  # names in the task, which is what the caller converts
         placement = replace(placement, names=[f"net.{name}" for name in placement.names])
     observations = observe(samples, getattr(data, "ignore_index", IGNORED))
-    dependence = [measure_dependence(o.what, o.positions, o.targets, o.images, o.content) for o in observations]
-    return conclude(dependence, readout, translation, frames, placement, is_position(samples), observations)
+    dependence = [
+        measure_spread(o.what, o.positions, o.targets, o.images)
+        if o.is_place
+        else measure_dependence(o.what, o.positions, o.targets, o.images, o.content)
+        for o in observations
+    ]
+    return conclude(dependence, readout, translation, frames, placement, observations)
 
 
 def read_samples(data: BaseDataModule, num_images: int) -> list[Mapping[str, Any]]:
@@ -144,15 +150,14 @@ def conclude(
     translation: float | None,
     frames: Frames,
     placement: Placement,
-    answer_is_position: bool,
     observations: Sequence[Observations] = (),
 ) -> Advice:
     """Turn measurements into advice; a pure function of them."""
-    depends, sentences = _dependence(dependence, answer_is_position)
+    depends, sentences = _dependence(dependence)
     knows, findings = _knowledge(readout, translation)
     sentences += findings
     convert = None if depends is None else depends and not knows
-    encoding = _encoding(dependence) if convert and not answer_is_position else None
+    encoding = _encoding(dependence) if convert else None
     where = placement.names if convert else []
     if convert is not False:
         sentences += _frame_sentences(frames)
@@ -163,14 +168,15 @@ def conclude(
     return Advice(convert, where, encoding, sentences, [*dependence], [*readout], translation, frames, [*observations])
 
 
-def _dependence(found: Sequence[Dependence], answer_is_position: bool) -> tuple[bool | None, list[str]]:
+def _dependence(found: Sequence[Dependence]) -> tuple[bool | None, list[str]]:
     """Return whether the answer depends on position, or ``None``, and what was measured."""
     sentences = []
-    if answer_is_position:
-        sentences.append("The answer is a position, keypoints or coordinates, so it depends on position by definition.")
     for one in found:
         share, added = one.share, one.added
-        figures = f"position removes {_percent(share.value)} of the uncertainty ({_interval(share.low, share.high)})"
+        measured = (
+            "it lies {} of the image's size from its mean" if one.is_place else "position removes {} of the uncertainty"
+        )
+        figures = f"{measured.format(_percent(share.value))} ({_interval(share.low, share.high)})"
         if one.given_content is not None:
             interval = _interval(added.low, added.high)
             figures += f", and of what is left where the content is known {_percent(added.value)} ({interval})"
@@ -178,7 +184,7 @@ def _dependence(found: Sequence[Dependence], answer_is_position: bool) -> tuple[
         few = "" if one.enough else "; too few to conclude from"
         sentences.append(f"{one.what[0].upper()}{one.what[1:]}: {figures}; {basis}{few}.")
     enough = [one for one in found if one.enough]
-    if answer_is_position or any(one.added.low > DEPENDS for one in enough):
+    if any(one.added.low > DEPENDS for one in enough):
         return True, sentences
     if enough and all(one.added.high <= DEPENDS and one.images >= MIN_IMAGES_FOR_NO for one in enough):
         return False, sentences
@@ -212,7 +218,7 @@ def _knowledge(readout: Sequence[StageReadout], translation: float | None) -> tu
 def _encoding(found: Sequence[Dependence]) -> Encoding | None:
     """Return the encoding that suits the way in which the target depends on position; ``None`` for coordinates."""
     clear = [one for one in found if one.enough and one.added.low > DEPENDS]
-    if not clear:
+    if not clear or any(one.is_place for one in clear):  # a place is read off plain coordinates
         return None
     strongest = max(clear, key=lambda one: one.added.value)
     if strongest.radius_share >= RADIAL * strongest.added.value:
@@ -285,11 +291,3 @@ def _percent(share: float) -> str:
 
 def _interval(low: float, high: float) -> str:
     return f"95 % interval {_percent(low)} to {_percent(high)}"
-
-
-def _same_size(images: Sequence[Tensor]) -> list[Tensor]:
-    """Return the images that have the size of most of them, all if no two agree."""
-    sizes = [tuple(image.shape) for image in images]
-    common = max(set(sizes), key=sizes.count)
-    chosen = [image for image in images if tuple(image.shape) == common]
-    return chosen if len(chosen) >= 4 else list(images)

@@ -60,6 +60,8 @@ class Dependence:
         coarse_share: value of ``added`` from what changes slowly over the image (a kernel of bandwidth ``COARSE``).
         bandwidth: the distance over which the target changes, in scaled coordinates, as most folds choose it; infinite
             where position does not help.
+        is_place: whether the target itself is a position. Its ``share`` then is its distance from its mean place, in
+            heights and widths of the image; see :func:`~lightning_coordconv.position.measure_spread`.
     """
 
     what: str
@@ -70,6 +72,7 @@ class Dependence:
     radius_share: float
     coarse_share: float
     bandwidth: float
+    is_place: bool = False
 
     @property
     def added(self) -> Share:
@@ -166,6 +169,13 @@ def predict_at(positions: Tensor, targets: Tensor, where: Tensor, bandwidth: flo
     kernel = torch.exp(-torch.cdist(where.float(), positions.float()).square() / (2 * bandwidth**2))
     values = _as_columns(targets)
     return (kernel @ values + PSEUDO_COUNT * values.mean(0)) / (kernel.sum(1, keepdim=True) + PSEUDO_COUNT)
+
+
+def resampled(sums: Tensor, generator: torch.Generator, resamples: int = RESAMPLES) -> Tensor:
+    """Return the sums over images of columns (C, images) for images drawn with repetition, (C, resamples)."""
+    count = sums.shape[1]
+    drawn = torch.randint(count, (resamples, count), generator=generator)
+    return sums[:, drawn].sum(2)
 
 
 def _as_columns(targets: Tensor) -> Tensor:
@@ -274,8 +284,7 @@ def _interval(model: Tensor, prior: Tensor, groups: Tensor, count: int, generato
     sums = torch.zeros(2, count).index_add_(1, groups, torch.stack([model, prior]))
     if float(prior.mean()) < CERTAIN:
         return Share(0.0, 0.0, 0.0)
-    drawn = torch.randint(count, (RESAMPLES, count), generator=generator)
-    resampled = sums[:, drawn].sum(2)
-    shares = 1 - resampled[0] / resampled[1].clamp(min=1e-12)
+    losses, priors = resampled(sums, generator)
+    shares = 1 - losses / priors.clamp(min=1e-12)
     low, high = shares.quantile(torch.tensor([0.025, 0.975])).tolist()
     return Share(_share(*sums.sum(1)), low, high)

@@ -47,6 +47,14 @@ def _with_channels(image: Tensor, model: nn.Module) -> Tensor:
     return image
 
 
+def of_one_size(images: Sequence[Tensor]) -> list[Tensor]:
+    """Return the images that have the size of most of them, all if these are fewer than four."""
+    sizes = [tuple(image.shape) for image in images]
+    common = max(set(sizes), key=sizes.count)
+    chosen = [image for image in images if tuple(image.shape) == common]
+    return chosen if len(chosen) >= 4 else list(images)
+
+
 def stages(model: nn.Module, images: Sequence[Tensor]) -> list[str]:
     """Return the names of the modules whose outputs are the model's stages, in the order of execution.
 

@@ -20,15 +20,15 @@ CLASSES = 3
 def draw_advice(advice: Advice) -> Figure:
     """Draw a row of maps for each kind of target, and a bar chart of the readout by stage.
 
-    A map shows the probability of a class, or the mean of a number, given the position of its centre; the axes are
-    scaled coordinates, the image spans -1 to 1.
+    A map shows the probability of a class, or the mean of a number, given the position of its centre, or where
+    keypoints lie; the axes are scaled coordinates, the image spans -1 to 1.
     """
     rows = len(advice.observations) + 1
     figure = Figure(figsize=(11, 3.4 * rows), layout="constrained")
     grid = figure.add_gridspec(rows, CLASSES)
     for row, (observed, found) in enumerate(zip(advice.observations, advice.dependence, strict=True)):
         panels = [figure.add_subplot(grid[row, column]) for column in range(CLASSES)]
-        _draw_maps(panels, observed, found)
+        (_draw_places if observed.is_place else _draw_maps)(panels, observed, found)
     _draw_readout(figure.add_subplot(grid[-1, :]), advice.readout)
     return figure
 
@@ -54,6 +54,18 @@ def _draw_maps(panels: list[Axes], observed: Observations, found: Dependence) ->
     for axes in panels[len(shown) :]:
         axes.set_axis_off()
     panels[1].set_title(f"{observed.what}: position adds {max(found.added.value, 0):.0%}\n{panels[1].get_title()}")
+
+
+def _draw_places(panels: list[Axes], observed: Observations, found: Dependence) -> None:
+    kinds, counts = observed.targets.unique(return_counts=True)
+    chosen = kinds[counts.argsort(descending=True)][: len(panels)].tolist()
+    for axes, kind in zip(panels, chosen, strict=False):
+        rows, columns = observed.positions[observed.targets == kind].unbind(1)
+        axes.plot(columns.numpy(), rows.numpy(), ".", alpha=0.5)
+        axes.set(title=f"keypoint {kind}", xlabel="j (column)", ylabel="i (row)", xlim=(-1, 1), ylim=(1, -1))
+    for axes in panels[len(chosen) :]:
+        axes.set_axis_off()
+    panels[1].set_title(f"{observed.what}: {found.share.value:.0%} from its mean\n{panels[1].get_title()}")
 
 
 def _draw_readout(axes: Axes, readout: list[StageReadout]) -> None:

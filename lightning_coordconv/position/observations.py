@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-POSITIONS = {"keypoints", "xy_scaled"}
-"""Keys of targets that are positions."""
+from lightning_coordconv.position.keypoints import POSITIONS, check_pixels, read_keypoints
+
 IGNORED = 255
 """Label of pixels that count neither as a class nor as background, as in Pascal VOC, unless the data have another."""
 WINDOW = 0.5
@@ -37,6 +37,7 @@ class Observations:
         images: (N,), int64, the image of each, or the episode.
         content: (N, K), what the image shows at the position: principal components of small patches, at most
             ``COMPONENTS``, the brightness, or the distance from the border.
+        is_place: whether the positions themselves are the answer; ``targets`` then say which keypoint each is.
     """
 
     what: str
@@ -44,15 +45,23 @@ class Observations:
     targets: Tensor
     images: Tensor
     content: Tensor
+    is_place: bool = False
 
 
 @dataclass
 class _Row:
-    """What one image tells about one kind of target."""
+    """What one image tells about one kind of target.
+
+    Attributes:
+        positions: see :class:`Observations` for this, ``targets``, ``content`` and ``is_place``.
+        kinds: (N,), int64; if given, the mean of all targets of a kind is subtracted from them.
+    """
 
     positions: Tensor
     targets: Tensor
     content: Tensor
+    kinds: Tensor | None = None
+    is_place: bool = False
 
 
 def observe(samples: Iterable[Mapping[str, Any]], ignore_index: int = IGNORED, seed: int = 0) -> list[Observations]:
@@ -66,11 +75,16 @@ def observe(samples: Iterable[Mapping[str, Any]], ignore_index: int = IGNORED, s
     - ``boxes`` and ``labels``: the class of an object given the centre of its box, with what the box shows as content;
       and the height of the box given its centre, with the distance of the centre from the upper or lower border as
       content, for the border limits heights, and is in the image too;
-    - ``mask``: the class of a pixel given its place;
+    - ``mask``: the class of a pixel given its place, of pixels that have a class;
+    - ``keypoints`` with ``boxes``: row and column of a keypoint in its box, in heights and widths of the box and beyond
+      the mean of this keypoint, given the centre of the box, with what the box shows as content, for detectors look for
+      keypoints in boxes;
+    - ``keypoints`` without ``boxes``, or ``xy_scaled``: the places themselves, in the image that the model sees, for
+      :func:`~lightning_coordconv.position.measure_spread`;
     - ``label``: the class given the place of the object, which is ``top`` and ``left``, or ``xy``, or if a sample has
       neither, the centre of the image's contrast;
     - a floating-point map of the image's size by any other name: its number at a pixel given the place, with the
-      brightness there as content;
+      brightness there as content; pixels of NaN or infinity do not count;
     - a floating-point number by any other name: it, given the centres of contrast of all channels, with their means and
       standard deviations as content;
     - only an ``image``, for generative models: the brightness of a pixel given its place, with its surroundings as
@@ -86,21 +100,21 @@ def observe(samples: Iterable[Mapping[str, Any]], ignore_index: int = IGNORED, s
 
     Returns:
         One entry for each kind of target, possibly none.
+
+    Raises:
+        ValueError: if keypoints have a wrong shape, or are no numbers of pixels.
     """
+    samples = list(samples)
+    check_pixels(samples)
     generator = torch.Generator().manual_seed(seed)
     rows: dict[str, list[_Row]] = {}
     images: dict[str, list[int]] = {}
     for number, sample in enumerate(samples):
-        for what, row in _rows(sample, ignore_index, generator).items():
+        for what, row in (_rows(sample, ignore_index, generator) | _keypoints(sample)).items():
             rows.setdefault(what, []).append(row)
             images.setdefault(what, []).append(int(sample.get("episode", number)))
     seen = {what: found for what, found in rows.items() if any(len(row.targets) for row in found)}
     return [_together(what, found, images[what], generator) for what, found in seen.items()]
-
-
-def is_position(samples: Iterable[Mapping[str, Any]]) -> bool:
-    """Return whether the target itself is a position: keypoints, or the coordinates of a pixel."""
-    return any(POSITIONS & sample.keys() for sample in samples)
 
 
 def _rows(sample: Mapping[str, Any], ignore_index: int, generator: torch.Generator) -> dict[str, _Row]:
@@ -108,8 +122,7 @@ def _rows(sample: Mapping[str, Any], ignore_index: int, generator: torch.Generat
     height, width = image.shape[-2:]
     if "boxes" in sample and "labels" in sample:
         boxes = torch.as_tensor(sample["boxes"], dtype=torch.float32).reshape(-1, 4)
-        centres = (boxes[:, [1, 0]] + boxes[:, [3, 2]]) / 2
-        extents = (boxes[:, [3, 2]] - boxes[:, [1, 0]]).clamp(min=1)
+        centres, extents = _centres_and_extents(boxes)
         patches, positions = _patches(image, centres, extents), _scaled(centres, sample)
         border = torch.minimum(centres[:, :1], height - centres[:, :1]) / height
         return {
@@ -118,8 +131,8 @@ def _rows(sample: Mapping[str, Any], ignore_index: int, generator: torch.Generat
         }
     window = torch.tensor([[height, width]]) * WINDOW
     if "mask" in sample:
-        cells, labels = _pixels(sample["mask"].reshape(height, width), generator)
-        cells, labels = cells[labels != ignore_index], labels[labels != ignore_index]
+        mask = sample["mask"].reshape(height, width)
+        cells, labels = _pixels(mask, mask != ignore_index, generator)
         patches = _patches(image, cells, window.expand(len(cells), -1))
         return {"class of a pixel given its place": _Row(_scaled(cells, sample), labels.long(), patches)}
     if "label" in sample:
@@ -130,7 +143,8 @@ def _rows(sample: Mapping[str, Any], ignore_index: int, generator: torch.Generat
         return {what: _Row(_scaled(place, sample), label, _patches(image, place, window))}
     rows = {}
     for key in _maps(sample):
-        cells, values = _pixels(sample[key].reshape(height, width), generator)
+        map_ = sample[key].reshape(height, width)
+        cells, values = _pixels(map_, map_.isfinite(), generator)
         there = image[:, cells[:, 0].long(), cells[:, 1].long()].mT
         rows[f"{key} of a pixel given its place"] = _Row(_scaled(cells, sample), values.float(), there)
     for key in _numbers(sample):
@@ -140,9 +154,34 @@ def _rows(sample: Mapping[str, Any], ignore_index: int, generator: torch.Generat
         rows[what] = _Row(places.flatten()[None], value.reshape(1), shown[None])
     if rows or POSITIONS & sample.keys():
         return rows
-    cells, values = _pixels(image.mean(0), generator)
+    grey = image.mean(0)
+    cells, values = _pixels(grey, grey.isfinite(), generator)
     around = _patches(image, cells, window.expand(len(cells), -1), HIDDEN)
     return {"brightness of a pixel given its place": _Row(_scaled(cells, sample), values, around)}
+
+
+def _keypoints(sample: Mapping[str, Any]) -> dict[str, _Row]:
+    """Return what a sample tells about its keypoints: in their boxes, or in the image where there are no boxes."""
+    found = read_keypoints(sample)
+    if found is None:
+        return {}
+    places, known = found
+    objects, kinds = known.nonzero().unbind(1)
+    if "boxes" not in sample:
+        scaled = places[known] / torch.tensor(sample["image"].shape[-2:]) * 2 - 1
+        return {"place of a keypoint in the image": _Row(scaled, kinds, scaled[:, :0], is_place=True)}
+    centres, extents = _centres_and_extents(torch.as_tensor(sample["boxes"], dtype=torch.float32).reshape(-1, 4))
+    shares = ((places - centres[:, None]) / extents[:, None])[known]
+    patches, centred = _patches(sample["image"].float(), centres, extents)[objects], _scaled(centres, sample)[objects]
+    return {
+        f"{axis} of a keypoint in its box given the centre of the box": _Row(centred, share, patches, kinds)
+        for axis, share in zip(("row", "column"), shares.unbind(1), strict=True)
+    }
+
+
+def _centres_and_extents(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return row and column of the centres of boxes (n, 4), and their heights and widths, at least a pixel, (n, 2)."""
+    return (boxes[:, [1, 0]] + boxes[:, [3, 2]]) / 2, (boxes[:, [3, 2]] - boxes[:, [1, 0]]).clamp(min=1)
 
 
 def _maps(sample: Mapping[str, Any]) -> list[str]:
@@ -185,9 +224,20 @@ def _place(sample: Mapping[str, Any]) -> Tensor | None:
     return None
 
 
-def _pixels(values: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw the centres (P, 2) of pixels, rows first, and their values (P,) from a map (H, W)."""
+def _pixels(values: Tensor, known: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw the centres (P, 2) of known pixels, rows first, and their values (P,) from a map (H, W).
+
+    They are drawn among all pixels. Those that are not known are replaced by other known ones, each at most once.
+    """
     cells = torch.stack([torch.randint(n, (PIXELS,), generator=generator) for n in values.shape], dim=1)
+    kept = known[cells[:, 0], cells[:, 1]]
+    if not bool(kept.all()):
+        cells = cells[kept]
+        others = known.clone()
+        others[cells[:, 0], cells[:, 1]] = False
+        found = others.nonzero()
+        chosen = torch.randperm(len(found), generator=generator)[: PIXELS - len(cells)]
+        cells = torch.cat([cells, found[chosen]])
     return cells + 0.5, values[cells[:, 0], cells[:, 1]]
 
 
@@ -216,10 +266,16 @@ def _patches(image: Tensor, centres: Tensor, extents: Tensor, hidden: float = 0)
 
 def _together(what: str, rows: list[_Row], images: list[int], generator: torch.Generator) -> Observations:
     positions, targets = torch.cat([row.positions for row in rows]), torch.cat([row.targets for row in rows])
+    kinds = [row.kinds for row in rows if row.kinds is not None]
+    if kinds:
+        _, kind = torch.cat(kinds).unique(return_inverse=True)
+        one_hot = F.one_hot(kind).float()
+        targets = targets - (one_hot.mT @ targets / one_hot.sum(0))[kind]
     groups = torch.cat([torch.full((len(row.targets),), image) for row, image in zip(rows, images, strict=True)])
     chosen = torch.randperm(len(targets), generator=generator)[:LIMIT].sort().values
     content = torch.cat([row.content for row in rows])[chosen]
-    return Observations(what, positions[chosen], targets[chosen], groups[chosen], _principal_components(content))
+    components = _principal_components(content)
+    return Observations(what, positions[chosen], targets[chosen], groups[chosen], components, rows[0].is_place)
 
 
 def _principal_components(patches: Tensor) -> Tensor:

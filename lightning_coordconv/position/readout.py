@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_coordconv.position.dependence import resampled
 from lightning_coordconv.position.features import feature_maps, padded_with
 
 CELLS = 6000
@@ -143,9 +144,8 @@ def _held_out(maps: list[Tensor]) -> tuple[float, float, float]:
     errors, spread = explained(features, positions, train, test)
     count = len(maps) - half
     sums = torch.zeros(2, count, dtype=errors.dtype).index_add_(1, image[test] - half, torch.stack([errors, spread]))
-    drawn = torch.randint(count, (RESAMPLES, count), generator=generator)
-    resampled = sums[:, drawn].sum(2)
-    low, high = (1 - resampled[0] / resampled[1]).quantile(torch.tensor([0.025, 0.975], dtype=errors.dtype)).tolist()
+    left, total = resampled(sums, generator, RESAMPLES)
+    low, high = (1 - left / total).quantile(torch.tensor([0.025, 0.975], dtype=errors.dtype)).tolist()
     return float(1 - errors.sum() / spread.sum()), low, high
 
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from lightning_coordconv.core._lightning import is_attached
 from lightning_coordconv.core.extras import extra
+from lightning_coordconv.core.transfers import LateRead
 from lightning_coordconv.rl import _sb3
 from lightning_coordconv.rl.classes import PolicyArguments
 from lightning_coordconv.rl.on_policy import OnPolicyTask, Scheduled, schedule
@@ -192,7 +193,7 @@ class PPO(OnPolicyTask):
         self.normalize_advantage = normalize_advantage
         self.normalize_globally = normalize_globally
         self.target_kl = target_kl
-        self.too_far: HostFlag | None = None
+        self.too_far: LateRead | None = None
 
     def local_batch_size(self) -> int:
         """Return the size of this rank's minibatches."""
@@ -219,7 +220,7 @@ class PPO(OnPolicyTask):
             approx_kl = torch.mean((torch.exp(log_ratio) - 1) - log_ratio)  # http://joschu.net/blog/kl-approx.html
             approx_kl = self.mean_over_ranks(approx_kl)
         if self.target_kl is not None:
-            self.too_far = HostFlag(approx_kl > 1.5 * self.target_kl)
+            self.too_far = LateRead(approx_kl > 1.5 * self.target_kl)
         return {
             "policy_loss": -torch.min(advantages * ratio, clipped).mean(),
             "value_loss": F.mse_loss(batch.returns, values),
@@ -230,29 +231,7 @@ class PPO(OnPolicyTask):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Skip this step and the rest of the rollout if the policy has moved too far; DDP needs a loss all the same."""
-        if self.too_far is not None and self.too_far.read():
+        if self.too_far is not None and bool(self.too_far.value()):
             optimizer.zero_grad(set_to_none=True)
             assert self.rollouts is not None
             self.rollouts.abandon()
-
-
-class HostFlag:
-    """A boolean that is copied from the device while the device goes on working.
-
-    Args:
-        flag: a boolean scalar on any device.
-    """
-
-    def __init__(self, flag: Tensor) -> None:
-        self.flag = flag
-        self.copied: torch.cuda.Event | None = None
-        if flag.device.type == "cuda":
-            self.flag = torch.empty((), dtype=torch.bool, pin_memory=True).copy_(flag, non_blocking=True)
-            self.copied = torch.cuda.Event()
-            self.copied.record()
-
-    def read(self) -> bool:
-        """Wait for the copy, if need be, and return it."""
-        if self.copied is not None:
-            self.copied.synchronize()
-        return bool(self.flag)

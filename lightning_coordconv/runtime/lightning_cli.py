@@ -134,6 +134,8 @@ class CoordConvCLI(ConfiguredCLI):
             options["weights_only"] = True
         if self.subcommand == "test":
             options["verbose"] = False  # RunSummary prints the metrics
+        if self.subcommand == "predict" and options.get("return_predictions") is None:
+            options["return_predictions"] = False  # the memory would grow with each image; callbacks write predictions
         path = options["ckpt_path"] = choose_weights(str(self.subcommand), self.options.get("ckpt_path"))
         if path is not None and path not in KEYWORDS:
             load_checkpoint(path, self.model, options["weights_only"])

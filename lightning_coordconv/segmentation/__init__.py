@@ -2,6 +2,7 @@
 
 from lightning_coordconv.segmentation.data import MaskFolderDataModule
 from lightning_coordconv.segmentation.figures import MaskWriter, SegmentationFigures
+from lightning_coordconv.segmentation.image_files import ImageFiles
 from lightning_coordconv.segmentation.mask_folder import MaskFolder
 from lightning_coordconv.segmentation.metrics import MeanIoU, PixelAccuracy
 from lightning_coordconv.segmentation.networks import SegmentationNetwork
@@ -11,6 +12,7 @@ from lightning_coordconv.segmentation.task import SemanticSegmentation
 from lightning_coordconv.segmentation.tiles import predict_tiles
 
 __all__ = [
+    "ImageFiles",
     "MaskFolder",
     "MaskFolderDataModule",
     "MaskWriter",

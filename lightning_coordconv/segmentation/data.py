@@ -13,6 +13,7 @@ from lightning_coordconv.core.data import BaseDataModule, Split
 from lightning_coordconv.core.images import find_images
 from lightning_coordconv.core.survey import Refuse, raise_refused
 from lightning_coordconv.segmentation.figures import draw_masks
+from lightning_coordconv.segmentation.image_files import ImageFiles
 from lightning_coordconv.segmentation.mask_folder import PREPROCESSING, MaskFolder, pad_to, report_unused_masks
 
 
@@ -20,11 +21,12 @@ class MaskFolderDataModule(BaseDataModule):
     """Images and label masks, in ``root/{train,val,test}/{images,masks}`` or in ``root/{images,masks}``.
 
     In the second layout the images are split by chance, 80, 10 and 10 %, in the same way for the same seed. Without a
-    ``test`` folder, ``val`` serves as the test split too; predictions are made for the test split. Training images are
-    cropped at random if ``crop`` is given; images of several sizes are padded to a common size within their batch, with
-    ``ignore_index`` in the mask. Convolutions near the edge of an image see that padding, so each evaluation batch is
-    one image by default, and its result does not depend on others. Each sample says where in its full image it lies,
-    which :class:`~lightning_coordconv.segmentation.SemanticSegmentation` tells the network.
+    ``test`` folder, ``val`` serves as the test split too. Predictions are made for the images of the test split, which
+    are read tile by tile, without their masks; see :class:`~lightning_coordconv.segmentation.ImageFiles`. Training
+    images are cropped at random if ``crop`` is given; images of several sizes are padded to a common size within their
+    batch, with ``ignore_index`` in the mask. Convolutions near the edge of an image see that padding, so each
+    evaluation batch is one image by default, and its result does not depend on others. Each sample says where in its
+    full image it lies, which :class:`~lightning_coordconv.segmentation.SemanticSegmentation` tells the network.
 
     Args:
         root: the folder.
@@ -82,13 +84,15 @@ class MaskFolderDataModule(BaseDataModule):
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:  # type: ignore[override]
         """Pad images and masks to the largest size among them and make a batch; other values become lists."""
-        height, width = (max(sample["mask"].shape[axis] for sample in samples) for axis in (0, 1))
         batch: dict[str, Any] = {key: [sample[key] for sample in samples] for key in samples[0]}
+        if "mask" not in batch:
+            return batch
+        height, width = (max(mask.shape[axis] for mask in batch["mask"]) for axis in (0, 1))
         batch["image"] = torch.stack([pad_to(image, height, width, 0.0) for image in batch["image"]])
         batch["mask"] = torch.stack([pad_to(mask, height, width, self.ignore_index) for mask in batch["mask"]])
         return batch
 
-    def make_dataset(self, split: Split, refuse: Refuse = raise_refused) -> MaskFolder:
+    def make_dataset(self, split: Split, refuse: Refuse = raise_refused) -> MaskFolder | ImageFiles:
         """Find the images and masks of a split; see :class:`~lightning_coordconv.segmentation.MaskFolder`."""
         if (self.root / "train").is_dir():
             folder = self.root / (split if split in ("train", "val") else self._test_folder())
@@ -103,8 +107,10 @@ class MaskFolderDataModule(BaseDataModule):
         """Draw one sample: the image, its mask and, if there is a ``predicted`` mask (H, W), that too."""
         return draw_masks(sample, self.class_names, self.ignore_index)
 
-    def _folder(self, folder: Path, split: Split, names: list[str] | None, refuse: Refuse) -> MaskFolder:
+    def _folder(self, folder: Path, split: Split, names: list[str] | None, refuse: Refuse) -> MaskFolder | ImageFiles:
         images, masks = folder / "images", folder / "masks"
+        if split == "predict":
+            return ImageFiles(images, names)
         crop, transforms = (self.crop, self.train_transforms) if split == "train" else (None, [])
         return MaskFolder(images, masks, self.num_classes, self.ignore_index, crop, transforms, names, refuse)
 

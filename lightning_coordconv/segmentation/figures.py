@@ -18,9 +18,14 @@ from torch import Tensor
 from lightning_coordconv.core.figures import draw_confusion, figures_folder, save_pictures
 from lightning_coordconv.core.predictions import WritesPredictions
 from lightning_coordconv.core.protocols import data_module
+from lightning_coordconv.segmentation.metrics import ConfusionMatrix
 
 OPACITY = 0.55
 """Of a mask over its image."""
+HIGHEST = 2**16 - 1
+"""Largest value of a mask of 16 bits."""
+MATRIX_CLASSES = 1000
+"""Most classes whose confusion matrix is drawn: its counts need 8 MB."""
 
 
 class SegmentationFigures(Callback):
@@ -28,7 +33,7 @@ class SegmentationFigures(Callback):
 
     As ``figures/masks_<stage>_<k>.png`` beside the logs, of the latest weights, and in the loggers at each step. The
     first rank draws its own images. The classes have the names of the data, or else those of the task. A test also
-    draws the confusion matrix.
+    draws the confusion matrix of up to 1,000 classes.
 
     Args:
         num_images: how many, from the first on, at least 1.
@@ -42,6 +47,7 @@ class SegmentationFigures(Callback):
             raise ValueError(f"num_images must be at least 1, got {num_images}")
         self.num_images = num_images
         self.samples: list[dict[str, Any]] = []
+        self.confusion: ConfusionMatrix | None = None
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: int
@@ -55,18 +61,27 @@ class SegmentationFigures(Callback):
         """Draw them."""
         self._draw(trainer, "val")
 
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count the pairs of classes, unless there are too many to draw."""
+        task: Any = pl_module
+        few = task.num_classes <= MATRIX_CLASSES
+        self.confusion = ConfusionMatrix(task.num_classes, task.ignore_index).to(task.device) if few else None
+
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: int
     ) -> None:
-        """Keep the first images and their masks."""
+        """Keep the first images and their masks, and count the pairs of classes."""
         self.on_validation_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if self.confusion is not None:
+            self.confusion.update(outputs["preds"], outputs["target"])
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the confusion matrix of the pixels of all ranks, as ``figures/confusion_test.png``."""
         task: Any = pl_module
-        metric = task.test_metrics["miou"]
-        with metric.sync_context(should_sync=metric.distributed_available_fn()):
-            matrix = metric.matrix().clone()
+        if self.confusion is None:
+            rank_zero_info(f"No confusion matrix is drawn: {task.num_classes} classes are more than {MATRIX_CLASSES}.")
+            return
+        matrix, self.confusion = self.confusion.compute(), None
         folder = figures_folder(trainer)
         if folder is not None:
             save_pictures(trainer, folder, "test", {"confusion_test": draw_confusion(matrix, task.class_names)})
@@ -171,7 +186,14 @@ def _colours(count: int) -> Any:
 
 
 def save_mask(mask: Tensor, path: Path) -> None:
-    """Write a mask (H, W) as an indexed PNG in distinct colours if it is uint8, else as a grey image of 16 bits."""
+    """Write a mask (H, W) as an indexed PNG in distinct colours if it is uint8, else as a grey image of 16 bits.
+
+    Raises:
+        ValueError: if it has a class beyond 65,535, the highest value of 16 bits.
+    """
+    highest = int(mask.max())
+    if highest > HIGHEST:
+        raise ValueError(f"a mask file has 16 bits, so its classes must be from 0 to {HIGHEST}, got {highest}")
     if mask.dtype == torch.uint8:
         indexed = Image.fromarray(mask.numpy())
         indexed.putpalette(_colours(256).tobytes())

@@ -1,7 +1,7 @@
 """Data set of images and label masks in two folders."""
 
 import glob
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -86,13 +86,8 @@ class MaskFolder(Dataset[dict[str, Any]]):
         self.names: list[Path] = []
         seen: dict[Path, Path] = {}
         for path in found:
-            name = path.relative_to(images).with_suffix("")
             try:
-                if name in seen:
-                    raise ValueError(
-                        f"{seen[name]} and {path} have the same name up to the ending, so they would have the same "
-                        "mask: rename one of them and its mask"
-                    )
+                name = name_of(path, images, seen)
                 mask = _mask_of(path, name, masks)
             except (FileNotFoundError, ValueError) as error:
                 refuse("images without a mask that can be used", error)
@@ -233,6 +228,26 @@ def pad_to(values: Tensor, height: int, width: int, fill: float) -> Tensor:
         return values
     padding = (0, width - values.shape[-1], 0, height - values.shape[-2])
     return torch.nn.functional.pad(values, padding, value=fill)
+
+
+def name_of(path: Path, images: Path, seen: Mapping[Path, Path]) -> Path:
+    """Return the path of an image relative to its folder, without the ending.
+
+    Args:
+        path: of the image.
+        images: the folder.
+        seen: images that were found before, by this name.
+
+    Raises:
+        ValueError: if one of them has the same name.
+    """
+    name = path.relative_to(images).with_suffix("")
+    if name in seen:
+        raise ValueError(
+            f"{seen[name]} and {path} have the same name up to the ending, so they would have the same mask: rename "
+            "one of them and its mask"
+        )
+    return name
 
 
 def _mask_of(path: Path, name: Path, masks: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Metrics of label maps: mean intersection over union, and pixel accuracy."""
+"""Metrics of label maps: mean intersection over union, pixel accuracy, and the confusion matrix."""
 
 import torch
 from torch import Tensor
@@ -9,11 +9,12 @@ UNDEFINED = -1
 
 
 class MeanIoU(Metric):
-    """Mean over classes of intersection over union, from one confusion matrix over all pixels; exact over ranks.
+    """Mean over classes of intersection over union, from counts of pixels for each class; exact over ranks.
 
     A class that is neither predicted nor true anywhere does not count; without any class the mean is NaN. The same
     number as torchmetrics' ``MulticlassJaccardIndex`` gives where every class occurs, but an update reads no value from
-    the device, where that one selects pixels by a mask. Higher is better.
+    the device, where that one selects pixels by a mask, and the memory grows with the classes, not with their pairs.
+    Higher is better.
 
     Args:
         num_classes: number of classes C.
@@ -29,13 +30,18 @@ class MeanIoU(Metric):
     full_state_update = False
     is_differentiable = False
     higher_is_better = True
-    confusion: Tensor
+    right: Tensor
+    predicted: Tensor
+    true: Tensor
+    undefined: Tensor
 
     def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.ignore_index = ignore_index
-        self.add_state("confusion", torch.zeros(num_classes**2 + 2, dtype=torch.long), dist_reduce_fx="sum")
+        for name in ("right", "predicted", "true"):  # the last count is that of pixels that do not count
+            self.add_state(name, torch.zeros(num_classes + 1, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("undefined", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add a batch.
@@ -44,25 +50,55 @@ class MeanIoU(Metric):
             preds: predicted classes (B, H, W), int64, or -1 for none, with which the result is NaN.
             target: true classes (B, H, W), int64, or ``ignore_index``.
         """
-        cell = (target * self.num_classes + preds).masked_fill(preds == UNDEFINED, self.num_classes**2 + 1)
-        cell = cell.masked_fill(target == self.ignore_index, self.num_classes**2)
-        cell = cell.flatten()
-        self.confusion.scatter_add_(0, cell, torch.ones_like(cell))
-
-    def matrix(self) -> Tensor:
-        """Return the numbers of pixels (C, C), by true class (row) and predicted class (column)."""
-        return self.confusion[:-2].view(self.num_classes, self.num_classes)
+        known = target != self.ignore_index
+        counts = known & (preds != UNDEFINED)
+        self.undefined += (known & ~counts).sum()
+        self._count(self.right, target, counts & (preds == target))
+        self._count(self.predicted, preds, counts)
+        self._count(self.true, target, counts)
 
     def per_class(self) -> Tensor:
         """Return the intersection over union of each class (C,), NaN for a class that does not occur."""
-        matrix = self.matrix()
-        both = matrix.diagonal()
-        found = both / (matrix.sum(0) + matrix.sum(1) - both)
-        return found.masked_fill(self.confusion[-1] > 0, torch.nan)
+        right, predicted, true = (counts[:-1] for counts in (self.right, self.predicted, self.true))
+        found = right / (predicted + true - right)
+        return found.masked_fill(self.undefined > 0, torch.nan)
 
     def compute(self) -> Tensor:
         """Return the mean over the classes that occur."""
         return self.per_class().nanmean()
+
+    def _count(self, counts: Tensor, classes: Tensor, which: Tensor) -> None:
+        cells = classes.masked_fill(~which, self.num_classes).flatten()
+        counts.scatter_add_(0, cells, torch.ones_like(cells))
+
+
+class ConfusionMatrix(Metric):
+    """Number of pixels by true class (row) and predicted class (column), (C, C); exact over ranks.
+
+    Args:
+        num_classes: number of classes C.
+        ignore_index: value of pixels that do not count; nor do predictions of -1, for none.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    confusion: Tensor
+
+    def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        self.add_state("confusion", torch.zeros(num_classes**2 + 1, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Add predicted classes and true ones (B, H, W), int64."""
+        counts = (target != self.ignore_index) & (preds != UNDEFINED)
+        cells = (target * self.num_classes + preds).masked_fill(~counts, self.num_classes**2).flatten()
+        self.confusion.scatter_add_(0, cells, torch.ones_like(cells))
+
+    def compute(self) -> Tensor:
+        """Return the matrix."""
+        return self.confusion[:-1].view(self.num_classes, self.num_classes)
 
 
 class PixelAccuracy(Metric):

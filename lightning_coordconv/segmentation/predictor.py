@@ -12,6 +12,7 @@ from torch import Tensor
 from lightning_coordconv.core.export import Exportable, PreparedNetwork
 from lightning_coordconv.core.int8 import Int8Predictor
 from lightning_coordconv.core.predictor import Result, Size, writing
+from lightning_coordconv.core.regions import ImageRegions
 from lightning_coordconv.core.sources import Images, Source
 from lightning_coordconv.layers import coordconv_layers, fold_coordconv
 from lightning_coordconv.segmentation.figures import draw_masks, save_mask
@@ -26,7 +27,7 @@ class Segmentation(Result):
 
     Attributes:
         source: the image.
-        labels: (H, W), uint8 for up to 256 classes, else int16, from 0 on.
+        labels: (H, W), from 0 on, uint8 for up to 256 classes, int16 for up to 32,768, else int32.
         class_names: by class.
         shares: of the pixels that each class has, in [0, 1], by name, for the classes that occur.
     """
@@ -80,8 +81,10 @@ class SegmentationPredictor(Int8Predictor[SemanticSegmentation, Segmentation]):
         """
         return self.predict_each(images, self._predict_image)
 
-    def prepare(self, source: Source) -> Tensor:
+    def prepare(self, source: Source) -> Tensor | ImageRegions:
         """Return the pixels of an image; of large ones only a tile at a time is scaled and moved to the device."""
+        if isinstance(source.content, Path) and self.preprocessing.keeps_pixels:
+            return ImageRegions(source.content)
         return self.preprocessing.pixels(self.read(source))
 
     def read_names(self, described: Mapping[str, Any]) -> list[str]:
@@ -106,7 +109,7 @@ class SegmentationPredictor(Int8Predictor[SemanticSegmentation, Segmentation]):
         """Return the classes of pixels (B, H, W)."""
         return output.argmax(1)
 
-    def _predict_image(self, image: Tensor, source: Source) -> Segmentation:
+    def _predict_image(self, image: Tensor | ImageRegions, source: Source) -> Segmentation:
         labels = predict_tiles(self.task.net, image, self.task.tile, self.task.overlap, self.preprocessing.scale)
         counts = labels.flatten().bincount().tolist()  # needs no memory for each pixel, unlike unique()
         shares = {self.name_of(label): count / labels.numel() for label, count in enumerate(counts) if count}

@@ -29,14 +29,17 @@ def _survey(path: Path, limit: int) -> Survey:
     data = MaskFolderDataModule(str(path), num_classes=2, ignore_index=IGNORED)
     for split in SPLITS:
         with survey.collecting("splits that cannot be used"):
-            dataset = data.make_dataset(split, survey.refuse)
+            dataset: Any = data.make_dataset(split, survey.refuse)
             dataset.num_classes = MOST
             _add(survey, split, dataset)
     classes = sorted({int(name) for part in survey.parts for name in part.classes})
     if len(classes) > 1:
         count = classes[-1] + 1
         survey.options = f"-c segmentation/masks_coordconv --data.root {path} --data.num_classes {count}"
-        missing = sorted(set(range(count)) - set(classes))
+        if count > IGNORED:
+            survey.options += " --data.ignore_index -1 --model.ignore_index -1"
+            survey.remarks.append(f"some masks have classes beyond {IGNORED}, so {IGNORED} is a class like the others")
+        missing = sorted(set(range(count)) - {*classes, IGNORED})
         if missing:
             shown = ", ".join(map(str, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
             survey.remarks.append(

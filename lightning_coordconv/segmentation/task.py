@@ -14,11 +14,13 @@ from lightning_coordconv.core._lightning import is_attached
 from lightning_coordconv.core.arguments import check_names
 from lightning_coordconv.core.labels import LabelledTask
 from lightning_coordconv.core.protocols import data_module
+from lightning_coordconv.core.regions import ImageRegions
 from lightning_coordconv.core.task import Batch, Outputs
 from lightning_coordconv.core.undefined import is_undefined
 from lightning_coordconv.layers import coordinate_frame
 from lightning_coordconv.segmentation.data import MaskFolderDataModule
 from lightning_coordconv.segmentation.figures import MaskWriter, SegmentationFigures
+from lightning_coordconv.segmentation.mask_folder import PREPROCESSING
 from lightning_coordconv.segmentation.metrics import UNDEFINED, MeanIoU, PixelAccuracy
 from lightning_coordconv.segmentation.tiles import predict_tiles
 
@@ -136,7 +138,15 @@ class SemanticSegmentation(LabelledTask):
         return {"loss": loss, "preds": heads["out"].argmax(1).masked_fill(undefined, UNDEFINED), "target": target}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[Tensor]:
-        """Return the predicted classes (H, W), uint8 or int16, of each image, without its padding."""
+        """Return the predicted classes (H, W), uint8, int16 or int32, of each image, without its padding.
+
+        Images that the batch does not hold are read from their files, tile by tile.
+        """
+        if "image" not in batch:
+            return [
+                predict_tiles(self.net, ImageRegions(path), self.tile, self.overlap, PREPROCESSING.scale)
+                for path in batch["path"]
+            ]
         return [
             predict_tiles(self.net, image[:, : size[0], : size[1]], self.tile, self.overlap)
             for image, size in zip(batch["image"], batch["size"], strict=True)

@@ -5,16 +5,25 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from lightning_coordconv.core.regions import ImageRegions
 from lightning_coordconv.layers import coordinate_frame
+
+LABELS = (torch.uint8, torch.int16, torch.int32)
+"""Types of label maps; the first that holds all classes is used. Few operations of torch take uint16."""
 
 
 def predict_tiles(
-    net: nn.Module, image: Tensor, tile: int, overlap: int, prepare: Callable[[Tensor], Tensor] | None = None
+    net: nn.Module,
+    image: Tensor | ImageRegions,
+    tile: int,
+    overlap: int,
+    prepare: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Return the predicted class of each pixel, computed tile by tile.
 
     Only one tile at a time is moved to the network's device, so an image on the CPU may be larger than its memory; one
-    that maps a file, such as ``torch.from_numpy(numpy.memmap(...))``, may be larger than the computer's memory.
+    whose pixels stay in their file, such as :class:`~lightning_coordconv.core.regions.ImageRegions` of an uncompressed
+    file or ``torch.from_numpy(numpy.memmap(...))``, may be larger than the computer's memory.
 
     CoordConv layers see the coordinates of the full image. The result is that of the whole image, to rounding, where
     the network sees no further than ``overlap`` pixels from a pixel, and ``tile``, ``overlap`` and the image are
@@ -23,13 +32,13 @@ def predict_tiles(
 
     Args:
         net: maps images (1, C, H, W) to logits (1, K, H, W), or to a dict with them as ``out``.
-        image: (C, H, W), on any device.
+        image: (C, H, W), on any device, or the regions of a file.
         tile: height and width of the tiles in pixels.
         overlap: pixels around each tile's result that are computed and left out, less than half of ``tile``.
         prepare: makes of a tile what ``net`` takes, such as floating-point numbers of uint8; nothing by default.
 
     Returns:
-        (H, W) on the CPU, uint8 for up to 256 classes, else int16.
+        (H, W) on the CPU, uint8 for up to 256 classes, int16 for up to 32,768, else int32.
     """
     device = next((parameter.device for parameter in net.parameters()), image.device)
     height, width = image.shape[-2:]
@@ -41,7 +50,8 @@ def predict_tiles(
                 output = net((part if prepare is None else prepare(part))[None])
             logits = output["out"] if isinstance(output, Mapping) else output
             if found is None:
-                found = torch.empty(height, width, dtype=torch.uint8 if logits.shape[1] <= 256 else torch.int16)
+                dtype = next(dtype for dtype in LABELS if logits.shape[1] - 1 <= torch.iinfo(dtype).max)
+                found = torch.empty(height, width, dtype=dtype)
             labels = logits[0].argmax(0).to(found.dtype).cpu()
             inside = (_within(inner_rows, rows), _within(inner_columns, columns))
             found[inner_rows, inner_columns] = labels[inside]

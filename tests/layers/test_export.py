@@ -107,6 +107,26 @@ class TestCompile:
         for grad, wanted in zip(grads, expected_grads, strict=True):
             torch.testing.assert_close(grad, wanted, **CLOSE)
 
+    @pytest.mark.parametrize("shape", [(2, 1, 5, 6), (1, 5, 6)])
+    @pytest.mark.parametrize("channels_last", [False, True])
+    @pytest.mark.parametrize("kind", [CoordConv2d, CoordConvTranspose2d])
+    def test_one_channel_keeps_its_memory_format(self, kind, channels_last, shape):
+        """One channel has the same elements in the same order either way; only its stride tells which was meant."""
+        layer = kind(1, 4, 3, padding=1)
+        compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+        x = torch.randn(shape)
+        if channels_last:
+            x = x.squeeze(-3).unsqueeze(-1).movedim(-1, -3)
+        outs, grads = [], []
+        for module in (layer, compiled):
+            leaf = x.detach().requires_grad_()
+            outs.append(module(leaf))
+            outs[-1].square().sum().backward()
+            grads.append(leaf.grad)
+        assert outs[1].stride() == outs[0].stride()
+        torch.testing.assert_close(outs[1], outs[0], **CLOSE)
+        torch.testing.assert_close(grads[1], grads[0], **CLOSE)
+
     @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler touches every attribute of every module
     def test_inductor(self):

@@ -127,6 +127,23 @@ def test_pixels_without_a_class_do_not_count(ignore_index):
     assert advice.observations[0].targets.unique().tolist() == [1]
 
 
+def test_masks_of_mostly_ignored_pixels_are_enough():
+    """Of each mask 1 % of the pixels have a class, which is the side that they are on."""
+    generator = torch.Generator().manual_seed(0)
+    samples = []
+    for image in images(40):
+        mask = torch.full((1024,), 255)
+        chosen = torch.randperm(1024, generator=generator)[:10]
+        mask[chosen] = (chosen % 32 >= 16).long()
+        samples.append({"image": image, "mask": mask.view(32, 32)})
+    network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    advice = advise(network, GivenDataModule(samples))
+    assert advice.convert is True
+    (found,) = advice.dependence
+    assert found.images == 40
+    assert found.observations == pytest.approx(400, abs=2)
+
+
 @pytest.mark.parametrize("target", ["mask", "boxes"])
 def test_images_without_any_target_decide_nothing(target):
     """Masks of nothing but pixels to ignore, and images without an object."""
@@ -139,16 +156,39 @@ def test_images_without_any_target_decide_nothing(target):
     draw_advice(advice)
 
 
-def test_keypoints_are_positions():
-    samples = [{"image": image, "keypoints": torch.rand(3, 2)} for image in images(8)]
-    advice = advise(PooledClassifier(2), GivenDataModule(samples))
-    assert advice.convert is True
+def keypoints(count: int, spread: float, canvas: int = 32) -> list[dict[str, torch.Tensor]]:
+    """Images with three keypoints, each uniform in a square around its mean; ``spread`` is the side of the square."""
+    generator = torch.Generator().manual_seed(3)
+    means = torch.tensor([[8.0, 8.0], [16.0, 16.0], [20.0, 12.0]]) * canvas / 32
+    return [
+        {"image": image, "keypoints": means + spread * canvas * (torch.rand(3, 2, generator=generator) - 0.5)}
+        for image in images(count, size=canvas)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "spread", "convert"),
+    [(30, 0.4, True), (120, 0.4, True), (120, 0.0, False), (120, 0.01, False), (30, 0.01, None), (8, 0.4, None)],
+)
+def test_keypoints_need_position_as_far_as_they_move(count, spread, convert):
+    """The distance of a uniform place in a square from its middle has the root mean square 0.408 of the side."""
+    advice = advise(PooledClassifier(2), GivenDataModule(keypoints(count, spread)), num_readout_images=4)
+    assert advice.convert is convert
     assert advice.encoding is None
+    (found,) = advice.dependence
+    assert found.is_place
+    assert (found.images, found.observations) == (count, 3 * count)
+    assert found.share.value == pytest.approx(0.408 * spread, rel=0.1 if count > 8 else 0.3, abs=1e-6)
+    assert found.share.low <= found.share.value <= found.share.high
+    if count < 20:
+        assert "too few to conclude from" in str(advice)
+        assert f"{count} images are too few to say anything: at least 20 are needed" in advice.sentences[-1]
+    draw_advice(advice)
 
 
 def test_a_readout_that_tells_position_needs_no_coordinates():
     """A linear layer over all cells, where a pool over the image does need them."""
-    samples = [{"image": image, "keypoints": torch.rand(3, 2)} for image in images(8)]
+    samples = keypoints(30, 0.4)
     network = nn.Sequential(nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(1024, 2))
     advice = advise(network, GivenDataModule(samples))
     assert advice.convert is False

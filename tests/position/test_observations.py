@@ -104,5 +104,106 @@ def test_numbers_are_read_with_the_places_of_all_channels_and_episodes_are_group
     assert found.images.tolist() == [7, 7, 7]
 
 
-def test_keypoints_need_no_observation():
-    assert observe([{"image": torch.rand(1, 8, 8), "keypoints": torch.rand(3, 2)}] * 4) == []
+@pytest.mark.parametrize(
+    ("sample", "places"),
+    [
+        ({"keypoints": torch.tensor([[4.0, 6.0], [12.0, 2.0]])}, [[0.5, -0.5], [-0.5, 0.5]]),
+        ({"keypoints": torch.tensor([[[4.0, 6.0, 2.0], [12.0, 2.0, 0.0]]])}, [[0.5, -0.5]]),
+        ({"keypoints": torch.tensor([[4.0, 6.0], [torch.nan, 2.0]])}, [[0.5, -0.5]]),
+        ({"xy_scaled": torch.tensor([-0.5, 0.5])}, [[0.5, -0.5]]),
+        ({"xy_scaled": torch.tensor([4.0, 6.0]), "xy": torch.tensor([4, 6])}, [[0.625, -0.4375]]),
+        ({"keypoints": torch.tensor([[4.0, 6.0]]), "origin": (5, 5), "size": (80, 80)}, [[0.5, -0.5]]),
+    ],
+    ids=["pixels", "visibility", "nan", "scaled", "scaled and pixels", "crop"],
+)
+def test_places_of_keypoints_are_those_in_the_image_that_is_seen(sample, places):
+    """An image of 8 x 16; a keypoint is x and y, a position row and column."""
+    (found,) = observe([{"image": torch.rand(1, 8, 16), **sample}])
+    assert found.is_place
+    torch.testing.assert_close(found.positions, torch.tensor(places))
+
+
+@pytest.mark.parametrize("boxes", [True, False])
+def test_images_without_an_object_have_no_keypoints(boxes):
+    sample = {"image": torch.rand(1, 8, 8), "keypoints": torch.zeros(0, 3, 3)}
+    if boxes:
+        sample |= {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}
+    assert observe([sample] * 4) == []
+
+
+@pytest.mark.parametrize(
+    ("keypoints", "message"),
+    [
+        (torch.rand(3, 2), r"keypoints must be x and y in pixels, but all numbers are from 0\.\d+ to 0\.\d+"),
+        (torch.rand(3, 4), r"keypoints must have the shape .*, got \(3, 4\)"),
+        (torch.rand(3), r"keypoints must have the shape .*, got \(3,\)"),
+    ],
+)
+def test_wrong_keypoints_are_refused(keypoints, message):
+    with pytest.raises(ValueError, match=message):
+        observe([{"image": torch.rand(1, 8, 8), "keypoints": keypoints}] * 4)
+
+
+@pytest.mark.parametrize("follows_place", [False, True])
+def test_keypoints_in_boxes_are_compared_with_the_place_of_the_box(follows_place):
+    """Two keypoints, whose means differ; the first is lower in its box the further right the box is, or by chance."""
+    generator = torch.Generator().manual_seed(4)
+    samples = []
+    for _ in range(200):
+        left, top = (torch.rand(2, generator=generator) * 44).tolist()
+        down = left / 44 if follows_place else float(torch.rand((), generator=generator))
+        samples.append(
+            {
+                "image": torch.rand(1, 64, 64, generator=generator),
+                "boxes": torch.tensor([[left, top, left + 20, top + 20]]),
+                "labels": torch.tensor([1]),
+                "keypoints": torch.tensor([[[left + 5, top + 10 * down, 2.0], [left + 9, top + 19, 1.0]]]),
+            }
+        )
+    found = {one.what: one for one in observe(samples)}
+    row, column = (found[f"{axis} of a keypoint in its box given the centre of the box"] for axis in ("row", "column"))
+    assert not row.is_place
+    torch.testing.assert_close(column.targets, torch.zeros(400), rtol=0, atol=1e-5)
+    torch.testing.assert_close(row.targets.reshape(200, 2)[:, 1], torch.zeros(200), rtol=0, atol=1e-5)
+    measured = measure_dependence(row.what, row.positions, row.targets, row.images, row.content)
+    assert (measured.added.low > 0.3) if follows_place else (measured.added.low < 0.02)
+
+
+@pytest.mark.parametrize("known", [1, 2, 41, 1000])
+@pytest.mark.parametrize("kind", ["mask", "map"])
+def test_pixels_are_drawn_among_those_that_are_known(kind, known):
+    """Of 64 x 64 pixels nearly all have no class, or no number; each image still counts, and no pixel counts twice."""
+    generator = torch.Generator().manual_seed(5)
+    samples, expected = [], []
+    for _ in range(30):
+        chosen = torch.randperm(64 * 64, generator=generator)[:known]
+        values = torch.full((64 * 64,), 255) if kind == "mask" else torch.full((64 * 64,), torch.nan)
+        values[chosen] = torch.arange(known).to(values.dtype) % 7
+        expected.append(set(chosen.tolist()))
+        samples.append({"image": torch.rand(1, 64, 64, generator=generator), "mask": values.view(64, 64)})
+        if kind == "map":
+            samples[-1]["height"] = samples[-1].pop("mask")
+    (found,) = observe(samples)
+    assert found.images.unique().tolist() == list(range(30))
+    assert len(found.targets) == 30 * min(known, 32)
+    assert bool(found.targets.isfinite().all())
+    cells = ((found.positions + 1) * 32 - 0.5).round().long()
+    for image, (row, column), target in zip(found.images.tolist(), cells.tolist(), found.targets, strict=True):
+        assert 64 * row + column in expected[image]
+        key = "mask" if kind == "mask" else "height"
+        assert samples[image][key][row, column] == target
+    if known <= 41:  # those that replace others are drawn without repetition
+        pairs = set(zip(found.images.tolist(), map(tuple, cells.tolist()), strict=True))
+        assert len(pairs) >= 0.97 * len(found.targets)
+
+
+def test_known_pixels_are_drawn_evenly():
+    """Whether a pixel was drawn at once or replaces one without a class, each known one has the same chance."""
+    mask = torch.full((8, 8), 255)
+    mask[:4] = 0
+    found = observe([{"image": torch.zeros(1, 8, 8), "mask": mask}] * 100)[0]
+    cells = ((found.positions + 1) * 4 - 0.5).round().long()
+    counts = (cells[:, 0] * 8 + cells[:, 1]).bincount(minlength=64)
+    assert counts[32:].sum() == 0
+    chi_squared = ((counts[:32] - counts.sum() / 32).square() / (counts.sum() / 32)).sum()
+    assert chi_squared < 61.1  # exceeded by chance once in a thousand, for 31 degrees of freedom

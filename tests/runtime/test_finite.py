@@ -8,9 +8,9 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from lightning_coordconv.coordinates import CoordinateClassification, DeconvDecoder, NotSoClevrDataModule
+from lightning_coordconv.core.transfers import LateRead
 from lightning_coordconv.runtime.callbacks import finite
 from lightning_coordconv.runtime.callbacks.finite import StopAtNonFinite
-from lightning_coordconv.runtime.late_read import LateRead
 
 
 class Exploding(CoordinateClassification):

@@ -66,7 +66,7 @@ def test_a_converted_network_begins_as_it_was_and_is_trained_and_predicts_by_til
     assert all(layer.coord_weight.abs().max() > 0 for layer in layers.values())
     predicted = trainer.predict(task, data)
     task.eval()
-    for (labels,), sample in zip(predicted, data.dataset("predict"), strict=True):
+    for (labels,), sample in zip(predicted, data.dataset("test"), strict=True):
         assert labels.shape == sample["mask"].shape
         with torch.no_grad():
             assert torch.equal(labels, predict_tiles(task.net, sample["image"], 96, 32))

@@ -9,7 +9,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from lightning_coordconv.core.protocols import TaskOfCallbacks
-from lightning_coordconv.runtime.late_read import LateRead, is_asynchronous
+from lightning_coordconv.core.transfers import LateRead, is_asynchronous
 
 
 @dataclass

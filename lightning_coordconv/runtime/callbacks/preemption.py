@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.distributed import Work
 
 from lightning_coordconv.core import _lightning
+from lightning_coordconv.core.transfers import LateRead, is_asynchronous
 from lightning_coordconv.runtime.callbacks.last_checkpoint import is_within_epoch
 from lightning_coordconv.runtime.distributed import destroy_process_group_at_exit
-from lightning_coordconv.runtime.late_read import LateRead, is_asynchronous
 from lightning_coordconv.runtime.signals import REQUEUE, stop_signals
 
 

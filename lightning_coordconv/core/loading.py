@@ -58,10 +58,10 @@ class ResumableDataLoader(DataLoader[Any]):
     """Continues an epoch after the batch at which its state was saved. Lightning saves the state in checkpoints.
 
     Needs a generator. Batches that were delivered before are skipped without being loaded, unless Lightning has
-    replaced the :class:`TrainingSampler`, as it does for ``overfit_batches``. The batches that follow hold the same samples for any number of loading processes. Random transforms
-    are exactly those of an uninterrupted run if there are no loading processes; the processes themselves draw from
-    streams that start again. With other data, another batch size or seed the rest of the epoch cannot hold the samples
-    that are left of it, and a message says so.
+    replaced the :class:`TrainingSampler`, as it does for ``overfit_batches``. The batches that follow hold the same
+    samples for any number of loading processes. Random transforms are exactly those of an uninterrupted run if there
+    are no loading processes; the processes themselves draw from streams that start again. With other data, another
+    batch size or seed the rest of the epoch cannot hold the samples that are left of it, and a message says so.
     """
 
     dataset: Dataset[Any]

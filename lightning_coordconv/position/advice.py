@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightning_coordconv.core import BaseDataModule, BaseTask
+from lightning_coordconv.core.modes import evaluating
 from lightning_coordconv.layers import Encoding, FourierFeatures, Polar
 from lightning_coordconv.position.dependence import MIN_IMAGES, Dependence, measure_dependence
 from lightning_coordconv.position.features import of_one_size, run, stages
@@ -93,8 +94,8 @@ def advise(model: nn.Module, data: BaseDataModule, num_images: int = 500, num_re
         num_readout_images: of these, the images that the model is run on, at least 4.
 
     Raises:
-        ValueError: if a number is too small, the data have fewer than 4 images or no images, or the model cannot be
-            run on them.
+        ValueError: if a number is too small, the data have fewer than 4 images or no images, samples hold numbers that
+            :func:`~lightning_coordconv.position.observe` refuses, or the model cannot be run on the images.
     """
     for name, value in (("num_images", num_images), ("num_readout_images", num_readout_images)):
         if value < 4:
@@ -102,19 +103,15 @@ def advise(model: nn.Module, data: BaseDataModule, num_images: int = 500, num_re
     samples = read_samples(data, num_images)
     network = model.network_for(data) if isinstance(model, BaseTask) else model
     images = of_one_size([sample["image"] for sample in samples[:num_readout_images]])
-    training = network.training
-    network.eval()
-    try:
+    observations = observe(samples, getattr(data, "ignore_index", IGNORED))
+    with evaluating(network):
         names = stages(network, images)
         readout = read_positions(network, images, names)
         translation = measure_translation(network, images)
         frames = check_frames(network, data.dataset("train"), [sample["image"] for sample in samples])
         placement = place(network, lambda: run(network, images[:1]))
-    finally:
-        network.train(training)
     if network is getattr(model, "net", None):  # names in the task, which is what the caller converts
         placement = replace(placement, names=[f"net.{name}" for name in placement.names])
-    observations = observe(samples, getattr(data, "ignore_index", IGNORED))
     dependence = [
         measure_spread(o.what, o.positions, o.targets, o.images)
         if o.is_place

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_coordconv.position.checks import check_sample, is_number
 from lightning_coordconv.position.keypoints import POSITIONS, check_pixels, read_keypoints
 
 IGNORED = 255
@@ -95,16 +96,20 @@ def observe(samples: Iterable[Mapping[str, Any]], ignore_index: int = IGNORED, s
 
     Args:
         samples: dicts with an ``image`` (C, H, W), at least.
-        ignore_index: label of the pixels of a ``mask`` that do not count.
+        ignore_index: label of the pixels of a ``mask`` that do not count; if negative, of images and objects too.
         seed: of the pixels that are drawn.
 
     Returns:
         One entry for each kind of target, possibly none.
 
     Raises:
-        ValueError: if keypoints have a wrong shape, or are no numbers of pixels.
+        ValueError: if keypoints have a wrong shape, or are no numbers of pixels; if a ``label``, ``labels`` or ``mask``
+            holds no integers, or a negative one that is not ``ignore_index``; or if an image, a box or a number is NaN
+            or infinite.
     """
     samples = list(samples)
+    for number, sample in enumerate(samples):
+        check_sample(sample, number, ignore_index)
     check_pixels(samples)
     generator = torch.Generator().manual_seed(seed)
     rows: dict[str, list[_Row]] = {}
@@ -121,12 +126,13 @@ def _rows(sample: Mapping[str, Any], ignore_index: int, generator: torch.Generat
     image = sample["image"].float()
     height, width = image.shape[-2:]
     if "boxes" in sample and "labels" in sample:
-        boxes = torch.as_tensor(sample["boxes"], dtype=torch.float32).reshape(-1, 4)
+        labels = torch.as_tensor(sample["labels"]).long()
+        boxes = torch.as_tensor(sample["boxes"], dtype=torch.float32).reshape(-1, 4)[labels >= 0]
         centres, extents = _centres_and_extents(boxes)
         patches, positions = _patches(image, centres, extents), _scaled(centres, sample)
         border = torch.minimum(centres[:, :1], height - centres[:, :1]) / height
         return {
-            "class of an object given the centre of its box": _Row(positions, sample["labels"].long(), patches),
+            "class of an object given the centre of its box": _Row(positions, labels[labels >= 0], patches),
             "logarithm of an object's height given the centre of its box": _Row(positions, extents[:, 0].log(), border),
         }
     window = torch.tensor([[height, width]]) * WINDOW
@@ -140,6 +146,8 @@ def _rows(sample: Mapping[str, Any], ignore_index: int, generator: torch.Generat
         if place is None:
             place, what = _centres(image.mean(0, keepdim=True)), "class given the centre of the image's contrast"
         label = torch.as_tensor(sample["label"]).long().reshape(1)
+        if label < 0:  # ignore_index
+            return {}
         return {what: _Row(_scaled(place, sample), label, _patches(image, place, window))}
     rows = {}
     for key in _maps(sample):
@@ -200,11 +208,7 @@ def _maps(sample: Mapping[str, Any]) -> list[str]:
 
 def _numbers(sample: Mapping[str, Any]) -> list[str]:
     """Return the keys of single floating-point numbers."""
-    return [
-        key
-        for key, value in sample.items()
-        if isinstance(value, float) or (isinstance(value, Tensor) and value.is_floating_point() and value.numel() == 1)
-    ]
+    return [key for key, value in sample.items() if is_number(value)]
 
 
 def _centres(image: Tensor) -> Tensor:

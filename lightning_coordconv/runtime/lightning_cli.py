@@ -16,6 +16,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 from pytorch_lightning.accelerators import CUDAAccelerator
 from pytorch_lightning.cli import LightningArgumentParser
+from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities import rank_zero_info
 
 from lightning_coordconv import __version__
@@ -29,6 +30,7 @@ from lightning_coordconv.runtime.callbacks.defaults import default_callbacks
 from lightning_coordconv.runtime.callbacks.saved_config import SavedConfig
 from lightning_coordconv.runtime.checkpoints import DurableCheckpointIO, load_checkpoint
 from lightning_coordconv.runtime.classes import share_num_classes
+from lightning_coordconv.runtime.csv_rows import keep_rows
 from lightning_coordconv.runtime.distributed import destroy_process_group_at_exit, rendezvous_on_localhost
 from lightning_coordconv.runtime.errors import OneLineParser, explain, from_lightning, from_user_code, one_line
 from lightning_coordconv.runtime.malloc import keep_freed_memory
@@ -140,6 +142,9 @@ class CoordConvCLI(ConfiguredCLI):
         if path is not None and path not in KEYWORDS:
             load_checkpoint(path, self.model, options["weights_only"])
         built = super().instantiate_trainer(**kwargs)
+        for logger in built.loggers:
+            if isinstance(logger, CSVLogger):
+                keep_rows(logger)
         if isinstance(built.accelerator, CUDAAccelerator):
             torch.set_float32_matmul_precision("high")
             rank_zero_info("float32_matmul_precision is 'high': float32 products may use TF32 on this device")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class Lock:
-    """A lock of a file or folder between processes; it ends with the process at the latest. On Windows it has no effect.
+    """A lock of a file or folder between processes, which ends with its process. On Windows it has no effect.
 
     Args:
         path: of a file or folder that exists.

@@ -1,4 +1,4 @@
-"""Signal handler that ends the process with code 75 on SIGTERM, SIGUSR1 or SIGHUP, at once or after its work is saved."""
+"""Ends the process with code 75 on SIGTERM, SIGUSR1 or SIGHUP, at once or after its work is saved."""
 
 import os
 import signal

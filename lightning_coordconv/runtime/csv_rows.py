@@ -1,0 +1,29 @@
+"""Keeps the rows of a run that is resumed with a CSVLogger: Lightning removes the file when the logger starts again."""
+
+import csv
+import warnings
+from pathlib import Path
+
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from lightning_coordconv.core.files import write_text
+
+
+@rank_zero_only
+def keep_rows(logger: CSVLogger) -> None:
+    """Start a logger, and let it append to the ``metrics.csv`` that is in its folder.
+
+    Rows that were logged after the checkpoint are kept too, so that a step can occur twice. A last row that a killed
+    process left incomplete is dropped.
+    """
+    path = Path(logger.log_dir, "metrics.csv")
+    if not path.is_file():
+        return
+    rows = path.read_bytes().decode()
+    rows = rows[: rows.rfind("\n") + 1]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Experiment logs directory")  # it says that files will be deleted
+        writer = logger.experiment
+    write_text(path, rows)
+    writer.metrics_keys = next(csv.reader(rows.splitlines()), [])

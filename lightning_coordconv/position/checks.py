@@ -41,13 +41,14 @@ def _check_classes(what: str, classes: Tensor, key: str, ignore_index: int) -> N
     if classes.is_floating_point() or classes.is_complex():
         shown = "" if classes.numel() != 1 else f" {classes.item():g}"
         raise ValueError(
-            f"{what} must hold integers, the numbers of classes, got{shown} {classes.dtype}: a number that is predicted "
-            "has another name"
+            f"{what} must hold integers, the numbers of classes, got{shown} {classes.dtype}: a number to predict has "
+            "another name"
         )
     if key == "label" and classes.numel() != 1:
         raise ValueError(f"{what} must be one class, got the shape {tuple(classes.shape)}")
     wrong = classes[(classes < 0) & (classes != ignore_index)]
     if len(wrong):
         raise ValueError(
-            f"{what} must hold classes from 0, got {wrong[0].item()}: if it means no class, set ignore_index of the data"
+            f"{what} must hold classes from 0, got {wrong[0].item()}: if that means no class, set ignore_index of the "
+            "data"
         )

@@ -18,7 +18,6 @@ from lightning_coordconv.core.files import write_text
 from lightning_coordconv.position.advice import Advice, advise
 from lightning_coordconv.position.figures import draw_advice
 
-
 OF_FIT = ("trainer", "figures", "ckpt_path", "weights_only", "verbose", "return_predictions")
 """Further keys in the configs of Lightning's commands, so that those files can be given."""
 

@@ -23,7 +23,7 @@ def log(root, rows):
 def test_rows_are_appended_whatever_was_logged_before(names, tmp_path):
     first = log(tmp_path, [(0, {"a": 1.0}), (1, {"a": 2.0, "c": 3.0})])
     assert first == [{"step": "0", "a": "1.0"}, {"step": "1", "a": "2.0", "c": "3.0"}]
-    new = {name: 4.0 for name in names}
+    new = dict.fromkeys(names, 4.0)
     second = log(tmp_path, [(2, new)] if names else [])
     assert second == first + ([{"step": "2", **dict.fromkeys(names, "4.0")}] if names else [])
     assert log(tmp_path, [])[:2] == first

@@ -203,7 +203,7 @@ class SaveAt(Callback):
 
 @pytest.mark.parametrize(("num_workers", "overfit_batches"), [(0, 0.0), (1, 0.0), (0, 4)])
 @pytest.mark.parametrize("step", [1, 4, 5, 8])
-@pytest.mark.filterwarnings("ignore:You requested to overfit but enabled train dataloader shuffling")
+@pytest.mark.filterwarnings("ignore:You requested to overfit but enabled")
 def test_a_run_resumes_where_it_stood_in_the_epoch(step, num_workers, overfit_batches, tmp_path):
     def fit(callbacks, ckpt_path=None):
         data = NotSoClevrDataModule("quadrant", canvas=8, size=3, batch_size=8, num_workers=num_workers)

@@ -1,7 +1,8 @@
 """Runs the position benchmark: ``python -m benchmarks.position {--list,--run,--advise,--table,--foreign}``.
 
-The tasks are small, and position matters in some of them. Networks that differ in what they see of position train on
-each, with the same steps, data and first weights. ``--run`` trains what has no record, all arms of one seed before the
+The tasks are the configs of ``configs/position``, which ``lightning-coordconv fit`` trains too, and find-and-touch.
+They are small, and position matters in some of them. Networks that differ in what they see of position train on each,
+with the same steps, data and first weights. ``--run`` trains what has no record, all arms of one seed before the
 next, so that an interruption leaves complete seeds. ``--advise`` runs ``lightning_coordconv.position.advise`` on each
 task and keeps what it says. ``--table`` writes the tables of ``docs/when_it_helps.md``. ``--foreign`` runs ``advise``
 on models and data sets that are not of this package, for ``docs/advice.md``; it needs segmentation-models-pytorch.
@@ -13,8 +14,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 
 from benchmarks.position import advice, foreign, tables
+from benchmarks.position.configs import TASKS
 from benchmarks.position.plan import AGENTS, listing, runs, train
-from benchmarks.position.registry import TASKS
 from benchmarks.position.run import prepare_worker
 
 

@@ -9,9 +9,9 @@ from torch import nn
 
 from benchmarks import results
 from benchmarks.position import patches
-from benchmarks.position.networks import signal_classifier
-from benchmarks.position.registry import TASKS
-from benchmarks.position.task import GeneratedDataModule
+from benchmarks.position.configs import TASKS
+from benchmarks.position.data import GeneratedDataModule
+from benchmarks.position.networks import SignalClassifier
 from lightning_coordconv.core import BaseDataModule
 from lightning_coordconv.position import advise
 from lightning_coordconv.rl import A2C, EnvironmentDataModule, PolicyArguments, SmallCNN
@@ -28,9 +28,9 @@ def subject(name: str) -> tuple[nn.Module, BaseDataModule]:
         environments = EnvironmentDataModule("lightning_coordconv/FindAndTouch-v0", env_kwargs={"size": 24}, n_envs=16)
         return A2C(total_timesteps=1, policy_kwargs=policy), environments
     if name == "time_window":
-        return signal_classifier(1, 3, nn.Conv2d), GeneratedDataModule(patches.events_as_rows, 64, seed=0)
+        return SignalClassifier(1, 3, as_rows=True), GeneratedDataModule(patches.events_as_rows, 64, seed=0)
     task = TASKS[name]
-    return task.net(), task.data(0)
+    return task.make_module("zero_padding").net, task.make_data(0)
 
 
 def record(name: str) -> dict[str, Any]:

@@ -1,11 +1,10 @@
 """Makes the networks that the position benchmark compares: one network, with and without coordinates or padding."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lightning_coordconv.layers import (
     Cartesian,
@@ -17,7 +16,6 @@ from lightning_coordconv.layers import (
     Sinusoidal,
     to_coordconv,
 )
-from lightning_coordconv.position import place
 
 Convolution = nn.Conv1d | nn.Conv2d
 
@@ -49,6 +47,11 @@ class Arm:
     framed: bool = True
 
 
+ArmName = Literal[
+    "plain", "zero_padding", "first", "advised", "first_unframed", "first_radius", "first_polar", "first_fourier",
+    "first_sinusoidal", "first_learned_grid", "first_constants",
+]  # fmt: skip
+
 ARMS = {
     "plain": Arm(zero_padding=False),
     "zero_padding": Arm(),
@@ -60,13 +63,13 @@ ARMS = {
 """By name. Those of ``CoordConv first`` with another encoding are called ``first_<encoding>``."""
 
 
-def convert(net: nn.Module, arm: Arm, where: list[str]) -> nn.Module:
+def convert(net: nn.Module, arm: Arm, advised: Sequence[str]) -> nn.Module:
     """Make a plain network that of an arm, in place, and return it. The weights that it had stay as they are.
 
     Args:
         net: with convolutions that pad with zeros.
         arm: the arm.
-        where: names of the convolutions that the advice would convert.
+        advised: names of the convolutions that the advice would convert.
     """
     if not arm.zero_padding:
         for module in net.modules():
@@ -74,25 +77,5 @@ def convert(net: nn.Module, arm: Arm, where: list[str]) -> nn.Module:
                 module.padding_mode = "circular"
     if arm.where == "none":
         return net
-    chosen = "first" if arm.where == "first" else where
+    chosen = "first" if arm.where == "first" else list(advised)
     return to_coordconv(net, chosen, encoding=ENCODINGS[arm.encoding]())
-
-
-def advised_places(net: nn.Module, images: Tensor) -> list[str]:
-    """Return the names of the convolutions that ``advise`` would convert, whether or not it advises to convert.
-
-    The rule knows 2-D convolutions; in a network of 1-D ones its rule for networks that return a vector is applied.
-
-    Args:
-        net: a plain network.
-        images: a batch of one image, (1, C, H, W), or of one signal, (1, C, T).
-    """
-    if images.dim() == 3:
-        names = [name for name, module in net.named_modules() if isinstance(module, nn.Conv1d)]
-        return [names[0], names[-1]]
-    training = net.training
-    net.eval()
-    with torch.no_grad():
-        found = place(net, lambda: net(images))
-    net.train(training)
-    return found.names

@@ -6,8 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_coordconv.core.arguments import check_at_least
+from lightning_coordconv.core.checked import CheckedArguments
 
-class DenseNet2d(nn.Module):
+
+class DenseNet2d(CheckedArguments, nn.Module):
     """Dilated 3x3 convolutions that keep the size of the map, and a 1x1 convolution: an output for each pixel.
 
     Args:
@@ -22,6 +25,7 @@ class DenseNet2d(nn.Module):
         self, channels: int, outputs: int, width: int = 16, dilations: Sequence[int] = (1, 2, 4), stride: int = 1
     ) -> None:
         super().__init__()
+        check_at_least(1, channels=channels, outputs=outputs, width=width, stride=stride)
         layers: list[nn.Module] = []
         for number, dilation in enumerate(dilations):
             step = stride if number == 0 else 1
@@ -49,10 +53,15 @@ class SoftArgmax2d(nn.Module):
         return torch.stack([share.sum(1) @ columns, share.sum(2) @ rows], dim=1)
 
 
-class HeatMapRegressor(nn.Sequential):
-    """Three convolutions that make one heat map at half of the resolution, and a spatial softmax."""
+class HeatMapRegressor(CheckedArguments, nn.Sequential):
+    """Three convolutions that make one heat map at half of the resolution, and a spatial softmax.
+
+    Args:
+        channels: of the image.
+    """
 
     def __init__(self, channels: int) -> None:
+        check_at_least(1, channels=channels)
         super().__init__(
             nn.Conv2d(channels, 16, 3, stride=2, padding=1),
             nn.ReLU(),
@@ -64,23 +73,25 @@ class HeatMapRegressor(nn.Sequential):
         self.to(memory_format=torch.channels_last)
 
 
-def signal_classifier(channels: int, num_classes: int, kind: type[nn.Conv1d] | type[nn.Conv2d]) -> nn.Sequential:
-    """Return three strided convolutions over time, a global maximum and a linear layer.
+class SignalClassifier(CheckedArguments, nn.Sequential):
+    """Three strided convolutions over time, a global maximum and a linear layer.
 
     Args:
         channels: of the signal.
         num_classes: number of outputs.
-        kind: ``nn.Conv1d`` for signals (B, C, T), or ``nn.Conv2d`` for images of one row (B, C, 1, T).
+        as_rows: whether signals are images of one row, (B, C, 1, T), in place of (B, C, T).
     """
-    one = kind is nn.Conv1d
 
-    def conv(source: int, target: int) -> nn.Module:
-        if one:
+    def __init__(self, channels: int, num_classes: int, as_rows: bool = False) -> None:
+        check_at_least(1, channels=channels, num_classes=num_classes)
+
+        def conv(source: int, target: int) -> nn.Module:
+            if as_rows:
+                return nn.Conv2d(source, target, (1, 5), stride=(1, 2), padding=(0, 2))
             return nn.Conv1d(source, target, 5, stride=2, padding=2)
-        return nn.Conv2d(source, target, (1, 5), stride=(1, 2), padding=(0, 2))
 
-    pool = nn.AdaptiveMaxPool1d(1) if one else nn.AdaptiveMaxPool2d(1)
-    return nn.Sequential(
-        conv(channels, 16), nn.ReLU(), conv(16, 32), nn.ReLU(), conv(32, 64), nn.ReLU(),
-        pool, nn.Flatten(), nn.Linear(64, num_classes),
-    )  # fmt: skip
+        pool = nn.AdaptiveMaxPool2d(1) if as_rows else nn.AdaptiveMaxPool1d(1)
+        super().__init__(
+            conv(channels, 16), nn.ReLU(), conv(16, 32), nn.ReLU(), conv(32, 64), nn.ReLU(),
+            pool, nn.Flatten(), nn.Linear(64, num_classes),
+        )  # fmt: skip

@@ -6,10 +6,11 @@ import torch
 from matplotlib.cbook import get_sample_data
 from matplotlib.image import imread
 from sklearn.datasets import load_sample_image
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from benchmarks.position.task import Tensors
+from benchmarks.position.data import Tensors
+from benchmarks.position.task import ScoredTask
 from lightning_coordconv.core.data import Split
 from lightning_coordconv.core.digits import SPLITS, DigitSplit, mnist_digits
 from lightning_coordconv.core.task import Batch
@@ -131,7 +132,12 @@ def keypoints(split: Split, generator: Generator) -> Tensors:
     return {"image": data.images.float() / 127.5 - 1, "xy_scaled": (red + 0.5) / KEYPOINT_CANVAS * 2 - 1}
 
 
-def locate(net: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return the squared error of the place, and its distance from the true one in pixels."""
-    difference = net(batch["image"]) - batch["xy_scaled"]
-    return difference.square().mean(), difference.norm(dim=1) * KEYPOINT_CANVAS / 2
+class KeypointTask(ScoredTask):
+    """Predicts the place of an object."""
+
+    unit = "error in pixels"
+
+    def score(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the squared error of the place, and its distance from the true one in pixels."""
+        difference = self.net(batch["image"]) - batch["xy_scaled"]
+        return difference.square().mean(), difference.norm(dim=1) * KEYPOINT_CANVAS / 2

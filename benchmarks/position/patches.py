@@ -4,10 +4,11 @@ The first one trains a diffusion model on patches, as Wang et al. do (2023, arXi
 """
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from benchmarks.position.task import Tensors
+from benchmarks.position.data import Tensors
+from benchmarks.position.task import ScoredTask
 from lightning_coordconv.core.data import Split
 from lightning_coordconv.core.digits import SPLITS, DigitSplit, mnist_digits
 from lightning_coordconv.core.task import Batch
@@ -31,33 +32,38 @@ def centred_digits(split: Split, generator: Generator) -> Tensors:
     return {"image": F.pad(glyphs[own, None].float() / 127.5 - 1, (2, 2, 2, 2), value=-1.0)}
 
 
-def denoise(net: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return the squared error of the noise that the network finds in an image, and it for each image.
+class DenoisingTask(ScoredTask):
+    """Predicts the noise of an image.
 
     In training each image shows one random patch at a random noise level; in evaluation the whole image is shown at
     ``LEVELS`` levels, as sampling would. Coordinates are those of the whole image. The image, multiplied by
     (1 - s^2)^0.5, is mixed with Gaussian noise of standard deviation s, the level; s goes from 0.05 to 0.98. The
     network does not receive s.
     """
-    image = batch["image"]
-    count, side = len(image), image.shape[-1]
-    if net.training:
-        origin = torch.randint(side - PATCH + 1, (count, 2), device=image.device)
-        cells = torch.arange(PATCH, device=image.device)
-        i, j = origin[:, 0, None] + cells, origin[:, 1, None] + cells
-        shown = image[torch.arange(count)[:, None, None], 0, i[:, :, None], j[:, None, :]][:, None]
-        level = 0.05 + 0.93 * torch.rand(count, device=image.device)
-    else:
-        origin = torch.zeros(count * LEVELS, 2, dtype=torch.long, device=image.device)
-        shown = image.repeat_interleave(LEVELS, 0)
-        level = torch.linspace(0.05, 0.98, LEVELS, device=image.device).repeat(count)
-    s = level[:, None, None, None]
-    noise = torch.randn_like(shown)
-    noisy = (1 - s.square()).sqrt() * shown + s * noise
-    with coordinate_frame(origin, (side, side), crop=shown.shape[-2:]):
-        found = net(noisy)
-    errors = (found - noise).square().mean((1, 2, 3))
-    return errors.mean(), errors if net.training else errors.view(count, LEVELS).mean(1)
+
+    unit = "squared error of the noise"
+
+    def score(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the squared error of the noise, and it for each image."""
+        image = batch["image"]
+        count, side = len(image), image.shape[-1]
+        if self.training:
+            origin = torch.randint(side - PATCH + 1, (count, 2), device=image.device)
+            cells = torch.arange(PATCH, device=image.device)
+            i, j = origin[:, 0, None] + cells, origin[:, 1, None] + cells
+            shown = image[torch.arange(count)[:, None, None], 0, i[:, :, None], j[:, None, :]][:, None]
+            level = 0.05 + 0.93 * torch.rand(count, device=image.device)
+        else:
+            origin = torch.zeros(count * LEVELS, 2, dtype=torch.long, device=image.device)
+            shown = image.repeat_interleave(LEVELS, 0)
+            level = torch.linspace(0.05, 0.98, LEVELS, device=image.device).repeat(count)
+        s = level[:, None, None, None]
+        noise = torch.randn_like(shown)
+        noisy = (1 - s.square()).sqrt() * shown + s * noise
+        with coordinate_frame(origin, (side, side), crop=shown.shape[-2:]):
+            found = self.net(noisy)
+        errors = (found - noise).square().mean((1, 2, 3))
+        return errors.mean(), errors if self.training else errors.view(count, LEVELS).mean(1)
 
 
 def events(split: Split, generator: Generator) -> Tensors:
@@ -82,7 +88,13 @@ def events_as_rows(split: Split, generator: Generator) -> Tensors:
     return {**samples, "image": samples["image"][:, :, None], "top": torch.zeros_like(samples["left"])}
 
 
-def classify(net: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return the cross-entropy of the class, and whether it is found."""
-    logits: Tensor = net(batch["image"])
-    return F.cross_entropy(logits, batch["label"]), (logits.argmax(1) == batch["label"]).float()
+class SignalTask(ScoredTask):
+    """Predicts the class of a signal."""
+
+    mode = "max"
+    unit = "accuracy"
+
+    def score(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the cross-entropy of the class, and whether it is found."""
+        logits: Tensor = self.net(batch["image"])
+        return F.cross_entropy(logits, batch["label"]), (logits.argmax(1) == batch["label"]).float()

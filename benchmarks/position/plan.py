@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 
 from benchmarks.position import agents
-from benchmarks.position.registry import ENCODED, TASKS
+from benchmarks.position.configs import TASKS
 from benchmarks.position.run import record_path, run
 
 AGENTS = "find_and_touch"
+ENCODED = ("first_radius", "first_polar", "first_sinusoidal", "first_learned_grid", "first_constants")
+"""Arms that only compare encodings."""
 ENCODING_SEEDS = 3
-"""Arms that only compare encodings are run with so many of the seeds."""
+"""They are run with so many of the seeds."""
 
 
 def runs(tasks: list[str], seeds: list[int]) -> Iterator[tuple[str, str, int]]:

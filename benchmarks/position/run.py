@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Trainer
 
 from benchmarks import results
-from benchmarks.position.arms import ARMS, advised_places, convert
-from benchmarks.position.registry import TASKS
-from benchmarks.position.task import recipe
+from benchmarks.position.configs import TASKS
+from benchmarks.position.task import PositionTask
 from lightning_coordconv.core import BaseDataModule
 from lightning_coordconv.runtime.malloc import keep_freed_memory
 
@@ -39,10 +38,10 @@ def prepare_worker() -> None:
 @lru_cache(maxsize=1)
 def make_data(name: str, seed: int) -> BaseDataModule:
     """Return the data of a task, which the arms of a seed share."""
-    return TASKS[name].data(seed)
+    return TASKS[name].make_data(seed)
 
 
-def make_module(name: str, arm: str, seed: int) -> LightningModule:
+def make_module(name: str, arm: str, seed: int) -> PositionTask:
     """Return what is trained. For one seed the weights that all arms have are the same.
 
     Args:
@@ -50,34 +49,26 @@ def make_module(name: str, arm: str, seed: int) -> LightningModule:
         arm: name of the arm.
         seed: of the weights.
     """
-    task, options = TASKS[name], ARMS[arm]
     torch.manual_seed(seed)
-    net = task.net()
-    where = []
-    if options.where == "advised":
-        sample = make_data(name, seed).dataset("val")[0]["image"]
-        where = advised_places(net, sample[None])
-    convert(net, options, where)
-    torch.manual_seed(seed)
-    return task.module(net, recipe(task.lr, task.steps), options.framed)
+    module = TASKS[name].make_module(arm)
+    torch.manual_seed(seed)  # the weights of some encodings were drawn too
+    return module
 
 
-def train(name: str, arm: str, seed: int, steps: int | None = None) -> Record:
+def train(name: str, arm: str, seed: int) -> Record:
     """Train, validate and test, and return the record.
 
     Args:
         name: of the task.
         arm: name of the arm.
         seed: of the data and the weights.
-        steps: optimiser steps, in place of the task's.
     """
-    task = TASKS[name]
     begin, cpu = time.perf_counter(), time.process_time()
     module, data = make_module(name, arm, seed), make_data(name, seed)
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=-1,
-        max_steps=task.steps if steps is None else steps,
+        max_steps=TASKS[name].steps,
         limit_val_batches=1.0,
         num_sanity_val_steps=0,
         check_val_every_n_epoch=None,

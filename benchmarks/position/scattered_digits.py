@@ -1,6 +1,6 @@
 """Generates scattered digits to detect, in one class or in two classes that depend on the position."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -14,14 +14,14 @@ class OneOrTwoClasses(FieldOfMnistDataModule):
     Args:
         label: ``"digit"``: all are of class 1; ``"side"``: 1 where the middle of the box is in the left half of the
             image, else 2.
-        seed: of the images and their order.
+        **options: of :class:`~lightning_coordconv.detection.FieldOfMnistDataModule`.
     """
 
-    def __init__(self, label: Literal["digit", "side"], seed: int) -> None:
+    def __init__(self, label: Literal["digit", "side"], **options: Any) -> None:
         self.label = label
         names = {"digit": ("digit",), "side": ("left", "right")}[label]
         self.categories = {number: (number, name) for number, name in enumerate(names, start=1)}
-        super().__init__(960, 80, batch_size=8, eval_batch_size=50, clip=True, seed=seed)
+        super().__init__(**options)
 
     def make_dataset(self, split: Split) -> FieldOfMnist:
         """Scatter the digits of a split, and replace their labels."""

@@ -12,7 +12,7 @@ from scipy import stats
 from benchmarks.pages import fill
 from benchmarks.position import advice, agents
 from benchmarks.position.arms import ENCODINGS
-from benchmarks.position.registry import TASKS
+from benchmarks.position.configs import TASKS
 from benchmarks.results import runs_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "when_it_helps.md"
@@ -72,7 +72,11 @@ class Rows:
 ROWS = {
     **{
         name: Rows(
-            task.title, task.unit, task.metric, task.lower, {arm: f"position/{name}_{arm}" for arm in task.arms}
+            task.title,
+            task.kind.unit,
+            task.metric,
+            task.kind.mode == "min",
+            {arm: f"position/{name}_{arm}" for arm in task.arms},
         )
         for name, task in TASKS.items()
     },

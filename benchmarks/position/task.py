@@ -1,94 +1,82 @@
-"""Defines a task of the position benchmark: data that are generated, and a loss with a score for each sample."""
+"""Defines what the tasks of the position benchmark share: the arms of a network, one way to train, and a unit."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from pytorch_lightning import LightningModule
-from torch import Generator, Tensor, nn
-from torch.utils.data import Dataset
+from pytorch_lightning import Callback
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR
 
-from lightning_coordconv.core import BaseDataModule
-from lightning_coordconv.core.data import Split
+from benchmarks.position.arms import ARMS, ArmName, convert
+from lightning_coordconv.classification import ImageClassification
 from lightning_coordconv.core.metrics import SampleMean
+from lightning_coordconv.core.predictions import PredictionTable
 from lightning_coordconv.core.task import Batch, NetworkTask, Outputs
-
-Tensors = Mapping[str, Tensor]
-Make = Callable[[Split, Generator], Tensors]
-Evaluate = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]
-Recipe = dict[str, Any]
-Module = Callable[[nn.Module, Recipe, bool], LightningModule]
-SPLITS: tuple[Split, ...] = ("train", "val", "test", "predict")
+from lightning_coordconv.detection import ObjectDetection
+from lightning_coordconv.segmentation import SemanticSegmentation
 
 
-@dataclass(frozen=True)
-class BenchTask:
-    """A task of the bench.
+class PositionTask(NetworkTask):
+    """Base class of the tasks of the benchmark: trains one arm of a network.
 
-    Attributes:
-        title: what it is about, for the table.
-        data: makes the data module, given a seed.
-        net: makes the plain network.
-        module: makes the LightningModule, given the network, the optimiser and schedule as arguments of a
-            :class:`~lightning_coordconv.core.NetworkTask`, and whether coordinates are those of the full image.
-        metric: what the test logs, without its stage.
-        steps: optimiser steps of each run.
-        unit: of the metric, for the table.
-        arms: names of its arms.
-        lower: whether a lower metric is better.
-        lr: the highest learning rate.
-    """
-
-    title: str
-    data: Callable[[int], BaseDataModule]
-    net: Callable[[], nn.Module]
-    module: Module
-    metric: str
-    steps: int
-    unit: str
-    arms: tuple[str, ...]
-    lower: bool = False
-    lr: float = 0.003
-
-
-class TensorSamples(Dataset[dict[str, Tensor]]):
-    """Samples that are rows of tensors."""
-
-    def __init__(self, tensors: Tensors) -> None:
-        self.tensors = tensors
-
-    def __len__(self) -> int:
-        return len(next(iter(self.tensors.values())))
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {key: values[index] for key, values in self.tensors.items()}
-
-    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
-        """Return a whole batch at once; torch's loaders call this in place of ``__getitem__``."""
-        return {key: values[indices] for key, values in self.tensors.items()}
-
-
-class GeneratedDataModule(BaseDataModule):
-    """Data that a function makes.
+    All arms train alike, by Adam, in one cycle of the learning rate over the steps of the run.
 
     Args:
-        make: returns the samples of a split as tensors with one row for each, given the split and a generator.
-        batch_size: samples in an optimiser step.
-        seed: of the samples, and of their order in training. Each split has a separate random stream.
+        net: the plain network, whose convolutions pad with zeros.
+        arm: what the network sees of position, see :data:`~benchmarks.position.arms.ARMS`.
+        advised: names of the convolutions that ``advise`` names, which see coordinates in the arm ``advised``.
+        lr: the highest learning rate.
+        **options: of the base class that follows.
+
+    Raises:
+        ValueError: in a run without an end.
     """
 
-    whole_batches = True
+    unit: ClassVar[str]
+    """Of the metric that the task is judged by (``monitor``), for tables."""
 
-    def __init__(self, make: Make, batch_size: int, seed: int) -> None:
-        super().__init__(batch_size, eval_batch_size=100, seed=seed)
-        self.make = make
+    def __init__(
+        self,
+        net: nn.Module,
+        arm: ArmName = "zero_padding",
+        advised: Sequence[str] = (),
+        lr: float = 0.003,
+        **options: Any,
+    ) -> None:
+        super().__init__(convert(net, ARMS[arm], advised), optimizer=partial(torch.optim.Adam, lr=lr), **options)
+        self.framed = ARMS[arm].framed
 
-    def make_dataset(self, split: Split) -> TensorSamples:
-        """Make the samples of a split."""
-        generator = Generator().manual_seed(self.seed + 1_000_003 * (1 + SPLITS.index(split)))
-        return TensorSamples(self.make(split, generator))
+    def configure_optimizers(self) -> Any:
+        """Build the optimiser, and its cycle unless the options name another schedule."""
+        configured = super().configure_optimizers()
+        if isinstance(configured, dict):
+            return configured
+        steps = self.trainer.estimated_stepping_batches
+        if math.isinf(steps):
+            raise ValueError("the cycle of the learning rate needs a run with an end: set trainer.max_steps")
+        cycle = OneCycleLR(configured, [group["lr"] for group in configured.param_groups], total_steps=int(steps))
+        return {"optimizer": configured, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+
+
+class Classification(PositionTask, ImageClassification):
+    """Classifies images, see :class:`~lightning_coordconv.classification.ImageClassification`."""
+
+    unit = "accuracy"
+
+
+class Segmentation(PositionTask, SemanticSegmentation):
+    """Classifies pixels, see :class:`~lightning_coordconv.segmentation.SemanticSegmentation`."""
+
+    unit = "mean IoU"
+
+
+class Detection(PositionTask, ObjectDetection):
+    """Detects objects, see :class:`~lightning_coordconv.detection.ObjectDetection`."""
+
+    unit = "AP"
 
 
 class Score(SampleMean):
@@ -99,41 +87,33 @@ class Score(SampleMean):
         return preds
 
 
-class ScoredTask(NetworkTask):
-    """A task that is given by a function.
+class ScoredTask(PositionTask):
+    """Base class of tasks with a score for each sample; a subclass implements :meth:`score`.
 
     Args:
-        net: the network.
-        evaluate: returns the loss, and a score for each sample (B,), of the network and a batch.
-        recipe: arguments of :class:`~lightning_coordconv.core.NetworkTask`: optimiser and schedule.
+        net: see :class:`PositionTask` for this and the following.
+        **options: of :class:`PositionTask`.
     """
 
-    sample_keys: frozenset[str] = frozenset({"image"})
+    sample_keys: frozenset[str] = frozenset({"image", "path"})
+    monitor: str = "val/score"
 
-    def __init__(self, net: nn.Module, evaluate: Evaluate, **recipe: Any) -> None:
-        super().__init__(net, {"score": Score()}, **recipe)
-        self.function = evaluate
+    def __init__(self, net: nn.Module, **options: Any) -> None:
+        super().__init__(net, metrics={"score": Score()}, **options)
+
+    def score(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the loss of a batch, and the score of each sample (B,)."""
+        raise NotImplementedError(f"{type(self).__name__} must implement score(batch)")
 
     def evaluate(self, batch: Batch) -> Outputs:
         """Return the loss, and the scores as predictions."""
-        loss, scores = self.function(self.net, batch)
+        loss, scores = self.score(batch)
         return {"loss": loss, "preds": scores.detach(), "target": scores.detach()}
 
+    def figures(self) -> list[Callback]:
+        """Return the table of scores."""
+        return [PredictionTable()]
 
-def recipe(lr: float, steps: int) -> Recipe:
-    """Return the optimiser and the schedule of all tasks: Adam in one cycle of the learning rate."""
-    return {
-        "optimizer": partial(torch.optim.Adam, lr=lr),
-        "lr_scheduler": partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=lr, total_steps=steps),
-        "lr_scheduler_interval": "step",
-    }
-
-
-def scored(evaluate: Evaluate) -> Module:
-    """Return what makes a :class:`ScoredTask`, whose coordinates are always in the same frame."""
-    return lambda net, recipe, framed: ScoredTask(net, evaluate, **recipe)
-
-
-def scored_in_frame(evaluate: Callable[[nn.Module, Batch, bool], tuple[Tensor, Tensor]]) -> Module:
-    """Return what makes a :class:`ScoredTask` of a function that also takes whether to use the task's frame."""
-    return lambda net, recipe, framed: ScoredTask(net, lambda plain, batch: evaluate(plain, batch, framed), **recipe)
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Return the columns of a table: number and score of each sample."""
+        return {"path": batch["path"], "score": self.score(batch)[1]}

@@ -147,7 +147,8 @@ def draw_masks(sample: Mapping[str, Any], class_names: Sequence[str], ignore_ind
     """Draw an image beside its true mask and its predicted mask, as far as there are any, with a legend.
 
     Args:
-        sample: with ``image`` (3, H, W), normalised or not, and perhaps ``mask`` and ``predicted`` (H, W).
+        sample: with ``image`` (3, H, W), or (1, H, W) if it is grey, normalised or not, and perhaps ``mask`` and
+            ``predicted`` (H, W).
         class_names: by class.
         ignore_index: value of pixels that are left uncoloured.
     """
@@ -174,9 +175,9 @@ def draw_masks(sample: Mapping[str, Any], class_names: Sequence[str], ignore_ind
 
 
 def _displayed(image: Tensor) -> Any:
-    """Return a normalised image (3, H, W) as an array (H, W, 3) in [0, 1], whatever its normalisation."""
+    """Return a normalised image (3, H, W) or (1, H, W) as an array (H, W, 3) in [0, 1], whatever its normalisation."""
     low, high = image.amin(), image.amax()
-    return ((image - low) / (high - low).clamp(min=1e-6)).permute(1, 2, 0).numpy()
+    return ((image - low) / (high - low).clamp(min=1e-6)).expand(3, -1, -1).permute(1, 2, 0).numpy()
 
 
 def _colours(count: int) -> Any:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -10,13 +11,14 @@ from scipy import stats
 from torch import Generator, nn
 
 from benchmarks import results
-from benchmarks.position import advice, agents, foreign, objects, patches, plan, registry, run, sensor, tables
-from benchmarks.position.arms import ARMS, advised_places, convert
-from benchmarks.position.networks import DenseNet2d, HeatMapRegressor, SoftArgmax2d, signal_classifier
+from benchmarks.position import advice, agents, configs, foreign, objects, patches, plan, run, sensor, tables
+from benchmarks.position.arms import ARMS, ArmName, convert
+from benchmarks.position.configs import TASKS
+from benchmarks.position.networks import DenseNet2d, HeatMapRegressor, SignalClassifier, SoftArgmax2d
 from benchmarks.position.scattered_digits import OneOrTwoClasses
 from lightning_coordconv.classification import ImageFolderDataModule
 from lightning_coordconv.layers import AddCoords, coordconv_layers
-from lightning_coordconv.position import advise
+from lightning_coordconv.position import advise, place
 from lightning_coordconv.position.command import load_model
 
 COUNTS = {"train": 128, "val": 20, "test": 40, "predict": 40}
@@ -41,10 +43,10 @@ def convolutions(net: nn.Module) -> list[nn.Module]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", registry.TASKS)
+@pytest.mark.parametrize("name", TASKS)
 def test_one_step_of_each_arm_runs(name):
     """On a batch of the task's data, with gradients for the coordinate weights of every arm that has some."""
-    task = registry.TASKS[name]
+    task = TASKS[name]
     batch = next(iter(run.make_data(name, 0).train_dataloader()))
     for arm in task.arms:
         module = run.make_module(name, arm, seed=0)
@@ -63,29 +65,29 @@ def test_one_step_of_each_arm_runs(name):
 @pytest.mark.parametrize("name", ["time_window", "masks_clevr"])
 def test_a_run_writes_a_record_once(name, tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RUNS", tmp_path)
-    monkeypatch.setitem(registry.TASKS, name, dataclasses.replace(registry.TASKS[name], steps=2))
+    monkeypatch.setitem(TASKS, name, dataclasses.replace(TASKS[name], steps=2))
     run.run(name, "first", 3)
     record = json.loads((tmp_path / "position" / f"{name}_first" / "seed3.json").read_text())
     assert (record["experiment"], record["seed"], record["steps"]) == (f"position/{name}_first", 3, 2)
-    assert f"test/{registry.TASKS[name].metric}" in record["test"]
-    assert f"val/{registry.TASKS[name].metric}" in record["validation"]
+    assert f"test/{TASKS[name].metric}" in record["test"]
+    assert f"val/{TASKS[name].metric}" in record["validation"]
     assert plan.is_done(name, "first", 3)
     assert run.run(name, "first", 3).endswith("done before")
 
 
 def test_runs_come_with_the_seeds_outermost_and_encodings_last_with_three():
-    planned = list(plan.runs([*registry.TASKS, plan.AGENTS], list(range(5))))
+    planned = list(plan.runs([*TASKS, plan.AGENTS], list(range(5))))
     assert len(set(planned)) == len(planned)
-    order = [(arm in registry.ENCODED, seed) for _, arm, seed in planned]
+    order = [(arm in plan.ENCODED, seed) for _, arm, seed in planned]
     assert order == sorted(order)
     seeds = {key: [seed for task, arm, seed in planned if (task, arm) == key] for key in {run[:2] for run in planned}}
-    assert all(len(found) == (3 if arm in registry.ENCODED else 5) for (_, arm), found in seeds.items())
+    assert all(len(found) == (3 if arm in plan.ENCODED else 5) for (_, arm), found in seeds.items())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["sensor", "wafers", "keypoint_heat_map", "digits_position", "time_window"])
 def test_arms_of_a_seed_begin_with_the_same_weights(name):
-    task = registry.TASKS[name]
+    task = TASKS[name]
     nets = {arm: run.make_module(name, arm, seed=1).net for arm in task.arms}
     expected = nets["plain"].state_dict()
     for arm, net in nets.items():
@@ -117,14 +119,38 @@ def test_the_plain_arm_cannot_know_position_and_zero_padding_can():
         assert same == equal
 
 
-def test_where_the_advice_would_convert_signals():
-    assert advised_places(signal_classifier(1, 3, nn.Conv1d), torch.zeros(1, 1, 128)) == ["0", "4"]
-    assert advised_places(signal_classifier(1, 3, nn.Conv2d), torch.zeros(1, 1, 1, 128)) == ["0", "4"]
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TASKS)
+def test_configs_name_the_places_of_the_advice(name):
+    """The rule of ``advise``, applied to the plain network, whether or not it advises to convert."""
+    net, data = advice.subject(name)
+    image = data.dataset("val")[0]["image"]
+    found = place(net.eval(), lambda: net(image[None]))
+    assert TASKS[name].model["init_args"]["advised"] == found.names
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_configs_have_a_title_arms_and_a_unit(name):
+    task = TASKS[name]
+    assert task.title
+    assert {"zero_padding", "first", "advised"} <= set(task.arms)
+    assert len(set(task.arms)) == len(task.arms)
+    assert task.kind.unit
+
+
+def test_a_config_names_only_arms_that_there_are():
+    for path in configs.FOLDER.glob("*.yaml"):
+        named = path.read_text().partition("Arms of the benchmark:")[2].partition(".\n")[0]
+        assert tuple(word.strip(" #\n") for word in named.split(",")) == TASKS[path.stem].arms
+
+
+def test_the_arms_of_the_option_are_those_of_the_table():
+    assert get_args(ArmName) == tuple(ARMS)
 
 
 def test_signals_and_their_rows_are_the_same_network():
     torch.manual_seed(0)
-    one, two = signal_classifier(1, 3, nn.Conv1d), signal_classifier(1, 3, nn.Conv2d)
+    one, two = SignalClassifier(1, 3), SignalClassifier(1, 3, as_rows=True)
     two.load_state_dict({key: value.view_as(two.state_dict()[key]) for key, value in one.state_dict().items()})
     signal = torch.randn(2, 1, 128)
     torch.testing.assert_close(one(signal), two(signal[:, :, None]))
@@ -140,11 +166,19 @@ def test_sensor_measures_less_far_from_the_middle():
         assert float(image[0, row, column]) == pytest.approx(expected, abs=0.06)  # the noise has 0.01
 
 
+class Function(nn.Module):
+    """A network that computes a function."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.forward = function
+
+
 def test_sensor_error_of_an_ideal_and_a_blind_network():
     data = sensor.bumps("val", generator())
-    ideal, blind = (lambda image: data["height"]), (lambda image: image)
-    assert float(sensor.measure(ideal, data, framed=True)[1].max()) == 0
-    errors = sensor.measure(blind, data, framed=True)[1]
+    ideal, blind = Function(lambda image: data["height"]), Function(lambda image: image)
+    assert float(sensor.SensorTask(ideal).score(data)[1].max()) == 0
+    errors = sensor.SensorTask(blind).score(data)[1]
     assert 5 < float(errors.mean()) < 40
 
 
@@ -168,6 +202,17 @@ def test_wafers_density_tells_the_class_in_four_of_five():
     near = torch.hypot(row - data["top"][:, None, None], column - data["left"][:, None, None]) < 3.5
     density = (data["image"][:, 0] * near).sum((1, 2)) / near.sum((1, 2))
     assert float(((density > 0.62).long() == data["label"]).float().mean()) == pytest.approx(0.8, abs=0.03)
+
+
+def test_wafers_mostly_of_one_size_have_a_shortcut_that_the_test_has_not():
+    """Beyond a third of the map's radius: 50 mm on wafers of 300 mm, 25 mm on those of the test."""
+    sensor.COUNTS.update(train=2000, test=2000)
+    right = {}
+    for split in ("train", "test"):
+        data = sensor.wafers_mostly_one_size(split, generator())
+        share = torch.hypot(data["top"] / 24 - 1, data["left"] / 24 - 1)
+        right[split] = float(((share > 1 / 3).long() == data["label"]).float().mean())
+    assert right == {"train": pytest.approx(0.99, abs=0.01), "test": pytest.approx(0.58, abs=0.04)}
 
 
 @pytest.mark.parametrize("make", [objects.clevr_masks, objects.digit_masks])
@@ -206,10 +251,10 @@ def test_sides_differ_in_nothing_but_their_place():
 
 def test_keypoints_are_the_middle_of_the_red_pixels():
     data = objects.keypoints("val", generator())
-    for image, place in zip(data["image"], data["xy_scaled"], strict=True):
+    for image, xy in zip(data["image"], data["xy_scaled"], strict=True):
         rows, columns = ((image[0] > 0.5) & (image[2] < -0.5)).nonzero().unbind(1)
         middle = torch.stack([(values.min() + values.max() + 1) / 2 for values in (columns, rows)])
-        torch.testing.assert_close((place + 1) * 24, middle)
+        torch.testing.assert_close((xy + 1) * 24, middle)
 
 
 def test_spatial_softmax_finds_a_peak():
@@ -222,14 +267,14 @@ def test_spatial_softmax_finds_a_peak():
 @pytest.mark.slow
 def test_detection_labels_follow_the_boxes_or_are_all_the_same():
     for label in ("side", "digit"):
-        data = OneOrTwoClasses(label, seed=0).dataset("val")
+        data = OneOrTwoClasses(label, num_images=8, num_eval_images=80, clip=True).dataset("val")
         for boxes, labels in zip(data.boxes, data.labels, strict=True):
             middle = boxes[:, [0, 2]].mean(1)
             assert torch.equal(labels, torch.where(middle < 32, 1, 2) if label == "side" else torch.ones_like(labels))
 
 
 def test_digits_of_the_null_say_nothing_of_their_cell():
-    data = registry.TASKS["digits_content"].data(0).dataset("train")
+    data = TASKS["digits_content"].make_data(0).dataset("train")
     assert torch.equal(data.labels, data.digits)
     table = torch.zeros(10, 4).index_put_((data.labels, data.cells), torch.ones(len(data)), accumulate=True)
     shares = table / table.sum(1, keepdim=True)
@@ -252,9 +297,10 @@ def test_diffusion_sees_each_patch_in_the_frame_of_its_image():
 
     column = torch.linspace(-1, 1, 32).expand(5, 1, 32, 32)
     net = Seen()
+    task = patches.DenoisingTask(net)
     for training, size, count in ((True, 16, 5), (False, 32, 5 * patches.LEVELS)):
-        net.train(training)
-        _, errors = patches.denoise(net, {"image": column * 1e6})
+        task.train(training)
+        _, errors = task.score({"image": column * 1e6})
         assert net.image.shape == (count, 1, size, size)
         span = net.grid.amax((1, 2, 3), keepdim=True) - net.grid.amin((1, 2, 3), keepdim=True)
         torch.testing.assert_close(net.image, net.grid / span, atol=1e-3, rtol=0)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_coordconv.classification.figures import draw_labelled
 from lightning_coordconv.classification.task import ImageClassification
+from lightning_coordconv.core.checkpoints import CheckpointError
 from lightning_coordconv.core.export import Exportable, PreparedNetwork
 from lightning_coordconv.core.int8 import Int8Predictor
 from lightning_coordconv.core.predictor import Result, Size
@@ -86,6 +87,11 @@ class ClassificationPredictor(Int8Predictor[ImageClassification, Classification]
 
     def _predict_image(self, image: Tensor, source: Source) -> Classification:
         probabilities = self.task.net(image[None]).softmax(1)[0].float().cpu()
+        if len(probabilities) < len(self.class_names):
+            raise CheckpointError(
+                f"the network has {len(probabilities)} outputs, too few for the class_names of the checkpoint: "
+                f"{self.class_names!r:.100}"
+            )
         order = probabilities.argsort(descending=True, stable=True).tolist()
         named = {self.name_of(label): probabilities[label].item() for label in order}
         return Classification(source, order[0], self.name_of(order[0]), probabilities[order[0]].item(), named)

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from pytorch_lightning import Callback
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import Metric
@@ -34,7 +35,7 @@ class ImageClassification(LabelledTask):
 
     Raises:
         ValueError: in a step, if the network has fewer outputs than the data module has ``num_classes``, or none for a
-            label.
+            label. If it has more, as a head that was trained on more classes, a run reports it.
     """
 
     sample_keys: frozenset[str] = frozenset({"image", "label"})
@@ -56,6 +57,8 @@ class ImageClassification(LabelledTask):
             net, metrics, optimizer, lr_scheduler, lr_scheduler_interval, compile=compile, channels_last=channels_last
         )
         self.num_classes: int | None = None
+        self.unequal: int | None = None
+        """Number of outputs of the network that was reported to have more than the data have classes."""
 
     def setup(self, stage: str) -> None:
         """Note the number of classes of the data."""
@@ -68,12 +71,10 @@ class ImageClassification(LabelledTask):
     def evaluate(self, batch: Batch) -> Outputs:
         """Return ``loss``, logits ``preds`` (B, K) and true classes ``target`` (B,)."""
         logits, label = self.net(batch["image"]), batch["label"]
-        if self.num_classes is not None and logits.shape[1] < self.num_classes:
-            raise ValueError(
-                f"the network has {logits.shape[1]} outputs, but the data have {self.num_classes} classes: "
-                f"set the network's num_classes to {self.num_classes}"
-            )
-        self.check_labels(batch, logits.shape[1])
+        outputs = logits.shape[1]
+        if outputs not in (self.num_classes, self.unequal):
+            self._compare(outputs)
+        self.check_labels(batch, outputs)
         return {"loss": F.cross_entropy(logits, label), "preds": logits.detach(), "target": label}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
@@ -86,3 +87,13 @@ class ImageClassification(LabelledTask):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return one group of all weights, so that the weight decay applies to all."""
         return [{"params": [parameter for parameter in self.parameters() if parameter.requires_grad]}]
+
+    def _compare(self, outputs: int) -> None:
+        """Refuse a network with fewer outputs than there are classes, and report one with more, once."""
+        if self.num_classes is None:
+            return
+        advice = f"but the data have {self.num_classes} classes: set the network's num_classes to {self.num_classes}"
+        if outputs < self.num_classes:
+            raise ValueError(f"the network has {outputs} outputs, {advice}")
+        rank_zero_info(f"The network has {outputs} outputs, {advice}, unless it was trained on more.")
+        self.unequal = outputs

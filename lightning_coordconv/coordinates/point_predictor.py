@@ -78,7 +78,7 @@ class PointPredictor(ImagePredictor[PointRegression, PointPrediction]):
         module = PreparedNetwork(net, self.preprocessing.normalise, nn.Identity())
         return Exportable(module, examples, ("image",), ("xy",), axes, self.metadata())
 
-    def read_names(self, described: object) -> list[str]:
+    def read_names(self, described: object, classes: int | None = None) -> list[str]:
         """Return no names: points have no classes."""
         return []
 

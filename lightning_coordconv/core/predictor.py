@@ -14,7 +14,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
-from lightning_coordconv.core.arguments import check_at_least
+from lightning_coordconv.core.arguments import check_at_least, check_names
 from lightning_coordconv.core.checkpoints import CheckpointError
 from lightning_coordconv.core.export import SIZES, Exportable, ExportError, Format, choose_format, export
 from lightning_coordconv.core.figures import to_picture
@@ -166,22 +166,26 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
         self.class_names = self.read_names(described)
         self.preprocessing = self._read_preprocessing(described)
 
-    def read_names(self, described: Mapping[str, Any]) -> list[str]:
+    def read_names(self, described: Mapping[str, Any], classes: int | None = None) -> list[str]:
         """Return the names of the classes, by class; an empty list, with a message, where they are not known.
 
         Raises:
-            CheckpointError: if they are no list of strings.
+            CheckpointError: if they are not different strings, one for each of the classes if their number is given.
         """
-        names = described.get("class_names", [])
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise CheckpointError(f"the class_names of the checkpoint must be a list of strings, got {names!r:.100}")
+        names = described.get("class_names") or []
+        try:
+            check_names(names, classes if names and classes is not None else len(names))
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"the class_names of the checkpoint are wrong: {error}") from error
         if not names:
             rank_zero_info("The checkpoint has no class names: classes are numbers.")
-        return names
+        return list(names)
 
     def name_of(self, label: int) -> str:
         """Return the name of a class; its number where the name is not known."""
-        return self.class_names[label] if label < len(self.class_names) else str(label)
+        if label < len(self.class_names):
+            return self.class_names[label]
+        return f"class {label}" if self.class_names else str(label)  # another class can have a number as its name
 
     def read(self, source: Source) -> Image.Image | Tensor:
         """Return an image before it is prepared."""

@@ -11,6 +11,8 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
+LARGEST = 2**14
+"""Largest size, in pixels: a square of it has three times as many pixels as the largest image that is read."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -28,8 +30,8 @@ class Preprocessing:
         stretch: height and width of the square that the image is stretched to, in pixels; ``None`` keeps the shape.
 
     Raises:
-        ValueError: for a number of channels other than 1 and 3, sizes that are no positive integers, and a mean or
-            standard deviation that is not one finite number for each channel.
+        ValueError: for a number of channels other than 1 and 3, sizes that are no integers from 1 to 16,384, and a mean
+            or standard deviation that is not one finite number for each channel, in a deviation above 0.
     """
 
     channels: int = 3
@@ -44,13 +46,13 @@ class Preprocessing:
             raise ValueError(f"channels must be 1 or 3, got {self.channels!r}")
         for name in ("resize", "crop", "stretch"):
             value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < 1):
-                raise ValueError(f"{name} must be a positive integer or None, got {value!r}")
+            if value is not None and (type(value) is not int or not 1 <= value <= LARGEST):
+                raise ValueError(f"{name} must be an integer from 1 to {LARGEST} or None, got {value!r}")
         if len(self.mean) != len(self.std):
             raise ValueError(f"mean and std must have the same length, got {self.mean!r} and {self.std!r}")
         for name, values in (("mean", self.mean), ("std", self.std)):
             right = all(isinstance(value, float | int) and math.isfinite(value) for value in values)
-            if not right or len(values) not in (0, self.channels) or (name == "std" and 0 in values):
+            if not right or len(values) not in (0, self.channels) or (name == "std" and min(values, default=1) <= 0):
                 raise ValueError(f"{name} must be {self.channels} finite numbers, got {values!r}")
 
     def __call__(self, image: Image.Image | Tensor) -> Tensor:

@@ -1,13 +1,15 @@
 """Builds tasks from checkpoints: classes come from listed packages or from modules imported before."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from lightning_coordconv.core.checkpoints import (
@@ -18,7 +20,7 @@ from lightning_coordconv.core.checkpoints import (
     read_checkpoint,
     resolve_class,
 )
-from lightning_coordconv.core.description import describe
+from lightning_coordconv.core.description import describe, find_change
 from lightning_coordconv.core.hyperparameters import accepts
 from lightning_coordconv.core.offline import offline, restoring
 from lightning_coordconv.core.shipped import find_weights
@@ -56,6 +58,7 @@ def restore(
     check_kind(checkpoint, kind, name)
     with named(name, kind):
         check_plain(hyperparameters, HYPERPARAMETERS)
+    with named(f"{name} with the given {', '.join(given)}" if given else name, kind):
         with restoring(), offline():
             task: TaskType = _build(kind, hyperparameters, given or {}, name)
         task.configure_model()
@@ -75,10 +78,11 @@ def load_weights(
     """
     with named(name, type(task)):
         task.on_load_checkpoint(dict(checkpoint))
+        built = set(_not_finite(task))
         strict = task.strict_loading if strict is None else strict
         _check_weights(task, checkpoint["state_dict"], name, strict)
         task.load_state_dict(checkpoint["state_dict"], strict=strict)
-    check_finite(task, name)
+    check_finite(task, name, built)
 
 
 def _check_weights(task: LightningModule, weights: Mapping[str, Any], name: object, strict: bool) -> None:
@@ -97,19 +101,27 @@ def _check_weights(task: LightningModule, weights: Mapping[str, Any], name: obje
                 raise CheckpointError(f"{name} holds {key} as {given.dtype}, but the task needs {own.dtype}")
 
 
-def check_finite(module: nn.Module, name: object) -> None:
-    """Refuse weights that are not finite: the run had diverged, and whatever is computed with them says nothing.
+def check_finite(module: nn.Module, name: object, allowed: Collection[str] = ()) -> None:
+    """Refuse weights and buffers that are not finite: the run had diverged, and what they compute says nothing.
 
     Args:
         module: with the weights of a file.
         name: of the file.
+        allowed: names of tensors that are not finite in any case, such as a mask of an attention.
 
     Raises:
         CheckpointError: naming the first of them.
     """
-    for key, weight in module.named_parameters():
-        if not weight.isfinite().all():
+    for key in _not_finite(module):
+        if key not in allowed:
             raise CheckpointError(f"{name} holds weights that are infinite or NaN: {key}")
+
+
+def _not_finite(module: nn.Module) -> Iterator[str]:
+    """Yield the names of the parameters and buffers that are not finite."""
+    for key, tensor in chain(module.named_parameters(), module.named_buffers()):
+        if not tensor.isfinite().all():
+            yield key
 
 
 @contextmanager
@@ -156,12 +168,21 @@ def complete(checkpoint: dict[str, Any], task: LightningModule, names: frozenset
     Args:
         checkpoint: is changed.
         task: of the checkpoint.
-        names: arguments that are no plain data; those that can be described are added, unless they are there.
+        names: arguments that are no plain data; those that can be described are added, unless they are there. A network
+            that was changed after it was built is not described, with a warning.
         inference: see :meth:`~lightning_coordconv.core.BaseDataModule.describe`.
     """
     name = f"{type(task).__module__}.{type(task).__qualname__}"
     checkpoint[INFERENCE] = {**inference, "task": name}
     hyperparameters = checkpoint.setdefault(HYPERPARAMETERS, {})
+    for key in names:
+        change = find_change(getattr(task, key, None))
+        if change is not None:
+            hyperparameters.pop(key, None)
+            rank_zero_warn(
+                f"The checkpoint does not describe the {key}: its module {change!r} was changed after it was built. "
+                f"To load the checkpoint, build and change the {key} in the same way, and call load(..., {key}=...)."
+            )
     described = {key: describe(getattr(task, key, None)) for key in names if key not in hyperparameters}
     known = {key: description for key, description in described.items() if description is not None}
     if known and type(task).__module__ != "__main__":  # whose classes have another name in any other program
@@ -255,6 +276,9 @@ def _build(kind: type[TaskType], hyperparameters: Any, given: Mapping[str, Any],
         raise UntrustedCheckpointError(f"the hyperparameters are a {type(hyperparameters).__name__}, not a dict")
     target = resolve_class(hyperparameters.get("_class_path", kind), kind, "_class_path")
     _check_given(target, given)
+    for key in hyperparameters:  # Lightning also saves what a task hands on to its bases
+        if not key.startswith("_") and key not in given and not any(accepts(base, key) for base in target.__mro__):
+            raise CheckpointError(f"{name} is of another version: {target.__name__} has no argument {key!r}")
     saved = {key: value for key, value in hyperparameters.items() if key not in given and accepts(target, key)}
     missing = [
         key

@@ -1,5 +1,6 @@
 """Random splits of files into training, validation and test, which a run keeps when files are added."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,11 @@ class RandomSplit:
             order = randperm(count, generator=Generator().manual_seed(self.seed)).tolist()
             parts = {"val": order[:size], "test": order[size : 2 * size], "train": order[2 * size :]}
             self.names = {part: [names[number] for number in sorted(parts[part])] for part in PARTS}
+        elif held_out is not None and len(self.names["val"]) != held_out:
+            rank_zero_info(
+                f"The checkpoint holds out {len(self.names['val'])} {kind} for validation, and not {held_out}: its "
+                "split is kept."
+            )
         return self.names
 
     def state_dict(self) -> dict[str, list[str]]:
@@ -68,11 +74,16 @@ class RandomSplit:
         """Take over the split of a checkpoint, and return whether files have to be divided again.
 
         Raises:
-            CheckpointError: if it is no split.
+            CheckpointError: if it is no split: each part has names, and no name is in two parts or twice in one.
         """
-        lists = list(state.values()) if isinstance(state, Mapping) and set(state) == set(PARTS) else [None]
+        lists: list[Any] = list(state.values()) if isinstance(state, Mapping) and set(state) == set(PARTS) else [None]
         if not all(isinstance(part, list) and all(isinstance(name, str) for name in part) for part in lists):
             raise CheckpointError(f"the split of the checkpoint must have lists of names for {', '.join(PARTS)}")
+        names = [name for part in lists for name in part]
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice or not all(lists):
+            reason = f"has names more than once: {_shown(twice)}" if twice else "has a part without a name"
+            raise CheckpointError(f"the split of the checkpoint {reason}")
         self.restored = {part: list(state[part]) for part in PARTS}
         return self.restored != self.names
 

@@ -22,14 +22,12 @@ from lightning_coordconv.detection.coco_format import read_annotations
 from lightning_coordconv.detection.image_files import Links, Policy, check_policies, root_of, why_unreadable
 from lightning_coordconv.detection.skeleton import Skeleton
 from lightning_coordconv.detection.targets import TargetName, make_targets
-from lightning_coordconv.detection.transforms import ImageAndBoxes
+from lightning_coordconv.detection.transforms import THINNEST, ImageAndBoxes
 
 Row: TypeAlias = tuple[list[float], int, int, float, dict[TargetName, Any]]
 """Box, label, ``iscrowd``, filled part and targets of an object."""
 WITHOUT_TARGETS = "annotations without what the targets need"
 """Kind of the annotations that are refused because their masks or keypoints are missing or wrong."""
-THINNEST = 1e-3
-"""Side of a box, in pixels, that counts as none: torchvision's detectors drop proposals that are as thin."""
 
 
 class CocoDetection(Dataset[dict[str, Any]]):

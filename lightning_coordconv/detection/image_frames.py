@@ -1,5 +1,6 @@
 """Hooks for torchvision's detectors: each image of a batch has its own coordinates, and its padding is masked."""
 
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -46,6 +47,7 @@ def use_image_frames(detector: Any, mask_padding: bool = True, multiple: int = C
     """
     frames = _ImageFrames(mask_padding)
     detector.register_forward_pre_hook(frames.refuse_tracing)
+    detector.register_forward_hook(frames.forget, always_call=True)
     detector.transform.register_forward_hook(frames.remember)
     two_stages = isinstance(detector, GeneralizedRCNN)
     parts = (detector.backbone, detector.rpn.head if two_stages else detector.head)
@@ -97,10 +99,11 @@ def trace_one_size(detector: nn.Module, image: Tensor) -> Iterator[None]:
         _traces_one_size.reset(token)
 
 
-class _ImageFrames:
+class _ImageFrames(threading.local):
     """Hooks that know the sizes of the images in the batch. An object, so that a copied detector has its own.
 
-    Sizes are kept as Python numbers, so that no hook reads from a device.
+    Each thread has its own sizes, and forgets them when the detector returns. They are kept as Python numbers, so that
+    no hook reads from a device.
     """
 
     def __init__(self, mask_padding: bool) -> None:
@@ -109,6 +112,9 @@ class _ImageFrames:
         self.canvas: tuple[int, int] = (0, 0)
         self.frame: AbstractContextManager[None] | None = None
         self.paddings: dict[tuple[int, int], Tensor | None] = {}
+
+    def __reduce__(self) -> tuple[type["_ImageFrames"], tuple[bool]]:
+        return type(self), (self.mask_padding,)
 
     def refuse_tracing(self, detector: nn.Module, inputs: Any) -> None:
         """Refuse a trace that would be wrong for images of any other size, without any sign of it."""
@@ -131,8 +137,8 @@ class _ImageFrames:
         self.paddings = {}
 
     def enter(self, part: nn.Module, inputs: Any) -> None:
-        """Enter the frames of the images, unless every image fills the canvas."""
-        if self.sizes == [self.canvas]:
+        """Enter the frames of the images, unless every image fills the canvas, or a part runs without the detector."""
+        if self.sizes in ([], [self.canvas]):
             return
         sizes = torch.tensor(self.sizes)
         self.frame = coordinate_frame((0, 0), sizes, crop=self.canvas, padded=True, zero_outside=True)
@@ -143,6 +149,11 @@ class _ImageFrames:
         if self.frame is not None:
             self.frame.__exit__(None, None, None)
             self.frame = None
+
+    def forget(self, detector: nn.Module, inputs: Any, output: Any) -> None:
+        """Forget the images, also after an error: a part that is called by itself sees the whole of its input."""
+        self.sizes = []
+        self.paddings = {}
 
     def see_zeros(self, layer: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
         """Set the padding of a layer's input to zero."""

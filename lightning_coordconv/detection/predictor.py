@@ -98,8 +98,9 @@ class DetectionPredictor(ImagePredictor[ObjectDetection | RegionProposal, Detect
     def predict(self, images: Images, threshold: float = 0.5) -> Detections | list[Detections]:
         """Return what is detected on images.
 
-        Boxes, masks and keypoints are those that ``trainer.predict`` computes on the same image, each image by itself.
-        EXIF orientations are not applied.
+        Boxes, masks and keypoints are those that ``trainer.predict`` computes on a folder with the image, each image by
+        itself. Files and Pillow images are turned as their EXIF orientation says, and boxes refer to the turned image;
+        boxes of COCO refer to the stored pixels, see :class:`~lightning_coordconv.detection.CocoDetection`.
 
         Args:
             images: a file or a Pillow image, an array (H, W, C) of uint8, or a tensor (C, H, W) of uint8 or in [0, 1];
@@ -119,14 +120,20 @@ class DetectionPredictor(ImagePredictor[ObjectDetection | RegionProposal, Detect
         check_threshold(threshold)
         return self.predict_each(images, partial(self._detect, threshold))
 
-    def read_names(self, described: Mapping[str, Any]) -> list[str]:
+    def read_names(self, described: Mapping[str, Any], classes: int | None = None) -> list[str]:
         """Return the names of the labels, with the background first."""
         categories = described.get("categories", [])
         pairs = isinstance(categories, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in categories)
         if not pairs or not all(isinstance(name, str) for _, name in categories):
             raise CheckpointError(f"the categories of the checkpoint must be pairs of id and name, got {categories!r}")
-        names = ["background", *(name for _, name in categories)] if categories else []
-        return super().read_names({"class_names": names})
+        outputs = getattr(self.task.net, "num_classes", None)
+        if outputs is not None and len(categories) >= outputs:
+            raise CheckpointError(
+                f"the network has {outputs} classes, with the background, too few for the categories of the "
+                f"checkpoint, {categories!r:.100}"
+            )
+        names = super().read_names({"class_names": [name for _, name in categories]})
+        return ["background", *names] if names else []
 
     def metadata(self) -> dict[str, Any]:
         """Return class names, how images are prepared and, if there are keypoints, their names and bones."""

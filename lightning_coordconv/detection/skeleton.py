@@ -81,10 +81,14 @@ def described_skeleton(described: Any) -> Skeleton:
     """
     if described is None:
         return Skeleton()
-    plain = described if isinstance(described, Mapping) else {}
-    names, bones = plain.get("names"), plain.get("bones")
-    if not isinstance(names, list) or not all(map(is_text, names)) or not isinstance(bones, list):
-        raise CheckpointError(f"the skeleton of the checkpoint must have names and bones, got {described!r:.100}")
+    plain: Mapping[str, Any] = described if isinstance(described, Mapping) else {}
+    names: Any = plain.get("names")
+    bones: Any = plain.get("bones")
+    lists = isinstance(names, list) and isinstance(bones, list)
+    if not lists or not all(map(is_text, names)) or len(set(names)) < len(names):
+        raise CheckpointError(
+            f"the skeleton of the checkpoint must have different names and bones, got {described!r:.100}"
+        )
     if not all(_is_bone(bone, range(len(names))) for bone in bones):
         raise CheckpointError(f"the bones of the checkpoint must be pairs of keypoints, got {bones!r:.100}")
     return Skeleton(tuple(names), tuple((a, b) for a, b in bones))
@@ -95,12 +99,22 @@ def _is_bone(bone: Any, numbers: range) -> bool:
 
 
 def _mirror(names: Sequence[str]) -> tuple[int, ...]:
-    """Return where keypoints go in a mirror by their names; empty if no name, or the name of one side only, says it."""
+    """Return where keypoints go in a mirror by their names; empty if the names, or the name of one side, do not say it.
+
+    Names that say it in another way too, such as ``L_ear`` beside ``left_eye``, do not say it.
+    """
     partners = [_other_side(name) for name in names]
-    if partners == list(names) or not set(partners) <= set(names):
+    kept = {name.lower() for name, partner in zip(names, partners, strict=True) if name == partner}
+    if partners == list(names) or not set(partners) <= set(names) or any(kept & _other_letters(name) for name in kept):
         return ()
     return tuple(names.index(partner) for partner in partners)
 
 
 def _other_side(name: str) -> str:
     return name.replace("left", "\0").replace("right", "left").replace("\0", "right")
+
+
+def _other_letters(name: str) -> set[str]:
+    """Return what a name in small letters becomes where ``left``, or one of its letters l, becomes the right side."""
+    letters = {f"{name[:place]}r{name[place + 1 :]}" for place, letter in enumerate(name) if letter == "l"}
+    return letters | ({name.replace("left", "right")} - {name})

@@ -14,6 +14,8 @@ from lightning_coordconv.core.survey import NAMED, spread
 
 PER_BOX = ("labels", "iscrowd", "filled")
 """What a sample has for each box, beside its targets."""
+THINNEST = 1e-3
+"""Side of a box, in pixels, that counts as none: torchvision's detectors drop proposals that are as thin."""
 TRIED = 64
 """Number of images, evenly spread, whose boxes are transformed before training."""
 TOLERANCE = 1e-3
@@ -24,7 +26,7 @@ class ImageAndBoxes:
     """The transforms of a data set, one after the other.
 
     Boxes are returned as x1, y1, x2, y2, whatever their format, cut at the border of the image. Objects are left out
-    if less than a pixel of their box is left, or if they have a mask and no pixel of it is left.
+    if nothing of their box is left, by :data:`THINNEST`, or if they have a mask and no pixel of it is left.
 
     Args:
         changes: v2 transforms. Each gets and returns a dict with an image, boxes, :data:`PER_BOX` and ``keys``.
@@ -34,8 +36,7 @@ class ImageAndBoxes:
     def __init__(self, changes: Iterable[Callable[[Any], Any]], keys: Iterable[str] = ()) -> None:
         self.changes = list(changes)
         self.keys = (*PER_BOX, *keys)
-        boxes = [v2.ConvertBoundingBoxFormat("XYXY"), v2.ClampBoundingBoxes()]
-        self.tidy = v2.Compose([*boxes, v2.SanitizeBoundingBoxes(labels_getter=self._per_box)])
+        self.tidy = v2.Compose([v2.ConvertBoundingBoxFormat("XYXY"), v2.ClampBoundingBoxes()])
 
     def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
         """Return the transformed sample, whose ``image`` is float32 in [0, 1].
@@ -49,9 +50,10 @@ class ImageAndBoxes:
         if self.changes:
             _check(sample, self.keys)
             sample = self.tidy(sample)
+            left = (sample["boxes"][:, 2:] - sample["boxes"][:, :2] > THINNEST).all(1)
             if "masks" in self.keys:
-                seen = (sample["masks"] > 0).flatten(1).any(1)
-                sample = {**sample, **{key: sample[key][seen] for key in ("boxes", *self.keys)}}
+                left &= (sample["masks"] > 0).flatten(1).any(1)
+            sample = {**sample, **{key: sample[key][left] for key in ("boxes", *self.keys)}}
         image = to_dtype(sample["image"].as_subclass(Tensor), torch.float32, scale=True)
         if self.changes and not bool(((image >= -TOLERANCE) & (image <= 1 + TOLERANCE)).all()):
             low, high = image.min().item(), image.max().item()
@@ -61,9 +63,6 @@ class ImageAndBoxes:
                 "normalisation to the detector"
             )
         return {**sample, "image": image}
-
-    def _per_box(self, sample: Mapping[str, Any]) -> tuple[Tensor, ...]:
-        return tuple(sample[key] for key in self.keys)
 
 
 def try_transforms(

@@ -45,8 +45,9 @@ class LSUNImages(Dataset[dict[str, Any]]):
             )
         self.transform = transform
         with self._reading(), self._open() as database, database.begin() as transaction:
-            # an array of bytes: worker processes share its memory, which a list's reference counts would prevent
-            self.keys = np.array(list(transaction.cursor().iternext(values=False)), dtype=np.bytes_)
+            # an array of bytes: worker processes share its memory, which a list's reference counts would prevent;
+            # numpy drops zeros at the end of bytes, so each key gets a last byte that is none
+            self.keys = np.array([key + b"." for key in transaction.cursor().iternext(values=False)], dtype=np.bytes_)
         if not len(self.keys):
             raise OSError(f"{self.folder} has no images; get the data again")
         self.opened: tuple[int, Any] | None = None
@@ -62,7 +63,7 @@ class LSUNImages(Dataset[dict[str, Any]]):
                     self.opened[1].close()
                 self.opened = os.getpid(), self._open()
             with self.opened[1].begin() as transaction:
-                data = transaction.get(bytes(self.keys[index]))
+                data = transaction.get(bytes(self.keys[index])[:-1])
         try:
             with open_image(io.BytesIO(data)) as file:
                 image = to_rgb(file)

@@ -209,10 +209,10 @@ def _record(layer: CoordConvNd, x: Tensor, out: Tensor, biases: dict[tuple[Sizes
     stored = torch.empty_like(out[:1] if out.dim() == n + 2 else out[None])  # its dtype and memory format
     stored.copy_(bias)
     known = biases.setdefault(sizes, stored)
-    if known is not stored and not torch.allclose(known, stored, rtol=0, atol=0, equal_nan=True):
+    if known.dtype != stored.dtype or not torch.allclose(known, stored, rtol=0, atol=0, equal_nan=True):
         raise ValueError(
-            f"the model changes the weights or the geometry of a {type(layer).__name__} between two calls with inputs "
-            f"of {_by(sizes[0])}, so that its coordinate bias is not constant"
+            f"the model changes the weights, the geometry or the dtype of a {type(layer).__name__} between two calls "
+            f"with inputs of {_by(sizes[0])}, so that its coordinate bias is not constant"
         )
 
 

@@ -88,6 +88,9 @@ def _check(conv: Any, bn: BatchNorm) -> None:
             f"cannot fuse batch norm into {type(conv).__name__}: expected a CoordConv layer, a folded layer or a "
             "convolution of torch that computes with its weight as it is"
         )
+    for module in (conv, bn):
+        if type(module).__call__ is not nn.Module.__call__:
+            raise TypeError(f"{type(module).__name__} overrides __call__, which can change its output: fuse it by hand")
     check_forward(conv, type(conv).__name__)
     check_forward(bn, type(bn).__name__)
     if has_forward_hooks(conv) or has_forward_hooks(bn, before=True) or has_forward_hooks(bn):

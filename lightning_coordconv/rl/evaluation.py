@@ -1,5 +1,6 @@
 """Plays episodes to measure how good a policy is."""
 
+import random
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -87,6 +88,9 @@ def play_seeded(
 ) -> Episodes:
     """Play episodes that depend only on the policy and the seed; random states of the process are kept.
 
+    Environments in processes that draw from the global generators of numpy or Python, and not from their own, are
+    beyond the reach of the seed.
+
     Args:
         policy: see :func:`play_episodes` for this and the following.
         env: monitored environments.
@@ -98,6 +102,8 @@ def play_seeded(
     """
     with isolate_rng():
         torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # from which an environment may draw, in place of its own generator
+        random.seed(seed)
         env.seed(seed)
         played = play_episodes(policy, env, episodes, deterministic, max_steps, interrupted)
     if played.cut:

@@ -281,16 +281,17 @@ class AgentTask(BaseTask):
         )
 
     def _evaluate(self, episodes: int, stage: str) -> None:
-        played = self.play(episodes, stage)
-        rewards, lengths = (torch.tensor(numbers, dtype=torch.float64) for numbers in (played.rewards, played.lengths))
-        counts = torch.tensor([episodes, len(rewards), played.cut], dtype=torch.float64)
-        sums = torch.stack([*counts, rewards.sum(), rewards.square().sum(), lengths.sum()])
-        sums = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").cpu()
-        asked, finished, cut = sums[:3].tolist()
+        def sums(*numbers: float) -> Any:  # over all ranks
+            tensor = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+            return self.trainer.strategy.reduce(tensor, reduce_op="sum").tolist()
+
+        rewards, lengths, stopped = self.play(episodes, stage)
+        asked, finished, cut, reward, length = sums(episodes, len(rewards), stopped, sum(rewards), sum(lengths))
         # NaN if there is none, or if it was interrupted: a mean over fewer episodes must not become the best one
-        mean, square, length = (sums[3:] / finished).tolist() if finished == asked else (float("nan"),) * 3
-        deviation = max(square - mean**2, 0.0) ** 0.5 if finished == asked else float("nan")
-        results = {"reward": mean, "reward_std": deviation, "episode_length": length}
+        count = finished if finished == asked else float("nan")
+        mean = reward / count
+        (squares,) = sums(sum((reward - mean) ** 2 for reward in rewards))
+        results = {"reward": mean, "reward_std": (squares / count) ** 0.5, "episode_length": length / count}
         human = human_normalised_score(self.data.env_id, mean)
         if human is not None:
             results["human_normalised"] = human

@@ -10,7 +10,7 @@ from torch import nn
 
 from lightning_coordconv.core.arguments import check_at_least, check_names
 from lightning_coordconv.core.data import BaseDataModule, Split
-from lightning_coordconv.core.images import find_images
+from lightning_coordconv.core.images import find_images, leave_out_repeated
 from lightning_coordconv.core.survey import Refuse, raise_refused
 from lightning_coordconv.segmentation.figures import draw_masks
 from lightning_coordconv.segmentation.image_files import ImageFiles
@@ -97,10 +97,12 @@ class MaskFolderDataModule(BaseDataModule):
         if (self.root / "train").is_dir():
             folder = self.root / (split if split in ("train", "val") else self._test_folder())
             return self._folder(folder, split, None, refuse)
-        paths = [path.relative_to(self.root / "images") for path in find_images(self.root / "images")]
+        folder = self.root / "images"
+        found = find_images(folder)
         if split == "train":
-            report_unused_masks(paths, self.root / "masks")
-        chosen = self.random_split.divide([str(path) for path in paths], self.root / "images", "images")
+            report_unused_masks([path.relative_to(folder) for path in found], self.root / "masks")
+        names = [str(path.relative_to(folder)) for path in leave_out_repeated(found, folder)]
+        chosen = self.random_split.divide(names, folder, "images")
         return self._folder(self.root, split, chosen["test" if split == "predict" else split], refuse)
 
     def plot(self, sample: dict[str, Any]) -> Figure:

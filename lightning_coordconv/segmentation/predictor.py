@@ -87,9 +87,10 @@ class SegmentationPredictor(Int8Predictor[SemanticSegmentation, Segmentation]):
             return ImageRegions(source.content)
         return self.preprocessing.pixels(self.read(source))
 
-    def read_names(self, described: Mapping[str, Any]) -> list[str]:
+    def read_names(self, described: Mapping[str, Any], classes: int | None = None) -> list[str]:
         """Return the names of the classes, which older checkpoints have among the arguments of the task."""
-        return super().read_names({"class_names": list(self.task.class_names), **described})
+        described = {"class_names": list(self.task.class_names), **described}
+        return super().read_names(described, self.task.num_classes)
 
     def exportable(self, size: Size | None, images: Images | None = None) -> Exportable:
         """Return the network from images in [0, 1], (B, C, H, W), to ``logits``; folded if the size is fixed."""

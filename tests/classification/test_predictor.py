@@ -15,6 +15,7 @@ from lightning_coordconv.classification import (
     PooledClassifier,
     load,
 )
+from lightning_coordconv.core.checkpoints import CheckpointError
 from tests.classification.test_task import quiet
 
 
@@ -64,6 +65,32 @@ def test_weights_of_a_run_that_diverged_are_refused(trained, tmp_path, value):
     for read in (load, ImageClassification.load_from_checkpoint):
         with pytest.raises(ValueError, match=rf"diverged.ckpt holds weights that are infinite or NaN: {name}"):
             read(tmp_path / "diverged.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a", "a"], "must be different texts, got"),
+        ([1, 2], "must be different texts, got"),
+        ("ab", "must be different texts, got"),
+        (5, "are wrong"),
+        (["a", "b", "c"], "the network has 2 outputs, too few for the class_names of the checkpoint"),
+    ],
+)
+def test_names_of_other_classes_are_refused(trained, folders, tmp_path, names, message):
+    checkpoint = torch.load(trained, weights_only=True)
+    checkpoint["inference"]["class_names"] = names
+    torch.save(checkpoint, tmp_path / "named.ckpt")
+    with pytest.raises(CheckpointError, match=message):
+        load(tmp_path / "named.ckpt").predict(folders / "val" / "hat" / "33.png")
+
+
+def test_a_class_without_a_name_has_another_name_than_all_others(trained, folders, tmp_path):
+    checkpoint = torch.load(trained, weights_only=True)
+    checkpoint["inference"]["class_names"] = ["1"]
+    torch.save(checkpoint, tmp_path / "one.ckpt")
+    found = load(tmp_path / "one.ckpt").predict(folders / "val" / "hat" / "33.png")
+    assert set(found.probabilities) == {"1", "class 1"}
 
 
 def test_each_form_of_an_image_has_the_same_class(trained, folders):

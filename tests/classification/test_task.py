@@ -65,6 +65,13 @@ def test_a_network_with_too_few_outputs_is_refused(tmp_path):
         quiet(tmp_path, max_steps=1).fit(task, data)
 
 
+def test_a_network_with_more_outputs_than_classes_is_reported_once(tmp_path, caplog):
+    task, data = ImageClassification(PooledClassifier(7)), PlacedDigitsDataModule("position", copies=1)
+    with caplog.at_level("INFO"):
+        quiet(tmp_path, max_steps=3, limit_val_batches=1).fit(task, data)
+    assert caplog.text.count("The network has 7 outputs, but the data have 4 classes: set the network's num_class") == 1
+
+
 def test_weight_decay_applies_to_everything():
     task = ImageClassification(
         PooledClassifier(4, coordinates=True), lambda groups: torch.optim.SGD(groups, lr=0.1, weight_decay=0.5)

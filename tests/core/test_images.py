@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from lightning_coordconv.core.images import LIMIT, find_images, read_rgb, to_rgb
+from lightning_coordconv.core.images import LIMIT, find_images, is_turned, read_rgb, read_size, to_rgb
 
 RAMP = np.linspace(0, 65_535, 64 * 48).reshape(48, 64).round()
 """Grey values of a picture, in 16 bits."""
@@ -194,3 +194,20 @@ def test_images_are_turned_upright(tmp_path, orientation, suffix):
     assert seen[12:].max() < 60
     with Image.open(tmp_path / f"a.{suffix}") as opened:
         assert np.array_equal(np.asarray(to_rgb(opened)), seen)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("late", [False, True])
+def test_the_size_of_a_png_file_is_that_of_the_turned_image(tmp_path, orientation, late):
+    """EXIF may follow the pixels of a PNG file."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png", exif=exif)
+    content = (tmp_path / "a.png").read_bytes()
+    start = content.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(content[start : start + 4], "big")
+    if late:
+        (tmp_path / "a.png").write_bytes(content[:start] + content[end:-12] + content[start:end] + content[-12:])
+    assert read_size(tmp_path / "a.png") == read_rgb(tmp_path / "a.png").size
+    assert read_size(tmp_path / "a.png") == ((30, 40) if orientation >= 5 else (40, 30))
+    assert is_turned(tmp_path / "a.png") == (orientation != 1)

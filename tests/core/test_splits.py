@@ -88,6 +88,43 @@ def test_a_state_that_is_no_split_is_refused(state):
         RandomSplit().load_state_dict(state)
 
 
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ((["a", "b"], ["a"], ["c"]), "has names more than once: a"),
+        ((["a", "a"], ["b"], ["c"]), "has names more than once: a"),
+        ((["a", "b"], [], ["c"]), "has a part without a name"),
+        (([], ["b"], ["c"]), "has a part without a name"),
+    ],
+)
+def test_parts_that_are_no_split_are_refused(parts, message):
+    """Images of training would be tested, or images count twice, or there would be none to train on."""
+    with pytest.raises(CheckpointError, match=f"the split of the checkpoint {message}"):
+        RandomSplit().load_state_dict(dict(zip(("train", "val", "test"), parts, strict=True)))
+
+
+def test_a_split_that_is_kept_against_the_arguments_is_reported(caplog):
+    split, parts = restored()
+    with caplog.at_level(logging.INFO):
+        assert split.divide(NAMES, FOLDER, "images", held_out=5) == parts
+    assert "The checkpoint holds out 2 images for validation, and not 5: its split is kept." in caplog.text
+
+
+@pytest.mark.parametrize("name", ["segmentation", "generative"])
+def test_an_image_behind_several_links_is_in_one_part(name, tmp_path, caplog):
+    write(tmp_path, range(12))
+    for number in range(20, 30):
+        (tmp_path / "images" / f"{number}.png").symlink_to("3.png")
+        (tmp_path / "masks" / f"{number}.png").symlink_to("3.png")
+    data = MODULES[name](tmp_path, 0)
+    with caplog.at_level(logging.INFO):
+        sets = [data.dataset(part) for part in ("train", "val", "test")]
+    paths = [Path(path) for found in sets for path in (found.images if name == "segmentation" else found.paths)]
+    assert len({path.resolve() for path in paths}) == len(paths) == 12
+    assert "10 files in" in caplog.text
+    assert "that are links to others of them: 3.png" not in caplog.text
+
+
 def write(root: Path, numbers: range) -> None:
     """Write images with a mask and an XML file of the same name each."""
     for folder in ("images", "masks", "Annotations"):

@@ -244,6 +244,16 @@ def test_boxes_keep_their_meaning_in_any_format_of_the_transforms(folder):
         assert boxes_after(folder, v2.ConvertBoundingBoxFormat(name), v2.RandomHorizontalFlip(1.0)) == [[10, 5, 30, 15]]
 
 
+def test_thin_boxes_are_objects_in_training_as_in_evaluation(folder):
+    boxes = [[20, 5, 0.6, 10], [30, 5, 8, 0.9], [39.5, 5, 30, 10]]
+    path = write(folder, annotations=[annotation(number, box) for number, box in enumerate(boxes, start=4)])
+    plain, flipped = (CocoDetection(folder, path, steps)[0] for steps in ([], [v2.RandomHorizontalFlip(0.0)]))
+    assert len(plain["boxes"]) == len(flipped["boxes"]) == len(flipped["labels"]) == 3
+    assert torch.equal(plain["boxes"], flipped["boxes"])
+    half = CocoDetection(folder, path, [v2.CenterCrop((30, 20))])[0]  # from x = 10 to 30
+    assert half["boxes"].tolist() == [plain["boxes"][0].sub(torch.tensor([10.0, 0, 10, 0])).tolist()]
+
+
 @pytest.mark.parametrize(
     ("transform", "message"),
     [

@@ -1,6 +1,7 @@
 """What a detector finds in an image does not depend on the other images of the batch."""
 
 import copy
+import threading
 import warnings
 from pathlib import Path
 
@@ -165,6 +166,38 @@ def test_a_copy_has_frames_of_its_own():
     assert hook.__self__ is not other.__self__
     entering = next(iter(twin.detector.backbone._forward_pre_hooks.values()))
     assert entering.__self__ is other.__self__
+
+
+@torch.no_grad()
+def test_threads_that_share_a_detector_see_their_own_images():
+    """The second thread gives the detector an image while the first one is in its backbone."""
+    net = shaken(Detector(MOBILE, 5, "stem", options=SMALL).eval())
+    first, second = torch.rand(3, 64, 100), torch.rand(3, 100, 64)
+    expected, found = net([first]), []
+    net(images := [second])
+    here = threading.get_ident()
+
+    def interrupt(*_):
+        if threading.get_ident() == here:
+            thread = threading.Thread(target=lambda: found.append(net(images)))
+            thread.start()
+            thread.join()
+
+    handle = net.detector.backbone.body.register_forward_hook(interrupt)
+    ours = net([first])
+    handle.remove()
+    assert len(found) == 1
+    for mine, theirs in ((ours, expected), (found[0], net(images))):
+        torch.testing.assert_close(mine[0]["boxes"], theirs[0]["boxes"])
+
+
+@torch.no_grad()
+def test_a_backbone_that_is_called_by_itself_sees_its_whole_input():
+    net = shaken(Detector(MOBILE, 5, "stem", options=SMALL).eval())
+    inputs = torch.rand(1, 3, 128, 128)
+    expected = net.detector.backbone(inputs)
+    net([torch.rand(3, 64, 100)])
+    torch.testing.assert_close(net.detector.backbone(inputs), expected)
 
 
 def export(net: nn.Module, image: torch.Tensor, path: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from lightning_coordconv.detection import CocoDetection, CocoDetectionDataModule, Skeleton
-from lightning_coordconv.detection.skeleton import described_skeleton
+from lightning_coordconv.detection.skeleton import described_skeleton, read_skeleton
 from tests.detection.test_coco import annotation, write
 from tests.detection.test_coco_files import VALUES
 
@@ -115,13 +115,26 @@ def test_the_order_of_a_mirror_can_be_given(folder):
             dataset(folder, flip_indices=wrong)
 
 
-@pytest.mark.parametrize("names", [["a", "b", "c"], ["nose", "left_hand", "hand"]], ids=str)
+@pytest.mark.parametrize(
+    "names", [["a", "b", "c"], ["nose", "left_hand", "hand"], ["nose", "hand_l", "hand_r"]], ids=str
+)
 def test_a_mirror_is_refused_where_left_and_right_are_not_known(folder, names):
     message = rf"the transforms mirror the image, but the names of the keypoints {re.escape(str(names))} do not pair"
     for change in (v2.RandomHorizontalFlip(1.0), v2.RandomVerticalFlip(1.0)):
         with pytest.raises(ValueError, match=message):
             dataset(folder, change, names=names)[0]
     assert dataset(folder, v2.RandomRotation((10, 10)), names=names)[0]["keypoints"].shape == (1, 3, 3)
+
+
+@pytest.mark.parametrize("pair", ["L_ear R_ear", "ear_l ear_r", "LEar REar", "Left_ear Right_ear", "l r"])
+def test_a_mirror_is_refused_where_names_say_the_side_in_two_ways(pair):
+    """It would exchange the eyes, and not the ears."""
+    names = ["left_eye", "right_eye", *pair.split()]
+    entry = {"id": 1, "name": "face", "keypoints": names}
+    assert read_skeleton(Path("boxes.json"), [entry]).flip_indices == ()
+    for other in (["chin", "palm"], ["left_ear", "right_ear"], ["tail", "collar"]):
+        entry["keypoints"] = ["left_eye", "right_eye", *other]
+        assert read_skeleton(Path("boxes.json"), [entry]).flip_indices[:2] == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -223,6 +236,7 @@ def test_a_skeleton_is_described_in_a_checkpoint():
     skeleton = Skeleton(("a", "b"), ((0, 1),), (1, 0))
     assert described_skeleton(skeleton.describe()) == skeleton._replace(flip_indices=())
     assert described_skeleton(None) == Skeleton()
-    for wrong in ([], {"names": ["a"]}, {"names": [1], "bones": []}, {"names": ["a"], "bones": [[0, 1]]}):
+    for wrong in ([], {"names": ["a"]}, {"names": [1], "bones": []}, {"names": ["a"], "bones": [[0, 1]]},
+        {"names": ["a", "a"], "bones": []}):  # fmt: skip
         with pytest.raises(ValueError, match=r"the (skeleton|bones) of the checkpoint must"):
             described_skeleton(wrong)

@@ -100,6 +100,17 @@ def test_each_form_of_an_image_has_the_same_boxes(trained, photographs):
     same(one, vars(expected))
 
 
+def test_a_file_and_a_pillow_image_are_turned_as_exif_says(trained, photographs, tmp_path):
+    model = load(trained)
+    image = Image.open(photographs / "hopper.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    image.save(tmp_path / "turned.png", exif=exif)
+    expected = vars(model.predict(image.transpose(Image.Transpose.ROTATE_180), threshold=0.0))
+    same(model.predict(tmp_path / "turned.png", threshold=0.0), expected)
+    same(model.predict(Image.open(tmp_path / "turned.png"), threshold=0.0), expected)
+
+
 def test_a_threshold_leaves_out_lower_scores(trained, photographs):
     model = load(trained)
     everything = model.predict(photographs / "china.jpg", threshold=0.0)

@@ -93,6 +93,16 @@ def test_lsun(lsun):
     assert reds == pytest.approx([0, 40, 80, 120, 160, 200], abs=3)
 
 
+def test_lsun_keys_may_end_in_zeros(lsun):
+    lmdb = pytest.importorskip("lmdb")
+    with lmdb.open(str(lsun / "bedroom_train_lmdb")) as database, database.begin(write=True) as transaction:
+        for key in (b"0\0", b"0\0\0", (1).to_bytes(4, "little")):
+            transaction.put(key, transaction.get(b"5"))
+    dataset = LSUNDataModule(str(lsun), image_size=16, batch_size=2, num_workers=0).dataset("train")
+    reds = [round((dataset[i]["image"][0].mean().item() + 1) * 127.5) for i in range(9)]
+    assert sorted(reds) == pytest.approx([0, 40, 80, 120, 160, 200, 200, 200, 200], abs=3)
+
+
 def test_damaged_lsun_image(lsun):
     lmdb = pytest.importorskip("lmdb")
     with lmdb.open(str(lsun / "bedroom_train_lmdb")) as database, database.begin(write=True) as transaction:

@@ -160,8 +160,22 @@ class TestErrors:
         if dilation == 1:
             torch.testing.assert_close(fold_coordconv(net, x)(x), net(x), rtol=1e-4, atol=1e-5)
             return
-        with pytest.raises(ValueError, match="changes the weights or the geometry of a CoordConv2d between two calls"):
+        with pytest.raises(ValueError, match="changes the weights, the geometry or the dtype of a CoordConv2d between"):
             fold_coordconv(net, x)
+
+    def test_a_layer_that_runs_in_two_dtypes(self):
+        class Twice(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.layer = CoordConv2d(3, 4, 3, padding=1)
+
+            def forward(self, x):
+                with torch.autocast("cpu", torch.bfloat16):
+                    half = self.layer(x)
+                return half + self.layer(x)
+
+        with pytest.raises(ValueError, match="changes the weights, the geometry or the dtype of a CoordConv2d between"):
+            fold_coordconv(trained(Twice()), torch.randn(1, 3, 8, 8))
 
     def test_a_users_subclass(self):
         class Mine(CoordConv2d):

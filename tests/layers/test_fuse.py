@@ -143,6 +143,21 @@ class TestRefused:
         with pytest.raises(TypeError, match="cannot fuse batch norm into CoordStdConv2d"):
             fuse_conv_bn(to_coordconv(StdConv2d(3, 4, 3)).eval(), trained_norm(2, 4))
 
+    @pytest.mark.parametrize("convert", [False, True])
+    def test_a_class_with_another_call(self, convert):
+        class Doubled(nn.Conv2d):
+            def __call__(self, *args):
+                return 2 * super().__call__(*args)
+
+        class DoubledNorm(nn.BatchNorm2d):
+            __call__ = Doubled.__call__
+
+        conv = to_coordconv(Doubled(3, 4, 3)).eval() if convert else Doubled(3, 4, 3).eval()
+        with pytest.raises(TypeError, match=r"Doubled\w* overrides __call__, which can change its output"):
+            fuse_conv_bn(conv, trained_norm(2, 4))
+        with pytest.raises(TypeError, match=r"DoubledNorm overrides __call__"):
+            fuse_conv_bn(nn.Conv2d(3, 4, 3).eval(), DoubledNorm(4).eval())
+
     @pytest.mark.parametrize(
         ("conv", "bn", "error", "match"),
         [

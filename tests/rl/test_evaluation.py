@@ -2,6 +2,7 @@
 
 import math
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import torch
 
 from lightning_coordconv.rl import A2C, AgentVideo
 from lightning_coordconv.rl.environments.vector import find, make
-from lightning_coordconv.rl.evaluation import play_episodes
+from lightning_coordconv.rl.evaluation import Episodes, play_episodes, play_seeded
 from lightning_coordconv.runtime.callbacks.randomness import RandomState
 from tests.rl.agents import data, equal, trainer, weights
 
@@ -88,6 +89,29 @@ def test_cut_episodes_are_counted_and_said(tmp_path):
     assert run.callback_metrics["val/reward"] == (3 + 20) / 2
 
 
+class Careless(gym.Env):
+    """Draws its rewards from the global generators."""
+
+    observation_space, action_space = gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(2, np.float32), np.random.rand() + random.random(), True, False, {}
+
+
+def test_an_environment_that_draws_from_global_generators_is_evaluated_alike():
+    gym.register("tests/Careless-v0", Careless)
+    env = make(find("tests/Careless-v0", "sb3", {}, {}), 2)
+    states = random.getstate(), np.random.get_state()[1].tolist()
+    first, second, other = (play_seeded(Still(), env, 4, seed, True, 10) for seed in (3_000_000_000, 3_000_000_000, 5))
+    assert first == second != other
+    assert len(set(first.rewards)) == 4
+    assert states == (random.getstate(), np.random.get_state()[1].tolist())
+
+
 def test_a_mean_of_no_episodes_is_nan(tmp_path, monkeypatch):
     endless(1)
     task = A2C(20, "MlpPolicy")
@@ -99,6 +123,18 @@ def test_a_mean_of_no_episodes_is_nan(tmp_path, monkeypatch):
     assert metrics["val/episodes"] == 0
     for name in ("reward", "reward_std", "episode_length", "training_reward"):
         assert math.isnan(metrics[f"val/{name}"]), name
+
+
+def test_the_deviation_of_large_rewards_is_exact(tmp_path, monkeypatch):
+    """The mean of squares less the square of the mean would be 0 in double precision."""
+    endless(1)
+    task = A2C(20, "MlpPolicy")
+    monkeypatch.setattr(task, "play", lambda episodes, stage: Episodes([1e9, 1e9 + 1], [5, 7], 0))
+    run = trainer(tmp_path, limit_val_batches=1)
+    run.validate(task, data(2, "tests/Endless-v0", env_kwargs={"ends": True}), verbose=False)
+    assert run.callback_metrics["val/reward"] == pytest.approx(1e9)
+    assert run.callback_metrics["val/reward_std"] == 0.5
+    assert run.callback_metrics["val/episode_length"] == 6
 
 
 PROGRAM = """

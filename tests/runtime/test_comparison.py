@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from lightning_coordconv.runtime.cli import main
 from lightning_coordconv.runtime.comparison.arms import Arm, differences, gather
+from lightning_coordconv.runtime.comparison.figure import draw
 from lightning_coordconv.runtime.comparison.runs import Run, find_runs
 from lightning_coordconv.runtime.comparison.statistics import bootstrap
 
@@ -100,10 +102,14 @@ def test_runs_of_one_name_with_other_options_are_other_arms(logs):
     assert [arm.name for arm in gather(find_runs([logs]))] == ["a (model.lr=0.1)", "a (model.lr=0.3)", "b"]
 
 
-def test_of_a_seed_that_was_run_twice_the_newest_run_counts(logs):
+def test_of_a_seed_that_was_run_twice_the_newest_run_counts(logs, capsys):
     write_summary(logs / "a" / "version_7", "a", 1, 0.9, lr=0.1)
+    (logs / "a" / "version_1" / "notes.txt").write_text("younger than all metrics")
     arm = gather(find_runs([logs]))[0]
     assert arm.by_seed("test/accuracy") == {0: 0.5, 1: 0.9, 2: 0.4}
+    compare(logs)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"Not counted: 1 run with a newer run of the same seed: {logs / 'a' / 'version_1'} (seed 1)."
 
 
 @pytest.mark.parametrize("kind", [CSVLogger, TensorBoardLogger])
@@ -123,6 +129,126 @@ def test_runs_of_lightnings_loggers(tmp_path, capsys, kind, seeded):
     assert lines[2] == f"| mine | {seeds} | 2 (0 to 4) |"
     assert lines[3] == f"| other | {seeds} | 3 (1 to 5) |"
     assert lines[7] == ("| other | 3 | 1 (1 to 1) |" if seeded else "| other | 0 | no seed in common |")
+
+
+def write_csv(folder, value, hparams=None):
+    folder.mkdir(parents=True)
+    (folder / "metrics.csv").write_text(f"epoch,step,val_acc\n0,9,{value}\n")
+    if hparams is not None:
+        (folder / "hparams.yaml").write_text(yaml.safe_dump(hparams))
+
+
+@pytest.mark.parametrize("kind", ["seedless", "seeded", "summary"])
+def test_runs_of_different_given_folders_are_different_arms(tmp_path, monkeypatch, capsys, kind):
+    monkeypatch.chdir(tmp_path)
+    for folder, value in (("old", 0.5), ("new", 0.8)):
+        for seed in range(3):
+            run = Path(folder, "exp", f"version_{seed}")
+            if kind == "summary":
+                write_summary(run, "exp", seed, value, lr=0.1)
+            else:
+                write_csv(run, value, {"seed": seed, "lr": 0.1} if kind == "seeded" else None)
+    compare("old", "new")
+    table = capsys.readouterr().out
+    seeds = "3 runs" if kind == "seedless" else "0, 1, 2"
+    assert f"| old/exp | {seeds} | 0.5" in table
+    assert f"| new/exp | {seeds} | 0.8" in table
+    compare("old/exp", "new/exp/version_0", "new/exp/version_1", "new/exp/version_2")
+    again = capsys.readouterr().out
+    assert again == table
+
+
+def test_runs_that_are_given_one_by_one_are_one_arm(logs, capsys):
+    compare(logs)
+    table = capsys.readouterr().out
+    compare(*sorted(logs.glob("*/version_*")))
+    assert capsys.readouterr().out == table
+
+
+def test_a_run_that_is_given_twice_counts_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for number, value in enumerate((0.5, 0.7)):
+        write_csv(Path("logs", "exp", f"version_{number}"), value)
+    Path("link").symlink_to("logs")
+    compare("logs")
+    table = capsys.readouterr().out
+    for again in (tmp_path / "logs", Path("link"), Path("logs/exp"), Path("logs/exp/version_1")):
+        compare("logs", again)
+        assert capsys.readouterr().out == table
+
+
+@pytest.mark.parametrize("name", ["config", "logger", "verbose", "num_workers", "ckpt_path", "figures", "model.seed"])
+def test_hyperparameters_of_any_name_tell_arms_apart(tmp_path, name):
+    outer, _, inner = name.partition(".")
+    for number in range(2):
+        write_csv(tmp_path / f"version_{number}", 0.5, {outer: {inner: number} if inner else number, "seed": 0})
+    assert [len(arm.runs) for arm in gather(find_runs([tmp_path]))] == [1, 1]
+
+
+def test_options_of_the_command_line_that_change_nothing_are_no_arms(tmp_path):
+    for number in range(2):
+        write_csv(tmp_path / f"version_{number}", 0.5)
+        logger = {"class_path": "L", "init_args": {"version": number}}
+        config = {"seed_everything": number, "figures": number, "trainer": {"logger": logger},
+                  "data": {"class_path": "D", "init_args": {"num_workers": number, "seed": number}}}  # fmt: skip
+        (tmp_path / f"version_{number}" / "config.yaml").write_text(yaml.safe_dump(config))
+    (arm,) = gather(find_runs([tmp_path]))
+    assert arm.seeds == [0, 1]
+
+
+def test_runs_without_a_seed_are_all_counted(tmp_path):
+    for number in range(3):
+        write_summary(tmp_path / f"v{number}", "a", False, 0.5)
+    (arm,) = gather(find_runs([tmp_path]))
+    assert len(arm.runs) == 3
+
+
+def test_pairs_are_counted_for_each_metric(logs, capsys):
+    path = logs / "b" / "version_0" / "summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"test": {"test/accuracy": 0.7}}))
+    compare(logs)
+    row = capsys.readouterr().out.splitlines()[7]
+    assert row.startswith("| b | 2 | 0.25 (0.1 to 0.4) | ")
+    assert row.endswith(", 1 pair |")
+
+
+def test_a_metric_that_one_arm_lacks_is_an_empty_cell(logs, capsys):
+    for path in (logs / "b").rglob("summary.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"test": {"test/accuracy": 0.7}}))
+    compare(logs)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "| arm | seeds | test/accuracy | test/loss |"
+    assert lines[3].endswith("|  |")
+    assert lines[7].endswith("|  |")
+
+
+def test_an_arm_without_a_test_does_not_hide_the_tests_of_others(logs, capsys):
+    for path in (logs / "b").rglob("summary.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"test": {}}))
+    compare(logs)
+    assert capsys.readouterr().out.splitlines()[3] == "| b | 1, 2, 3 |  |  |"
+
+
+def test_a_figure_has_all_metrics_arms_and_steps():
+    short, long = {1.0: 0.5, 2.0: 0.4}, {1.0: 0.6, 2.0: 0.5, 3.0: 0.2}
+    names = [f"m{number}" for number in range(8)]
+    a = Arm(
+        "a",
+        [Run(None, "a", 0, curves=dict.fromkeys(names, short)), Run(None, "a", 1, curves=dict.fromkeys(names, long))],
+    )
+    apart = [
+        Run(None, "b", 0, curves={"m0": {1.0: 1.0, 2.0: 1.0}}),
+        Run(None, "b", 1, curves={"m0": {1.5: 1.0, 2.5: 1.0}}),
+    ]
+    b = Arm("b", [*apart, Run(None, "b", 2)])
+    figure = draw([a, b], [*names, "none"])
+    assert [axes.get_ylabel() for axes in figure.axes] == names
+    lines = [line.get_xdata().tolist() for line in figure.axes[0].lines]
+    assert lines == [[1, 2], [1, 2], [1, 2, 3], [], [1, 2], [1.5, 2.5]]
+    for axes, seeds in ((figure.axes[0], 2), (figure.axes[1], 0)):
+        texts = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert texts == ["a, seeds: 2", f"b, seeds: {seeds}"]
+    assert figure.get_supxlabel() == "no curves of none"
 
 
 def test_one_seed_has_no_interval_and_the_table_says_why(tmp_path, capsys):

@@ -18,7 +18,7 @@ def test_a_network_is_explained_with_its_classes_and_arguments(word):
     arguments = dict(line.strip().split(": ", 1) for line in lines if line.startswith("  --model.net."))
     assert arguments["--model.net.coordinates (now first)"].startswith("which convolution sees them")
     assert "--model.net.with_r (now true)" in arguments
-    assert "--model.net.weights (now )" in arguments
+    assert "--model.net.weights (now None)" in arguments
 
 
 def test_another_class_is_explained_in_place_of_that_of_the_config():

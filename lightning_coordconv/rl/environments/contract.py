@@ -1,5 +1,6 @@
 """Wrapper that raises an error where an environment contradicts its own spaces or Gymnasium's interface."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from numbers import Real
 from typing import Any, NamedTuple, NoReturn
@@ -26,6 +27,9 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
     within the space; a reward must be one finite number, and the two ends ``bool``. On one thread a step takes 4 to 5
     microseconds longer for a vector of four numbers, and 1 for an image of 8 bits.
 
+    The last observation of an episode is a copy, and so is each info: Stable-Baselines3 keeps both while it resets the
+    environment, which may write its next observation into the same memory.
+
     Args:
         env: the environment.
         env_id: its name, for errors.
@@ -33,7 +37,7 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
     Raises:
         InvalidEnvironmentError: naming the environment, the step, the value and the space; when it is made, for a space
             that no policy of Stable-Baselines3 takes: of another kind, such as ``Text``, of a ``MultiDiscrete`` of
-            several axes, or of arrays without an axis or without an element.
+            several axes, of arrays without an axis or without an element, or of actions in a ``Box`` of integers.
     """
 
     def __init__(self, env: gym.Env[Any, Any], env_id: str) -> None:
@@ -42,7 +46,7 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
         self._steps = 0
         for kind, space in (("observation", env.observation_space), ("action", env.action_space)):
             for name, part, _ in _parts(space):
-                fault = _fault_of_space(part)
+                fault = _fault_of_space(part) or (_fault_of_actions(part) if kind == "action" else None)
                 if fault:
                     raise InvalidEnvironmentError(
                         f"the environment {env_id} has the {kind} space {_one_line(part)}{_called(name)}, and agents "
@@ -77,8 +81,11 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
             self._refuse(f"value of {name}", f"{_shown(value)}, and True or False is expected")
         if not isinstance(info, dict):
             self._refuse("info", f"{_shown(info)}, and a dict is expected")
+        info = dict(info)
         info.pop("episode", None)  # under this key Stable-Baselines3's monitor, outside of this, reports an episode
-        return result
+        if terminated or truncated:
+            observation = copy.deepcopy(observation)
+        return observation, reward, terminated, truncated, info
 
     def _check_observation(self, observation: Any) -> None:
         for name, space, limits in self._parts:
@@ -142,6 +149,13 @@ def _fault_of_space(space: Space) -> str | None:
         )
     if isinstance(space, spaces.MultiDiscrete) and len(space.shape) > 1:
         return f"need a MultiDiscrete of one axis, but its shape is {space.shape}: flatten it"
+    return None
+
+
+def _fault_of_actions(space: Space) -> str | None:
+    """Return what agents need in place of a space of actions; None if they can act in it."""
+    if isinstance(space, spaces.Box) and np.dtype(space.dtype).kind != "f":
+        return f"act in a Box with fractions, but its dtype is {space.dtype}: use MultiDiscrete, or a Box of float32"
     return None
 
 

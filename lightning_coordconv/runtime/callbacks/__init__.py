@@ -1,5 +1,6 @@
 """Callbacks that make a run safe to interrupt and report its results, whatever its domain."""
 
+from lightning_coordconv.runtime.callbacks.accumulation import AccumulatedGradients
 from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint
 from lightning_coordconv.runtime.callbacks.defaults import default_callbacks
 from lightning_coordconv.runtime.callbacks.finetuning import FreezeUntil, MovingAverage
@@ -13,6 +14,7 @@ from lightning_coordconv.runtime.callbacks.summary import RunSummary
 from lightning_coordconv.runtime.callbacks.training_metrics import TrainingMetrics
 
 __all__ = [
+    "AccumulatedGradients",
     "BestCheckpoint",
     "FreezeUntil",
     "MovingAverage",

@@ -9,6 +9,7 @@ import numpy as np
 from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, ProgressBar
 
+from lightning_coordconv.runtime.callbacks.accumulation import AccumulatedGradients
 from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint
 from lightning_coordconv.runtime.callbacks.finite import StopAtNonFinite
 from lightning_coordconv.runtime.callbacks.last_checkpoint import LastCheckpoint
@@ -57,6 +58,7 @@ def default_callbacks(
         StopAtNonFinite(),
         RandomState(),
         TrainingMetrics(),
+        AccumulatedGradients(),
     ]
     if threshold is not None:
         defaults.append(stop_at(monitor, mode, threshold))

@@ -31,23 +31,27 @@ class FreezeUntil(CheckedArguments, Callback):
     def __init__(self, epoch: int = 1, names: tuple[str, ...] = ("net.detector.backbone.body.*",)) -> None:
         self.epoch = epoch
         self.names = names
-        self.frozen: list[nn.Parameter] = []
+        self.chosen: list[nn.Parameter] = []
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Select the weights that are frozen in this epoch."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Select the weights that the patterns name."""
         parameters = dict(pl_module.named_parameters())
-        self.frozen = []
+        self.chosen = []
         for pattern in self.names:
             matching = [name for name in parameters if fnmatchcase(name, pattern)]
             if not matching:
                 raise ValueError(f"{pattern!r} matches no parameter of {type(pl_module).__name__}")
-            if trainer.current_epoch < self.epoch:
-                self.frozen += [parameters[name] for name in matching if not name.endswith("coord_weight")]
+            self.chosen += [parameters[name] for name in matching if not name.endswith("coord_weight")]
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Drop the gradients of frozen weights, so that neither clipping nor the optimiser sees them."""
-        for parameter in self.frozen:
-            parameter.grad = None
+        """Drop the gradients of frozen weights, so that neither clipping nor the optimiser sees them.
+
+        The epoch is read at each step, because Lightning does not announce the start of an epoch that is resumed in the
+        middle.
+        """
+        if trainer.current_epoch < self.epoch:
+            for parameter in self.chosen:
+                parameter.grad = None
 
 
 class MovingAverage(CheckedArguments, WeightAveraging):

@@ -1,18 +1,22 @@
 """Groups runs that differ in the seed only into arms, names the arms, and compares their metrics seed by seed."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from lightning_coordconv.runtime.comparison.runs import Run
+from lightning_coordconv.runtime.comparison.runs import Run, is_of_command_line
 from lightning_coordconv.runtime.comparison.statistics import Values, bootstrap
 
-IGNORED = {"seed", "seed_everything", "logger", "default_root_dir", "ckpt_path", "config", "weights_only", "figures",
-           "enable_progress_bar", "enable_model_summary", "num_workers", "verbose"}  # fmt: skip
-"""Options that do not change what is learned, at any depth of a configuration."""
+SEEDS = {"seed", "seed_everything"}
+"""Names of a seed, at the top level of a configuration."""
+IGNORED = SEEDS | {
+    "ckpt_path", "weights_only", "figures", "trainer.logger", "trainer.default_root_dir", "trainer.enable_progress_bar",
+    "trainer.enable_model_summary", "data.num_workers", "data.seed",
+}  # fmt: skip
+"""Options of the command line that do not change what is learned, where its configurations have them."""
 PATHS = {"class_path", "init_args"}
 NAMED = 3
 """Options that the name of an arm shows at most."""
@@ -20,10 +24,11 @@ NAMED = 3
 
 @dataclass
 class Arm:
-    """Runs that differ in their seed only."""
+    """Runs that differ in their seed only, and older runs of the same seeds, which do not count."""
 
     name: str
     runs: list[Run]
+    older: list[Run] = field(default_factory=list)
 
     @property
     def seeds(self) -> list[int]:
@@ -42,58 +47,72 @@ class Arm:
 def gather(runs: Sequence[Run]) -> list[Arm]:
     """Return the arms of runs, in the order of their first runs, each with its runs in the order of their seeds.
 
-    Runs are of one arm if they have the same name, and their resolved configurations agree in all but the seed and
-    options that change nothing that is learned. To equal names of arms the options in which they differ are added.
-    Of runs of an arm with the same seed the newest counts.
+    Runs are of one arm if they were found in the same given folder, have the same name, and their resolved
+    configurations agree in all but the seed and options that change nothing that is learned. To equal names of arms the
+    folders and the options in which they differ are added. Of runs of an arm with the same seed the one counts whose
+    metrics were written last.
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        key = json.dumps([run.name, flatten(run.config or {})], sort_keys=True, default=str)
-        groups.setdefault(key, []).append(run)
+        key = [str(run.folder.resolve()), run.name, options_of(run)]
+        groups.setdefault(json.dumps(key, sort_keys=True, default=str), []).append(run)
     arms = []
     for group in groups.values():
-        newest = {run.seed if run.seed is not None else run.path: run for run in sorted(group, key=modified)}
+        newest = {
+            run.seed if run.seed is not None else run.path: run for run in sorted(group, key=lambda run: run.written)
+        }
         kept = sorted(newest.values(), key=lambda run: (run.seed is None, run.seed or 0))
-        arms.append(Arm(group[0].name, kept))
-    for name in {arm.name for arm in arms}:
-        same = [arm for arm in arms if arm.name == name]
-        if len(same) > 1:
-            tell_apart(same)
+        arms.append(Arm(group[0].name, kept, [run for run in group if run not in kept]))
+    for add in (add_folders, add_options):
+        for name in {arm.name for arm in arms}:
+            same = [arm for arm in arms if arm.name == name]
+            if len(same) > 1:
+                add(same)
     return arms
 
 
-def modified(run: Run) -> float:
-    """Return when a run's folder was changed last."""
-    return run.path.stat().st_mtime
+def options_of(run: Run) -> dict[str, Any]:
+    """Return the options of a run by their dotted names, without those that do not tell arms apart."""
+    config = run.config or {}
+    return flatten(config, IGNORED if is_of_command_line(config) else SEEDS)
 
 
-def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Return the options of a configuration by their dotted names.
+def flatten(config: Any, ignored: Collection[str] = (), prefix: str = "") -> dict[str, Any]:
+    """Return the options of a configuration by their dotted names, but for some.
 
-    >>> flatten({"model": {"class_path": "A", "init_args": {"lr": 0.1}}, "seed_everything": 3})
-    {'model': 'A', 'model.lr': 0.1}
+    >>> flatten({"model": {"class_path": "A", "init_args": {"lr": 0.1, "seed": 1}}, "seed": 3}, {"seed"})
+    {'model': 'A', 'model.lr': 0.1, 'model.seed': 1}
     """
     options: dict[str, Any] = {}
     for key, value in config.items():
         name = prefix if key in PATHS else f"{prefix}.{key}".lstrip(".")
-        if key in IGNORED:
+        if name in ignored:
             continue
         if isinstance(value, dict):
-            options |= flatten(value, name)
+            options |= flatten(value, ignored, name)
         else:
             options[name] = value
     return options
 
 
-def tell_apart(arms: Sequence[Arm]) -> None:
+def add_folders(arms: Sequence[Arm]) -> None:
+    """Begin the names of arms with the given folders that they were found in, if those differ."""
+    folders = [arm.runs[0].folder for arm in arms]
+    if len({folder.resolve() for folder in folders}) > 1:
+        for arm, folder in zip(arms, folders, strict=True):
+            inside = f"/{folder.as_posix()}".endswith(f"/{arm.name}")
+            arm.name = folder.as_posix() if inside else f"{folder.as_posix()}/{arm.name}"
+
+
+def add_options(arms: Sequence[Arm]) -> None:
     """Add to the names of arms the options in which they differ, and numbers if that is not enough."""
-    options = [flatten(arm.runs[0].config or {}) for arm in arms]
+    options = [options_of(arm.runs[0]) for arm in arms]
     keys = sorted(set().union(*options))
     differing = [key for key in keys if len({repr(option.get(key)) for option in options}) > 1]
     for arm, option in zip(arms, options, strict=True):
         shown = [f"{key}={as_text(option.get(key))}" for key in differing[:NAMED]]
         more = [f"and {len(differing) - NAMED} more"] if len(differing) > NAMED else []
-        arm.name += f" ({', '.join([*shown, *more])})"
+        arm.name += f" ({', '.join([*shown, *more])})" if shown else ""
     for number, arm in enumerate(arms):
         if [other.name for other in arms].count(arm.name) > 1:
             arm.name += f" {number}"
@@ -104,19 +123,19 @@ def as_text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def common_metrics(arms: Sequence[Arm]) -> list[str]:
-    """Return the metrics that a run of every arm has: those of tests if there are any, or else of validation.
+def default_metrics(arms: Sequence[Arm]) -> list[str]:
+    """Return the metrics that a run of any arm has: those of tests if there are any, or else of validation.
 
     Raises:
-        ValueError: if there are none.
+        ValueError: if the arms have no metric in common.
     """
-    shared = set.intersection(*({name for run in arm.runs for name in run.metrics} for arm in arms))
-    if not shared:
-        names = ", ".join(f"{arm.name} has {', '.join(sorted(arm.runs[0].metrics)[:3])}" for arm in arms[:2])
-        raise ValueError(f"the runs have no metric in common: {names}")
+    names = [{name for run in arm.runs for name in run.metrics} for arm in arms]
+    if not set.intersection(*names):
+        found = ", ".join(f"{arm.name} has {', '.join(sorted(arm.runs[0].metrics)[:3])}" for arm in arms[:2])
+        raise ValueError(f"the runs have no metric in common: {found}")
     chosen: list[str] = []
     for prefix in ("test/", "test", "val", ""):
-        chosen = chosen or sorted(name for name in shared if name.startswith(prefix))
+        chosen = chosen or sorted(name for name in set.union(*names) if name.startswith(prefix))
     return chosen
 
 

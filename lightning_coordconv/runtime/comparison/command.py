@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_coordconv.runtime.comparison.arms import Arm, common_metrics, gather
+from lightning_coordconv.runtime.comparison.arms import Arm, default_metrics, gather
 from lightning_coordconv.runtime.comparison.figure import draw
 from lightning_coordconv.runtime.comparison.runs import Run, find_runs
 from lightning_coordconv.runtime.comparison.tables import make_rows, to_csv, to_markdown
@@ -59,10 +59,10 @@ def choose_metrics(arms: Sequence[Arm], wanted: Sequence[str] | None) -> list[st
     """Return the metrics to compare.
 
     Raises:
-        ValueError: if an arm lacks one that is wanted, or all have none in common.
+        ValueError: if an arm lacks one that is wanted, or the arms have none in common.
     """
     if not wanted:
-        return common_metrics(arms)
+        return default_metrics(arms)
     for metric in wanted:
         for arm in arms:
             if not len(arm.values(metric)):

@@ -9,8 +9,8 @@ from lightning_coordconv.runtime.comparison.arms import Arm
 from lightning_coordconv.runtime.comparison.statistics import Values, bootstrap
 
 Statistic = Callable[[Values], Values]
-WIDTH, HEIGHT, PANELS = 6, 4, 6
-"""Inches of a panel, and panels of a figure at most."""
+WIDTH, HEIGHT = 6, 4
+"""Inches of a panel."""
 
 
 def mean(values: Values) -> Values:
@@ -23,44 +23,57 @@ def draw_panels(
 ) -> Figure:
     """Draw a panel for each metric, with a line for each arm, a band for its interval, and a thin line for each seed.
 
+    Line and band are over the steps that all seeds have, a thin line over all steps of its seed.
+
     Args:
-        panels: steps (points,) and values (seeds, points) of the arms by label, by the label of the metric.
+        panels: steps (points,) and values (seeds, points) of the arms by label, by the label of the metric. The value
+            is NaN where a seed has none. An arm without seeds has only its label in the legend.
         xlabel: what steps are.
         statistic: of the values over seeds.
     """
     figure = Figure(figsize=(WIDTH, HEIGHT * len(panels)), layout="constrained")
     for axes, (metric, curves) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(), strict=True):
         for label, (steps, values) in curves.items():
-            (line,) = axes.plot(steps, statistic(values), label=label)
+            common = ~np.isnan(values).any(0) if len(values) else np.zeros(0, dtype=bool)
+            mean_values = statistic(values[:, common]) if common.any() else []
+            (line,) = axes.plot(steps[common], mean_values, marker="o" if common.sum() == 1 else None, label=label)
             if len(values) > 1:
-                axes.fill_between(
-                    steps, *bootstrap([values], statistic), alpha=0.2, color=line.get_color(), linewidth=0
-                )
-                axes.plot(steps, values.T, color=line.get_color(), alpha=0.3, linewidth=0.5)
+                if common.any():
+                    band = bootstrap([values[:, common]], statistic)
+                    axes.fill_between(steps[common], *band, alpha=0.2, color=line.get_color(), linewidth=0)
+                for seed in values:
+                    known = ~np.isnan(seed)
+                    axes.plot(steps[known], seed[known], color=line.get_color(), alpha=0.3, linewidth=0.5)
         axes.set(xlabel=xlabel, ylabel=metric)
         axes.legend()
     return figure
 
 
 def draw(arms: Sequence[Arm], metrics: Sequence[str]) -> Figure:
-    """Draw the curves of metrics; for a metric of a test, those of validation.
+    """Draw the curves of metrics; for a metric of a test, those of validation. Metrics without curves are named.
 
     Raises:
         ValueError: if no arm has a curve of any of the metrics.
     """
     names = [f"val/{metric.removeprefix('test/')}" if metric.startswith("test/") else metric for metric in metrics]
-    panels = {}
-    for name in names:
-        curves = {f"{arm.name}, seeds: {len(arm.runs)}": curve for arm in arms if (curve := common_curve(arm, name))}
-        if curves:
-            panels[name] = curves
+    panels, missing = {}, []
+    for name in dict.fromkeys(names):
+        curves = {arm.name: curves_of(arm, name) for arm in arms}
+        if any(len(values) for _, values in curves.values()):
+            panels[name] = {f"{arm}, seeds: {len(values)}": (steps, values) for arm, (steps, values) in curves.items()}
+        else:
+            missing.append(name)
     if not panels:
         raise ValueError(f"the runs have no curves of {', '.join(names)}, so there is nothing to draw")
-    return draw_panels(dict(list(panels.items())[:PANELS]), "step")
+    figure = draw_panels(panels, "step")
+    if missing:
+        figure.supxlabel(f"no curves of {', '.join(missing)}", fontsize="small", wrap=True)
+    return figure
 
 
-def common_curve(arm: Arm, metric: str) -> tuple[Values, Values] | None:
-    """Return the steps that all runs of an arm have, and their values (seeds, points); None without any."""
-    curves = [run.curves[metric] for run in arm.runs if metric in run.curves]
-    steps = sorted(set.intersection(*map(set, curves))) if curves else []
-    return (np.array(steps), np.array([[curve[step] for step in steps] for curve in curves])) if steps else None
+def curves_of(arm: Arm, metric: str) -> tuple[Values, Values]:
+    """Return the steps that any run of an arm has, and the values (seeds, points): NaN where a run has none."""
+    curves = [run.curves[metric] for run in arm.runs if run.curves.get(metric)]
+    steps = sorted(set().union(*curves))
+    values = [[curve.get(step, np.nan) for step in steps] for curve in curves]
+    return np.array(steps, dtype=float), np.array(values, dtype=float).reshape(len(curves), len(steps))

@@ -3,10 +3,10 @@
 import csv
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -18,6 +18,8 @@ VERSION = re.compile(r"(version|seed|run)_?\d+")
 COUNTERS = {"epoch", "step", "hp_metric"}
 """Columns that are no metrics; ``hp_metric`` is TensorBoardLogger's placeholder."""
 
+EVENTS = "events.out.tfevents"
+"""How the names of TensorBoard's files begin."""
 EVALUATION = {"verbose", "return_predictions"}
 """Options of ``validate``, ``test`` and ``predict`` in a configuration, which ``fit`` does not have."""
 
@@ -33,6 +35,9 @@ class Run:
         config: the resolved configuration; None where there is none.
         metrics: the last value of each metric.
         curves: all values of each metric that was logged with its step.
+        folder: the given folder that the run was found in. For a folder that is a run itself, or is named as one, it is
+            the folder above: runs that are given one by one can belong together.
+        written: when the file of the metrics was written last, in seconds since 1970.
     """
 
     path: Path
@@ -41,13 +46,16 @@ class Run:
     config: dict[str, Any] | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     curves: dict[str, Curve] = field(default_factory=dict)
+    folder: Path = Path()
+    written: float = 0.0
 
 
 def find_runs(paths: Sequence[Path]) -> list[Run]:
     """Return the runs in folders and below them.
 
-    A run is a folder with ``summary.json`` (which ``lightning-coordconv fit`` writes), ``metrics.csv`` (Lightning's
-    CSVLogger) or TensorBoard's ``events.out.tfevents*``; the first of these that it has is read. A copied summary,
+    Each run is found once, also where folders contain each other or are links to each other. A run is a folder with
+    ``summary.json`` (which ``lightning-coordconv fit`` writes), ``metrics.csv`` (Lightning's CSVLogger) or
+    TensorBoard's ``events.out.tfevents*``; the first of these that it has is read. A copied summary,
     ``seed<seed>.json``, is a run too. What ``validate``, ``test`` and ``predict`` write is none.
 
     Raises:
@@ -57,15 +65,36 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
     for path in paths:
         if not path.exists():
             raise ValueError(f"{path} does not exist")
-        before = len(found)
+        here = set()
         for pattern, read in READERS.items():
             for file in [path] if path.is_file() and path.match(pattern) else sorted(path.rglob(pattern)):
-                run = file if file.name.startswith("seed") else file.parent
-                if run not in found and not EVALUATION & (read_config(file.parent) or {}).keys():
+                run = (file if file.name.startswith("seed") else file.parent).resolve()
+                if run in here or is_evaluation(read_config(file.parent)):
+                    continue
+                here.add(run)
+                if run not in found:
                     found[run] = read(file, path)
-        if len(found) == before:
+                    found[run].folder = above_runs(path if run != path.resolve() else path.parent)
+        if not here:
             raise ValueError(f"{path} has no runs of fit: no {', '.join(READERS)} in it or below")
     return list(found.values())
+
+
+def above_runs(folder: Path) -> Path:
+    """Return a folder, or the first above it whose name is not that of one run of several."""
+    while VERSION.fullmatch(folder.name):
+        folder = folder.parent
+    return folder
+
+
+def is_evaluation(config: dict[str, Any] | None) -> bool:
+    """Tell whether a configuration of Lightning's command line is that of ``validate``, ``test`` or ``predict``."""
+    return config is not None and is_of_command_line(config) and not EVALUATION.isdisjoint(config)
+
+
+def is_of_command_line(config: Mapping[str, Any]) -> bool:
+    """Tell whether Lightning's command line wrote a configuration; others are hyperparameters, with any names."""
+    return "seed_everything" in config
 
 
 def read_summary(file: Path, root: Path) -> Run:
@@ -84,7 +113,8 @@ def read_summary(file: Path, root: Path) -> Run:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is not the summary of a run: {type(error).__name__}, {error}") from error
     path = file.parent if file.name == "summary.json" else file
-    return Run(path, name, seed, read_config(file.parent), metrics, curves)
+    seed = seed if is_seed(seed) else None
+    return Run(path, name, seed, read_config(file.parent), metrics, curves, written=file.stat().st_mtime)
 
 
 def read_csv(file: Path, root: Path) -> Run:
@@ -101,7 +131,7 @@ def read_csv(file: Path, root: Path) -> Run:
         raise ValueError(f"{file}, line {rows.line_num}: {type(error).__name__}, {error}") from error
     if not curves:
         raise ValueError(f"{file} has no metrics")
-    return from_curves(file.parent, root, curves)
+    return from_curves([file], root, curves)
 
 
 def read_events(file: Path, root: Path) -> Run:
@@ -115,19 +145,20 @@ def read_events(file: Path, root: Path) -> Run:
         raise ValueError(f"{file} cannot be read: {error}") from error
     if not curves:
         raise ValueError(f"{file.parent} has event files without metrics")
-    return from_curves(file.parent, root, curves)
+    return from_curves(sorted(file.parent.glob(f"{EVENTS}*")), root, curves)
 
 
 READERS: dict[str, Callable[[Path, Path], Run]] = {
     "summary.json": read_summary,
     "seed[0-9]*.json": read_summary,
     "metrics.csv": read_csv,
-    "events.out.tfevents*": read_events,
+    f"{EVENTS}*": read_events,
 }
 
 
-def from_curves(folder: Path, root: Path, curves: dict[str, Curve]) -> Run:
-    """Return a run that only its curves describe; name and seed come from its folder and configuration."""
+def from_curves(files: Sequence[Path], root: Path, curves: dict[str, Curve]) -> Run:
+    """Return a run that only the curves in its files describe; name and seed are those of folder and configuration."""
+    folder = files[0].parent
     parts = list(folder.resolve().parts)
     config = read_config(folder)
     seeds = [int(match[1]) for part in parts if (match := re.fullmatch(r"seed_?(\d+)", part))]
@@ -142,6 +173,7 @@ def from_curves(folder: Path, root: Path, curves: dict[str, Curve]) -> Run:
         config,
         {name: curve[max(curve)] for name, curve in curves.items()},
         curves,
+        written=max(file.stat().st_mtime for file in files),
     )
 
 
@@ -161,6 +193,11 @@ def find_seed(config: dict[str, Any] | None) -> int | None:
     """Return the seed of a configuration; None without one."""
     for name in ("seed_everything", "seed"):
         seed = (config or {}).get(name)
-        if isinstance(seed, int) and not isinstance(seed, bool):
+        if is_seed(seed):
             return seed
     return None
+
+
+def is_seed(value: Any) -> TypeGuard[int]:
+    """Tell whether a value is a seed: Lightning writes False for a run without one."""
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -51,14 +51,13 @@ def make_rows(arms: Sequence[Arm], metrics: Sequence[str], baseline: Arm) -> lis
 
 
 def to_markdown(arms: Sequence[Arm], metrics: Sequence[str], baseline: Arm) -> str:
-    """Return the table of arms, that of differences if there is more than one arm, and what the intervals are."""
+    """Return the table of arms, that of differences if there is more than one arm, and what the numbers are."""
     rows = make_rows(arms, metrics, baseline)
     cells = {(row.arm, row.baseline, row.metric): row for row in rows}
     lines = [f"| arm | seeds | {' | '.join(metrics)} |", "|---|---|" + "---|" * len(metrics)]
     for arm in arms:
-        found = [cells[arm.name, "", metric] for metric in metrics]
-        texts = [row.cell + (f", {row.seeds} runs" if row.seeds < len(arm.runs) else "") for row in found]
-        seeds = ", ".join(map(str, arm.seeds)) if len(arm.seeds) == len(arm.runs) else f"{len(arm.runs)} runs"
+        texts = texts_of([cells[arm.name, "", metric] for metric in metrics], len(arm.runs), "run")
+        seeds = ", ".join(map(str, arm.seeds)) if len(arm.seeds) == len(arm.runs) else count(len(arm.runs), "run")
         lines.append(f"| {arm.name} | {seeds} | {' | '.join(texts)} |")
     if len(arms) > 1:
         lines += [
@@ -69,19 +68,38 @@ def to_markdown(arms: Sequence[Arm], metrics: Sequence[str], baseline: Arm) -> s
         for arm in arms:
             if arm is not baseline:
                 found = [cells[arm.name, baseline.name, metric] for metric in metrics]
-                texts = [row.cell or "no seed in common" for row in found]
-                lines.append(f"| {arm.name} | {max(row.seeds for row in found)} | {' | '.join(texts)} |")
-    return "\n".join([*lines, "", note(arms)])
+                pairs = max(row.seeds for row in found)
+                both = [len(arm.values(metric)) > 0 < len(baseline.values(metric)) for metric in metrics]
+                texts = [
+                    text or ("no seed in common" if shared else "")
+                    for text, shared in zip(texts_of(found, pairs, "pair"), both, strict=True)
+                ]
+                lines.append(f"| {arm.name} | {pairs} | {' | '.join(texts)} |")
+    return "\n".join([*lines, "", *notes(arms)])
 
 
-def note(arms: Sequence[Arm]) -> str:
-    """Return what the numbers of the tables are."""
-    if max(len(arm.runs) for arm in arms) < 2:
-        return "Values of one run each: an interval needs at least two seeds."
-    return (
-        f"Means over seeds with {CONFIDENCE:.0%} percentile bootstrap intervals; differences are paired by seed. With "
-        "fewer than ten seeds such intervals are too narrow."
-    )
+def texts_of(rows: Sequence[Row], most: int, what: str) -> list[str]:
+    """Return the cells of rows, and of how many runs or pairs they are, where those are fewer than the most."""
+    return [row.cell + (f", {count(row.seeds, what)}" if 0 < row.seeds < most else "") for row in rows]
+
+
+def count(number: int, what: str) -> str:
+    """Return a number and what it counts."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def notes(arms: Sequence[Arm]) -> list[str]:
+    """Return what the numbers of the tables are, and which runs they leave out."""
+    lines = [
+        "Values of one run each: an interval needs at least two seeds."
+        if max(len(arm.runs) for arm in arms) < 2
+        else f"Means over seeds with {CONFIDENCE:.0%} percentile bootstrap intervals; differences are paired by seed. "
+        "With fewer than ten seeds such intervals are too narrow."
+    ]
+    older = [f"{run.path} (seed {run.seed})" for arm in arms for run in arm.older]
+    if older:
+        lines += ["", f"Not counted: {count(len(older), 'run')} with a newer run of the same seed: {', '.join(older)}."]
+    return lines
 
 
 def to_csv(rows: Sequence[Row]) -> str:

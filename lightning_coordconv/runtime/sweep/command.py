@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 MAX_SEED = 2**32 - 1
 """Largest seed of NumPy's generator, which Lightning seeds too."""
 
+CHOSEN = ("seed_everything", "ckpt_path", "trainer.logger.save_dir", "trainer.logger.name", "trainer.logger.version")
+"""Options of ``fit`` that differ from run to run."""
+
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
@@ -71,8 +74,11 @@ def check(arguments: argparse.Namespace, options: Sequence[str]) -> None:
     wrong = [option for option in options if not (option.startswith("--") and "=" in option)]
     if wrong:
         raise ValueError(f"arguments for fit are written --name=value, got {' '.join(wrong)}")
-    if any(option.startswith("--seed_everything=") for option in options):
-        raise ValueError("the seeds of a sweep are given by --seeds, not by --seed_everything")
+    chosen = [option for option in options if option.partition("=")[0].replace(".init_args", "")[2:] in CHOSEN]
+    if chosen:
+        raise ValueError(
+            f"a sweep sets {', '.join(CHOSEN)} for each run, by --seeds and --logs: leave out {' '.join(chosen)}"
+        )
     jobs = {config: Job(config, arguments.seeds[0], tuple(options), arguments.logs) for config in arguments.configs}
     for config, job in jobs.items():
         check_logger(config, job)

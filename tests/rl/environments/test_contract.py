@@ -199,3 +199,51 @@ def test_an_episode_that_the_environment_reports_itself_is_not_believed():
     results = play(VECTOR, np.zeros(2, np.float32), 2, info={"episode": {"r": 777.0, "l": 1}, "other": 3})
     assert results[1][3][0]["other"] == 3
     assert all("episode" not in info for result in results for info in result[3])
+
+
+class Reused(gym.Env):
+    """Writes each observation into one array, or dict of arrays, and each info into one dict."""
+
+    def __init__(self, nested=False):
+        box = spaces.Box(0, 9, (2,), np.float32)
+        self.observation_space = spaces.Dict({"at": box}) if nested else box
+        self.action_space = spaces.Discrete(2)
+        self.array, self.info = np.zeros(2, np.float32), {}
+        self.observation = {"at": self.array} if nested else self.array
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.array[:] = 0
+        self.info.clear()
+        return self.observation, self.info
+
+    def step(self, action):
+        self.array += 1
+        return self.observation, 1.0, False, bool(self.array[0] == 3), self.info
+
+
+gym.register("tests/Reused-v0", Reused)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_the_last_observation_survives_the_reset(nested):
+    """The critic is asked for its value where an episode is truncated."""
+    env = make(find("tests/Reused-v0", "sb3", {"nested": nested}, {}), 1)
+    env.reset()
+    results = [env.step(np.zeros(1, int)) for _ in range(6)]
+    for number, (_, _, (done,), (info,)) in enumerate(results, start=1):
+        assert done == (number % 3 == 0)
+        if done:
+            last = info["terminal_observation"]
+            assert (last["at"] if nested else last).tolist() == [3, 3]
+            assert info["TimeLimit.truncated"]
+            assert info["episode"]["l"] == 3
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8, np.int8])
+def test_actions_in_a_box_of_integers_are_refused(dtype):
+    space = spaces.Box(0, 5, (2,), dtype)
+    with pytest.raises(
+        InvalidEnvironmentError, match=r"has the action space Box\(0, 5.*use MultiDiscrete, or a Box of"
+    ):
+        play(VECTOR, ZEROS, 0, actions=space)

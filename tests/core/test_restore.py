@@ -1,0 +1,87 @@
+"""A checkpoint builds the task that was trained, or says in one line what is missing or wrong."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_coordconv import Cartesian, CoordConv2d
+from lightning_coordconv.classification import ImageClassification, PooledClassifier, ResNetClassifier
+from lightning_coordconv.core.checkpoints import CheckpointError
+from lightning_coordconv.core.description import find_change
+from lightning_coordconv.core.restore import complete, load_weights, restore
+
+
+def saved(task):
+    """Return what Lightning saves of a task, and what the task adds."""
+    checkpoint = {"hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}
+    complete(checkpoint, task, task.unsaved_hparams, {})
+    return checkpoint
+
+
+@pytest.fixture
+def task():
+    return ImageClassification(PooledClassifier(2, True, channels=3))
+
+
+def replace(net, name, module):
+    net.get_submodule(name.rpartition(".")[0]).add_module(name.rpartition(".")[2], module)
+
+
+def first(net, kind):
+    return next((name, module) for name, module in net.named_modules() if isinstance(module, kind))
+
+
+CHANGES = {
+    "another class": lambda net: replace(net, first(net, nn.ReLU)[0], nn.GELU()),
+    "another stride": lambda net: setattr(first(net, nn.Conv2d)[1], "stride", (1, 1)),
+    "another encoding": lambda net: setattr(first(net, CoordConv2d)[1], "encoding", Cartesian(align_corners=False)),
+    "one more": lambda net: net.add_module("more", nn.Dropout()),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("again", [False, True])
+def test_a_network_that_was_changed_is_not_described(task, change, again):
+    """Its weights have the names and shapes of the network that its arguments build, which computes something else."""
+    task = restore(ImageClassification, saved(task), "last.ckpt") if again else task
+    assert saved(task)["hyper_parameters"]["net"]["init_args"]["num_classes"] == 2
+    CHANGES[change](task.net)
+    with pytest.warns(UserWarning, match="The checkpoint does not describe the net: its module .* was changed"):
+        checkpoint = saved(task)
+    with pytest.raises(CheckpointError, match=r"last.ckpt does not describe the net of ImageClassification.*net="):
+        restore(ImageClassification, checkpoint, "last.ckpt")
+
+
+def test_what_a_run_does_to_a_network_is_no_change():
+    net = PooledClassifier(2, True, channels=3)
+    net.train().eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    assert find_change(net) is None
+    resnet = ResNetClassifier("resnet18", 2, coordinates=True)
+    assert find_change(nn.SyncBatchNorm.convert_sync_batchnorm(resnet)) is None
+    assert find_change(copy.deepcopy(resnet)) is None
+
+
+def test_buffers_of_a_run_that_diverged_are_refused_and_masks_are_not():
+    """A running variance of infinity gives each image the same class, and never becomes finite again."""
+    net = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    net.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+    task = ImageClassification(net)
+    checkpoint = {"state_dict": task.state_dict(), "hyper_parameters": {}}
+    load_weights(ImageClassification(net), checkpoint, "last.ckpt")
+    checkpoint["state_dict"]["net.1.running_var"] = torch.tensor([1.0, torch.inf])
+    with pytest.raises(CheckpointError, match=r"last.ckpt holds weights that are infinite or NaN: net.1.running_var"):
+        load_weights(ImageClassification(copy.deepcopy(net)), checkpoint, "last.ckpt")
+
+
+def test_an_unknown_hyperparameter_is_refused(task):
+    checkpoint = saved(task)
+    checkpoint["hyper_parameters"]["label_smoothing"] = 0.1
+    with pytest.raises(CheckpointError, match=r"last.ckpt is of another version: ImageClassification has no .* 'label"):
+        restore(ImageClassification, checkpoint, "last.ckpt")
+
+
+def test_an_argument_is_named_in_the_error_that_it_causes(task):
+    with pytest.raises(CheckpointError, match=r"last.ckpt with the given compile is not a checkpoint of this Im"):
+        restore(ImageClassification, saved(task), "last.ckpt", given={"compile": "perhaps"})

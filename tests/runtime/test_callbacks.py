@@ -24,7 +24,7 @@ from lightning_coordconv.coordinates import (
 from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint, keep_to_folders
 from lightning_coordconv.runtime.callbacks.defaults import default_callbacks, stop_at
 from lightning_coordconv.runtime.callbacks.last_checkpoint import LastCheckpoint
-from lightning_coordconv.runtime.callbacks.preemption import CheckpointingPreemption
+from lightning_coordconv.runtime.callbacks.preemption import CheckpointingPreemption, Preemption
 from lightning_coordconv.runtime.callbacks.run_folder import RunFolder
 from lightning_coordconv.runtime.callbacks.summary import RunSummary
 
@@ -130,8 +130,9 @@ def test_a_test_without_training_has_a_summary_too(tmp_path):
         ([], [BestCheckpoint, LastCheckpoint, CheckpointingPreemption]),
         ([ModelCheckpoint(monitor="val/a")], [ModelCheckpoint, LastCheckpoint, CheckpointingPreemption]),
         ([ModelCheckpoint()], [BestCheckpoint, ModelCheckpoint, LastCheckpoint, CheckpointingPreemption]),
+        ([LastCheckpoint(), Preemption()], [BestCheckpoint, LastCheckpoint]),
     ],
-    ids=["none", "metric", "no metric"],
+    ids=["none", "metric", "no metric", "the same"],
 )
 def test_every_run_saves_the_last_checkpoint_after_the_best(configured, kinds):
     """Lightning takes the first callback for the one that knows the best; a preempted run stops after the last."""

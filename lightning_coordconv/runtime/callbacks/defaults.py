@@ -64,16 +64,19 @@ def default_callbacks(
         defaults.append(stop_at(monitor, mode, threshold))
     if trainer.get("enable_progress_bar") is not False:
         defaults.append(TerminalProgressBar() if sys.stdout.isatty() else ProgressLines())
+    last: list[Callback] = []
     if trainer.get("enable_checkpointing") is False:
         defaults.append(Preemption())
     else:
         defaults.append(BestCheckpoint(monitor=monitor, mode=mode, save_on_train_epoch_end=False))
         # Lightning takes the first checkpoint callback for the one that knows the best. All are saved at the end of a
         # validation, before a preempted run stops.
-        callbacks += [LastCheckpoint(), CheckpointingPreemption()]
-    return [
-        default for default in defaults if not any(_replaces(callback, default) for callback in callbacks)
-    ] + callbacks
+        last = [LastCheckpoint(), CheckpointingPreemption()]
+    before, after = (
+        [default for default in group if not any(_replaces(callback, default) for callback in callbacks)]
+        for group in (defaults, last)
+    )
+    return [*before, *callbacks, *after]
 
 
 def stop_at(monitor: str, mode: str, threshold: float) -> EarlyStopping:
@@ -94,7 +97,8 @@ def stop_at(monitor: str, mode: str, threshold: float) -> EarlyStopping:
 def _replaces(callback: Callback, default: Callback) -> bool:
     """Tell whether a configured callback takes the place of a default."""
     if isinstance(callback, ModelCheckpoint):
-        return callback.monitor is not None and isinstance(default, BestCheckpoint)
+        best = callback.monitor is not None and isinstance(default, BestCheckpoint)
+        return best or type(callback) is type(default)
     if isinstance(callback, EarlyStopping) and isinstance(default, EarlyStopping):
         return callback.monitor == default.monitor
     if isinstance(callback, ProgressBar) and isinstance(default, ProgressBar):

@@ -1,4 +1,4 @@
-"""Writes files that appear under their names only when they are complete."""
+"""Writes files so that a full disk or a killed process leaves no half of one at its path."""
 
 import os
 import tempfile
@@ -20,7 +20,7 @@ def complete_file(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # a folder of a new name, on the same disk: no file that is there can be in the way
-        with tempfile.TemporaryDirectory(prefix=".part-", dir=path.parent) as folder:
+        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=path.parent) as folder:
             part = Path(folder, path.name)
             yield part
             os.replace(part, path)
@@ -29,10 +29,6 @@ def complete_file(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file that appears at its path when it is complete.
-
-    Raises:
-        OSError: naming the path, if it cannot be written.
-    """
+    """Write a text file in UTF-8, whole or not at all; see :func:`complete_file`."""
     with complete_file(path) as part:
-        part.write_text(text)
+        part.write_text(text, encoding="utf-8")

@@ -57,14 +57,14 @@ class TrainingSampler(DistributedSampler[Any]):
 class ResumableDataLoader(DataLoader[Any]):
     """Continues an epoch after the batch at which its state was saved. Lightning saves the state in checkpoints.
 
-    Needs a :class:`TrainingSampler` and a generator. Batches that were delivered before are skipped without being
-    loaded. The batches that follow hold the same samples for any number of loading processes. Random transforms
-    are exactly those of an uninterrupted run if there are no loading processes; the processes themselves draw from
-    streams that start again. With other data, another batch size or seed the rest of the epoch cannot hold the samples
-    that are left of it, and a message says so.
+    Needs a generator. Batches that were delivered before are skipped without being loaded, unless Lightning has
+    replaced the :class:`TrainingSampler`, as it does for ``overfit_batches``. The batches that follow hold the same
+    samples for any number of loading processes. Random transforms are exactly those of an uninterrupted run if there
+    are no loading processes; the processes themselves draw from streams that start again. With other data, another
+    batch size or seed the rest of the epoch cannot hold the samples that are left of it, and a message says so.
     """
 
-    sampler: TrainingSampler
+    dataset: Dataset[Any]
     generator: Generator
     batch_size: int
 
@@ -82,8 +82,10 @@ class ResumableDataLoader(DataLoader[Any]):
 
     def _deliver(self, skip: int) -> Iterator[Any]:
         self.delivered, self.epoch_state = skip, self.generator.get_state()
-        self.sampler.start = skip * self.batch_size
-        for batch in super().__iter__():
+        again = skip
+        if isinstance(self.sampler, TrainingSampler):
+            self.sampler.start, again = skip * self.batch_size, 0
+        for batch in islice(super().__iter__(), again, None):
             self.delivered += 1
             yield batch
 
@@ -115,5 +117,7 @@ class ResumableDataLoader(DataLoader[Any]):
 
     def _order(self) -> dict[str, int]:
         """Return what the samples of the batches of an epoch follow from."""
-        sampler = self.sampler
-        return {"samples": len(sampler.dataset), "batch_size": sampler.batch_size, "seed": sampler.seed}  # type: ignore[arg-type]
+        samples = len(self.dataset)  # type: ignore[arg-type]
+        if not isinstance(self.sampler, TrainingSampler):
+            return {"samples": samples, "batch_size": self.batch_size}
+        return {"samples": samples, "batch_size": self.sampler.batch_size, "seed": self.sampler.seed}

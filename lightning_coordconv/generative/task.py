@@ -10,6 +10,7 @@ from pytorch_lightning import Callback
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
+from lightning_coordconv.core.modes import evaluating
 from lightning_coordconv.core.task import BaseTask, Batch, Outputs
 from lightning_coordconv.core.transfers import to_device
 from lightning_coordconv.generative.figures.interpolation import Interpolation
@@ -247,12 +248,11 @@ class GenerativeTask(BaseTask):
     @torch.no_grad()
     def _try(self, network: nn.Module, inputs: Tensor, name: str, kind: str) -> Tensor:
         """Run a network on one sample, so that one that does not fit is refused before anything is written."""
-        training = network.training
-        try:
-            output: Tensor = network.eval()(inputs)
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(f"{name} does not take {kind} of shape {tuple(inputs.shape)}: {error}") from error
-        network.train(training)
+        with evaluating(network):
+            try:
+                output: Tensor = network(inputs)
+            except (RuntimeError, ValueError) as error:
+                raise ValueError(f"{name} does not take {kind} of shape {tuple(inputs.shape)}: {error}") from error
         return output
 
 

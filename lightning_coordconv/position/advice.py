@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightning_coordconv.core import BaseDataModule, BaseTask
+from lightning_coordconv.core.modes import evaluating
 from lightning_coordconv.layers import Encoding, FourierFeatures, Polar
 from lightning_coordconv.position.dependence import MIN_IMAGES, Dependence, measure_dependence
 from lightning_coordconv.position.features import of_one_size, run, stages
@@ -93,8 +94,8 @@ def advise(model: nn.Module, data: BaseDataModule, num_images: int = 500, num_re
         num_readout_images: of these, the images that the model is run on, at least 4.
 
     Raises:
-        ValueError: if a number is too small, the data have fewer than 4 images or no images, or the model cannot be
-            run on them.
+        ValueError: if a number is too small, the data have fewer than 4 images or no images, samples hold numbers that
+            :func:`~lightning_coordconv.position.observe` refuses, or the model cannot be run on the images.
     """
     for name, value in (("num_images", num_images), ("num_readout_images", num_readout_images)):
         if value < 4:
@@ -102,20 +103,15 @@ def advise(model: nn.Module, data: BaseDataModule, num_images: int = 500, num_re
     samples = read_samples(data, num_images)
     network = model.network_for(data) if isinstance(model, BaseTask) else model
     images = of_one_size([sample["image"] for sample in samples[:num_readout_images]])
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
+    observations = observe(samples, getattr(data, "ignore_index", IGNORED))
+    with evaluating(network):
         names = stages(network, images)
         readout = read_positions(network, images, names)
         translation = measure_translation(network, images)
         frames = check_frames(network, data.dataset("train"), [sample["image"] for sample in samples])
         placement = place(network, lambda: run(network, images[:1]))
-    finally:
-        for module, training in modes.items():
-            module.training = training
     if network is getattr(model, "net", None):  # names in the task, which is what the caller converts
         placement = replace(placement, names=[f"net.{name}" for name in placement.names])
-    observations = observe(samples, getattr(data, "ignore_index", IGNORED))
     dependence = [
         measure_spread(o.what, o.positions, o.targets, o.images)
         if o.is_place
@@ -129,7 +125,7 @@ def read_samples(data: BaseDataModule, num_images: int) -> list[Mapping[str, Any
     """Return samples of the training split, evenly spaced over it.
 
     Raises:
-        ValueError: if there are fewer than 4, or samples have no image, or one with infinite or NaN pixels.
+        ValueError: if there are fewer than 4, or samples have no image.
     """
     data.prepare_data()
     data.setup("fit")
@@ -137,15 +133,11 @@ def read_samples(data: BaseDataModule, num_images: int) -> list[Mapping[str, Any
     if len(dataset) < 4:
         raise ValueError(f"the training split has {len(dataset)} images, too few to advise on: at least 4 are needed")
     count = min(num_images, len(dataset))
-    numbers = [number * len(dataset) // count for number in range(count)]
-    samples = [dataset[number] for number in numbers]
+    samples = [dataset[number * len(dataset) // count] for number in range(count)]
     image = samples[0].get("image") if isinstance(samples[0], Mapping) else None
     if not isinstance(image, Tensor) or image.dim() != 3:
         found = sorted(samples[0]) if isinstance(samples[0], Mapping) else type(samples[0]).__name__
         raise ValueError(f"advice needs samples with an 'image' (C, H, W); {type(data).__name__} has {found}")
-    for number, sample in zip(numbers, samples, strict=True):
-        if not sample["image"].isfinite().all():
-            raise ValueError(f"the image of training sample {number} has infinite or NaN pixels")
     return samples
 
 

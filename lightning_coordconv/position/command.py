@@ -14,8 +14,12 @@ from torchvision.models import get_model, get_model_builder, list_models
 from lightning_coordconv.core import BaseDataModule
 from lightning_coordconv.core.checkpoints import read_state_dict
 from lightning_coordconv.core.extras import extra
+from lightning_coordconv.core.files import write_text
 from lightning_coordconv.position.advice import Advice, advise
 from lightning_coordconv.position.figures import draw_advice
+
+OF_FIT = ("trainer", "figures", "ckpt_path", "weights_only", "verbose", "return_predictions")
+"""Further keys in the configs of Lightning's commands, so that those files can be given."""
 
 
 def main(args: Sequence[str] | None = None) -> Advice:
@@ -23,21 +27,20 @@ def main(args: Sequence[str] | None = None) -> Advice:
 
     Args:
         args: arguments as a list; those of the process by default.
-
-    Raises:
-        ValueError: for a ``ckpt_path``, which the weights are not read from.
     """
     parser = _parser()
-    config = parser.parse_args(args)
+    try:
+        config = parser.parse_args(args)
+    except jsonargparse.ArgumentError as error:
+        raise ValueError(str(error)) from error
     if config.ckpt_path is not None:
-        raise ValueError(f"ckpt_path has no effect on advice: give --checkpoint {config.ckpt_path}")
+        raise ValueError(f"advise reads weights from --checkpoint, not from ckpt_path: got {config.ckpt_path!r}")
     objects = parser.instantiate_classes(config)
     model = load_model(objects.model, objects.checkpoint)
     torch.manual_seed(0)
     advice = advise(model, objects.data, objects.images, objects.readout_images)
     folder = Path(objects.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "advice.json").write_text(json.dumps(advice.to_dict(), indent=1) + "\n")
+    write_text(folder / "advice.json", json.dumps(advice.to_dict(), indent=1) + "\n")
     draw_advice(advice).savefig(folder / "advice.png", dpi=100)
     print(advice)
     print(f"Details: {folder / 'advice.json'}, {folder / 'advice.png'}")
@@ -93,6 +96,7 @@ def _parser() -> jsonargparse.ArgumentParser:
         prog="lightning-coordconv advise",
         description="Say whether position matters for a model and its data, and which convolutions should see it. "
         "Nothing is trained; it takes minutes on two cores.",
+        exit_on_error=False,
     )
     parser.add_argument("-c", "--config", action="config", help="a config of fit: its model and data are used")
     parser.add_argument(
@@ -103,6 +107,8 @@ def _parser() -> jsonargparse.ArgumentParser:
     parser.add_argument("--images", type=int, default=500, help="training images for the dependence on position")
     parser.add_argument("--readout_images", type=int, default=24, help="of these, images that the model is run on")
     parser.add_argument("--out", type=str, default="advice", help="folder for advice.json and advice.png")
-    for name in ("trainer", "seed_everything", "ckpt_path", "weights_only", "figures"):  # of fit
+    parser.add_argument("--seed_everything", type=bool | int, default=0, help="seed of the data, as of fit")
+    parser.link_arguments("seed_everything", "data.init_args.seed")
+    for name in OF_FIT:
         parser.add_argument(f"--{name}", type=Any, help=jsonargparse.SUPPRESS)
     return parser

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_coordconv.position.classes import read_classes
+from lightning_coordconv.position.checks import check_sample, is_number
 from lightning_coordconv.position.keypoints import POSITIONS, check_pixels, read_keypoints
 
 IGNORED = 255
@@ -91,32 +91,31 @@ def observe(samples: Iterable[Mapping[str, Any]], ignore_index: int = IGNORED, s
     - only an ``image``, for generative models: the brightness of a pixel given its place, with its surroundings as
       content.
 
-    A class is an integer; those below 0, as the -100 that torch's losses ignore, do not count.
-
     The content is what is shown around the place, in a window of half the image, unless said otherwise. Samples with
     the same ``episode`` count as one image.
 
     Args:
         samples: dicts with an ``image`` (C, H, W), at least.
-        ignore_index: label of the pixels of a ``mask`` that do not count.
+        ignore_index: label of the pixels of a ``mask`` that do not count; if negative, of images and objects too.
         seed: of the pixels that are drawn.
 
     Returns:
         One entry for each kind of target, possibly none.
 
     Raises:
-        ValueError: for keypoints of a wrong shape, or that are no numbers of pixels; for classes that are no integers;
-            and for targets that are infinite or NaN, with the number of the sample.
+        ValueError: if keypoints have a wrong shape, or are no numbers of pixels; if a ``label``, ``labels`` or ``mask``
+            holds no integers, or a negative one that is not ``ignore_index``; or if an image, a box or a number is NaN
+            or infinite.
     """
     samples = list(samples)
+    for number, sample in enumerate(samples):
+        check_sample(sample, number, ignore_index)
     check_pixels(samples)
     generator = torch.Generator().manual_seed(seed)
     rows: dict[str, list[_Row]] = {}
     images: dict[str, list[int]] = {}
     for number, sample in enumerate(samples):
         for what, row in (_rows(sample, ignore_index, generator) | _keypoints(sample)).items():
-            if not row.targets.isfinite().all():
-                raise ValueError(f"sample {number} of those that were read has an infinite or NaN target: {what}")
             rows.setdefault(what, []).append(row)
             images.setdefault(what, []).append(int(sample.get("episode", number)))
     seen = {what: found for what, found in rows.items() if any(len(row.targets) for row in found)}
@@ -127,28 +126,29 @@ def _rows(sample: Mapping[str, Any], ignore_index: int, generator: torch.Generat
     image = sample["image"].float()
     height, width = image.shape[-2:]
     if "boxes" in sample and "labels" in sample:
-        boxes = torch.as_tensor(sample["boxes"], dtype=torch.float32).reshape(-1, 4)
+        labels = torch.as_tensor(sample["labels"]).long()
+        boxes = torch.as_tensor(sample["boxes"], dtype=torch.float32).reshape(-1, 4)[labels >= 0]
         centres, extents = _centres_and_extents(boxes)
         patches, positions = _patches(image, centres, extents), _scaled(centres, sample)
         border = torch.minimum(centres[:, :1], height - centres[:, :1]) / height
-        labels, known = read_classes(sample, "labels")
         return {
-            "class of an object given the centre of its box": _Row(positions[known], labels[known], patches[known]),
+            "class of an object given the centre of its box": _Row(positions, labels[labels >= 0], patches),
             "logarithm of an object's height given the centre of its box": _Row(positions, extents[:, 0].log(), border),
         }
     window = torch.tensor([[height, width]]) * WINDOW
     if "mask" in sample:
-        classes, known = read_classes(sample, "mask")
-        known = (known & (classes != ignore_index)).reshape(height, width)
-        cells, labels = _pixels(classes.reshape(height, width), known, generator)
+        mask = sample["mask"].reshape(height, width)
+        cells, labels = _pixels(mask, mask != ignore_index, generator)
         patches = _patches(image, cells, window.expand(len(cells), -1))
-        return {"class of a pixel given its place": _Row(_scaled(cells, sample), labels, patches)}
+        return {"class of a pixel given its place": _Row(_scaled(cells, sample), labels.long(), patches)}
     if "label" in sample:
         place, what = _place(sample), "class given the place of the object"
         if place is None:
             place, what = _centres(image.mean(0, keepdim=True)), "class given the centre of the image's contrast"
-        label, known = (value.reshape(1) for value in read_classes(sample, "label"))
-        return {what: _Row(_scaled(place, sample)[known], label[known], _patches(image, place, window)[known])}
+        label = torch.as_tensor(sample["label"]).long().reshape(1)
+        if label < 0:  # ignore_index
+            return {}
+        return {what: _Row(_scaled(place, sample), label, _patches(image, place, window))}
     rows = {}
     for key in _maps(sample):
         map_ = sample[key].reshape(height, width)
@@ -208,11 +208,7 @@ def _maps(sample: Mapping[str, Any]) -> list[str]:
 
 def _numbers(sample: Mapping[str, Any]) -> list[str]:
     """Return the keys of single floating-point numbers."""
-    return [
-        key
-        for key, value in sample.items()
-        if isinstance(value, float) or (isinstance(value, Tensor) and value.is_floating_point() and value.numel() == 1)
-    ]
+    return [key for key, value in sample.items() if is_number(value)]
 
 
 def _centres(image: Tensor) -> Tensor:

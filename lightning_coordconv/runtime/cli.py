@@ -19,6 +19,8 @@ DEBUG = "--debug"
 LIGHTNING = "lightning_coordconv.runtime.lightning_cli"
 
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells expect it: 128 and the number of SIGINT."""
 EXPLAINED = (ValueError, OSError, ImportError)
 """Errors of a command that one line explains. Any other is a fault of the program, and keeps its traceback."""
 
@@ -66,6 +68,11 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of the output, such as `head`, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt as error:
+        if OneLineParser.debug:
+            raise
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from error
     except EXPLAINED as error:
         if OneLineParser.debug or from_user_code(error):
             raise

@@ -15,7 +15,8 @@ from lightning_coordconv.core.hyperparameters import UntrustedCheckpointError
 from lightning_coordconv.core.restore import domain_of, task_class
 from lightning_coordconv.core.shipped import find_weights
 from lightning_coordconv.runtime.classes import build_data
-from lightning_coordconv.runtime.configs import check, find
+from lightning_coordconv.runtime.config_files import read_config
+from lightning_coordconv.runtime.configs import find
 from lightning_coordconv.runtime.errors import OneLineParser
 
 EPILOG = """The format follows from the suffix of OUT: .onnx, .pt2 (a torch.export.ExportedProgram), .zip
@@ -68,7 +69,7 @@ def read_data(config: str) -> BaseDataModule:
         ValueError: if there is no such config, or it describes no data.
     """
     (path,) = find(config)
-    check(path)
+    read_config(path)
     try:
         return build_data(yaml.safe_load(path.read_text("utf-8")))
     except ValueError as error:

@@ -16,6 +16,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 from pytorch_lightning.accelerators import CUDAAccelerator
 from pytorch_lightning.cli import LightningArgumentParser
+from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities import rank_zero_info
 
 from lightning_coordconv import __version__
@@ -141,11 +142,13 @@ class CoordConvCLI(ConfiguredCLI):
         if path is not None and path not in KEYWORDS:
             load_checkpoint(path, self.model, options["weights_only"])
         built = super().instantiate_trainer(**kwargs)
+        for logger in built.loggers:
+            if isinstance(logger, CSVLogger):
+                keep_rows(logger)
         if isinstance(built.accelerator, CUDAAccelerator):
             torch.set_float32_matmul_precision("high")
             rank_zero_info("float32_matmul_precision is 'high': float32 products may use TF32 on this device")
         type(self).log_dir = built.log_dir
-        keep_rows(built)
         if path in KEYWORDS and self.subcommand != "fit":
             options["ckpt_path"] = find_newest(path, built)
             load_checkpoint(options["ckpt_path"], self.model, options.get("weights_only"))

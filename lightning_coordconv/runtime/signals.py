@@ -1,4 +1,4 @@
-"""Signal handler that ends the process with code 75 on SIGTERM or SIGUSR1, at once or after its work is saved."""
+"""Ends the process with code 75 on SIGTERM, SIGUSR1 or SIGHUP, at once or after its work is saved."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from typing import Any
 
 REQUEUE = 75
 """The exit code of a run that was preempted: EX_TEMPFAIL of sysexits.h, "try again later"."""
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
 
 
 class StopSignals:
@@ -31,6 +31,8 @@ class StopSignals:
             return
         self.process = os.getpid()
         for number in SIGNALS:
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue  # started by nohup, to live on when its terminal closes
             handler = signal.signal(number, self._receive)
             self.previous.setdefault(number, handler)
 

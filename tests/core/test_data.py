@@ -201,15 +201,17 @@ class SaveAt(Callback):
             trainer.save_checkpoint(self.path)
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize(("num_workers", "overfit_batches"), [(0, 0.0), (1, 0.0), (0, 4)])
 @pytest.mark.parametrize("step", [1, 4, 5, 8])
-def test_a_run_resumes_where_it_stood_in_the_epoch(step, num_workers, tmp_path):
+@pytest.mark.filterwarnings("ignore:You requested to overfit but enabled")
+def test_a_run_resumes_where_it_stood_in_the_epoch(step, num_workers, overfit_batches, tmp_path):
     def fit(callbacks, ckpt_path=None):
         data = NotSoClevrDataModule("quadrant", canvas=8, size=3, batch_size=8, num_workers=num_workers)
         module = Seen(data)
         Trainer(
             accelerator="cpu", max_epochs=3, logger=False, callbacks=callbacks, enable_checkpointing=False,
             enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
+            overfit_batches=overfit_batches,
         ).fit(module, data, ckpt_path=ckpt_path, weights_only=True)  # fmt: skip
         return module
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 from lightning_coordconv import CoordConv2d, coordconv_layers, to_coordconv
 from lightning_coordconv.classification import PlacedDigitsDataModule, PooledClassifier
 from lightning_coordconv.core import BaseDataModule
-from lightning_coordconv.position import advise, check_frames, draw_advice, place, read_positions
+from lightning_coordconv.position import advise, check_frames, command, draw_advice, place, read_positions
 from lightning_coordconv.position.command import load_model
 from lightning_coordconv.position.features import run, stages
 from lightning_coordconv.runtime.cli import main
@@ -144,6 +145,21 @@ def test_masks_of_mostly_ignored_pixels_are_enough():
     assert found.observations == pytest.approx(400, abs=2)
 
 
+FROZEN = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+@pytest.mark.parametrize("label", [0, -1], ids=["advice", "refusal"])
+def test_modules_that_differ_in_their_modes_keep_them(label):
+    """A frozen batch norm stays in evaluation mode while the rest trains, also where samples are refused."""
+    FROZEN.train()[1].eval()
+    before = {name: value.clone() for name, value in FROZEN.state_dict().items()}
+    samples = [{"image": image, "label": label} for image in images(8)]
+    with nullcontext() if label == 0 else pytest.raises(ValueError, match="got -1"):
+        advise(FROZEN, GivenDataModule(samples))
+    assert [module.training for module in FROZEN] == [True, False, True, True, True]
+    assert all(torch.equal(value, before[name]) for name, value in FROZEN.state_dict().items())
+
+
 @pytest.mark.parametrize("target", ["mask", "boxes"])
 def test_images_without_any_target_decide_nothing(target):
     """Masks of nothing but pixels to ignore, and images without an object."""
@@ -199,7 +215,6 @@ def test_a_readout_that_tells_position_needs_no_coordinates():
 def test_the_model_is_left_as_it_was():
     network = PooledClassifier(10)
     network.train()
-    next(network.children()).eval()  # as one that is not fine-tuned
     before = {name: value.clone() for name, value in network.state_dict().items()}
     modes = [module.training for module in network.modules()]
     advise(network, PlacedDigitsDataModule("content"), num_images=40, num_readout_images=8)
@@ -209,13 +224,6 @@ def test_the_model_is_left_as_it_was():
         assert getattr(module, "padding_mode", "zeros") == "zeros"
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name])
-
-
-def test_pixels_that_are_not_finite_are_named():
-    samples = [{"image": image, "label": 0} for image in images(8)]
-    samples[5]["image"][0, 3, 3] = float("nan")
-    with pytest.raises(ValueError, match="the image of training sample 5 has infinite or NaN pixels"):
-        advise(PooledClassifier(2), GivenDataModule(samples))
 
 
 class TestReadout:
@@ -346,7 +354,6 @@ def test_command(tmp_path, capsys, monkeypatch):
             "position",
             "--images",
             "60",
-            "--figures=false",  # a key of each config that a fit saves
         ]
     )
     out = capsys.readouterr().out
@@ -357,17 +364,34 @@ def test_command(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "advice" / "advice.png").stat().st_size > 10_000
 
 
+def test_a_config_of_fit_is_accepted_with_all_its_keys(tmp_path, monkeypatch):
+    """Its seed is that of the data, as in fit."""
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "seed_everything: 3\nfigures: true\nckpt_path: null\nweights_only: null\ntrainer: {max_epochs: 1}\n"
+        "model: {class_path: lightning_coordconv.classification.PooledClassifier, init_args: {num_classes: 4}}\n"
+        "data: {class_path: lightning_coordconv.classification.PlacedDigitsDataModule, init_args: {labels: position}}\n"
+    )
+    given = []
+    monkeypatch.setattr(command, "advise", lambda model, data, *_: given.append(data) or 1 / 0)
+    for seed in ([], ["--seed_everything=5"]):
+        with pytest.raises(ZeroDivisionError):
+            main(["advise", "-c", str(config), *seed])
+    assert [data.seed for data in given] == [3, 5]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ["--model", "resnet18", "--ckpt_path", "x.ckpt"],
+            "advise reads weights from --checkpoint, not",
+        ),
+        (["--model", "resnet18", "--bogus", "1"], "--bogus"),
         (["--model", "resnet1"], "torchvision has no model 'resnet1'"),
         (["--model", "timm/resnet1"], "timm has no model 'resnet1'"),
         (["--model", "resnet18", "--checkpoint", "nowhere.pt"], "no checkpoint at nowhere.pt"),
         (["--model", "resnet18", "--checkpoint", "other.pt"], "other.pt holds weights of another architecture"),
-        (
-            ["--model", "resnet18", "--ckpt_path", "a.ckpt"],
-            "ckpt_path has no effect on advice: give --checkpoint a.ckpt",
-        ),
         (["--model", "resnet18", "--images", "2"], "num_images must be at least 4, got 2"),
     ],
 )

@@ -209,32 +209,37 @@ def test_known_pixels_are_drawn_evenly():
     assert chi_squared < 61.1  # exceeded by chance once in a thousand, for 31 degrees of freedom
 
 
-@pytest.mark.parametrize(
-    ("target", "counted"),
-    [
-        ({"label": -100}, []),
-        ({"label": 3}, [3]),
-        ({"boxes": torch.tensor([[1, 1, 5, 5], [2, 2, 6, 6]]), "labels": torch.tensor([-100, 2])}, [2]),
-        ({"mask": torch.full((8, 8), -100)}, []),
-        ({"mask": torch.full((8, 8), -100).index_fill(0, torch.arange(4), 1)}, [1]),
-    ],
-)
-def test_negative_classes_do_not_count(target, counted):
-    found = observe([{"image": torch.rand(1, 8, 8)} | target] * 3)
-    classes = [one for one in found if one.what.startswith("class")]
-    assert [one.targets.unique().tolist() for one in classes] == ([counted] if counted else [])
+BOX = {"boxes": torch.tensor([[0.0, 0.0, 8.0, 8.0]])}
+WRONG = [
+    ({"label": 0.25}, r"'label' of sample 1 must hold integers.*got 0.25 torch.float32.*a number to predict has"),
+    ({"label": torch.tensor(2.0)}, r"'label' of sample 1 must hold integers.*got 2 torch.float32"),
+    ({"label": torch.tensor([0, 1])}, r"'label' of sample 1 must be one class, got the shape \(2,\)"),
+    ({"label": -100}, "'label' of sample 1 must hold classes from 0, got -100.*set ignore_index"),
+    ({"labels": torch.tensor([0.5]), **BOX}, "'labels' of sample 1 must hold integers"),
+    ({"labels": torch.tensor([-2]), **BOX}, "'labels' of sample 1 must hold classes from 0, got -2"),
+    ({"labels": torch.tensor([0]), "boxes": BOX["boxes"] * torch.nan}, "'boxes' of sample 1 must be finite, got nan"),
+    ({"mask": torch.rand(16, 16)}, "'mask' of sample 1 must hold integers"),
+    ({"mask": torch.full((16, 16), -3)}, "'mask' of sample 1 must hold classes from 0, got -3"),
+    ({"height": float("nan")}, "'height' of sample 1 must be finite, got nan"),
+    ({"height": torch.tensor([torch.inf])}, "'height' of sample 1 must be finite, got inf"),
+    ({"label": 0, "image": torch.full((1, 16, 16), torch.nan)}, "'image' of sample 1 must be finite, got nan"),
+]
+
+
+@pytest.mark.parametrize(("target", "message"), WRONG, ids=lambda value: value if isinstance(value, str) else "")
+def test_numbers_from_which_nothing_can_be_concluded_are_refused(target, message):
+    image = torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match=message):
+        observe([{"image": image}, {"image": image} | target])
 
 
 @pytest.mark.parametrize("key", ["label", "labels", "mask"])
-def test_classes_that_are_no_integers_are_refused(key):
-    target = {"boxes": torch.ones(1, 4)} if key == "labels" else {}
-    shape = (8, 8) if key == "mask" else (1,)
-    with pytest.raises(ValueError, match=f"'{key}' must hold integers, which are classes, got torch.float32"):
-        observe([{"image": torch.rand(1, 8, 8), key: torch.full(shape, 0.5)} | target])
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_targets_that_are_not_finite_are_named(value):
-    samples = [{"image": torch.rand(1, 8, 8), "height": height} for height in (0.5, value)]
-    with pytest.raises(ValueError, match=r"sample 1 of those .* has an infinite or NaN target: height"):
-        observe(samples)
+def test_a_class_that_means_none_does_not_count(key):
+    image = torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(0))
+    kinds = {
+        "label": lambda kind: {"label": kind},
+        "labels": lambda kind: {"labels": torch.tensor([kind, 2]), "boxes": BOX["boxes"].repeat(2, 1)},
+        "mask": lambda kind: {"mask": torch.full((16, 16), kind)},
+    }
+    found = observe([{"image": image} | kinds[key](kind) for kind in (-100, 0, -100, 1)], ignore_index=-100)
+    assert found[0].targets.unique().tolist() == ([0, 1, 2] if key == "labels" else [0, 1])

@@ -1,6 +1,5 @@
 """What a run leaves behind: summary, figures, predictions."""
 
-import contextlib
 import csv
 import json
 import math
@@ -12,7 +11,6 @@ import torch
 from matplotlib import image
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
-from pytorch_lightning.trainer.states import TrainerFn
 
 from lightning_coordconv.coordinates import (
     CoordinateClassification,
@@ -23,12 +21,10 @@ from lightning_coordconv.coordinates import (
     NotSoClevrDataModule,
     StridedRegressor,
 )
-from lightning_coordconv.core import PredictionTable
-from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint, keep_own_files
+from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint, keep_to_folders
 from lightning_coordconv.runtime.callbacks.defaults import default_callbacks, stop_at
-from lightning_coordconv.runtime.callbacks.finetuning import FreezeUntil
 from lightning_coordconv.runtime.callbacks.last_checkpoint import LastCheckpoint
-from lightning_coordconv.runtime.callbacks.preemption import CheckpointingPreemption
+from lightning_coordconv.runtime.callbacks.preemption import CheckpointingPreemption, Preemption
 from lightning_coordconv.runtime.callbacks.run_folder import RunFolder
 from lightning_coordconv.runtime.callbacks.summary import RunSummary
 
@@ -128,83 +124,90 @@ def test_a_test_without_training_has_a_summary_too(tmp_path):
     assert "test/distance" in json.loads(Path(trainer.log_dir, "summary.json").read_text())["test"]
 
 
-@pytest.mark.parametrize("monitor", ["val/mine", None])
-def test_a_configured_checkpoint_leaves_the_last_one(monitor):
-    """The best one is first, and a preempted run stops when all have saved."""
-    own, idle = ModelCheckpoint(monitor=monitor), FreezeUntil()
-    found = default_callbacks("val/loss", "min", None, 0, None, {"callbacks": [idle, own]})
-    checkpoints = [type(callback) for callback in found if isinstance(callback, Checkpoint)]
-    first = [ModelCheckpoint] if monitor else [BestCheckpoint, ModelCheckpoint]
-    assert checkpoints == [*first, LastCheckpoint, CheckpointingPreemption]
-    assert idle in found
+@pytest.mark.parametrize(
+    ("configured", "kinds"),
+    [
+        ([], [BestCheckpoint, LastCheckpoint, CheckpointingPreemption]),
+        ([ModelCheckpoint(monitor="val/a")], [ModelCheckpoint, LastCheckpoint, CheckpointingPreemption]),
+        ([ModelCheckpoint()], [BestCheckpoint, ModelCheckpoint, LastCheckpoint, CheckpointingPreemption]),
+        ([LastCheckpoint(), Preemption()], [BestCheckpoint, LastCheckpoint]),
+    ],
+    ids=["none", "metric", "no metric", "the same"],
+)
+def test_every_run_saves_the_last_checkpoint_after_the_best(configured, kinds):
+    """Lightning takes the first callback for the one that knows the best; a preempted run stops after the last."""
+    found = default_callbacks("val/loss", "min", None, 0, None, {"callbacks": configured})
+    assert [type(callback) for callback in found if isinstance(callback, Checkpoint)] == kinds
 
 
 @pytest.mark.parametrize(
-    ("names", "path", "message"),
+    ("files", "ckpt_path", "message"),
     [
-        (["epoch=0.ckpt"], "last", "holds checkpoints, but no last.ckpt to resume from"),
-        (["epoch=0.ckpt", "last.ckpt"], "last", None),
-        (["epoch=0.ckpt"], "epoch=0.ckpt", None),
-        (["epoch=0.ckpt"], None, "holds the checkpoints of another run"),
         ([], "last", None),
+        (["last.ckpt", "epoch=0.ckpt"], "last", None),
+        (["epoch=0.ckpt"], "last", r"holds no last.ckpt to resume from: give --ckpt_path one of epoch=0.ckpt"),
+        (["epoch=0.ckpt"], None, "holds the checkpoints of another run"),
+        (["epoch=0.ckpt"], "checkpoints/epoch=0.ckpt", None),
     ],
 )
-def test_a_run_that_cannot_be_resumed_is_not_started_anew(tmp_path, names, path, message):
-    folder = tmp_path / "checkpoints"
-    folder.mkdir()
-    for name in names:
-        (folder / name).touch()
-    trainer = SimpleNamespace(
-        log_dir=str(tmp_path), is_global_zero=True, strategy=SimpleNamespace(broadcast=lambda value: value)
-    )
-    callback = RunFolder(path if path in ("last", None) else folder / path)
-    with pytest.raises(FileExistsError, match=message) if message else contextlib.nullcontext():
-        callback.setup(trainer, None, "fit")
-    callback.teardown(trainer, None, "fit")
-
-
-@pytest.mark.parametrize("kept", [True, False])
-def test_the_best_checkpoint_of_a_copied_folder_is_found_by_its_name(tmp_path, caplog, kept):
-    callback = BestCheckpoint(tmp_path / "new", monitor="val/loss")
-    (tmp_path / "new").mkdir()
-    if kept:
-        (tmp_path / "new" / "best.ckpt").touch()
-    old = str(tmp_path / "old" / "best.ckpt")
-    state = {"monitor": "val/loss", "best_model_path": old, "kth_best_model_path": old, "last_model_path": "",
-             "dirpath": str(tmp_path / "old"), "best_k_models": {old: torch.tensor(0.5)},
-             "best_model_score": torch.tensor(0.5)}  # fmt: skip
-    checkpoint = {"callbacks": {callback.state_key: state}}
-    trainer = SimpleNamespace(checkpoint_callbacks=[callback], state=SimpleNamespace(fn=TrainerFn.FITTING))
-    with caplog.at_level("INFO"):
-        keep_own_files(trainer, checkpoint)
-    new = str(tmp_path / "new" / "best.ckpt")
-    if kept:
-        callback.load_state_dict(checkpoint["callbacks"][callback.state_key])
-        assert (callback.best_model_path, list(callback.best_k_models)) == (new, [new])
+def test_a_fit_starts_anew_only_in_an_empty_folder(files, ckpt_path, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    for name in files:
+        (tmp_path / "checkpoints" / name).touch()
+    strategy = SimpleNamespace(broadcast=lambda value: value)
+    trainer = SimpleNamespace(log_dir=str(tmp_path), is_global_zero=True, strategy=strategy)
+    folder = RunFolder(ckpt_path)
+    if message is None:
+        folder.setup(trainer, None, "fit")
     else:
+        with pytest.raises(FileExistsError, match=message):
+            folder.setup(trainer, None, "fit")
+    folder.teardown(trainer, None, "fit")
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_a_run_whose_folder_was_moved_remembers_its_best_checkpoint(present, tmp_path, caplog):
+    """Where the file did not come along, it says that the best is forgotten."""
+    before = BestCheckpoint(dirpath=tmp_path / "old", monitor="val/a")
+    path = str(tmp_path / "old" / "epoch=1.ckpt")
+    before.best_model_path = before.kth_best_model_path = path
+    before.best_k_models, before.best_model_score = {path: torch.tensor(0.5)}, torch.tensor(0.5)
+    after = BestCheckpoint(dirpath=tmp_path / "new", monitor="val/a")
+    (tmp_path / "new").mkdir()
+    if present:
+        (tmp_path / "new" / "epoch=1.ckpt").touch()
+    checkpoint = {"callbacks": {before.state_key: before.state_dict()}}
+    with caplog.at_level("INFO"):
+        keep_to_folders(SimpleNamespace(checkpoint_callbacks=[after]), checkpoint)
+    if not present:
         assert checkpoint == {"callbacks": {}}
-        assert f"the best checkpoint so far, {old}, is not in" in caplog.text
+        assert "The best val/a so far is forgotten: there is no " in caplog.text
+        return
+    after.load_state_dict(checkpoint["callbacks"][after.state_key])
+    here = str(tmp_path / "new" / "epoch=1.ckpt")
+    assert (after.best_model_path, after.kth_best_model_path, after.best_k_models) == (here, here, {here: 0.5})
+    assert after.best_model_score == 0.5
 
 
-def test_small_metrics_are_not_rounded_to_zero(tmp_path):
-    trainer = SimpleNamespace(
-        callback_metrics={"test/loss": torch.tensor(1.2345678e-9), "test/reward": torch.tensor(123456.7)},
-        loggers=[], log_dir=str(tmp_path), global_step=0,
+class Tiny(CoordinateRegression):
+    """Has a loss far below the metrics of other tasks."""
+
+    def validation_step(self, *arguments):
+        self.log("val/tiny", torch.tensor(1.2345678e-9))
+        return super().validation_step(*arguments)
+
+
+@pytest.mark.parametrize("limit_test_batches", [0, 1])
+def test_a_summary_keeps_significant_digits_and_says_that_a_run_without_a_test_has_finished(
+    limit_test_batches, tmp_path
+):
+    trainer = Trainer(
+        accelerator="cpu", default_root_dir=tmp_path, callbacks=[RunSummary()], limit_test_batches=limit_test_batches,
+        limit_train_batches=1, limit_val_batches=1, max_epochs=1, enable_progress_bar=False,
+        enable_model_summary=False, enable_checkpointing=False, log_every_n_steps=1,
     )  # fmt: skip
-    RunSummary().on_test_end(trainer, None)
-    found = json.loads((tmp_path / "summary.json").read_text())["test"]
-    assert found == {"test/loss": 1.234568e-9, "test/reward": 123456.7}
-
-
-def test_predictions_that_cannot_be_written_leave_no_file(tmp_path):
-    trainer = SimpleNamespace(
-        log_dir=str(tmp_path),
-        world_size=1,
-        is_global_zero=True,
-        strategy=SimpleNamespace(broadcast=lambda value: value),
-    )
-    table = PredictionTable()
-    table.on_predict_start(trainer, None)
-    with pytest.raises(ValueError, match="shorter"):
-        table.write_on_epoch_end(trainer, None, [{"a": torch.arange(9), "b": torch.arange(8)}], [])
-    assert list(tmp_path.iterdir()) == []
+    trainer.fit(Tiny(StridedRegressor()), NotSoClevrDataModule("quadrant", canvas=16, size=3))
+    summary = json.loads(Path(trainer.log_dir, "summary.json").read_text())
+    assert summary["curve"][0]["val/tiny"] == 1.23457e-9
+    assert summary.get("test") == ({} if limit_test_batches == 0 else None)

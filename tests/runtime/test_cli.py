@@ -128,6 +128,16 @@ def test_one_batch_is_not_all_batches(cli, monkeypatch):
 
 
 @pytest.mark.slow
+def test_ctrl_c_ends_a_command_in_one_line(cli, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lightning_coordconv.runtime.sweep.command.main", interrupted)
+    with pytest.raises(SystemExit) as end:
+        cli("sweep", "detection/proposals_conv")
+    assert (end.value.code, capsys.readouterr().err) == (130, "interrupted\n")
+
+
 def test_the_list_of_commands_needs_no_lightning():
     """So it appears at once, and a signal during the imports of a run already ends it with exit code 75."""
     code = "import sys, lightning_coordconv.runtime.cli; sys.exit('pytorch_lightning' in sys.modules)"

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import yaml
 from matplotlib.image import imread
-from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from lightning_coordconv.runtime.cli import main
@@ -257,8 +256,8 @@ def test_a_figure_has_all_metrics_arms_and_steps():
 def test_the_values_of_a_resumed_run_replace_those_that_were_lost(tmp_path, kind):
     for life, steps in ((1.0, (1, 2, 3, 4, 5)), (2.0, (3, 4))):
         logger = kind(tmp_path, name="a", version=0)
-        trainer = Trainer(logger=logger, enable_checkpointing=False, accelerator="cpu")
-        keep_rows(trainer)
+        if kind is CSVLogger:
+            keep_rows(logger)
         for step in steps:
             logger.log_metrics({"val_loss": life * step}, step)
         logger.save()

@@ -26,7 +26,13 @@ def test_list_has_every_config_with_its_first_line(capsys):
 
 
 @pytest.mark.parametrize(
-    ("dest", "file"), [((), "coco_conv.yaml"), (("mine",), "mine/coco_conv.yaml"), (("a/b.yaml",), "a/b.yaml")]
+    ("dest", "file"),
+    [
+        ((), "coco_conv.yaml"),
+        (("mine",), "mine/coco_conv.yaml"),
+        (("new/",), "new/coco_conv.yaml"),
+        (("a/b.yaml",), "a/b.yaml"),
+    ],
 )
 def test_copy(dest, file, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -46,6 +52,18 @@ def test_copy_of_an_experiment_has_all_its_configs(tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["proposals_conv.yaml", "same.yaml"]
 
 
+def test_a_copy_of_several_configs_is_made_whole_or_not_at_all(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    experiment = "detection/proposals_conv_same"
+    with pytest.raises(SystemExit):
+        main(["configs", "copy", experiment, "mine.yaml"])
+    assert "consists of proposals_conv.yaml, same.yaml: give a folder" in capsys.readouterr().err
+    (tmp_path / "same.yaml").touch()
+    with pytest.raises(SystemExit):
+        main(["configs", "copy", experiment])
+    assert [path.name for path in tmp_path.iterdir()] == ["same.yaml"]
+
+
 NAMES = ["generative/small_conv", "generative/small_conv.yaml", "configs/generative/small_conv.yaml"]
 
 
@@ -54,23 +72,24 @@ NAMES = ["generative/small_conv", "generative/small_conv.yaml", "configs/generat
 def test_names_become_paths(name, before, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = str(configs.CONFIGS / "generative" / "small_conv.yaml")
-    assert configs.with_paths(["fit", *before, name, "--x", "1"]) == ["fit", "--config", path, "--x", "1"]
-    assert configs.with_paths(["fit", f"{before[0]}={name}"]) == ["fit", "--config", path]
+    assert configs.with_paths(["fit", *before, name, "--x", "1"]) == ["fit", f"--config={path}", "--x", "1"]
+    assert configs.with_paths(["fit", f"{before[0]}={name}"]) == ["fit", f"--config={path}"]
 
 
 def test_an_experiment_becomes_its_configs():
     folder = configs.CONFIGS / "generative"
     paths = [str(folder / name) for name in ("small_conv.yaml", "ablations/coordinates_in_d.yaml")]
     args = configs.with_paths(["fit", "-c", "generative/small_conv_coordinates_in_d"])
-    assert args == ["fit", "--config", paths[0], "--config", paths[1]]
+    assert args == ["fit", *(f"--config={path}" for path in paths)]
 
 
 def test_files_come_before_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "generative").mkdir()
     (tmp_path / "generative" / "small_conv.yaml").write_text("model: mine")
-    assert configs.with_paths(["-c", "generative/small_conv.yaml"])[1] == "generative/small_conv.yaml"
-    assert configs.with_paths(["-c", "generative/small_conv"])[1] == str(configs.CONFIGS / "generative/small_conv.yaml")
+    assert configs.with_paths(["-c", "generative/small_conv.yaml"]) == ["--config=generative/small_conv.yaml"]
+    packaged = configs.CONFIGS / "generative" / "small_conv.yaml"
+    assert configs.with_paths(["-c", "generative/small_conv"]) == [f"--config={packaged}"]
 
 
 @pytest.mark.parametrize(
@@ -137,88 +156,6 @@ def test_a_name_that_the_user_chose_stays(given, named):
     assert nameless.init_args == {"run_name": None}
     for loggers in (None, True, False):
         configs.name_loggers({"config": ["/a/mine.yaml"], "trainer": {"logger": loggers}})
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("model: [", r"line \d: this is no YAML file: "),
-        ("data:\n\t- 1", "line 2: this is no YAML file: "),
-        ("", "is no config: it must be a mapping"),
-        ("- 1", "is no config: it must be a mapping"),
-        ("trainer: {}\ntrainer: {}", "line 2: the key trainer occurs twice"),
-        ("trainer:\n  callbacks:\n  - a: 1\n    a: 2", r"line 4: the key trainer.callbacks.0.a occurs twice"),
-        ("trainer: {max_steps: 6}\ntrainer.max_steps: 3", r"line \d: the key trainer.max_steps occurs twice"),
-        ("trainer.max_steps: 3\ntrainer: {max_steps: 6}", r"line \d: the key trainer.max_steps occurs twice"),
-        ("data:\n  init_args:\n    seed: 1", "line 3: the data get the seed of the run"),
-        ("data: {seed: 1}", "line 1: the data get the seed of the run"),
-    ],
-)
-def test_what_the_parser_would_pass_over_is_refused_with_its_line(text, message, tmp_path):
-    path = tmp_path / "config.yaml"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=f"config.yaml.*{message}"):
-        configs.with_paths(["fit", "-c", str(path)])
-
-
-def test_aliases_are_checked_once(tmp_path):
-    lines = ["a0: &a0 [x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
-    path = tmp_path / "config.yaml"
-    path.write_text("\n".join(lines))
-    configs.check(path)
-
-
-def test_every_config_passes():
-    for name in configs.names():
-        configs.check(configs.CONFIGS / f"{name}.yaml")
-
-
-@pytest.mark.parametrize("option", ["--data.seed", "--data.init_args.seed"])
-def test_an_option_without_effect_is_refused(option):
-    for words in ([option, "3"], [f"{option}=3"]):
-        with pytest.raises(ValueError, match=r"data get the seed of the run.*give seed_everything"):
-            configs.with_paths(["fit", *words])
-
-
-def test_an_experiment_of_two_files_is_copied_whole_or_not_at_all(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    name, paths = next((name, paths) for name, paths in configs.experiments().items() if len(paths) == 2)
-    with pytest.raises(ValueError, match=r"is 2 files: give a folder that is there, got mine.yaml"):
-        configs.main(["copy", name, "mine.yaml"])
-    (tmp_path / paths[1].name).touch()
-    with pytest.raises(ValueError, match=f"{paths[1].name} exists"):
-        configs.main(["copy", name])
-    assert [path.name for path in tmp_path.iterdir()] == [paths[1].name]
-    (tmp_path / paths[1].name).unlink()
-    configs.main(["copy", name])
-    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in paths}
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--data.init_args={seed: 7}"], "--data.init_args: the data get the seed of the run"),
-        (["--data", '{"class_path": "D", "init_args": {"seed": 7}}'], "--data.init_args: the data get the seed"),
-        (["--trainer={max_steps: 3, max_steps: 4}"], "--trainer: the key trainer.max_steps occurs twice"),
-        (["--data=data.yaml"], "data.yaml, line 1: the data get the seed of the run"),
-        (["--model=twice.yaml"], "twice.yaml, line 2: the key model.a occurs twice"),
-        (["-c", "mine.yaml"], "data.yaml, line 1: the data get the seed of the run"),
-    ],
-)
-def test_what_the_parser_would_pass_over_is_refused_in_options_and_named_files(words, message, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "data.yaml").write_text("init_args: {seed: 7}\n")
-    (tmp_path / "twice.yaml").write_text("a: 1\na: 2\n")
-    (tmp_path / "mine.yaml").write_text("data: data.yaml\n")
-    with pytest.raises(ValueError, match=message):
-        configs.with_paths(["fit", *words])
-
-
-@pytest.mark.parametrize("words", [["--data.data=list.yaml"], ["--data={"], ["--data"], ["-c"], ["--data", "-c"]])
-def test_what_the_parser_reports_is_left_to_it(words, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "list.yaml").write_text("- 1\n- 2\n")
-    assert configs.with_paths(["fit", *words]) == ["fit", *words]
 
 
 @pytest.mark.slow

@@ -213,7 +213,7 @@ def assert_refused(capsys, arguments: list[object], message: str) -> None:
     assert re.match(f"error: .*{message}", lines[0]), lines[0]
     if len(arguments) > 1:
         assert not Path(arguments[1]).is_file()
-        assert not list(Path(arguments[1]).parent.glob(".export-*"))
+        assert not list(Path(arguments[1]).parent.glob(".unfinished-*"))
 
 
 def test_wrong_files_and_arguments_end_with_one_line(classifier, tmp_path, capsys):

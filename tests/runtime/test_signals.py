@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lightning_coordconv.coordinates import CoordinateClassification
-from lightning_coordconv.runtime.signals import REQUEUE
+from lightning_coordconv.runtime.signals import REQUEUE, StopSignals
 from tests.core.test_checkpoints import environment
 from tests.runtime.test_weights import SMALL
 
@@ -51,7 +51,7 @@ class Slow(CoordinateClassification):
     [("fit", "start-up"), ("fit", "sanity check"), ("fit", "test"), ("validate", "validation"), ("test", "test"),
      ("predict", "prediction")],
 )  # fmt: skip
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
 def test_the_exit_code_is_75_at_all_times(command, slow, number, tmp_path):
     arguments = [*SMALL, f"--model={__name__}.Slow", f"--model.slow={slow}"]
     arguments += ["--trainer.max_steps=1"] if command == "fit" else ["--ckpt_path=none"]
@@ -93,6 +93,19 @@ def test_a_repeated_signal_does_not_interrupt_the_work_that_is_saved(tmp_path):
     )
     assert run(code, tmp_path) == REQUEUE
     assert (tmp_path / "saved").exists()
+
+
+def test_a_process_that_nohup_started_ignores_sighup():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signals = StopSignals()
+    try:
+        signals.install()
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert signals.received is None
+        signals.uninstall()
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import yaml
 
 from lightning_coordconv.runtime import signals
 from lightning_coordconv.runtime.cli import main
+from lightning_coordconv.runtime.locks import Lock
 from lightning_coordconv.runtime.sweep import jobs, search
 
 NAMES = ("coordinates/regression_quadrant_coordconv", "coordinates/regression_quadrant_conv")
@@ -36,7 +37,8 @@ def fits(tmp_path, monkeypatch):
         value = (np.log10(float(given.get(LR, 1e-3))) + 2) ** 2 + seed
         row = {"step": 1, "val/distance": value, "val/accuracy": -value}
         summary = {"experiment": config, "seed": seed, "curve": [row, row | {"step": 2, "val/distance": value + 1}]}
-        (folder / "summary.json").write_text(json.dumps(summary | {"test": {"test/distance": value}}))
+        test = {} if given.get("trainer.limit_test_batches") == "0" else {"test/distance": value}
+        (folder / "summary.json").write_text(json.dumps(summary | {"test": test}))
         (folder / "config.yaml").write_text(yaml.safe_dump({"seed_everything": seed, "lr": given.get(LR, 1e-3)}))
         return 0
 
@@ -86,11 +88,42 @@ def test_a_changed_config_is_another_run(fits, tmp_path):
     assert len(fits) == 2
 
 
+@pytest.mark.parametrize("option", ["--{}=part.yaml", "--config=part.yaml", None])
+@pytest.mark.parametrize("section", ["trainer", "data", "model"])
+def test_a_change_of_any_file_that_is_read_makes_another_run(section, option, fits, tmp_path):
+    """Files of options, overlays, and files that the config refers to."""
+    part, config, options = tmp_path / "part.yaml", tmp_path / "mine.yaml", []
+    if option is None:
+        config.write_text(f"{section}: part.yaml\n")
+    else:
+        config.write_text("figures: false\n")
+        options = [option.format(section)]
+    for number in (1, 2, 1):
+        part.write_text(f"init_args: {{a: {number}}}\n")
+        sweep("mine.yaml", *options)
+    assert len(fits) == 2
+
+
+def test_the_order_of_options_counts(fits):
+    sweep(NAMES[0], "--trainer.max_steps=1", "--trainer.max_steps=2")
+    sweep(NAMES[0], "--trainer.max_steps=2", "--trainer.max_steps=1")
+    assert len(fits) == 2
+
+
+def test_runs_without_a_test_finish_and_are_compared_by_validation(fits, capsys):
+    for expected in (1, 0):
+        fits.clear()
+        sweep(NAMES[0], "--trainer.limit_test_batches=0")
+        assert len(fits) == expected
+        assert "val/distance" in capsys.readouterr().out
+
+
 def test_a_run_without_its_test_is_resumed(fits):
     sweep(NAMES[0])
     job = jobs.Job(NAMES[0], 0)
     summary = json.loads((job.folder / "summary.json").read_text())
-    for unfinished in (json.dumps(summary | {"test": {}}), "{"):
+    del summary["test"]
+    for unfinished in (json.dumps(summary), "{"):
         (job.folder / "summary.json").write_text(unfinished)
         fits.clear()
         sweep(NAMES[0])
@@ -151,6 +184,13 @@ def test_a_real_process_has_one_thread_and_leaves_a_checkpoint(tmp_path, monkeyp
         ([NAMES[0], "--seeds", "0", "-1"], "--seeds must be from 0 to 4294967295, got 0 -1"),
         ([NAMES[0], "--seeds", str(2**32)], "--seeds must be from 0 to 4294967295, got 4294967296"),
         ([NAMES[0], "--seeds", "1", "1"], "--seeds must be different, got 1 1"),
+        ([NAMES[0], "--seed_everything=1"], "for each run, by --seeds and --logs: leave out --seed_everything=1"),
+        ([NAMES[0], "--ckpt_path=last"], "leave out --ckpt_path=last"),
+        ([NAMES[0], "--trainer.logger.version=a"], "leave out --trainer.logger.version=a"),
+        ([NAMES[0], "--trainer.logger.init_args.name=a"], "leave out --trainer.logger.init_args.name=a"),
+        ([NAMES[0], NAMES[0]], "the configs of a sweep must be different"),
+        ([NAMES[0], "--trainer.logger=false"], f"give {NAMES[0]} one logger, as a class"),
+        ([NAMES[0], "--trainer.logger=[CSVLogger,TensorBoardLogger]"], f"give {NAMES[0]} one logger, as a class"),
         ([NAMES[0], "--seed", "0"], "arguments for fit are written --name=value, got --seed 0"),
         ([NAMES[0], "--minimize", "val/distance"], "belong to a --search"),
         ([NAMES[0], "--search", "a=uniform(0,1)"], "needs --minimize METRIC or --maximize METRIC"),
@@ -216,60 +256,6 @@ def test_a_search_finds_the_best_option_and_can_be_resumed(fits, capsys):
     assert fits == []
 
 
-@pytest.mark.parametrize(
-    "other",
-    [["--trainer.max_steps=40"], ["--seeds", "0", "1"], ["--minimize", "val/accuracy"],
-     ["--search", "model.a=uniform(0, 1)"], "config"],
-)  # fmt: skip
-def test_a_search_for_other_runs_is_another_study(fits, tmp_path, capsys, other):
-    pytest.importorskip("optuna")
-    (tmp_path / "mine.yaml").write_text("trainer: {max_epochs: 1}\n")
-    arguments = ("mine.yaml", "--search", f"{LR}=loguniform(1e-4, 1)", "--minimize", "val/distance", "--trials", "2")
-    sweep(*arguments)
-    assert len(fits) == 2
-    if other == "config":
-        (tmp_path / "mine.yaml").write_text("trainer: {max_epochs: 2}\n")
-    sweep(*arguments, *(other if other != "config" else []))
-    assert len(fits) > 2 or "--minimize" in other  # which reads other values of the same runs
-    assert capsys.readouterr().out.count("best of 2 trials") == 2
-    fits.clear()
-    sweep(*arguments, *(other if other != "config" else []))
-    assert fits == []
-
-
-@pytest.mark.parametrize("name", ["part.yaml", "inner.yaml", "mine.yaml"])
-def test_a_changed_file_that_is_named_is_another_run(fits, tmp_path, name):
-    (tmp_path / "mine.yaml").write_text("data: inner.yaml\n")
-    (tmp_path / "inner.yaml").write_text("batch_size: 1\n")
-    (tmp_path / "part.yaml").write_text("max_epochs: 1  # part.yaml\n")
-    arguments = ("mine.yaml", "--trainer=part.yaml")
-    sweep(*arguments)
-    sweep(*arguments)
-    assert len(fits) == 1
-    (tmp_path / name).write_text((tmp_path / name).read_text() + "# changed\n")
-    sweep(*arguments)
-    assert len(fits) == 2
-
-
-def test_the_order_of_options_makes_another_run():
-    assert jobs.Job(NAMES[0], 0, ("--a=1", "--a=2")).digest != jobs.Job(NAMES[0], 0, ("--a=2", "--a=1")).digest
-
-
-@pytest.mark.parametrize(
-    "option",
-    ["--seed_everything=5", "--ckpt_path=last", "--trainer.logger=false",
-     "--trainer.logger.init_args.version=a", "--trainer.logger.name=a"],
-)  # fmt: skip
-def test_options_that_a_sweep_chooses_are_refused(fits, capsys, option):
-    assert f"leave out {option}" in fails(capsys, NAMES[0], option)
-    assert fits == []
-
-
-def test_a_config_as_an_option_is_refused(fits, tmp_path, capsys):
-    (tmp_path / "mine.yaml").write_text("trainer: {max_epochs: 1}\n")
-    assert "leave out --config, and give configs without an option" in fails(capsys, NAMES[0], "--config=mine.yaml")
-
-
 def test_a_trial_that_was_interrupted_is_tried_again_with_the_same_options(tmp_path):
     pytest.importorskip("optuna")
     space = search.parse_space("lr=loguniform(1e-4, 1)")
@@ -286,13 +272,45 @@ def test_a_trial_that_was_interrupted_is_tried_again_with_the_same_options(tmp_p
     assert len(set(suggested)) == 3
 
 
-def test_a_study_that_does_not_fit_is_refused(fits, tmp_path, capsys):
+CHANGES = [("--trainer.max_steps=2",), ("--seeds", "0", "1"), ("--maximize", "val/accuracy"), ("--minimize", "val/b")]
+
+
+@pytest.mark.parametrize("change", [*CHANGES, None], ids=str)
+def test_a_search_with_other_runs_or_another_metric_is_another_study(change, fits, tmp_path, capsys, monkeypatch):
     pytest.importorskip("optuna")
-    arguments = (NAMES[0], "--search", f"{LR}=uniform(0.001, 1)", "--trials", "1", "--study", str(tmp_path / "s.log"))
+    monkeypatch.setattr("lightning_coordconv.runtime.sweep.command.best_value", lambda *args: 0.0)
+    config = tmp_path / "mine.yaml"
+    config.write_text("trainer: {max_epochs: 1}\n")
+    goal = () if change and change[0].startswith("--m") else ("--minimize", "val/distance")
+    arguments = ("mine.yaml", "--search", f"{LR}=uniform(0.001, 1)", "--trials", "2")
     sweep(*arguments, "--minimize", "val/distance")
-    assert "was started to minimize, not to maximize" in fails(capsys, *arguments, "--maximize", "val/distance")
+    fits.clear()
+    if change is None:
+        config.write_text("trainer: {max_epochs: 2}\n")
+    sweep(*arguments, *goal, *(change or ()))
+    trials = [line for line in capsys.readouterr().out.splitlines() if "mine/seed" in line]
+    assert len(trials) == {None: 4, CHANGES[1]: 6}.get(change, 4)
+    fits.clear()
+    sweep(*arguments, *goal, *(change or ()))
+    assert fits == []
+
+
+def test_a_file_that_holds_no_study_is_refused(fits, tmp_path, capsys):
+    pytest.importorskip("optuna")
     (tmp_path / "s.log").write_text("no study\n")
+    arguments = (NAMES[0], "--search", f"{LR}=uniform(0.001, 1)", "--study", str(tmp_path / "s.log"))
     assert "is not the file of a study" in fails(capsys, *arguments, "--minimize", "val/distance")
+
+
+def test_a_study_that_another_process_writes_to_is_refused(fits, tmp_path, capsys):
+    file = tmp_path / "s.log"
+    file.touch()
+    lock = Lock(file)
+    assert lock.take()
+    arguments = (NAMES[0], "--search", f"{LR}=uniform(0.001, 1)", "--minimize", "val/distance", "--study", str(file))
+    assert f"another search is writing to {file}" in fails(capsys, *arguments)
+    assert fits == []
+    lock.release()
 
 
 def test_a_failed_run_stops_a_search(fits, capsys):

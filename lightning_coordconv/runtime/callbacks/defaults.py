@@ -37,8 +37,8 @@ def default_callbacks(
     The defaults save the best and the last checkpoint by the task's metric, stop at the metric's threshold or at a loss
     that is not finite, show progress, write the run's summary and its random split, and make the run safe to interrupt:
     a folder that no other run writes to, random-number state and training metrics in its checkpoints, and a checkpoint
-    when the process is asked to stop. A configured checkpoint with a metric takes the place of the best one, and one
-    without, such as one every 100 steps, is added; the last checkpoint, from which the run resumes, is always saved.
+    when the process is asked to stop. A configured checkpoint with a metric takes the place of the best one, and
+    one without, such as one every 100 steps, is added to them.
 
     Args:
         monitor: the metric that the task is judged by.
@@ -64,16 +64,19 @@ def default_callbacks(
         defaults.append(stop_at(monitor, mode, threshold))
     if trainer.get("enable_progress_bar") is not False:
         defaults.append(TerminalProgressBar() if sys.stdout.isatty() else ProgressLines())
+    last: list[Callback] = []
     if trainer.get("enable_checkpointing") is False:
         defaults.append(Preemption())
     else:
-        defaults += [
-            BestCheckpoint(monitor=monitor, mode=mode, save_on_train_epoch_end=False),
-            LastCheckpoint(),
-            CheckpointingPreemption(),
-        ]
-    kept = [default for default in defaults if not any(_replaces(callback, default) for callback in callbacks)]
-    return sorted(kept + callbacks, key=_order)
+        defaults.append(BestCheckpoint(monitor=monitor, mode=mode, save_on_train_epoch_end=False))
+        # Lightning takes the first checkpoint callback for the one that knows the best. All are saved at the end of a
+        # validation, before a preempted run stops.
+        last = [LastCheckpoint(), CheckpointingPreemption()]
+    before, after = (
+        [default for default in group if not any(_replaces(callback, default) for callback in callbacks)]
+        for group in (defaults, last)
+    )
+    return [*before, *callbacks, *after]
 
 
 def stop_at(monitor: str, mode: str, threshold: float) -> EarlyStopping:
@@ -93,22 +96,11 @@ def stop_at(monitor: str, mode: str, threshold: float) -> EarlyStopping:
 
 def _replaces(callback: Callback, default: Callback) -> bool:
     """Tell whether a configured callback takes the place of a default."""
-    if isinstance(default, LastCheckpoint):
-        return isinstance(callback, LastCheckpoint)
-    if isinstance(callback, ModelCheckpoint) and callback.monitor is None:
-        return False
+    if isinstance(callback, ModelCheckpoint):
+        best = callback.monitor is not None and isinstance(default, BestCheckpoint)
+        return best or type(callback) is type(default)
     if isinstance(callback, EarlyStopping) and isinstance(default, EarlyStopping):
         return callback.monitor == default.monitor
     if isinstance(callback, ProgressBar) and isinstance(default, ProgressBar):
         return True
     return isinstance(default, type(callback))
-
-
-def _order(callback: Callback) -> int:
-    """Return when a callback acts: Lightning takes the best checkpoint of the first ``ModelCheckpoint``.
-
-    At the end of a validation the last checkpoint saves what the others have found, before a preempted run stops.
-    """
-    if isinstance(callback, ModelCheckpoint) and callback.monitor is not None:
-        return 0
-    return 3 if isinstance(callback, Preemption) else 2 if isinstance(callback, LastCheckpoint) else 1

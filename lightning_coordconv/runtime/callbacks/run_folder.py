@@ -1,13 +1,12 @@
 """Gives each run a log folder that no other run uses."""
 
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from lightning_coordconv.runtime.callbacks.best_checkpoint import keep_own_files
+from lightning_coordconv.runtime.callbacks.best_checkpoint import keep_to_folders
+from lightning_coordconv.runtime.locks import Lock
 
 
 class RunFolder(Callback):
@@ -18,12 +17,12 @@ class RunFolder(Callback):
 
     Raises:
         FileExistsError: if another process is fitting into the folder, or the folder holds checkpoints and the fit does
-            not resume from one of them. Raised on every rank.
+            not resume from one of them, or is to resume from the last and the folder has none. Raised on every rank.
     """
 
     def __init__(self, ckpt_path: str | Path | None = None) -> None:
         self.ckpt_path = ckpt_path
-        self.folder: int | None = None
+        self.lock: Lock | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Lock the folder of a fit."""
@@ -37,8 +36,8 @@ class RunFolder(Callback):
             raise FileExistsError(problem)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Find the checkpoint files that it names in the folders of this run."""
-        keep_own_files(trainer, checkpoint)
+        """Let the checkpoint files that it names be those of this folder."""
+        keep_to_folders(trainer, checkpoint)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Unlock it; so does the end of the process."""
@@ -49,37 +48,22 @@ class RunFolder(Callback):
         self._unlock()
 
     def _unlock(self) -> None:
-        if self.folder is not None:
-            os.close(self.folder)
-            self.folder = None
+        if self.lock is not None:
+            self.lock.release()
 
     def _take(self, folder: Path) -> str | None:
         folder.mkdir(parents=True, exist_ok=True)
-        if not self._lock(folder):
+        self.lock = Lock(folder)
+        if not self.lock.take():
             return f"another run is writing to {folder}: choose another version of the logger"
         checkpoints = list(folder.resolve().glob("checkpoints/*.ckpt"))
-        if not checkpoints:
-            return None
-        if self.ckpt_path == "last" and not any(path.name.startswith("last") for path in checkpoints):
-            return (
-                f"{folder} holds checkpoints, but no last.ckpt to resume from: give --ckpt_path one of them, or choose "
-                "another version of the logger"
-            )
-        if self.ckpt_path != "last" and not (self.ckpt_path and Path(self.ckpt_path).resolve() in checkpoints):
+        if self.ckpt_path == "last" and checkpoints and not any(path.name.startswith("last") for path in checkpoints):
+            names = ", ".join(sorted(path.name for path in checkpoints))
+            return f"{folder} holds no last.ckpt to resume from: give --ckpt_path one of {names}"
+        resuming = self.ckpt_path == "last" or (self.ckpt_path and Path(self.ckpt_path).resolve() in checkpoints)
+        if checkpoints and not resuming:
             return (
                 f"{folder} holds the checkpoints of another run: resume it with --ckpt_path last, "
                 "or choose another version of the logger"
             )
         return None
-
-    def _lock(self, folder: Path) -> bool:
-        if sys.platform == "win32":
-            return True
-        import fcntl
-
-        self.folder = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(self.folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True

@@ -23,8 +23,8 @@ class RunSummary(Callback):
     ``threads`` and ``ranks``; ``steps`` of the optimisers; ``seconds`` and ``cpu_seconds`` of training, including
     validation and excluding the start of the program (``cpu_seconds`` counts only this process); ``curve``, one row of
     step, seconds and metrics for each validation; ``train``, the metrics of the last training epoch; and ``test``,
-    those of a test in the same process. Tables of results are made from these files. A test without training has only
-    ``test``, and leaves the file of a fit as it is.
+    those of a test in the same process, empty if ``limit_test_batches`` is 0. Tables of results are made from these
+    files. A test without training has only ``test``, and leaves the file of a fit as it is.
 
     Args:
         seed: the seed of the run.
@@ -75,10 +75,13 @@ class RunSummary(Callback):
         self._write(trainer.log_dir)  # a collective call: the first rank broadcasts it
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the summary of a finished run that was resumed, and so did not train."""
+        """Keep the summary of a finished run that was resumed, and so did not train; complete one without a test."""
         log_dir = trainer.log_dir
         if not self.summary and log_dir is not None:
             self.summary = read_fit(Path(log_dir))
+        if self.summary and trainer.limit_test_batches == 0:
+            self.summary["test"] = {}
+            self._write(log_dir)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the metrics of the test, and print where everything is."""
@@ -139,5 +142,5 @@ def _flush(trainer: Trainer) -> None:
 
 
 def _numbers(metrics: dict[str, Tensor], prefix: str) -> dict[str, float]:
-    """Return the metrics whose names begin with a prefix, with seven significant digits, as float32 has."""
-    return {name: float(f"{value.item():.7g}") for name, value in metrics.items() if name.startswith(prefix)}
+    """Return metrics with six significant digits, for losses can be small."""
+    return {name: float(f"{value.item():.6g}") for name, value in metrics.items() if name.startswith(prefix)}

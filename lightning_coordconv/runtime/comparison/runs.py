@@ -124,9 +124,7 @@ def read_csv(file: Path, root: Path) -> Run:
     """Read the metrics of Lightning's CSVLogger."""
     curves: dict[str, Curve] = {}
     try:
-        lines = complete_lines(file.read_bytes()).decode(
-            errors="replace"
-        )  # a run that is killed can leave a part of a number
+        lines = complete_lines(file.read_bytes()).decode(errors="replace")
         rows = csv.DictReader(io.StringIO(lines, newline=""), strict=True)
         for row in rows:
             for name, cell in row.items():

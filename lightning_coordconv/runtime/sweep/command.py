@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_coordconv.runtime import configs
+import yaml
+
 from lightning_coordconv.runtime.comparison import command as comparison
 from lightning_coordconv.runtime.errors import OneLineParser
-from lightning_coordconv.runtime.sweep.jobs import Job, digest_of
+from lightning_coordconv.runtime.locks import Lock
+from lightning_coordconv.runtime.sweep.jobs import Job
 from lightning_coordconv.runtime.sweep.processes import processes
 from lightning_coordconv.runtime.sweep.search import best_value, open_study, optimize, parse_space
 
@@ -18,16 +20,8 @@ if TYPE_CHECKING:
 MAX_SEED = 2**32 - 1
 """Largest seed of NumPy's generator, which Lightning seeds too."""
 
-CHOSEN = {
-    "seed_everything": ", and give --seeds",
-    "config": ", and give configs without an option",
-    "ckpt_path": "",
-    "trainer.logger": "",
-    "trainer.logger.save_dir": ", and give --logs",
-    "trainer.logger.name": "",
-    "trainer.logger.version": "",
-}
-"""Options of ``fit`` that cannot be given, and what to give in their place."""
+CHOSEN = ("seed_everything", "ckpt_path", "trainer.logger.save_dir", "trainer.logger.name", "trainer.logger.version")
+"""Options of ``fit`` that differ from run to run."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -70,8 +64,6 @@ def main(args: Sequence[str]) -> None:
 
 def check(arguments: argparse.Namespace, options: Sequence[str]) -> None:
     """Raise ValueError for arguments that cannot work, before anything is trained."""
-    for config in arguments.configs:
-        configs.find(config)
     for option in ("jobs", "threads", "trials"):
         if getattr(arguments, option) < 1:
             raise ValueError(f"--{option} must be at least 1, got {getattr(arguments, option)}")
@@ -79,19 +71,35 @@ def check(arguments: argparse.Namespace, options: Sequence[str]) -> None:
         raise ValueError(f"--seeds must be different, got {' '.join(map(str, arguments.seeds))}")
     if not all(0 <= seed <= MAX_SEED for seed in arguments.seeds):
         raise ValueError(f"--seeds must be from 0 to {MAX_SEED}, got {' '.join(map(str, arguments.seeds))}")
-    for option in options:
-        name = option.partition("=")[0].removeprefix("--").replace(".init_args", "")
-        if name in CHOSEN:
-            raise ValueError(f"sweep chooses {name} for each run: leave out {option}{CHOSEN[name]}")
     wrong = [option for option in options if not (option.startswith("--") and "=" in option)]
     if wrong:
         raise ValueError(f"arguments for fit are written --name=value, got {' '.join(wrong)}")
+    chosen = [option for option in options if option.partition("=")[0].replace(".init_args", "")[2:] in CHOSEN]
+    if chosen:
+        raise ValueError(
+            f"a sweep sets {', '.join(CHOSEN)} for each run, by --seeds and --logs: leave out {' '.join(chosen)}"
+        )
+    jobs = {config: Job(config, arguments.seeds[0], tuple(options), arguments.logs) for config in arguments.configs}
+    for config, job in jobs.items():
+        check_logger(config, job)
+    if len({job.folder for job in jobs.values()}) < len(arguments.configs):
+        raise ValueError(f"the configs of a sweep must be different, got {' '.join(arguments.configs)}")
     if not arguments.search and (arguments.minimize or arguments.maximize or arguments.study):
         raise ValueError("--minimize, --maximize and --study belong to a --search")
     if arguments.search and not (arguments.minimize or arguments.maximize):
         raise ValueError("a --search needs --minimize METRIC or --maximize METRIC, of validation")
     if arguments.search and len(arguments.configs) > 1:
         raise ValueError(f"a --search takes one config, got {' '.join(arguments.configs)}")
+
+
+def check_logger(config: str, job: Job) -> None:
+    """Raise ValueError for a run without exactly one logger, whose folder is that of the run."""
+    loggers = [entry.value for entry in job.entries if entry.name == "trainer.logger"]
+    value = loggers[-1] if loggers else None
+    if isinstance(value, yaml.SequenceNode) or (
+        isinstance(value, yaml.ScalarNode) and value.value.lower() in ("true", "false")
+    ):
+        raise ValueError(f"a sweep names the folder of a run by its logger: give {config} one logger, as a class")
 
 
 def train_all(arguments: argparse.Namespace, options: Sequence[str]) -> list[Job]:
@@ -106,8 +114,10 @@ def train_all(arguments: argparse.Namespace, options: Sequence[str]) -> list[Job
 def search(arguments: argparse.Namespace, options: Sequence[str]) -> list[Job]:
     """Search for options, print the best, and return the finished runs of all trials.
 
+    A study belongs to a config, further options, seeds and a metric: with others a new one begins in the same file.
+
     Raises:
-        ValueError: if a run fails.
+        ValueError: if a run fails, or another process uses the file of the study.
     """
     (config,) = arguments.configs
     spaces = [parse_space(text) for text in arguments.search]
@@ -119,16 +129,23 @@ def search(arguments: argparse.Namespace, options: Sequence[str]) -> list[Job]:
     def objective(trial: "Trial") -> float:
         jobs = jobs_with(to_arguments({space.option: space.suggest(trial) for space in spaces}))
         for job in jobs:
-            if job.run(arguments.threads):
+            if job.run(arguments.threads) or job.summary() is None:
                 raise ValueError(f"a run failed, so the search stops: {job.folder / 'output.log'}")
-        return best_value([summary for job in jobs if (summary := job.summary()) is not None], metric, maximize)
+        return best_value([summary for job in jobs if (summary := job.summary())], metric, maximize)
 
-    job, seeds = jobs_with(())[0], map(str, sorted(arguments.seeds))
-    names = (space.option for space in sorted(spaces))
-    digest = digest_of([job.digest, metric, *seeds, *names])  # trials of other runs have other values
+    job = jobs_with(())[0]
+    goal = f"{'maximize' if maximize else 'minimize'} {metric}, seeds {' '.join(map(str, sorted(arguments.seeds)))}"
     file = arguments.study or arguments.logs / job.experiment / "study.log"
-    study = open_study(file, f"{job.experiment}-{digest}", maximize)
-    optimize(study, objective, arguments.trials, arguments.jobs)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+    lock = Lock(file)
+    if not lock.take():
+        raise ValueError(f"another search is writing to {file}: give --study another file, or wait for its end")
+    study = open_study(file, f"{job.experiment}-{job.digest}: {goal}", maximize)
+    try:
+        optimize(study, objective, arguments.trials, arguments.jobs)
+    finally:
+        lock.release()
     best = " ".join(to_arguments(study.best_params))
     print(f"best of {len(study.trials)} trials, {metric} {study.best_value:.6g}: {best}", flush=True)
     jobs = [job for trial in study.trials for job in jobs_with(to_arguments(trial.params))]
@@ -136,5 +153,5 @@ def search(arguments: argparse.Namespace, options: Sequence[str]) -> list[Job]:
 
 
 def to_arguments(parameters: Mapping[str, object]) -> list[str]:
-    """Return the arguments of the command line for options and their values."""
-    return [f"--{option}={value}" for option, value in parameters.items()]
+    """Return the arguments of the command line for options and their values, in the order of the names."""
+    return [f"--{option}={value}" for option, value in sorted(parameters.items())]

@@ -3,15 +3,15 @@
 import hashlib
 import json
 import os
-import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lightning_coordconv.runtime import configs
+from lightning_coordconv.runtime.config_files import Entry, files_of, read_config, read_option
 from lightning_coordconv.runtime.sweep.processes import processes
 
 
@@ -37,18 +37,24 @@ class Job:
         return configs.experiment(configs.find(self.config))
 
     @property
-    def version(self) -> str:
-        """The seed, and a digest of the configs and the options: with others it is another run."""
-        return f"seed{self.seed}-{self.digest}"
+    def entries(self) -> list[Entry]:
+        """Every key of the configs, and of the files and options that add to them, in the order that they count in."""
+        found = [entry for path in configs.find(self.config) for entry in read_config(path)]
+        for option in self.options:
+            name, _, value = option.partition("=")
+            found += read_config(Path(value)) if name == "--config" else read_option(name, value)
+        return found
 
     @property
     def digest(self) -> str:
-        """Of the configs and the options, with the contents of the YAML files that they name."""
-        texts = [*self.options]
-        for path in [*configs.find(self.config), *(Path(option.partition("=")[2]) for option in self.options)]:
-            if configs.is_yaml_file(path):
-                texts += read_with_named(path).values()
-        return digest_of(texts)
+        """A digest of the configs, the files that they refer to, and the options: with others it is another run."""
+        parts = [*(path.read_text() for path in files_of(self.entries)), *self.options]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
+
+    @property
+    def version(self) -> str:
+        """The seed and the digest."""
+        return f"seed{self.seed}-{self.digest}"
 
     @property
     def folder(self) -> Path:
@@ -56,13 +62,13 @@ class Job:
         return self.logs / self.experiment / self.version
 
     def summary(self) -> dict[str, Any] | None:
-        """Return the summary of a finished run; None if the run has not finished its test."""
+        """Return the summary of a finished run; ``None`` if there is none, or the run has not finished its test."""
         path = self.folder / "summary.json"
         try:
             summary: dict[str, Any] = json.loads(path.read_text())
         except (FileNotFoundError, json.JSONDecodeError):
             return None
-        return summary if summary.get("test") else None
+        return summary if "test" in summary else None
 
     def run(self, threads: int) -> int:
         """Train, from the last checkpoint if the run was interrupted, and return the exit code; 0 if it had finished.
@@ -76,23 +82,8 @@ class Job:
         logger = [f"--trainer.logger.init_args.{name}={value}" for name, value in names.items()]
         output = self.folder / "output.log"
         code = fit(self.config, self.seed, threads, [*self.options, *logger, "--ckpt_path=last"], output)
-        print(f"{self.folder}: {'done' if code == 0 else f'exit code {code}, {last_line(output)}'}", flush=True)
+        print(f"{self.folder}: {'done' if self.summary() else f'exit code {code}, {last_line(output)}'}", flush=True)
         return code
-
-
-def digest_of(texts: Iterable[str]) -> str:
-    """Return eight hexadecimal digits that differ where any of the texts, or their order, differs."""
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:8]
-
-
-def read_with_named(path: Path, known: Mapping[Path, str] | None = None) -> dict[Path, str]:
-    """Return the text of a YAML file, and of those that it names, as ``data: data.yaml``, by their paths."""
-    found = {**(known or {}), path.resolve(): path.read_text()}
-    for name in re.findall(r"[^\s'\"\[\]{},:]+\.ya?ml\b", found[path.resolve()]):
-        file = (path.parent / name).resolve()
-        if file not in found and configs.is_yaml_file(file):
-            found |= read_with_named(file, found)
-    return found
 
 
 def fit(config: str | Path, seed: int, threads: int, options: Sequence[str], output: Path) -> int:
@@ -105,11 +96,11 @@ def fit(config: str | Path, seed: int, threads: int, options: Sequence[str], out
         options: further arguments of the command line.
         output: the file that the process's output is appended to.
     """
-    command = [sys.executable, "-m", "lightning_coordconv", "fit", "-c", str(config), "--seed_everything", str(seed)]
+    command = [sys.executable, "-m", "lightning_coordconv", "fit", "-c", str(config)]
     output.parent.mkdir(parents=True, exist_ok=True)
     with output.open("a") as file:
         return processes.call(
-            [*command, "--trainer.enable_progress_bar", "false", *options],
+            [*command, "--trainer.enable_progress_bar", "false", *options, "--seed_everything", str(seed)],
             stdout=file,
             stderr=subprocess.STDOUT,
             env=os.environ | {"OMP_NUM_THREADS": str(threads)},

@@ -93,12 +93,12 @@ def best_value(summaries: Sequence[dict[str, Any]], metric: str, maximize: bool)
 
 
 def open_study(file: Path, name: str, maximize: bool) -> "Study":
-    """Return a study that is stored in a file, as it was left if the file exists.
+    """Return the study of a name that is stored in a file, as it was left, or a new one.
 
     Trials that were interrupted are queued again, with the same options. One process at a time may use the file.
 
     Raises:
-        ValueError: if the file holds no study, or one of another direction.
+        ValueError: if the file holds anything else.
     """
     with extra("search", "searches for options"):
         import optuna
@@ -106,14 +106,11 @@ def open_study(file: Path, name: str, maximize: bool) -> "Study":
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     direction: Literal["maximize", "minimize"] = "maximize" if maximize else "minimize"
-    file.parent.mkdir(parents=True, exist_ok=True)
     try:
         storage = optuna.storages.JournalStorage(JournalFileBackend(str(file)))
         study = optuna.create_study(study_name=name, storage=storage, direction=direction, load_if_exists=True)
     except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is not the file of a study") from error
-    if study.direction.name.lower() != direction:
-        raise ValueError(f"the study in {file} was started to {study.direction.name.lower()}, not to {direction}")
     # A sampler that started with the same seed again would suggest the first trials again.
     study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
     for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):

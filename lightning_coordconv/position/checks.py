@@ -1,0 +1,54 @@
+"""Checks that the numbers in samples are such that something can be concluded from them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CLASSES = ("label", "labels", "mask")
+"""Keys of targets that are numbers of classes."""
+
+
+def check_sample(sample: Mapping[str, Any], number: int, ignore_index: int) -> None:
+    """Check the image, and the targets that are classes, boxes or single numbers.
+
+    Args:
+        sample: a dict with an ``image``.
+        number: of the sample, for messages.
+        ignore_index: the class that means that there is none.
+
+    Raises:
+        ValueError: naming the sample and the key, if an image, a box or a number is NaN or infinite, or if a class is
+            no integer, or negative and not ``ignore_index``, or if an image has not one ``label``.
+    """
+    for key, value in sample.items():
+        if key in CLASSES:
+            _check_classes(f"{key!r} of sample {number}", torch.as_tensor(value), key, ignore_index)
+        elif key in ("image", "boxes") or is_number(value):
+            found = torch.as_tensor(value)
+            if not bool(found.isfinite().all()):
+                wrong = found[~found.isfinite()].flatten()[0].item()
+                raise ValueError(f"{key!r} of sample {number} must be finite, got {wrong}")
+
+
+def is_number(value: object) -> bool:
+    """Return whether a value is a single floating-point number."""
+    return isinstance(value, float) or (isinstance(value, Tensor) and value.is_floating_point() and value.numel() == 1)
+
+
+def _check_classes(what: str, classes: Tensor, key: str, ignore_index: int) -> None:
+    if classes.is_floating_point() or classes.is_complex():
+        shown = "" if classes.numel() != 1 else f" {classes.item():g}"
+        raise ValueError(
+            f"{what} must hold integers, the numbers of classes, got{shown} {classes.dtype}: a number to predict has "
+            "another name"
+        )
+    if key == "label" and classes.numel() != 1:
+        raise ValueError(f"{what} must be one class, got the shape {tuple(classes.shape)}")
+    wrong = classes[(classes < 0) & (classes != ignore_index)]
+    if len(wrong):
+        raise ValueError(
+            f"{what} must hold classes from 0, got {wrong[0].item()}: if that means no class, set ignore_index of the "
+            "data"
+        )

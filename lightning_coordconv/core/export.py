@@ -183,9 +183,10 @@ def _compare(exportable: Exportable, run: Run, example: tuple[Tensor, ...]) -> I
         found = exportable.align(found, expected)
     for name, mine, theirs in zip(exportable.outputs, found, expected, strict=True):
         if mine.shape != theirs.shape:
+            chance = "" if exportable.align is None else "; of equal scores, as before training, rounding decides"
             raise ExportError(
                 f"the output {name!r} of the exported network has the shape {tuple(mine.shape)}, and the network's has "
-                f"{tuple(theirs.shape)}; nothing is written"
+                f"{tuple(theirs.shape)}; nothing is written{chance}"
             )
         if not theirs.numel():
             continue

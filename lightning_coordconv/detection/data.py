@@ -66,7 +66,7 @@ class AnnotatedImagesDataModule(BoxesDataModule):
             ``"anywhere"``.
         batch_size: samples in an optimiser step, over all ranks together.
         eval_batch_size: the same for validation, test and prediction.
-        num_workers: loading processes per rank.
+        num_workers: loading processes per rank; by default the number of CPU cores per rank, at most 8.
         seed: fixes the order of the training images.
 
     Attributes:
@@ -76,6 +76,7 @@ class AnnotatedImagesDataModule(BoxesDataModule):
 
     targets: Sequence[TargetName] = ()
     flip_indices: Sequence[int] | None = None
+    decodes_files = True
     sample_keys: frozenset[str] = frozenset({"image", "boxes", "labels", "area", "iscrowd", "image_id", "path"})
 
     def __init__(
@@ -88,7 +89,7 @@ class AnnotatedImagesDataModule(BoxesDataModule):
         links: Links = "inside",
         batch_size: int = 4,
         eval_batch_size: int | None = None,
-        num_workers: int = 4,
+        num_workers: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers, seed)

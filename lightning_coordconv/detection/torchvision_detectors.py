@@ -12,6 +12,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.checkpoints import read_state_dict
 from lightning_coordconv.core.description import remember_arguments
+from lightning_coordconv.core.initialisation import use_momentum_of_torch
 from lightning_coordconv.core.offline import is_restoring
 from lightning_coordconv.detection.image_frames import use_image_frames
 from lightning_coordconv.layers import Encoding, to_coordconv
@@ -117,7 +118,9 @@ class Detector(CheckedArguments, nn.Module):
             state = _state_dict(weights_backbone, backbone)
             features = {key: weight for key, weight in state.items() if not key.startswith(("fc.", "classifier."))}
             _load(body, {key.removeprefix("features."): weight for key, weight in features.items()})
-        if (weights or weights_backbone) and not name.endswith("_v2"):
+        if not (weights or weights_backbone):
+            use_momentum_of_torch(self.detector)
+        elif not name.endswith("_v2"):
             _freeze_norms(self.detector.backbone, 0.0 if weights == "COCO_V1" and name in WITHOUT_EPSILON else 1e-5)
         if coordinates == "stem":
             to_coordconv(body, "first", with_r=with_r, encoding=encoding)

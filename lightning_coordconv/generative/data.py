@@ -92,7 +92,7 @@ class UnlabelledImagesDataModule(BaseDataModule):
         flip: mirror half of the training images left to right.
         batch_size: see :class:`~lightning_coordconv.core.BaseDataModule` for this and the following arguments.
         eval_batch_size: the same for validation, test and prediction.
-        num_workers: loading processes per rank.
+        num_workers: loading processes per rank; by default the number of CPU cores per rank, at most 8.
         seed: fixes the split and the order of the training images.
 
     Raises:
@@ -103,6 +103,7 @@ class UnlabelledImagesDataModule(BaseDataModule):
 
     sample_keys: frozenset[str] = frozenset({"image"})
     drop_last = True
+    decodes_files = True
 
     def __init__(
         self,
@@ -112,7 +113,7 @@ class UnlabelledImagesDataModule(BaseDataModule):
         flip: bool = True,
         batch_size: int = 16,
         eval_batch_size: int | None = 100,
-        num_workers: int = 8,
+        num_workers: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers, seed)
@@ -179,7 +180,7 @@ class LSUNDataModule(UnlabelledImagesDataModule):
         flip: bool = True,
         batch_size: int = 16,
         eval_batch_size: int | None = 100,
-        num_workers: int = 8,
+        num_workers: int | None = None,
         seed: int = 0,
     ) -> None:
         self.category = category

@@ -1,5 +1,6 @@
 """Lists what is in a folder of pictures, and what is wrong with it, for ``lightning-coordconv data check``."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,9 @@ from lightning_coordconv.core.images import find_images, read_size
 from lightning_coordconv.core.survey import Part, Survey
 from lightning_coordconv.generative.data import UnlabelledImagesDataModule
 from lightning_coordconv.generative.unlabelled_images import UnlabelledImages
+
+STEPS, BATCH_SIZE = 3500, 16
+"""Training batches of ``generative/small_coordconv``, in which its learning rate falls to zero, and images in each."""
 
 
 def surveys(path: Path) -> dict[str, Callable[[int], Survey]]:
@@ -32,8 +36,10 @@ def _survey(path: Path, files: list[Path], limit: int) -> Survey:
         part.draw = lambda index: data.plot(pictures[index])
         survey.read(part, pictures)
     survey.remarks.append("no boxes, masks or folders of classes were found: these pictures can train a generator")
-    survey.options = (
-        f"-c generative/small_coordconv --data UnlabelledImagesDataModule --data.root {path} --data.image_size 32 "
-        f"--data.eval_count {held_out} --model.object_radius null"
-    )
+    batches = (len(files) - 2 * held_out) // BATCH_SIZE
+    if batches:
+        survey.options = (
+            f"-c generative/small_coordconv --data UnlabelledImagesDataModule --data.root {path} --data.image_size 32 "
+            f"--data.eval_count {held_out} --model.object_radius null --trainer.max_epochs {math.ceil(STEPS / batches)}"
+        )
     return survey

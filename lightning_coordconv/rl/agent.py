@@ -31,7 +31,7 @@ from lightning_coordconv.rl.environments.zero_based import ZeroBased
 from lightning_coordconv.rl.evaluation import play_seeded
 from lightning_coordconv.rl.precision import policy_calls
 from lightning_coordconv.rl.task import EVALUATION_SEEDS, AgentTask
-from lightning_coordconv.rl.video import play_frames, write_video
+from lightning_coordconv.rl.video import enlarged, play_frames, write_video
 
 TOLERANCE = 1e-5
 """Allowed difference of an exported agent's values and log-probabilities."""
@@ -97,7 +97,7 @@ class Episode(Result):
                 target.open("wb").close()  # the encoder's own process would report a folder that cannot be written
                 write_video(target, ((frame, self.reward) for frame in self.frames), self.fps)
             else:
-                first, *others = map(Image.fromarray, self.frames)
+                first, *others = map(Image.fromarray, map(enlarged, self.frames))
                 first.save(target, save_all=True, append_images=others, duration=1000 // self.fps, loop=0)
         return target
 

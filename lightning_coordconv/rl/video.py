@@ -24,6 +24,8 @@ with extra("rl", "videos"):
     import imageio_ffmpeg
 
 Image = NDArray[np.uint8]
+SMALLEST = 120
+"""Smallest height and width of a video, in pixels."""
 
 
 class CannotRenderError(RuntimeError):
@@ -170,8 +172,15 @@ def overlay(frame: Image, heat: Image) -> Image:
     return mixed.astype(np.uint8)
 
 
+def enlarged(frame: Image) -> Image:
+    """Return a frame (H, W, 3), enlarged by a whole factor if a side is shorter than 120 pixels."""
+    factor = -(-SMALLEST // min(frame.shape[:2]))
+    return frame.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
 def write_video(path: Path, frames: Iterator[tuple[Image, float]], fps: int) -> tuple[int, float]:
     """Write a video frame by frame, and return the number of frames and the last reward."""
+    frames = ((enlarged(frame), reward) for frame, reward in frames)
     first, reward = next(frames)
     # colours are stored at half the resolution, so sizes must be even
     writer = imageio_ffmpeg.write_frames(  # type: ignore[no-untyped-call]

@@ -5,6 +5,7 @@ import inspect
 import json
 import operator
 import sys
+from contextlib import nullcontext
 from numbers import Number
 from typing import Any, NoReturn, get_args
 
@@ -22,6 +23,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from lightning_coordconv import __version__
 from lightning_coordconv.core._lightning import ConfiguredCLI
 from lightning_coordconv.core.data import BaseDataModule
+from lightning_coordconv.core.offline import restoring
 from lightning_coordconv.core.protocols import DataOfTask, TaskOfData
 from lightning_coordconv.core.restore import INSTANTIATOR
 from lightning_coordconv.core.task import BaseTask
@@ -111,7 +113,9 @@ class CoordConvCLI(ConfiguredCLI):
         try:
             check_ranges(self.options.as_dict(), self.subcommand)
             share_num_classes(self.options)
-            super().instantiate_classes()
+            evaluated = self.subcommand != "fit" and self.options.get("ckpt_path") != "none"
+            with restoring() if evaluated else nullcontext():  # a checkpoint replaces pretrained weights
+                super().instantiate_classes()
         except REFUSED as error:
             self.parser.error(str(error), error)
 

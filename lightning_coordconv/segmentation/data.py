@@ -21,8 +21,8 @@ class MaskFolderDataModule(BaseDataModule):
     """Images and label masks, in ``root/{train,val,test}/{images,masks}`` or in ``root/{images,masks}``.
 
     In the second layout the images are split by chance, 80, 10 and 10 %, in the same way for the same seed. Without a
-    ``test`` folder, ``val`` serves as the test split too. Predictions are made for the images of the test split, which
-    are read tile by tile, without their masks; see :class:`~lightning_coordconv.segmentation.ImageFiles`. Training
+    ``test`` folder, ``val`` serves as the test split too. Images of predictions are read tile by tile, without masks;
+    see :class:`~lightning_coordconv.segmentation.ImageFiles`. Training
     images are cropped at random if ``crop`` is given; images of several sizes are padded to a common size within their
     batch, with ``ignore_index`` in the mask. Convolutions near the edge of an image see that padding, so each
     evaluation batch is one image by default, and its result does not depend on others. Each sample says where in its
@@ -32,6 +32,8 @@ class MaskFolderDataModule(BaseDataModule):
         root: the folder.
         num_classes: number of classes, the background included.
         ignore_index: value of pixels without a class.
+        predict_images: a folder of images to make predictions for, by its path from ``root``; by default the images of
+            the test split.
         crop: height and width of random training crops, in pixels; whole images by default.
         train_transforms: v2 transforms of training images and masks, before the crop; none by default. Masks change by
             the nearest pixel, and pixels that come in from outside get ``ignore_index``. Coordinates are those of the
@@ -57,6 +59,7 @@ class MaskFolderDataModule(BaseDataModule):
         root: str,
         num_classes: int,
         ignore_index: int = 255,
+        predict_images: str | None = None,
         crop: tuple[int, int] | None = None,
         train_transforms: list[nn.Module] | None = None,
         class_names: Sequence[str] | None = None,
@@ -78,6 +81,7 @@ class MaskFolderDataModule(BaseDataModule):
         self.root = Path(root).expanduser()
         self.num_classes = num_classes
         self.ignore_index = ignore_index
+        self.predict_images = predict_images
         self.crop = crop
         self.train_transforms = train_transforms or []
         self.class_names = [str(number) for number in range(num_classes)] if class_names is None else list(class_names)
@@ -94,6 +98,8 @@ class MaskFolderDataModule(BaseDataModule):
 
     def make_dataset(self, split: Split, refuse: Refuse = raise_refused) -> MaskFolder | ImageFiles:
         """Find the images and masks of a split; see :class:`~lightning_coordconv.segmentation.MaskFolder`."""
+        if split == "predict" and self.predict_images is not None:
+            return ImageFiles(self.root / Path(self.predict_images).expanduser())
         if (self.root / "train").is_dir():
             folder = self.root / (split if split in ("train", "val") else self._test_folder())
             return self._folder(folder, split, None, refuse)

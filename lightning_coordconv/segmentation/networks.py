@@ -7,6 +7,7 @@ from torchvision.models import get_model
 
 from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.description import remember_arguments
+from lightning_coordconv.core.initialisation import use_momentum_of_torch
 from lightning_coordconv.layers import Encoding, to_coordconv
 
 Name = Literal[
@@ -26,7 +27,8 @@ HEADS = {"fcn": "classifier.0", "deeplabv3": "classifier.1", "lraspp": "classifi
 class SegmentationNetwork(CheckedArguments, nn.Module):
     """One of torchvision's networks for semantic segmentation, with coordinates in one of its convolutions.
 
-    Coordinate weights start at zero, so that a pretrained network begins as what it was.
+    Coordinate weights start at zero, so that a pretrained network begins as what it was. Batch norms of a network
+    without pretrained weights have torch's momentum, 0.1; MobileNetV3's is 0.01 in torchvision.
 
     Args:
         name: torchvision's.
@@ -61,6 +63,8 @@ class SegmentationNetwork(CheckedArguments, nn.Module):
         self.num_classes = num_classes
         chosen: dict[str, Any] = {"weights": weights, "weights_backbone": weights_backbone}
         self.network = get_model(name, num_classes=num_classes, **chosen)
+        if weights is weights_backbone is None:
+            use_momentum_of_torch(self.network)
         if coordinates != "none":
             where = "first" if coordinates == "first" else self._head(name)
             to_coordconv(self.network, where, with_r=with_r, encoding=encoding)

@@ -249,7 +249,7 @@ ARGUMENTS = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arm", ["conv", "coordconv"])
-def test_fit_test_and_predict(arm, cli, masks, capsys, request):
+def test_fit_test_and_predict(arm, cli, masks, capsys, request, tmp_path):
     config = request.config.rootpath / "configs" / "segmentation" / f"masks_{arm}.yaml"
     arguments = (f"-c={config}", f"--data.root={masks}", *ARGUMENTS)
     folder = cli("fit", *arguments, "--trainer.max_epochs=1") / "logs" / "segmentation" / f"masks_{arm}" / "version_0"
@@ -257,9 +257,16 @@ def test_fit_test_and_predict(arm, cli, masks, capsys, request):
     assert list((folder / "figures").glob("masks_val_*.png"))
     assert (folder / "figures" / "confusion_test.png").is_file()
     checkpoint = folder / "checkpoints" / "last.ckpt"
-    cli("predict", *arguments, "--ckpt_path", checkpoint, "--model.tile=96", "--model.overlap=32")
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.new("RGB", (130, 70), "grey").save(other / "large.png")
+    # the config names pretrained weights, which the checkpoint replaces, so that nothing is downloaded
+    pretrained = (argument for argument in arguments if "weights_backbone" not in argument)
+    options = (f"--data.predict_images={other}", "--model.tile=96", "--model.overlap=32")
+    cli("predict", *pretrained, *options, "--ckpt_path", checkpoint)
     (mask,) = folder.parent.glob("version_*/masks/*.png")
-    assert np.asarray(Image.open(mask)).max() < 3
+    assert mask.name == "large.png"
+    assert np.asarray(Image.open(mask)).shape == (70, 130)
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """Two networks that detect digits: the paper's region-proposal network, and a Faster R-CNN on its backbone."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -121,8 +121,8 @@ class DigitFasterRCNN(CheckedArguments, FasterRCNN):
     of each proposal and has hidden layers of 128. With coordinates, the convolution on the image and those that make
     the features and the offsets of the proposals are CoordConvs, as in :class:`RegionProposalNet`.
 
-    In training it maps images and targets to a dict of losses, in evaluation images to boxes, as all of torchvision's
-    detectors do.
+    In training it maps grey images (1, H, W) and targets to a dict of losses, in evaluation images to boxes, as all of
+    torchvision's detectors do.
 
     Args:
         coordinates: make the three convolutions CoordConvs.
@@ -165,13 +165,6 @@ class DigitFasterRCNN(CheckedArguments, FasterRCNN):
             to_coordconv(self, ["backbone.0", "rpn.head.conv.0.0", "rpn.head.bbox_pred"])
         use_image_frames(self, multiple=32)  # as torchvision pads; the one level has a stride of 4
         self.to(memory_format=torch.channels_last)
-
-    def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
-        """Return the losses of grey images (1, H, W) in training, the detections on them in evaluation."""
-        for image in images:
-            if image.shape[0] != 1:
-                raise ValueError(f"DigitFasterRCNN takes grey images (1, H, W), got {tuple(image.shape)}")
-        return super().forward(images, targets)
 
 
 def _cell_anchors(first: int) -> Tensor:

@@ -52,29 +52,32 @@ def weights(task: LightningModule) -> dict[str, Tensor]:
     return {name: weight.detach().clone() for name, weight in task.named_parameters()}
 
 
-def interrupted(folder: Path, points: tuple[int, ...], validation: bool = False, **options: Any) -> None:
-    """See that a run that is resumed after some number of batches ends with the same weights."""
+def differences(
+    folder: Path, points: tuple[int, ...], validation: bool = False, **options: Any
+) -> list[tuple[int, str]]:
+    """Resume a run after some numbers of batches; return where it ends with other weights, and the names of these."""
     others = options.pop("others", lambda: [])
     whole = train(folder / "whole", *others(), SaveAfter(folder, validation), **options)
+    found = []
     for point in points:
         again = train(folder / str(point), *others(), resume=folder / f"{point}.ckpt", **options)
-        for name, weight in whole.items():
-            assert torch.equal(again[name], weight), (point, name)
+        found += [(point, name) for name, weight in whole.items() if not torch.equal(again[name], weight)]
+    return found
 
 
 def test_gradients_that_wait_for_the_step_are_resumed(tmp_path):
-    interrupted(tmp_path, (5,), accumulate_grad_batches=3)
+    assert differences(tmp_path, (5,), accumulate_grad_batches=3) == []
 
 
 @pytest.mark.slow
 def test_gradients_are_resumed_at_each_batch_of_an_accumulation(tmp_path):
     """Of three batches, and of the two that are left at the end of an epoch."""
-    interrupted(tmp_path, (1, 2, 4, 7, 13), accumulate_grad_batches=3)
+    assert differences(tmp_path, (1, 2, 4, 7, 13), accumulate_grad_batches=3) == []
 
 
 @pytest.mark.slow
 def test_gradients_that_wait_during_a_validation_are_resumed(tmp_path):
-    interrupted(tmp_path, (2, 4, 6, 14), validation=True, accumulate_grad_batches=4, val_check_interval=2)
+    assert differences(tmp_path, (2, 4, 6, 14), validation=True, accumulate_grad_batches=4, val_check_interval=2) == []
 
 
 @pytest.mark.slow
@@ -103,4 +106,4 @@ def test_a_step_that_nothing_waits_for_adds_nothing_to_a_checkpoint(tmp_path):
 
 
 def test_frozen_weights_stay_frozen(tmp_path):
-    interrupted(tmp_path, (3, 9), others=lambda: [FreezeUntil(1, ("net.2.*",))])
+    assert differences(tmp_path, (3, 9), others=lambda: [FreezeUntil(1, ("net.2.*",))]) == []

@@ -138,6 +138,10 @@ class GAN(GenerativeTask):
         ]
         return optimizers, [] if self.lr_scheduler is None else [self.lr_scheduler(each) for each in optimizers]
 
+    def check(self) -> None:
+        """Build the injected optimisers and schedules once, to see that their arguments are valid."""
+        GAN.configure_optimizers(self)  # a subclass's may need the trainer, which there is not yet
+
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Train both networks with one batch."""
         real = self.real_images(batch)

@@ -75,6 +75,10 @@ class VAE(GenerativeTask):
         """Build the optimiser over both networks."""
         return self.optimizer([*self.encoder.parameters(), *self.generator.parameters()])
 
+    def check(self) -> None:
+        """Build the injected optimiser once, to see that its arguments are valid."""
+        VAE.configure_optimizers(self)  # a subclass's may need the trainer, which there is not yet
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the negative bound of a batch."""
         real = self.real_images(batch)

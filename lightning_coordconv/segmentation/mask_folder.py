@@ -170,7 +170,7 @@ def read_mask(path: Path, num_classes: int, ignore_index: int) -> Tensor:
     """Read a mask (H, W), int64.
 
     Args:
-        path: an indexed PNG, or a grey image of 8 or 16 bits.
+        path: an indexed PNG, or a grey image of up to 16 bits.
         num_classes: number of classes.
         ignore_index: value of pixels without a class.
 
@@ -184,12 +184,15 @@ def read_mask(path: Path, num_classes: int, ignore_index: int) -> Tensor:
             mode, image_format = file.mode, file.format
             if "jpeg" in str(file.info.get("compression")):  # in a TIFF file
                 image_format = "JPEG"
+            most = _largest_value(file)
             values = np.array(ImageOps.exif_transpose(file))
     except Exception as error:
         raise OSError(f"{path} cannot be read as a mask: {error}; replace or remove it") from error
     _check_lossless(path, image_format)
     if mode == "1":
         values = values.astype(np.uint8)
+    if most is not None:
+        values = np.rint(values * (most / (255 if mode == "L" else 65535))).astype(np.uint16)
     if values.ndim != 2 or values.dtype.kind not in "ui":
         raise ValueError(
             f"{path} is an image of mode {mode!r}; a mask is an indexed PNG or a grey image of 8 or 16 bits, whose "
@@ -207,6 +210,21 @@ def read_mask(path: Path, num_classes: int, ignore_index: int) -> Tensor:
     if not len(present[present != ignore_index]):
         raise ValueError(f"{path} has no pixel of a class: all are ignore_index ({ignore_index}); remove the pair")
     return mask
+
+
+def _largest_value(file: Image.Image) -> int | None:
+    """Return the largest value that a grey file can hold, if Pillow stretches values up to it over 8 or 16 bits.
+
+    These are grey files of 2 or 4 bits, and PGM files, which name it. A mask would otherwise have the classes 0 and 85
+    in place of 0 and 1, and its last class would be 255, which does not count.
+    """
+    for tile in getattr(file, "tile", ()):
+        arguments = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+        if str(arguments[0]).startswith(("L;2", "L;4")):  # "L;2I" if white is 0
+            return 2 ** int(arguments[0][2]) - 1
+        if tile.codec_name.startswith("ppm"):
+            return int(arguments[1])
+    return None
 
 
 def report_unused_masks(images: Iterable[Path], masks: Path) -> None:

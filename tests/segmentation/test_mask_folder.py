@@ -1,6 +1,9 @@
 """Masks in the formats that people have, and what is wrong with others."""
 
 import os
+import struct
+import zlib
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -50,6 +53,47 @@ def test_formats(pair, kind):
     assert torch.equal(sample["mask"], torch.from_numpy(expected.astype(np.int64)))
     assert sample["image"].shape == (3, 10, 12)
     assert (sample["origin"], sample["size"]) == ((0, 0), (10, 12))
+
+
+def grey_png(values: np.ndarray, bits: int) -> bytes:
+    """Return a grey PNG file of 1, 2 or 4 bits a pixel, which Pillow does not write."""
+    height, width = values.shape
+    spread = (values[..., None].astype(np.uint8) >> np.arange(bits)[::-1]) & 1
+    rows = b"".join(b"\0" + row.tobytes() for row in np.packbits(spread.reshape(height, -1), axis=1))
+    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    chunks = {b"IHDR": header, b"IDAT": zlib.compress(rows), b"IEND": b""}
+    parts = [
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks.items()
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def pgm(values: np.ndarray, most: int) -> bytes:
+    """Return a PGM file whose white is a value of its own."""
+    height, width = values.shape
+    return b"P5 %d %d %d\n" % (width, height, most) + values.astype(">u2" if most > 255 else np.uint8).tobytes()
+
+
+def plain_pgm(values: np.ndarray, most: int) -> bytes:
+    height, width = values.shape
+    return f"P2 {width} {height} {most}\n{' '.join(map(str, values.ravel()))}\n".encode()
+
+
+def values_up_to(most: int) -> np.ndarray:
+    return np.arange(120).reshape(10, 12) * most // 119
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "most"),
+    [("a.png", partial(grey_png, bits=bits), 2**bits - 1) for bits in (1, 2, 4)]
+    + [("a.pgm", partial(pgm, most=most), most) for most in (1, 2, 3, 20, 200, 254, 255, 256, 1000, 65535)]
+    + [("a.pgm", partial(plain_pgm, most=most), most) for most in (1, 3, 20, 1000)],
+)
+def test_grey_values_are_classes_whatever_value_is_white(pair, name, content, most):
+    values = values_up_to(most)
+    (pair / "masks" / name).write_bytes(content(values))
+    assert read_mask(pair / "masks" / name, most + 1, -1).tolist() == values.tolist()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

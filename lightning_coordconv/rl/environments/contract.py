@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
+from pytorch_lightning.utilities import rank_zero_warn
 
 from lightning_coordconv.rl.environments.crashes import InvalidEnvironmentError
 
@@ -157,6 +158,19 @@ def _fault_of_actions(space: Space) -> str | None:
     if isinstance(space, spaces.Box) and np.dtype(space.dtype).kind != "f":
         return f"act in a Box with fractions, but its dtype is {space.dtype}: use MultiDiscrete, or a Box of float32"
     return None
+
+
+def report_far_actions(space: Space, env_id: str) -> None:
+    """Warn of actions in a ``Box`` that lies on one side of 0, around which a new policy draws them.
+
+    Stable-Baselines3 cuts what is drawn at the bounds, so that most actions would be the nearest bound.
+    """
+    if isinstance(space, spaces.Box) and bool(((space.low > 0) | (space.high < 0)).any()):
+        rank_zero_warn(
+            f"the environment {env_id} has the action space {_one_line(space)}, which lies on one side of 0: a policy "
+            "draws actions around 0, of which most would be cut to the bound; rescale them, as with "
+            "gymnasium.wrappers.RescaleAction"
+        )
 
 
 def _fault_of_array(value: Any, limits: Limits) -> str | None:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from lightning_coordconv.rl.environments.contract import report_far_actions
 from lightning_coordconv.rl.environments.crashes import InvalidEnvironmentError
 from lightning_coordconv.rl.environments.vector import find, make
 
@@ -247,3 +248,27 @@ def test_actions_in_a_box_of_integers_are_refused(dtype):
         InvalidEnvironmentError, match=r"has the action space Box\(0, 5.*use MultiDiscrete, or a Box of"
     ):
         play(VECTOR, ZEROS, 0, actions=space)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "far"),
+    [
+        ([10.0], [20.0], True),
+        ([-3.0], [-1.0], True),
+        ([-1.0, 5.0], [1.0, 6.0], True),
+        ([0.0], [1.0], False),
+        ([-2.0], [2.0], False),
+    ],
+)
+def test_actions_on_one_side_of_zero_are_reported(low, high, far, recwarn):
+    """A new policy draws actions around 0, and nearly all of them would be the bound."""
+    report_far_actions(spaces.Box(np.array(low, np.float32), np.array(high, np.float32)), "Far-v0")
+    messages = [str(warning.message) for warning in recwarn]
+    assert len(messages) == far
+    assert all(message.startswith("the environment Far-v0 has the action space Box(") for message in messages)
+
+
+@pytest.mark.parametrize("space", [spaces.Discrete(3, start=5), spaces.MultiBinary(2), spaces.MultiDiscrete([2, 3])])
+def test_other_actions_are_not(space, recwarn):
+    report_far_actions(space, "Near-v0")
+    assert not recwarn.list

@@ -1,6 +1,6 @@
 """Data module of environments, and the loaders over what an agent collects in them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 from pytorch_lightning.utilities import rank_zero_warn
@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 from lightning_coordconv.core.data import BaseDataModule, Split
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.core.hyperparameters import UntrustedCheckpointError, check_plain
+from lightning_coordconv.rl.environments.contract import report_far_actions
 from lightning_coordconv.rl.environments.snapshots import NoSnapshotError, restore, snapshot
 from lightning_coordconv.rl.environments.vector import Backend, find, make
 from lightning_coordconv.rl.random_steps import RandomSteps
@@ -29,6 +30,8 @@ EVALUATION = (
     "max_eval_steps",
 )
 """Arguments of :class:`EnvironmentDataModule` that the episodes of an evaluation depend on."""
+TRAINING = ("env_id", "n_envs", "frame_stack", "env_kwargs", "wrapper_kwargs")
+"""Arguments that the state of training environments belongs to."""
 
 
 class Batches(Generic[BatchT]):
@@ -140,6 +143,7 @@ class EnvironmentDataModule(BaseDataModule):
             raise ValueError(f"n_envs={self.n_envs} environments cannot be divided among {world_size} ranks")
         if stage == "fit":
             self.train_env = self._make(self.n_envs // world_size, self.backend)
+            report_far_actions(self.train_env.action_space, self.env_id)
         # the scores of ALE's own vector environment are not comparable with SB3's
         self.eval_env = self._make(self.n_eval_envs, "lean" if self.backend == "ale" else self.backend)
 
@@ -153,12 +157,8 @@ class EnvironmentDataModule(BaseDataModule):
 
     def describe(self) -> dict[str, Any]:
         """Return ``environment``, the arguments that evaluation depends on, unless they are no plain data."""
-        arguments = {name: getattr(self, name) for name in EVALUATION}
-        try:
-            check_plain(arguments, "environment")
-        except UntrustedCheckpointError:
-            return super().describe()
-        return {**super().describe(), "environment": arguments}
+        arguments = self._arguments(EVALUATION)
+        return {**super().describe(), "environment": arguments} if arguments else super().describe()
 
     def seed_training(self, shift: int = 0) -> None:
         """Seed the next reset of the training environments with the seeds of this rank.
@@ -197,7 +197,7 @@ class EnvironmentDataModule(BaseDataModule):
         """Return the state of this rank's training environments as plain data; ``None`` if it cannot be saved."""
         assert self.train_env is not None
         try:
-            return snapshot(self.train_env)
+            return {**snapshot(self.train_env), "arguments": self._arguments(TRAINING)}
         except NoSnapshotError as error:
             rank_zero_warn(f"{error}: when this run is resumed, its environments start anew")
             return None
@@ -211,7 +211,21 @@ class EnvironmentDataModule(BaseDataModule):
         assert self.train_env is not None
         if state is None:
             raise NoSnapshotError("the checkpoint does not hold the state of the environments")
+        saved = dict(state.get("arguments") or ())  # restored environments keep those that they were made with
+        changed = [name for name in TRAINING if name in saved and saved[name] != getattr(self, name)]
+        if changed:
+            was = ", ".join(f"{name} was {saved[name]!r} and is {getattr(self, name)!r}" for name in changed)
+            raise NoSnapshotError(f"the state in the checkpoint is that of other environments, {was}")
         restore(self.train_env, state)
+
+    def _arguments(self, names: Sequence[str]) -> dict[str, Any] | None:
+        """Return some arguments, to be saved in checkpoints; ``None`` if they are no plain data."""
+        arguments = {name: getattr(self, name) for name in names}
+        try:
+            check_plain(arguments, "environment")
+        except UntrustedCheckpointError:
+            return None
+        return arguments
 
     def _make(self, n_envs: int, backend: Backend) -> VecEnv:
         return make(self.spec, n_envs, backend, self.frame_stack, self.wrapper_kwargs)

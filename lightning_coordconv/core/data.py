@@ -3,8 +3,10 @@
 import math
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar, Literal, NoReturn
 
+from lightning_fabric.utilities.seed import pl_worker_init_function
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
 from pytorch_lightning.utilities import rank_zero_info
@@ -202,6 +204,7 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
             collate_fn=_identity if self.whole_batches else self.collate,
             generator=Generator().manual_seed(self.seed),
+            worker_init_fn=partial(pl_worker_init_function, rank=rank),  # else the ranks draw the same transforms
         )
 
     def _check_epoch(self, sampler: TrainingSampler, batch_size: int) -> None:

@@ -69,6 +69,7 @@ def test_a_seed_fixes_the_samples(trained):
     model = load(trained)
     first, again, other = model.sample(3, seed=1), model.sample(3, seed=1), model.sample(3, seed=2)
     assert torch.equal(first.images, again.images)
+    assert torch.equal(first.images, model.sample(np.int64(3), seed=np.int64(1)).images)
     assert not torch.equal(first.latents, other.latents)
     assert len(model.sample(70)) == 70
     torch.testing.assert_close(model.generate(first.latents).images, first.images)

@@ -106,7 +106,7 @@ def coordinate_bias(
         A tensor of shape ``(F, out_channels, *output_sizes)``, float32 or wider, where F is 1 or the batch size.
     """
     plain = layer.encoding is None and not layer.with_r and active_frame() is None
-    if not plain or (eager and math.prod(sizes) * weight.numel() <= MAX_GRID_PRODUCTS):
+    if not plain or (eager and weight.numel() * math.prod(sizes) <= MAX_GRID_PRODUCTS):
         return convolve_coordinates(layer, weight, sizes, output_padding, keep=plain)
     if weight.dtype in _WIDENED:
         weight = weight.to(_WIDENED[weight.dtype])
@@ -193,8 +193,10 @@ def convolve_coordinates(
 def geometry_of(layer: CoordConvNd, sizes: Sizes, output_sizes: Sizes) -> Geometry:
     """Return the geometry of a layer on a map of given sizes, as its attributes are now."""
     padding = layer.padding if layer.padding_mode == "zeros" else padding_of_other_modes(layer)
-    values: list[Any] = [layer.kernel_size, layer.stride, layer.dilation, padding]
-    kernel_size, stride, dilation, padding = (tuple(value) if isinstance(value, list) else value for value in values)
+    axes: list[Any] = [layer.kernel_size, layer.stride, layer.dilation, padding]
+    if list in map(type, axes):
+        axes = [tuple(value) if isinstance(value, list) else value for value in axes]
+    kernel_size, stride, dilation, padding = axes
     options = (layer.padding_mode, layer.same_pad, layer.transposed)
     return Geometry(tuple(sizes), tuple(output_sizes), kernel_size, stride, dilation, padding, *options)
 

@@ -19,7 +19,11 @@ from torch import Tensor
 from lightning_coordconv.layers.coords import coordinate_axes
 
 MAX_WHOLE_ELEMENTS = 1 << 13
-"""Largest product of all axes' factors, in elements, that is kept as one matrix: faster than one product an axis."""
+"""Largest product of all axes' factors, in elements, that is kept as one matrix: faster than one product an axis.
+
+An 8x8 kernel with stride 4 on a map of 84 x 84 leaves 4 factors, and 1,600 elements. Forward and backward of 32
+channels took 89 microseconds, with one product an axis 127 (one thread).
+"""
 
 
 class Geometry(NamedTuple):
@@ -78,15 +82,14 @@ def make_taps(geometry: Geometry, device: torch.device, dtype: torch.dtype) -> l
         dtype: Of the taps; float32 or wider.
 
     Returns:
-        A matrix ``(n * kernel cells, r)``, where r is the product of all r_k, and for each axis ``(r_k, output_size)``.
-        Small factors of all axes are one matrix ``(r, output cells)``.
+        A matrix ``(n * kernel cells, r)``, where r is the product of all r_k, and for each axis, from the last to the
+        first, ``(r_k, output_size)``. Small factors of all axes are one matrix ``(r, output cells)``.
     """
     factored = [_factor(table) for table in tap_tables(geometry, torch.device("cpu"), torch.float64)]
-    factors = [factor for _, factor in factored]
-    if math.prod(factor.numel() for factor in factors) <= MAX_WHOLE_ELEMENTS:
-        factors = [_product([factor[None] for factor in factors])]
-    taps = [_product([small for small, _ in factored]), *factors]
-    return [matrix.to(device, dtype, non_blocking=True) for matrix in taps]
+    factors = [factor[None] for _, factor in factored]
+    whole = math.prod(factor.numel() for factor in factors) <= MAX_WHOLE_ELEMENTS
+    taps = [[small for small, _ in factored], *([factors] if whole else ([factor] for factor in reversed(factors)))]
+    return [_product(tables).to(device, dtype, non_blocking=True) for tables in taps]
 
 
 def expand_taps(weight: Tensor, taps: Sequence[Tensor], output_sizes: Sequence[int]) -> Tensor:
@@ -101,11 +104,14 @@ def expand_taps(weight: Tensor, taps: Sequence[Tensor], output_sizes: Sequence[i
         A tensor of shape ``(1, channels, *output_sizes)``.
     """
     matrix, *axes = taps
-    values, rest = torch.mm(weight.flatten(1), matrix), matrix.shape[1]
-    for axis in axes[:-1]:
-        rest //= axis.shape[0]
-        values = torch.matmul(axis.t(), values.view(-1, axis.shape[0], rest))
-    return torch.mm(values.view(-1, rest), axes[-1]).view(1, -1, *output_sizes)
+    values, cells = torch.mm(weight.flatten(1), matrix), 1
+    for axis in axes:
+        if cells == 1:
+            values = torch.mm(values.view(-1, len(axis)), axis)
+        else:
+            values = torch.matmul(axis.t(), values.view(-1, len(axis), cells))
+        cells *= axis.shape[1]
+    return values.view(1, -1, *output_sizes)
 
 
 def _product(tables: Sequence[Tensor]) -> Tensor:
@@ -158,8 +164,9 @@ def tap_tables(geometry: Geometry, device: torch.device, dtype: torch.dtype) -> 
         nearest = position.clamp(min=0).minimum(last)
         if geometry.padding_mode == "zeros":
             reached = reached & (position == nearest)
-        signals = [axis[nearest] if k == j else torch.ones_like(nearest, dtype=dtype) for j in range(n)]
-        tables.append(torch.stack(signals) * reached)
+        # Compilers store a stack; what comes after it they compute again for each coordinate weight.
+        ones = reached.to(dtype)
+        tables.append(torch.stack([axis[nearest] * ones if k == j else ones for j in range(n)]))
     return tables
 
 

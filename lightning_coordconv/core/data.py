@@ -147,8 +147,8 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
             named = here and here != [str(number) for number in range(len(here))]
             if known and named and known != here:
                 rank_zero_warn(
-                    f"the checkpoint was trained with the {key} {known!r:.200}, but the data have {here!r:.200}: labels "
-                    "and predictions are compared by their position in these lists"
+                    f"the checkpoint was trained with the {key} {known!r:.200}, but the data have {here!r:.200}: "
+                    "labels and predictions are compared by their position in these lists"
                 )
 
     def make_dataset(self, split: Split) -> Dataset[Any]:
@@ -209,9 +209,9 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
                     f"the {split} split of {type(self).__name__} has {samples} samples: fewer than {world_size} ranks"
                 )
             sampler = UnrepeatedDistributedSampler(dataset, world_size, rank, shuffle=False)
-            task = getattr(self.trainer, "lightning_module", None)
-            if task is not None and (self.trainer.state.fn != "fit" or self.trainer.ckpt_path):  # else it learns them
-                self.compare_classes(getattr(task, "inference", {}))
+            trained = getattr(getattr(self.trainer, "lightning_module", None), "inference", None)
+            if trained and self.trainer and (self.trainer.state.fn != "fit" or self.trainer.ckpt_path):  # else learnt
+                self.compare_classes(trained)
         num_workers = self._workers()
         return (ResumableDataLoader if training else DataLoader)(
             dataset,

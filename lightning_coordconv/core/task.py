@@ -133,7 +133,7 @@ class BaseTask(CheckedArguments, LightningModule):
         """Raise a ``ValueError`` for arguments that cannot work. Called before a run writes anything."""
 
     def on_fit_start(self) -> None:
-        """Give each rank other random numbers, as of transforms and dropout; the first has those of a single process."""
+        """Give each rank other random numbers, as of transforms and dropout; the first has those of one process."""
         if self.global_rank:
             pl_worker_init_function(worker_id=0, rank=self.global_rank)
 

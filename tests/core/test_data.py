@@ -104,7 +104,7 @@ class Noise(BaseDataModule):
         return 16
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return torch.tensor([torch.rand(()).item(), np.random.random(), random.random()])  # noqa: NPY002
+        return torch.tensor([torch.rand(()).item(), np.random.random(), random.random()])
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

@@ -191,8 +191,10 @@ def save_mask(mask: Tensor, path: Path) -> None:
     """Write a mask (H, W) as an indexed PNG in distinct colours if it is uint8, else as a grey image of 16 bits.
 
     Raises:
-        ValueError: if it has a class beyond 65,535, the highest value of 16 bits.
+        ValueError: if the name does not end in .png, or there is a class beyond 65,535, the highest value of 16 bits.
     """
+    if path.suffix.lower() != ".png":
+        raise ValueError("a mask is a .png file: other formats can change its values, which are classes")
     highest = int(mask.max())
     if highest > HIGHEST:
         raise ValueError(f"a mask file has 16 bits, so its classes must be from 0 to {HIGHEST}, got {highest}")

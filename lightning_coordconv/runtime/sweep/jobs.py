@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_coordconv.runtime import configs
-from lightning_coordconv.runtime.config_files import Entry, files_of, read_config, read_option
+from lightning_coordconv.runtime.config_files import Entry, files_of, modules_of, read_config, read_option
 from lightning_coordconv.runtime.sweep.processes import processes
 
 
@@ -47,8 +47,10 @@ class Job:
 
     @property
     def digest(self) -> str:
-        """A digest of the configs, the files that they refer to, and the options: with others it is another run."""
-        parts = [*(path.read_text() for path in files_of(self.entries)), *self.options]
+        """A digest of configs, the files and modules that they name, and options: with others it is another run."""
+        entries = self.entries
+        files = [*files_of(entries), *modules_of(entries)]
+        parts = [*(path.read_text(encoding="utf-8") for path in files), *self.options]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
 
     @property

@@ -62,7 +62,7 @@ def test_batches_are_lists(photographs):
 
 
 def test_a_test_split_beside_one_that_is_made_by_chance_is_refused(photographs):
-    with pytest.raises(ValueError, match="test_annotations='boxes.json' needs val_annotations too, got None"):
+    with pytest.raises(ValueError, match=r"test_annotations='boxes.json' needs val_annotations too, got None"):
         coco(photographs, val_annotations=None, test_annotations="boxes.json")
 
 

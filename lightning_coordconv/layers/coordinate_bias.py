@@ -193,10 +193,12 @@ def convolve_coordinates(
 def geometry_of(layer: CoordConvNd, sizes: Sizes, output_sizes: Sizes) -> Geometry:
     """Return the geometry of a layer on a map of given sizes, as its attributes are now."""
     padding = layer.padding if layer.padding_mode == "zeros" else padding_of_other_modes(layer)
-    axes: tuple[Any, ...] = (layer.kernel_size, layer.stride, layer.dilation, padding)
+    axes: list[Any] = [layer.kernel_size, layer.stride, layer.dilation, padding]
     if list in map(type, axes):
-        axes = tuple(tuple(value) if isinstance(value, list) else value for value in axes)
-    return Geometry(tuple(sizes), tuple(output_sizes), *axes, layer.padding_mode, layer.same_pad, layer.transposed)
+        axes = [tuple(value) if isinstance(value, list) else value for value in axes]
+    kernel_size, stride, dilation, padding = axes
+    options = (layer.padding_mode, layer.same_pad, layer.transposed)
+    return Geometry(tuple(sizes), tuple(output_sizes), kernel_size, stride, dilation, padding, *options)
 
 
 def runs_eagerly(input: Tensor, weight: Tensor) -> bool:

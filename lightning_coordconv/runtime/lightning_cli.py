@@ -3,6 +3,7 @@
 import functools
 import inspect
 import json
+import math
 import operator
 import re
 import sys
@@ -174,6 +175,9 @@ class CoordConvCLI(ConfiguredCLI):
             self.trainer.print("limit_test_batches is 0: the run ends without a test")
             return
         best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
+        score = getattr(self.trainer.checkpoint_callback, "best_model_score", None)
+        if score is not None and math.isinf(score):  # Lightning's ModelCheckpoint calls NaN infinite
+            best = ""
         if not best:
             self.trainer.print("no checkpoint was chosen as the best: the test uses the last weights")
         self.trainer.test(self.model, self.datamodule, ckpt_path=best or None, verbose=False, weights_only=True)

@@ -93,6 +93,7 @@ def test_results_of_another_machine_are_not_mixed(tmp_path, capsys):
     assert "holds results of another environment" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_part_that_hangs_is_stopped_and_one_that_fails_says_why(monkeypatch):
     monkeypatch.setattr(run, "PATIENCE", 1)
     monkeypatch.setattr(run, "ALL", PARTS | {"gan": Part(1, "training:gans")})

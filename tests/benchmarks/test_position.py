@@ -215,6 +215,7 @@ def test_wafers_mostly_of_one_size_have_a_shortcut_that_the_test_has_not():
     assert right == {"train": pytest.approx(0.99, abs=0.01), "test": pytest.approx(0.58, abs=0.04)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [objects.clevr_masks, objects.digit_masks])
 def test_masks_say_the_cell_of_the_centre(make):
     data = make("val", generator())

@@ -93,6 +93,7 @@ class HandsOn(CoordinateClassification):
         self.extra = extra
 
 
+@pytest.mark.slow
 def test_arguments_that_a_task_hands_on_to_its_base_are_restored(trained, tmp_path):
     checkpoint = torch.load(trained, weights_only=True)
     hyperparameters = checkpoint["hyper_parameters"]
@@ -199,6 +200,7 @@ def test_only_regular_files_are_read(kind, tmp_path):
         verify(path)
 
 
+@pytest.mark.slow
 def test_a_decompression_bomb_is_refused_and_the_limit_can_be_raised(tmp_path, monkeypatch):
     path, content = tmp_path / "bomb.ckpt", io.BytesIO()
     torch.save({"state_dict": {"weight": torch.zeros(80_000_000)}}, content)

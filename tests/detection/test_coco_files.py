@@ -102,6 +102,7 @@ def check_sample(sample: dict[str, Any]) -> None:
     assert (sample["area"] >= 0).all()
 
 
+@pytest.mark.slow
 @QUICK
 @given(content=files())
 def test_a_valid_file_loses_nothing_without_a_remark(folder, content):
@@ -149,6 +150,7 @@ def test_a_value_of_any_type_loads_or_is_refused_by_entry_and_key(folder, conten
         assert key in result
 
 
+@pytest.mark.slow
 @QUICK
 @given(content=files(), data=st.data())
 def test_a_missing_key_is_named(folder, content, data):

@@ -166,6 +166,7 @@ class TestTransforms:
         assert "transforms leave no box" not in caplog.text
 
 
+@pytest.mark.slow
 def test_a_split_of_digits_without_a_box_is_refused():
     with pytest.raises(ValueError, match="none of the 4 digits of the val split is in the middle 1 x 1 pixels"):
         FieldOfMnistDataModule(num_images=4, num_eval_images=2, num_digits=2, crop=1)

@@ -68,6 +68,7 @@ def same(found, expected: dict[str, torch.Tensor]) -> None:
         torch.testing.assert_close(getattr(found, key), expected[key])
 
 
+@pytest.mark.slow
 def test_detections_are_those_of_trainer_predict(trained, photographs, tmp_path):
     model = load(trained, device="cpu")
     found = model.predict(photographs, threshold=0.0)

@@ -337,6 +337,7 @@ def test_a_config_is_given_by_its_name(tmp_path, capsys, cli):
     assert "error: there is no config 'classification/nothing'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_command(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     network = "lightning_coordconv.classification.PooledClassifier"

@@ -115,6 +115,7 @@ def test_options_may_come_before_a_command_of_lightning(cli, monkeypatch):
         cli("-c", "all.yaml", "fit", "-c", CONFIG)
 
 
+@pytest.mark.slow
 def test_one_batch_is_not_all_batches(cli, monkeypatch):
     """Whatever order of int and float other libraries left in the types of the Trainer."""
     hints = inspect.unwrap(Trainer.__init__).__annotations__
@@ -138,6 +139,7 @@ def test_ctrl_c_ends_a_command_in_one_line(cli, monkeypatch, capsys):
     assert (end.value.code, capsys.readouterr().err) == (130, "interrupted\n")
 
 
+@pytest.mark.slow
 def test_the_list_of_commands_needs_no_lightning():
     """So it appears at once, and a signal during the imports of a run already ends it with exit code 75."""
     code = "import sys, lightning_coordconv.runtime.cli; sys.exit('pytorch_lightning' in sys.modules)"

@@ -198,6 +198,14 @@ def test_nan_is_never_the_best(tmp_path):
 
 
 @pytest.mark.slow
+def test_nan_is_never_the_best_of_a_configured_checkpoint(cli, capsys):
+    checkpoint = {"class_path": "ModelCheckpoint", "init_args": {"monitor": "val/score", "mode": "max"}}
+    model = "--model=tests.runtime.test_weights.Undefined"
+    cli("fit", *SMALL, *TWO, model, f"--trainer.callbacks={json.dumps([checkpoint])}", "--trainer.max_epochs=2")
+    assert "no checkpoint was chosen as the best: the test uses the last weights" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["fit", "test"])
 def test_an_unknown_name_of_weights_is_refused_with_the_known_ones(cli, capsys, command):
     with pytest.raises(SystemExit) as exit_info:

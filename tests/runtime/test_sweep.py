@@ -119,6 +119,20 @@ def test_a_changed_module_of_the_current_folder_is_another_run(option, fits, tmp
     assert len(fits) == 2
 
 
+def test_a_config_that_changes_while_a_run_trains_leaves_it_its_folder(fits, tmp_path, monkeypatch, capsys):
+    config, fit = tmp_path / "mine.yaml", jobs.fit
+    config.write_text("trainer: {max_epochs: 1}\n")
+
+    def edited(*arguments):
+        config.write_text("trainer: {max_epochs: 2}\n")
+        return fit(*arguments)
+
+    monkeypatch.setattr(jobs, "fit", edited)
+    sweep("mine.yaml")
+    assert len(fits) == 1
+    assert ": done\n" in capsys.readouterr().out
+
+
 def test_an_option_with_spaces_is_passed_on_in_its_place(fits, tmp_path):
     options = ("--figures=false", "--model.net={a: 1, b: 2}", "--trainer.max_steps=1")
     sweep(*options, NAMES[0], "--logs=my logs")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class Job:
             found += read_config(Path(value)) if name == "--config" else read_option(name, value)
         return found
 
-    @property
+    @cached_property  # of the files as the run starts: they can change while it trains
     def digest(self) -> str:
         """A digest of configs, the files and modules that they name, and options: with others it is another run."""
         entries = self.entries

@@ -244,7 +244,7 @@ def test_damaged_picture(pictures):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"root": "nowhere"}, FileNotFoundError, "there are no images .* in nowhere"),
+        ({"root": "nowhere"}, FileNotFoundError, "there is no folder nowhere"),
         (
             {"eval_count": 6},
             ValueError,

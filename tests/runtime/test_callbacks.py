@@ -11,6 +11,7 @@ import torch
 from matplotlib import image
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+from pytorch_lightning.trainer.states import TrainerFn
 
 from lightning_coordconv.coordinates import (
     CoordinateClassification,
@@ -166,9 +167,11 @@ def test_a_fit_starts_anew_only_in_an_empty_folder(files, ckpt_path, message, tm
     folder.teardown(trainer, None, "fit")
 
 
-@pytest.mark.parametrize("present", [True, False])
-def test_a_run_whose_folder_was_moved_remembers_its_best_checkpoint(present, tmp_path, caplog):
-    """Where the file did not come along, it says that the best is forgotten."""
+@pytest.mark.parametrize(
+    ("present", "stage"), [(True, TrainerFn.FITTING), (False, TrainerFn.FITTING), (False, TrainerFn.PREDICTING)]
+)
+def test_a_run_whose_folder_was_moved_remembers_its_best_checkpoint(present, stage, tmp_path, caplog):
+    """Where the file did not come along, a run that trains says that the best is forgotten."""
     before = BestCheckpoint(dirpath=tmp_path / "old", monitor="val/a")
     path = str(tmp_path / "old" / "epoch=1.ckpt")
     before.best_model_path = before.kth_best_model_path = path
@@ -179,10 +182,12 @@ def test_a_run_whose_folder_was_moved_remembers_its_best_checkpoint(present, tmp
         (tmp_path / "new" / "epoch=1.ckpt").touch()
     checkpoint = {"callbacks": {before.state_key: before.state_dict()}}
     with caplog.at_level("INFO"):
-        keep_to_folders(SimpleNamespace(checkpoint_callbacks=[after]), checkpoint)
+        trainer = SimpleNamespace(checkpoint_callbacks=[after], state=SimpleNamespace(fn=stage))
+        keep_to_folders(trainer, checkpoint)
     if not present:
         assert checkpoint == {"callbacks": {}}
-        assert "The best val/a so far is forgotten: there is no " in caplog.text
+        reported = "The best val/a so far is forgotten: there is no " in caplog.text
+        assert reported == (stage == TrainerFn.FITTING)
         return
     after.load_state_dict(checkpoint["callbacks"][after.state_key])
     here = str(tmp_path / "new" / "epoch=1.ckpt")

@@ -59,7 +59,8 @@ class AnnotatedImagesDataModule(BoxesDataModule):
 
     Args:
         root: the folder of the data.
-        predict_images: a folder of images to make predictions for; those of the test split by default.
+        predict_images: a folder of images to make predictions for, by its path from ``root``; by default the images of
+            the test split.
         train_transforms: v2 transforms of training images and boxes; by default a horizontal flip of every other one.
         bad_boxes: ``"drop"`` boxes of no area, and report their number and places, or ``"error"``.
         bad_images: ``"error"`` at missing or damaged files, or ``"drop"`` them, and report each.
@@ -122,7 +123,7 @@ class AnnotatedImagesDataModule(BoxesDataModule):
         dataset: CocoDetection | ImageFiles
         remarks: list[str] = []
         if split == "predict" and self.predict_images is not None:
-            dataset = ImageFiles(self.root / self.predict_images, self.bad_images, self.links)
+            dataset = ImageFiles(self.root / Path(self.predict_images).expanduser(), self.bad_images, self.links)
         else:
             training = split == "train"
             folder, annotations = self.read("test" if split == "predict" else split)

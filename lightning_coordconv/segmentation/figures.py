@@ -182,8 +182,9 @@ def _displayed(image: Tensor) -> Any:
 
 
 def _colours(count: int) -> Any:
-    """Return distinct colours (count, 3), uint8."""
-    palette = colormaps["tab20"].colors  # type: ignore[attr-defined]  # of a listed colormap
+    """Return distinct colours (count, 3), uint8: ten dark ones, then ten light ones, and so on."""
+    pairs = colormaps["tab20"].colors  # type: ignore[attr-defined]  # of a listed colormap: a dark and a light hue each
+    palette = pairs[::2] + pairs[1::2]
     return (np.array([palette[number % len(palette)] for number in range(count)]) * 255).astype(np.uint8)
 
 

@@ -112,6 +112,7 @@ class PlacedDigitsDataModule(BaseDataModule):
 
     sample_keys: frozenset[str] = frozenset({"image", "label", "digit", "cell", "top", "left"})
     whole_batches = True
+    seeded_split = True
     preprocessing = Preprocessing(channels=1)
 
     def __init__(
@@ -140,7 +141,7 @@ class PlacedDigitsDataModule(BaseDataModule):
         """Place the digits of a split."""
         digits: Literal["train", "val", "test"] = "test" if split == "predict" else split
         copies = self.copies if split == "train" else 1
-        return PlacedDigits(digits, self.labels, self.grid, self.cell, self.margin, copies, self.seed)
+        return PlacedDigits(digits, self.labels, self.grid, self.cell, self.margin, copies, self.split_seed)
 
     def plot(self, sample: dict[str, Tensor]) -> Figure:
         """Draw one sample, with its digit, cell and class."""

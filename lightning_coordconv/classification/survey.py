@@ -35,6 +35,7 @@ def _survey(path: Path, limit: int) -> Survey:
 def _add(survey: Survey, split: str, data: LabelledImages) -> None:
     part = Part(split, draw=lambda index: draw_labelled(data[index]["image"], data.classes[data[index]["label"]]))
     survey.parts.append(part)
+    survey.images[split] = [Path(file) for file, _ in data.samples]
     for file, label in data.samples:
         part.classes[data.classes[label]] += 1
         with survey.collecting("files that cannot be read"):

@@ -50,6 +50,7 @@ class NotSoClevrDataModule(BaseDataModule):
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers, seed)
         self.partition = partition
+        self.seeded_split = partition == "uniform"
         self.canvas = canvas
         self.size = size
         self.coordinates = coordinates
@@ -59,14 +60,15 @@ class NotSoClevrDataModule(BaseDataModule):
 
     def describe(self) -> dict[str, Any]:
         """Return ``positions``: the arguments of :class:`~lightning_coordconv.coordinates.NotSoClevr`."""
-        names = ("partition", "canvas", "size", "coordinates", "seed")
-        return {**super().describe(), "positions": {name: getattr(self, name) for name in names}}
+        names = ("partition", "canvas", "size", "coordinates")
+        positions = {name: getattr(self, name) for name in names} | {"seed": self.split_seed}
+        return {**super().describe(), "positions": positions}
 
     def make_dataset(self, split: Split) -> NotSoClevr:
         """Build the positions of a split."""
         positions: dict[Split, Literal["train", "test", "all"]] = {"train": "train", "predict": "all"}
         return NotSoClevr(
-            positions.get(split, "test"), self.partition, self.canvas, self.size, self.coordinates, self.seed
+            positions.get(split, "test"), self.partition, self.canvas, self.size, self.coordinates, self.split_seed
         )
 
     def test_dataloader(self) -> Sequence[DataLoader[Any]]:

@@ -32,5 +32,6 @@ def _add(survey: Survey, split: str, data: PointImages) -> None:
     part = Part(split, draw=lambda index: draw_point(data[index]))
     part.sizes.update(point.size for point in data.points)
     part.classes["point"] = len(data)
+    survey.images[split] = [data.folder / point.name for point in data.points]
     survey.read(part, data)
     survey.parts.append(part)

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.checked import CheckedArguments
+from lightning_coordconv.core.checkpoints import CheckpointError
 from lightning_coordconv.core.loading import ResumableDataLoader, TrainingSampler
 from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.core.protocols import TaskOfLabels
@@ -36,8 +37,9 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
     run see the batches of a single process, and no sample is repeated to fill a batch. A run that resumes within an
     epoch continues with the batches that are left of it (see :mod:`lightning_coordconv.core.loading`).
 
-    A subclass that divides files at random does so with ``random_split``. Checkpoints hold the names of the files of
-    each part, and a run that resumes and a test of its checkpoint have the same parts.
+    A subclass that divides files at random does so with ``random_split``, and one whose data sets hold out samples by
+    their seed gives them ``split_seed`` and sets ``seeded_split``. Checkpoints hold the names of the files of each
+    part, or that seed, and a run that resumes and a test of its checkpoint have the same parts.
 
     The loaders pin memory if the trainer uses a CUDA device, keep their processes between epochs, and give up on
     processes that deliver nothing for ``worker_timeout`` seconds. Each process holds torch's default of two batches
@@ -69,6 +71,8 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
     """Whether training samples that do not fill a batch are left out of the epoch."""
     class_names: Sequence[str] = ()
     """Names of the classes, by class; empty if they have none."""
+    seeded_split: bool = False
+    """Whether ``split_seed`` decides which samples are held out."""
     preprocessing: Preprocessing | None = None
     """How images are prepared for evaluation; ``None`` if it cannot be said in these terms."""
 
@@ -87,6 +91,7 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
         check_at_least(1, batch_size=self.batch_size, eval_batch_size=self.eval_batch_size)
         check_at_least(0, num_workers=num_workers or 0, seed=seed)
         self.random_split = RandomSplit(seed)
+        self.split_seed = seed
         self._datasets: dict[Split, Dataset[Any]] = {}
 
     @classmethod
@@ -117,9 +122,10 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
         return names if self.preprocessing is None else {**names, "preprocessing": self.preprocessing.to_dict()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the names of the files of each split, for checkpoints; an empty dict if none were drawn at random."""
+        """Return what was drawn for the split, for checkpoints: the names of the files of each part, or the seed."""
         names = self.random_split.state_dict()
-        return {"split": names} if names else {}
+        seed = {"split_seed": self.split_seed} if self.seeded_split else {}
+        return {"split": names, **seed} if names else seed
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the split of a checkpoint.
@@ -128,6 +134,15 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
             CheckpointError: if it is no split.
             ValueError: if files of it are missing.
         """
+        seed = state_dict.get("split_seed", self.split_seed)
+        if self.seeded_split and seed != self.split_seed:
+            if type(seed) is not int or seed < 0:
+                raise CheckpointError(f"the seed of the checkpoint's split must be an integer from 0, got {seed!r}")
+            rank_zero_info(
+                f"The checkpoint holds out the samples of seed {seed}, not {self.split_seed}: they are kept."
+            )
+            self.split_seed = seed
+            self._datasets.clear()
         if "split" in state_dict and self.random_split.load_state_dict(state_dict["split"]):
             self._datasets.clear()
             self.find_data()

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from matplotlib.figure import Figure
@@ -61,6 +62,8 @@ class Survey:
         parts: the splits.
         refused: the errors of entries that would end a run, by kind.
         remarks: lines on what a run leaves out or changes.
+        images: the image files of each split.
+        others: files of the data that are no samples, such as masks.
     """
 
     def __init__(self, kind: str, counted: str, limit: int) -> None:
@@ -71,6 +74,8 @@ class Survey:
         self.parts: list[Part] = []
         self.refused: dict[str, dict[str, None]] = {}  # of errors in their order, each once
         self.remarks: list[str] = []
+        self.images: dict[str, list[Path]] = {}
+        self.others: list[Path] = []
 
     def refuse(self, kind: str, error: Exception) -> None:
         """Collect an entry that cannot be used; the same error counts once."""

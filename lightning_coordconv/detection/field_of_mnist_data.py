@@ -60,6 +60,7 @@ class FieldOfMnistDataModule(BoxesDataModule):
         self.keep_outside = keep_outside
         self.clip = clip
         self.mnist_root = mnist_root
+        self.seeded_split = mnist_root is None  # the whole of MNIST is not divided by chance
         self.download = download
         self.dataset("val")  # impossible options are refused before anything is written
 
@@ -76,5 +77,5 @@ class FieldOfMnistDataModule(BoxesDataModule):
             self.clip,
             self.mnist_root,
             self.download,
-            self.seed,
+            self.split_seed,
         )

@@ -63,7 +63,7 @@ def _coco(path: Path, files: list[Path], limit: int) -> Survey:
             if split and not options[split]:
                 listed, folder = file.relative_to(root), images.relative_to(root)
                 options[split] = f"--data.{split}_annotations {listed} --data.{split}_images {folder}"
-            data = _add(survey, file.stem, images, annotations)
+            data = _add(survey, file.stem, images, annotations, _split_of(file))
             first = first or data
             check_categories(data, first)
             survey.remarks += [f"{file.stem}: {remark}" for remark in _targets(data)]
@@ -122,13 +122,24 @@ def _voc(path: Path, limit: int) -> Survey:
     return survey
 
 
-def _add(survey: Survey, split: str, folder: Path, annotations: Annotations) -> CocoDetection:
-    """Add a split to a survey, and return its data set."""
+def _add(
+    survey: Survey, split: str, folder: Path, annotations: Annotations, images_of: str | None = None
+) -> CocoDetection:
+    """Add a split to a survey, and return its data set.
+
+    Args:
+        survey: receives it.
+        split: its name in the report.
+        folder: of its images.
+        annotations: of its images.
+        images_of: the split whose images they are, where several files annotate one.
+    """
     data = CocoDetection(folder, annotations, crowds=split != "train", refuse=survey.refuse)
     names = {label: name for label, (_, name) in data.categories.items()}
     part = Part(split, draw=lambda index: draw_boxes(data[index], data.categories, size=3.0))
     part.classes.update(dict.fromkeys(names.values(), 0))
     survey.parts.append(part)
+    survey.images[images_of or split] = [folder / image["file_name"] for image in data.images]
     for image in data.images:
         labels = data.objects[image["id"]]["labels"].tolist()
         part.per_image.append(len(labels))

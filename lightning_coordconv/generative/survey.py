@@ -29,6 +29,7 @@ def _survey(path: Path, files: list[Path], limit: int) -> Survey:
     held_out = max(1, min(1000, len(files) // 10))
     part = Part("all")
     survey.parts.append(part)
+    survey.images[part.name] = files
     for file in files:
         with survey.collecting("files that cannot be read"):
             part.sizes[read_size(file)] += 1

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.figures import to_picture
+from lightning_coordconv.core.repeated_files import remarks_on_files
 from lightning_coordconv.core.survey import Survey
 from lightning_coordconv.runtime.errors import OneLineParser
 
@@ -43,6 +44,7 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         check_at_least(1, images=options.images)
         survey = _recognised(path)(options.images)
+        survey.remarks += remarks_on_files(path, survey.images, survey.others)
         print(survey.report())
         figures = survey.figures(SAMPLES)
         if figures:

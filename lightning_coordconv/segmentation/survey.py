@@ -64,6 +64,9 @@ def _add(survey: Survey, split: str, dataset: MaskFolder) -> None:
         names.extend(str(value) for value in range(len(names), int(mask[mask != IGNORED].max()) + 1))
 
     part.draw = lambda index: draw_masks(dataset[index], names, IGNORED)
+    if dataset.images != survey.images.get("val"):  # without a test folder, val is the test split too
+        survey.images[split] = dataset.images
+    survey.others += dataset.masks
     survey.read(part, dataset, note)
     survey.parts.append(part)
     if len(dataset) > survey.limit:

@@ -14,10 +14,12 @@ from PIL import Image
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from lightning_coordconv.classification import PlacedDigitsDataModule
+from lightning_coordconv.coordinates import NotSoClevrDataModule
 from lightning_coordconv.core.checkpoints import CheckpointError
 from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.splits import RandomSplit
-from lightning_coordconv.detection import CocoDetectionDataModule, VocDetectionDataModule
+from lightning_coordconv.detection import CocoDetectionDataModule, FieldOfMnistDataModule, VocDetectionDataModule
 from lightning_coordconv.generative import UnlabelledImagesDataModule
 from lightning_coordconv.runtime.callbacks import SplitFile
 from lightning_coordconv.segmentation import MaskFolderDataModule
@@ -255,3 +257,46 @@ def test_data_that_come_divided_have_no_split_file(tmp_path):
     assert data.state_dict() == {}
     assert not (tmp_path / "run" / "split.json").exists()
     assert "MaskFolderDataModule" not in torch.load(checkpoint, weights_only=True)
+
+
+SEEDED = {
+    "uniform positions": (
+        lambda seed: NotSoClevrDataModule("uniform", 16, 3, seed=seed),
+        lambda data: {tuple(xy) for xy in data.xy.tolist()},
+    ),
+    "placed digits": (lambda seed: PlacedDigitsDataModule(seed=seed), lambda data: set(data.source.tolist())),
+}
+"""Data modules whose seed decides what is held out, and what a data set of theirs holds."""
+
+
+@pytest.mark.parametrize("name", SEEDED)
+def test_a_checkpoint_keeps_what_its_seed_held_out(name, caplog):
+    """With the seed of another run a test would be of samples that the network was trained on."""
+    make, content = SEEDED[name]
+    trained, tested = make(0), make(3)
+    learned, drawn = content(trained.dataset("train")), content(tested.dataset("test"))
+    assert learned & drawn
+    with caplog.at_level(logging.INFO):
+        tested.load_state_dict(trained.state_dict())
+    assert content(tested.dataset("test")) == content(trained.dataset("test"))
+    assert not learned & content(tested.dataset("test"))
+    assert "The checkpoint holds out the samples of seed 0, not 3: they are kept." in caplog.text
+    assert tested.seed == 3  # of the order of the training samples
+
+
+def test_the_digits_of_a_field_stay_those_of_the_checkpoint():
+    trained, tested = (FieldOfMnistDataModule(40, 40, seed=seed) for seed in (0, 3))
+    tested.load_state_dict(trained.state_dict())
+    assert torch.equal(tested.dataset("test").images, trained.dataset("test").images)
+
+
+@pytest.mark.parametrize("partition", ["quadrant", "authors"])
+def test_a_split_without_chance_has_no_state(partition):
+    assert NotSoClevrDataModule(partition, 16, 3).state_dict() == {}
+
+
+@pytest.mark.parametrize("seed", ["0", -1, 1.0, True, None])
+def test_a_seed_that_is_no_seed_is_refused(seed):
+    data = NotSoClevrDataModule("uniform", 16, 3, seed=2)
+    with pytest.raises(CheckpointError, match="the seed of the checkpoint's split must be an integer from 0, got"):
+        data.load_state_dict({"split_seed": seed})

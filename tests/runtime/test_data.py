@@ -35,7 +35,9 @@ def write_classes(root: Path) -> Path:
         for label, name in enumerate(("cat", "dog")):
             (root / split / name).mkdir(parents=True)
             for number in range(count + label):
-                Image.new("RGB", (20 + number, 20), (100 * label, 50, 0)).save(root / split / name / f"{number}.png")
+                Image.new("RGB", (20 + number, 20), (100 * label, 50, count)).save(
+                    root / split / name / f"{number}.png"
+                )
     return root
 
 
@@ -56,6 +58,33 @@ def write_pictures(root: Path) -> Path:
     for number in range(20):
         Image.new("RGB", (30, 20), (10 * number, 50, 0)).save(root / "more" / f"{number}.png")
     return root
+
+
+def write_apart(root: Path, files: dict[str, str]) -> Path:
+    """Write images of 8 x 8 pixels, no two the same, and texts."""
+    for number, (name, text) in enumerate(files.items()):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        if text:
+            (root / name).write_text(text)
+        elif "images" in name:
+            Image.new("RGB", (8, 8), (20 * number, 0, 0)).save(root / name)
+        else:
+            Image.new("L", (8, 8), number % 2).save(root / name)
+    return root
+
+
+def write_yolo_apart(root: Path) -> Path:
+    images = {"train": ("0", "1"), "val": ("2", "3")}
+    files = {f"images/{split}/{name}.png": "" for split, names in images.items() for name in names}
+    labels = {name.replace("images", "labels").replace("png", "txt"): "0 0.5 0.5 0.5 0.5" for name in files}
+    return write_apart(root, files | labels | {"data.yaml": "names: [a]\ntrain: images/train\nval: images/val"})
+
+
+def write_masks_apart(root: Path) -> Path:
+    parts = [(split, name) for split in ("train", "val") for name in ("0", "1")]
+    return write_apart(
+        root, {f"{split}/{kind}/{name}.png": "" for kind in ("images", "masks") for split, name in parts}
+    )
 
 
 def options(report: str) -> dict[str, str]:
@@ -301,3 +330,32 @@ def test_samples_are_evenly_spread(count, limit):
     steps = np.diff(numbers)
     assert not len(steps) or (steps.min() >= 1 and steps.max() - steps.min() <= 1)
     assert limit == 1 or not numbers or (numbers[0] == 0 and numbers[-1] == count - 1)
+
+
+def replace(source: str, target: str, root: Path) -> Path:
+    shutil.copy(root / source, root / target)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("write", "source", "target"),
+    [
+        (write_classes, "train/cat/0.png", "val/dog/0.png"),
+        (write_yolo_apart, "images/train/0.png", "images/val/2.png"),
+        (write_masks_apart, "train/images/0.png", "val/images/1.png"),
+    ],
+)
+def test_a_copy_of_a_picture_in_another_split_is_named(write, source, target, tmp_path, capsys):
+    root = write(tmp_path / "data")
+    assert "in two splits" not in check(root, capsys)[1]
+    _, report = check(replace(source, target, root), capsys)
+    assert f"note: 1 pictures are in two splits with the same content: {source} = {target}" in report
+
+
+def test_annotation_files_of_one_split_share_their_images(tmp_path, capsys):
+    root = write_coco(tmp_path / "data")
+    (root / "annotations").mkdir()
+    for kind in ("instances", "person"):
+        shutil.copy(root / "boxes.json", root / "annotations" / f"{kind}_train.json")
+    (root / "boxes.json").unlink()
+    assert "two splits" not in check(root, capsys)[1]

@@ -54,7 +54,8 @@ def _pairs(splits: Mapping[str, Sequence[Path]]) -> tuple[list[tuple[Path, Path]
         for file in files:
             with suppress(OSError):  # reported where it is read
                 sizes[file.stat().st_size].append((split, file))
-    shared, twice = [], []
+    shared: list[tuple[Path, Path]] = []
+    twice: list[tuple[Path, Path]] = []
     for group in sizes.values():
         first: dict[bytes, tuple[str, Path]] = {}
         for split, file in group if len(group) > 1 else ():

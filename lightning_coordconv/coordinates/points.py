@@ -82,6 +82,12 @@ def read_points(file: Path, refuse: Refuse = raise_refused) -> list[Point]:
     return list(points.values())
 
 
+def implausible(points: Sequence[Point]) -> list[str]:
+    """Return a line, if the points are probably not given in pixels."""
+    shares = all(0 <= min(point.x, point.y) <= max(point.x, point.y) <= 1 < min(point.size) for point in points)
+    return ["all points are in the first pixels of their image: are they shares of its width and height?"] * shares
+
+
 def _read(row: dict[str, Any], folder: Path, place: str) -> Point:
     further = row.get(None)  # type: ignore[call-overload]  # where csv puts the fields that have no column
     if further:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from lightning_coordconv.coordinates.points import PointImages, draw_point, read_points
+from lightning_coordconv.coordinates.points import PointImages, draw_point, implausible, read_points
 from lightning_coordconv.core.splits import PARTS, RandomSplit
 from lightning_coordconv.core.survey import Part, Survey
 
@@ -24,6 +24,7 @@ def _survey(path: Path, limit: int) -> Survey:
         names = RandomSplit().divide(sorted(points), path, "images")
         for split in PARTS:
             _add(survey, split, PointImages(path.parent, [points[name] for name in names[split]], SHOWN_SIZE))
+    survey.remarks += implausible(list(points.values()))
     survey.options = f"-c coordinates/points_coordconv --data.file {path}"
     return survey
 

@@ -20,6 +20,7 @@ from lightning_coordconv.detection.annotations import Annotations
 from lightning_coordconv.detection.boxes import Categories
 from lightning_coordconv.detection.coco_format import read_annotations
 from lightning_coordconv.detection.image_files import Links, Policy, check_policies, root_of, why_unreadable
+from lightning_coordconv.detection.plausibility import implausible
 from lightning_coordconv.detection.skeleton import Skeleton
 from lightning_coordconv.detection.targets import TargetName, make_targets
 from lightning_coordconv.detection.transforms import THINNEST, ImageAndBoxes
@@ -122,11 +123,14 @@ class CocoDetection(Dataset[dict[str, Any]]):
         self.left_out: list[int] = []
         self.objects = self._collect(content, crowds, bad_boxes, refuse)
         if all(self.objects[image["id"]]["iscrowd"].all() for image in self.images):
-            reason = "; ".join(self.remarks()) or ("only crowds" if content["annotations"] else "no annotations")
+            reason = "; ".join(self._unused()) or ("only crowds" if content["annotations"] else "no annotations")
             raise ValueError(f"{read.source} has no box to detect: {reason}")
 
     def remarks(self) -> list[str]:
-        """Return a line on each kind of annotation that is not used as it is, and on each image that is left out."""
+        """Return a line on each kind of annotation that is not used as it is or looks wrong, and each missing image."""
+        return self._unused() + implausible(self.read)
+
+    def _unused(self) -> list[str]:
         kinds = {
             "dropped {} boxes without area in their image": self.dropped,
             "dropped {} objects whose mask has no pixel in their image": self.unseen,

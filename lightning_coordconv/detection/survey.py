@@ -86,7 +86,8 @@ def _targets(data: CocoDetection) -> list[str]:
         dropped: list[str] = []
         try:
             read = CocoDetection(data.folder, data.read, refuse=partial(_keep, faults), targets=[name])
-            dropped = [remark for remark in read.remarks() if remark not in data.remarks()]
+            known = data.remarks()
+            dropped = [remark for remark in read.remarks() if remark not in known]
         except ValueError as error:
             faults.append(str(error))
         wrong = f" would refuse {len(faults)} entries, the first: {faults[0]}" if faults else f" can read the {name}"

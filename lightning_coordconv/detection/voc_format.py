@@ -82,8 +82,15 @@ class VocFolder:
         content = {"images": images, "annotations": annotations, "categories": categories}
         full = {annotation["image_id"] for annotation in annotations}
         empty = [image["file_name"] for image in images if image["id"] not in full]
-        remarks = [remark("{} images have no object in their XML file", empty)]
+        named = [
+            str(entry["file"]) for name in self.splits[split] if (entry := self.entries.get(name)) and entry["other"]
+        ]
+        remarks = [
+            remark("{} images have no object in their XML file", empty),
+            remark("{} XML files name another image than the one that has their name, which is used", named),
+        ]
         if split == "train":
+            remarks.append(remark("split by chance, not by {} lists in ImageSets/Main of other names", self.unread))
             remarks.append(remark("left out {} images without an XML file", self._unused()))
         return Annotations(self.path, content, places, remarks=[line for line in remarks if line])
 
@@ -96,7 +103,9 @@ class VocFolder:
 
     def _splits(self, random: RandomSplit) -> Mapping[str, list[str]]:
         lists = {split: self.path / "ImageSets" / "Main" / f"{split}.txt" for split in SPLITS}
+        self.unread: list[str] = []
         if not any(file.is_file() for file in lists.values()):
+            self.unread = sorted(file.name for file in (self.path / "ImageSets" / "Main").glob("*.txt"))
             return random.divide(sorted(self.entries), self.annotations, "XML files")
         for split in ("train", "val"):
             if not lists[split].is_file():
@@ -130,7 +139,7 @@ class VocFolder:
         if tree.tag != "annotation" or len(objects) < sum(1 for _ in tree.iter("object")):
             refuse(kind, ValueError(f"{file} must be an <annotation> that holds each <object>, got <{tree.tag}>"))
             return None
-        path = self._image(file, tree)
+        path, other = self._image(file, tree)
         try:
             width, height = (int(float(tree.findtext(f"size/{side}") or 0)) for side in ("width", "height"))
         except (ValueError, OverflowError):
@@ -149,14 +158,18 @@ class VocFolder:
                 rows.append({"place": place, **_object(node)})
             except ValueError as error:
                 refuse("objects that are not in VOC's format", ValueError(f"{place} {error}"))
-        return {"image": image, "objects": rows}
+        return {"file": file, "other": other, "image": image, "objects": rows}
 
-    def _image(self, file: Path, tree: ElementTree.Element) -> Path:
-        """Return the image of an XML file: the one of the same name, or else the one that the file names."""
+    def _image(self, file: Path, tree: ElementTree.Element) -> tuple[Path, bool]:
+        """Return the image of an XML file, and whether the file names another one that exists.
+
+        It is the one of the same name, or else the one that the file names.
+        """
         beside = self.images / file.relative_to(self.annotations).parent
         named = beside / Path((tree.findtext("filename") or f"{file.stem}.jpg").replace("\\", "/")).name
         same = [path for path in self.suffixes.get(file.stem, []) if path.parent == beside]
-        return same[0] if len(same) == 1 or (same and named not in same) else named
+        path = same[0] if len(same) == 1 or (same and named not in same) else named
+        return path, path != named and named in self.suffixes.get(named.stem, [])
 
 
 def _object(node: ElementTree.Element) -> dict[str, Any]:

@@ -261,3 +261,22 @@ def test_what_cannot_be_predicted_is_named(trained, tmp_path):
         model.predict(tmp_path / "text.png")
     with pytest.raises(TypeError, match="the image is a int: expected a path"):
         model.predict(3)
+
+
+@pytest.mark.parametrize(
+    ("lines", "noticed"),
+    [
+        ("0.png,0.1,0.2\n1.png,1,1\n2.png,0,0.5\n", True),
+        (GOOD.partition("\n")[2], False),
+        ("0.png,0.1,0.2\n1.png,1,2\n2.png,0,0\n", False),
+    ],
+)
+def test_points_in_shares_of_the_image_are_noticed(lines, noticed, tmp_path, caplog, capsys):
+    file = write(tmp_path, f"image,x,y\n{lines}")
+    line = "all points are in the first pixels of their image: are they shares of its width and height?"
+    with caplog.at_level("INFO"):
+        PointsDataModule(str(file), 16, batch_size=1)
+    assert (line in caplog.text) == noticed
+    with pytest.raises(SystemExit):
+        main(["data", "check", str(file), "--out", str(tmp_path / "out" / "samples.png")])
+    assert (line in capsys.readouterr().out) == noticed

@@ -353,3 +353,33 @@ def test_lists_and_pairs_that_do_not_agree(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         assert len(voc(tmp_path).dataset("train")) == 2
     assert re.search(r"left out 1 images without an XML file: \S+china.jpg", caplog.text)
+
+
+def voc_remarks(root: Path, split: str = "train") -> list[str]:
+    return list(VocFolder(root).read(split).remarks)
+
+
+@pytest.mark.parametrize("names", [["trainval"], ["default"], ["cat_train", "cat_val"]])
+def test_voc_lists_of_other_names_are_named_where_chance_splits(names, tmp_path):
+    write_voc(tmp_path, lists=False)
+    for name in names:
+        (tmp_path / "ImageSets" / "Main" / f"{name}.txt").write_text("china\n")
+    files = ", ".join(f"{name}.txt" for name in names)
+    line = f"split by chance, not by {len(names)} lists in ImageSets/Main of other names: {files}"
+    assert line in voc_remarks(tmp_path)
+    for split in ("train", "val"):
+        (tmp_path / "ImageSets" / "Main" / f"{split}.txt").write_text("china\n")
+    assert not any("chance" in line for line in voc_remarks(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("filename", "named"), [("flower.jpg", 1), ("pictures/flower.jpg", 1), ("gone.jpg", 0), ("", 0)]
+)
+def test_a_voc_file_that_names_another_image_is_named(filename, named, tmp_path):
+    write_voc(tmp_path)
+    file = tmp_path / "Annotations" / "china.xml"
+    file.write_text(file.read_text().replace("china.jpg", filename))
+    line = f"1 XML files name another image than the one that has their name, which is used: {file}"
+    assert voc_remarks(tmp_path).count(line) == named
+    images = VocFolder(tmp_path).read("train").content["images"]
+    assert "JPEGImages/china.jpg" in [image["file_name"] for image in images]

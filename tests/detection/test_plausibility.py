@@ -1,0 +1,65 @@
+"""Boxes that can be read, and are probably not what was meant, are named by a run and by ``data check``."""
+
+from pathlib import Path
+
+import pytest
+
+from lightning_coordconv.detection.annotations import Annotations
+from lightning_coordconv.detection.plausibility import implausible
+
+SHARES = "all boxes are in the first pixel of their image: are they shares of its width and height?"
+
+
+def remarks(*rows: dict) -> list[str]:
+    annotations = [{"id": number, "image_id": 1, "category_id": 1, **row} for number, row in enumerate(rows, start=1)]
+    return implausible(Annotations(Path("boxes.json"), {"annotations": annotations}))
+
+
+def box(*values: float, **others: object) -> dict:
+    return {"bbox": list(values), **others}
+
+
+@pytest.mark.parametrize("rows", [[box(0.1, 0.2, 0.3, 0.4)], [box(0, 0, 1, 1), box(0.5, 0.5, 0.5, 0.25)]])
+def test_boxes_in_shares_of_the_image_are_noticed(rows):
+    assert remarks(*rows) == [SHARES]
+
+
+@pytest.mark.parametrize("rows", [[], [box(0, 0, 1, 1), box(3, 4, 5, 6)], [box(1, 0, 1, 1)]])
+def test_boxes_in_pixels_are_not(rows):
+    assert remarks(*rows) == []
+
+
+def test_a_box_that_is_given_twice_is_named():
+    again = [box(1, 2, 5, 6), box(3, 3, 5, 6), box(1, 2, 5, 6)]
+    assert remarks(*again) == ["1 boxes are the same as another of their class in their image, by id 3"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_id": 2},
+        {"category_id": 2},
+        {"iscrowd": 1},
+        {"segmentation": [[1, 2, 6, 2, 6, 8]]},
+        {"keypoints": [1, 2, 2]},
+    ],
+)
+def test_objects_that_share_a_box_are_not(change):
+    assert remarks(box(1, 2, 5, 6), box(1, 2, 5, 6, **change)) == []
+
+
+@pytest.mark.parametrize("area", [0, 0.0, 57, 1e9])
+def test_an_area_that_no_object_in_its_box_has_is_named(area):
+    line = "1 objects have an area of 0, or a larger one than their box, by id 2"
+    assert remarks(box(1, 2, 5, 6, area=30), box(11, 2, 5, 6, area=area)) == [line]
+
+
+@pytest.mark.parametrize("area", [0.5, 15, 30, 30.5, 42])
+def test_an_area_that_one_can_have_is_not(area):
+    """Boxes may be rounded, or leave out their last pixel."""
+    assert remarks(box(1, 2, 5, 6, area=area)) == []
+
+
+@pytest.mark.parametrize("bbox", [(1, 2, 0, 6), (1, 2, -5, 6), (1, 2, float("nan"), 6), (1, 2, float("inf"), 6)])
+def test_boxes_that_are_dropped_are_left_to_that_remark(bbox):
+    assert remarks(box(*bbox, area=0), box(1, 2, 5, 6)) == []

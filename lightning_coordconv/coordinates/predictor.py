@@ -19,9 +19,9 @@ from lightning_coordconv.coordinates.task import (
 )
 from lightning_coordconv.core.checkpoints import CheckpointError
 from lightning_coordconv.core.export import Exportable, ExportError, PreparedNetwork
+from lightning_coordconv.core.modes import predicting
 from lightning_coordconv.core.predictor import Predictor, Result, Size
 from lightning_coordconv.core.sources import Images
-from lightning_coordconv.core.undefined import defined_outputs
 
 SHOWN = 6
 """Largest number of predicted images that are drawn; of more predictions the positions are drawn."""
@@ -142,14 +142,13 @@ class CoordinatePredictor(Predictor[CoordinateTask]):
             return (output[0] if isinstance(output, tuple) else output).sigmoid()
         return output.flatten(1).softmax(1).view_as(output)
 
-    @torch.inference_mode()
     def _predict(self, numbers: list[int]) -> tuple[Tensor, tuple[Tensor | None, Tensor | None, Tensor | None]]:
         """Return ``correct``, and ``predicted``, ``images`` and ``targets``, of some positions of the data."""
         batch = self.positions.__getitems__(numbers)
-        with defined_outputs(self.task):
+        with predicting(self.task):
             outputs = self.task.evaluate({name: value.to(self.device) for name, value in batch.items()})
-        correct = self.task.prediction_columns(outputs)["correct"].cpu()
-        pair = self.task.image_pair(batch, outputs)
+            correct = self.task.prediction_columns(outputs)["correct"].cpu()
+            pair = self.task.image_pair(batch, outputs)
         targets, images = (None, None) if pair is None else (pair[0].cpu(), pair[1].cpu())
         predicted = None if isinstance(self.task, CoordinateRendering) else outputs["preds"].cpu()
         return correct, (predicted, images, targets)

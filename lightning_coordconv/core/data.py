@@ -2,12 +2,14 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Literal, NoReturn
 
+from lightning_fabric.utilities.seed import pl_worker_init_function
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
-from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Generator
 from torch.utils.data import DataLoader, Dataset, default_collate
 
@@ -148,6 +150,22 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
     def find_data(self) -> None:
         """Find the files, if they are found before a data set is built; called again for the split of a checkpoint."""
 
+    def compare_classes(self, trained: Mapping[str, Any]) -> None:
+        """Warn of classes that are not those of a checkpoint: labels and predictions are compared by number.
+
+        Args:
+            trained: what the checkpoint says of its data; see :meth:`describe`.
+        """
+        own = self.describe()
+        for key in ("class_names", "categories"):
+            known, here = trained.get(key), own.get(key)
+            named = here and here != [str(number) for number in range(len(here))]
+            if known and named and known != here:
+                rank_zero_warn(
+                    f"the checkpoint was trained with the {key} {known!r:.200}, but the data have {here!r:.200}: "
+                    "labels and predictions are compared by their position in these lists"
+                )
+
     def make_dataset(self, split: Split) -> Dataset[Any]:
         """Build the data set of a split."""
         raise NotImplementedError(f"{type(self).__name__} must implement make_dataset(split)")
@@ -206,6 +224,9 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
                     f"the {split} split of {type(self).__name__} has {samples} samples: fewer than {world_size} ranks"
                 )
             sampler = UnrepeatedDistributedSampler(dataset, world_size, rank, shuffle=False)
+            trained = getattr(getattr(self.trainer, "lightning_module", None), "inference", None)
+            if trained and self.trainer and (self.trainer.state.fn != "fit" or self.trainer.ckpt_path):  # else learnt
+                self.compare_classes(trained)
         num_workers = self._workers()
         return (ResumableDataLoader if training else DataLoader)(
             dataset,
@@ -217,6 +238,7 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
             collate_fn=_identity if self.whole_batches else self.collate,
             generator=Generator().manual_seed(self.seed),
+            worker_init_fn=partial(pl_worker_init_function, rank=rank),  # else the ranks draw the same transforms
         )
 
     def _check_epoch(self, sampler: TrainingSampler, batch_size: int) -> None:

@@ -95,9 +95,11 @@ def find_images(folder: Path) -> list[Path]:
     """Return the image files anywhere below a folder, sorted; the names of other files are logged.
 
     Raises:
-        FileNotFoundError: if there are none.
+        FileNotFoundError: if there are none, or no such folder.
         ValueError: if a link leads back to a folder that holds it.
     """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
     files = find_files(folder)
     paths = sorted(path for path in files if path.suffix.lower() in IMG_EXTENSIONS)
     if not paths:

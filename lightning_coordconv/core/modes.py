@@ -1,9 +1,12 @@
-"""Runs a network in evaluation mode for a while."""
+"""Runs a network in evaluation mode for a while, or a task as predictions need it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
+
+from lightning_coordconv.core.undefined import defined_outputs
 
 
 @contextmanager
@@ -19,3 +22,14 @@ def evaluating(network: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+@contextmanager
+def predicting(task: nn.Module) -> Iterator[None]:
+    """Return a context in which a task makes predictions, also one that was trained further since it was loaded.
+
+    It is in evaluation mode, without gradients, and its networks raise an error where they return NaN or infinity; see
+    :func:`~lightning_coordconv.core.undefined.defined_outputs`.
+    """
+    with torch.inference_mode(), evaluating(task), defined_outputs(task):
+        yield

@@ -18,11 +18,12 @@ from lightning_coordconv.core.arguments import check_at_least, check_names
 from lightning_coordconv.core.checkpoints import CheckpointError
 from lightning_coordconv.core.export import SIZES, Exportable, ExportError, Format, choose_format, export
 from lightning_coordconv.core.figures import to_picture
+from lightning_coordconv.core.modes import predicting
 from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.core.restore import load_task
 from lightning_coordconv.core.sources import Images, Source, find_sources
 from lightning_coordconv.core.task import BaseTask
-from lightning_coordconv.core.undefined import UndefinedOutputError, defined_outputs
+from lightning_coordconv.core.undefined import UndefinedOutputError
 
 TaskT = TypeVar("TaskT", bound=BaseTask)
 ResultT = TypeVar("ResultT")
@@ -218,7 +219,6 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
             batches = [in_channels(resize(image, list(batch.shape[-2:]))).expand_as(batch) for batch, image in pairs]
         return tuple((batch,) for batch in batches), axes
 
-    @torch.inference_mode()
     def predict_each(self, images: Images, function: Callable[[Any, Source], ResultT]) -> ResultT | list[ResultT]:
         """Return the result of one image, or a list of the results of several.
 
@@ -230,7 +230,8 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
             UndefinedOutputError: naming an image for which the network returns NaN or infinity.
         """
         sources, several = find_sources(images)
-        results = [self._predict(source, function) for source in sources]
+        with predicting(self.task):
+            results = [self._predict(source, function) for source in sources]
         return results if several else results[0]
 
     def prepare(self, source: Source) -> Any:
@@ -240,8 +241,7 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
     def _predict(self, source: Source, function: Callable[[Any, Source], ResultT]) -> ResultT:
         image = self.prepare(source)
         try:
-            with defined_outputs(self.task):
-                return function(image, source)
+            return function(image, source)
         except UndefinedOutputError as error:
             raise UndefinedOutputError(f"{source.name}: {error}") from error
         except RuntimeError as error:

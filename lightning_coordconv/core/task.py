@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO, Any, ClassVar, Literal, Self, cast
 
 import torch
+from lightning_fabric.utilities.seed import pl_worker_init_function
 from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.utilities import rank_zero_info
@@ -130,6 +131,11 @@ class BaseTask(CheckedArguments, LightningModule):
 
     def check(self) -> None:
         """Raise a ``ValueError`` for arguments that cannot work. Called before a run writes anything."""
+
+    def on_fit_start(self) -> None:
+        """Give each rank other random numbers, as of transforms and dropout; the first has those of one process."""
+        if self.global_rank:
+            pl_worker_init_function(worker_id=0, rank=self.global_rank)
 
     def on_predict_start(self) -> None:
         """From now on refuse outputs of the networks that are NaN or infinite."""
@@ -268,12 +274,8 @@ class NetworkTask(BaseTask):
             group["lr"] *= group.pop("lr_scale", 1.0)
         if self.lr_scheduler is None:
             return optimizer
-        scheduler = {
-            "scheduler": self.lr_scheduler(optimizer),
-            "interval": self.lr_scheduler_interval,
-            "monitor": self.monitor,
-        }
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+        scheduler = {"scheduler": self.lr_scheduler(optimizer), "interval": self.lr_scheduler_interval}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler | {"monitor": self.monitor}}
 
     def check(self) -> None:
         """Build the injected optimiser and schedule once, to see that their arguments are valid."""

@@ -1,7 +1,7 @@
 """Annotations of one split, in the lists of COCO's format, with the place where each was read."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,13 @@ class Annotations:
     places: Mapping[int, str] = field(default_factory=dict)
     upright: bool = False
     remarks: Sequence[str] = ()
+
+    def part(self, names: Collection[str]) -> "Annotations":
+        """Return the annotations without the images of other file names, and without what is on those images."""
+        others = {image["id"] for image in self.content["images"] if image["file_name"] not in names}
+        images = [image for image in self.content["images"] if image["id"] not in others]
+        annotations = [entry for entry in self.content["annotations"] if entry["image_id"] not in others]
+        return replace(self, content={**self.content, "images": images, "annotations": annotations})
 
     def place(self, identity: int) -> str:
         """Return where an annotation is."""

@@ -14,6 +14,7 @@ from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.detection.annotations import Annotations, remark
 from lightning_coordconv.detection.boxes import Categories, draw_boxes
 from lightning_coordconv.detection.coco import CocoDetection, check_categories
+from lightning_coordconv.detection.coco_format import read_annotations
 from lightning_coordconv.detection.image_files import ImageFiles, Links, Policy
 from lightning_coordconv.detection.skeleton import Skeleton
 from lightning_coordconv.detection.targets import TargetName
@@ -58,7 +59,8 @@ class AnnotatedImagesDataModule(BoxesDataModule):
 
     Args:
         root: the folder of the data.
-        predict_images: a folder of images to make predictions for; those of the test split by default.
+        predict_images: a folder of images to make predictions for, by its path from ``root``; by default the images of
+            the test split.
         train_transforms: v2 transforms of training images and boxes; by default a horizontal flip of every other one.
         bad_boxes: ``"drop"`` boxes of no area, and report their number and places, or ``"error"``.
         bad_images: ``"error"`` at missing or damaged files, or ``"drop"`` them, and report each.
@@ -121,7 +123,7 @@ class AnnotatedImagesDataModule(BoxesDataModule):
         dataset: CocoDetection | ImageFiles
         remarks: list[str] = []
         if split == "predict" and self.predict_images is not None:
-            dataset = ImageFiles(self.root / self.predict_images, self.bad_images, self.links)
+            dataset = ImageFiles(self.root / Path(self.predict_images).expanduser(), self.bad_images, self.links)
         else:
             training = split == "train"
             folder, annotations = self.read("test" if split == "predict" else split)
@@ -154,7 +156,8 @@ class CocoDetectionDataModule(AnnotatedImagesDataModule):
     Args:
         root: the folder in which all of the following are.
         train_annotations: annotation file of the training split.
-        val_annotations: of the validation split.
+        val_annotations: of the validation split. Without it the images of ``train_annotations`` are split by chance,
+            80, 10 and 10 % for training, validation and test, in the same way for the same seed.
         test_annotations: of the test split; the validation split serves as one by default.
         train_images: folder of the training images.
         val_images: of the validation images.
@@ -166,8 +169,9 @@ class CocoDetectionDataModule(AnnotatedImagesDataModule):
 
     Raises:
         FileNotFoundError: if there is no such annotation file or folder.
-        ValueError: if a file is not in COCO's format, has no box or not the targets, the transforms leave no box, or
-            two files differ in their categories or keypoints.
+        ValueError: if a file is not in COCO's format, has no box or not the targets, the transforms leave no box,
+            two files differ in their categories or keypoints, or there are ``test_annotations`` without
+            ``val_annotations``.
         OSError: if no image of a split can be read.
     """
 
@@ -175,7 +179,7 @@ class CocoDetectionDataModule(AnnotatedImagesDataModule):
         self,
         root: str,
         train_annotations: str,
-        val_annotations: str,
+        val_annotations: str | None = None,
         test_annotations: str | None = None,
         train_images: str = ".",
         val_images: str = ".",
@@ -188,17 +192,25 @@ class CocoDetectionDataModule(AnnotatedImagesDataModule):
         self.targets = targets or []
         self.flip_indices = flip_indices
         self.sample_keys = self.sample_keys.union(self.targets)
-        if test_annotations is None:
-            test_annotations, test_images = val_annotations, val_images
-        self.files = {
-            "train": (train_images, train_annotations),
-            "val": (val_images, val_annotations),
-            "test": (test_images or val_images, test_annotations),
-        }
+        if val_annotations is None and test_annotations is not None:
+            raise ValueError(f"test_annotations={test_annotations!r} needs val_annotations too, got None")
+        self.whole = read_annotations(self.root / train_annotations) if val_annotations is None else None
+        val = (val_images, val_annotations or train_annotations)
+        test = val if test_annotations is None else (test_images or val_images, test_annotations)
+        self.files = {"train": (train_images, train_annotations), "val": val, "test": test}
+        self.find_data()
         self.prepare()
 
-    def read(self, split: Split) -> tuple[Path, Path]:
-        """Return the folder and the annotation file of a split."""
+    def find_data(self) -> None:
+        """Divide the images, if all are in one annotation file."""
+        if self.whole is not None:
+            names = sorted(image["file_name"] for image in self.whole.content["images"])
+            self.parts = self.random_split.divide(names, self.whole.source, "images")
+
+    def read(self, split: Split) -> tuple[Path, Path | Annotations]:
+        """Return the folder of the images of a split, and their annotations or the file of these."""
+        if self.whole is not None:
+            return self.root / self.files["train"][0], self.whole.part(self.parts[split])
         folder, annotations = self.files[split]
         return self.root / folder, self.root / annotations
 

@@ -53,11 +53,13 @@ def _coco(path: Path, files: list[Path], limit: int) -> Survey:
     root = path if path.is_dir() else path.parent
     first: CocoDetection | None = None
     options = dict.fromkeys(("train", "val"), "")
+    whole = len(files) == 1 and not _split_of(files[0]).startswith(tuple(options))
     for file in files:
         with survey.collecting("annotation files that cannot be used"):
             annotations = read_annotations(file, survey.refuse)
             images = _images_of(file, annotations, root)
-            split = next((split for split in options if _split_of(file).startswith(split)), None)
+            named = "train" if whole else _split_of(file)
+            split = next((split for split in options if named.startswith(split)), None)
             if split and not options[split]:
                 listed, folder = file.relative_to(root), images.relative_to(root)
                 options[split] = f"--data.{split}_annotations {listed} --data.{split}_images {folder}"
@@ -65,6 +67,8 @@ def _coco(path: Path, files: list[Path], limit: int) -> Survey:
             first = first or data
             check_categories(data, first)
             survey.remarks += [f"{file.stem}: {remark}" for remark in _targets(data)]
+    if whole and options["train"]:
+        options["val"] = "--data.val_annotations null"  # a run splits the images by chance
     where = " ".join(given or f"--data.{split}_annotations …" for split, given in options.items())
     survey.options = f"-c detection/coco_coordconv --data.root {root} {where}"
     return survey

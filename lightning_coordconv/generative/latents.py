@@ -38,7 +38,7 @@ class LatentSampler:
         self.size = size
         self.distribution = distribution
         self.binary = binary
-        self.generator = Generator().manual_seed(seed)
+        self.generator = Generator().manual_seed(int(seed))  # torch refuses the integers of NumPy
 
     def draw(self, count: int, rank: int = 0, ranks: int = 1) -> Tensor:
         """Return a rank's share (count, size) of the next ``count * ranks`` vectors, float32, on the CPU."""

@@ -4,16 +4,15 @@ import copy
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.export import Exportable, ExportError, PreparedNetwork
 from lightning_coordconv.core.figures import grid, save_gif, to_bytes, to_image
+from lightning_coordconv.core.modes import predicting
 from lightning_coordconv.core.predictor import Predictor, Result, Size, writing
 from lightning_coordconv.core.sources import Images
-from lightning_coordconv.core.undefined import defined_outputs
 from lightning_coordconv.generative.latents import LatentSampler
 from lightning_coordconv.generative.task import GenerativeTask, to_images
 
@@ -157,9 +156,8 @@ class GenerativePredictor(Predictor[GenerativeTask]):
         known = self.task.latents
         return LatentSampler(known.size, known.distribution, seed, known.binary)
 
-    @torch.inference_mode()
     def _generate(self, latents: Tensor) -> Tensor:
-        with defined_outputs(self.task):
+        with predicting(self.task):
             return self.task.generate(latents.to(self.task.fixed_latents)).cpu()
 
 

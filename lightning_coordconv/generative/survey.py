@@ -12,6 +12,8 @@ from lightning_coordconv.generative.unlabelled_images import UnlabelledImages
 
 STEPS, BATCH_SIZE = 3500, 16
 """Training batches of ``generative/small_coordconv``, in which its learning rate falls to zero, and images in each."""
+VALIDATIONS = 7
+"""Validations of ``generative/small_coordconv``, each with a picture of samples."""
 
 
 def surveys(path: Path) -> dict[str, Callable[[int], Survey]]:
@@ -39,8 +41,11 @@ def _survey(path: Path, files: list[Path], limit: int) -> Survey:
     survey.remarks.append("no boxes, masks or folders of classes were found: these pictures can train a generator")
     batches = (len(files) - 2 * held_out) // BATCH_SIZE
     if batches:
+        epochs = math.ceil(STEPS / batches)
+        every = math.ceil(epochs / VALIDATIONS)
         survey.options = (
             f"-c generative/small_coordconv --data UnlabelledImagesDataModule --data.root {path} --data.image_size 32 "
-            f"--data.eval_count {held_out} --model.object_radius null --trainer.max_epochs {math.ceil(STEPS / batches)}"
+            f"--data.eval_count {held_out} --model.object_radius null "
+            f"--trainer.max_epochs {math.ceil(epochs / every) * every} --trainer.check_val_every_n_epoch {every}"
         )
     return survey

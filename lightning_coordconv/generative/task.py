@@ -10,6 +10,7 @@ from pytorch_lightning import Callback
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
+from lightning_coordconv.core.metrics import MeanTerms
 from lightning_coordconv.core.modes import evaluating
 from lightning_coordconv.core.task import BaseTask, Batch, Outputs
 from lightning_coordconv.core.transfers import to_device
@@ -122,6 +123,8 @@ class GenerativeTask(BaseTask):
         self.monitor = "val/fid" if object_radius is None else "val/kl"
         self.val_metrics = MetricCollection(metrics, prefix="val/", compute_groups=False)
         self.test_metrics = self.val_metrics.clone(prefix="test/")
+        self.losses = MeanTerms()  # Lightning's mean over ranks is wrong if they have unequal numbers of samples
+        self.loss_names: tuple[str, ...] = ()
 
     def figures(self) -> list[Callback]:
         """Return the figures of samples, of interpolations and, with ``object_radius``, of positions."""
@@ -225,13 +228,16 @@ class GenerativeTask(BaseTask):
         fake = to_images(output)
         features = {"pred_features": self.features(fake), "target_features": self.features(real)}
         metrics.update(preds=fake, target=real, **features)
-        losses = {f"{stage}/{name}": value for name, value in self.evaluation_losses(real, output).items()}
-        self.log_dict(losses, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(real))
+        losses = self.evaluation_losses(real, output)
+        self.loss_names = tuple(losses)
+        self.losses.update(torch.stack(list(losses.values())), len(real))
         return {"real": real, "generated": fake}
 
     def _log(self, metrics: MetricCollection, stage: str) -> None:
         values = {name: value.float() for name, value in metrics.compute().items()}
+        values |= {f"{stage}/{name}": value for name, value in zip(self.loss_names, self.losses.compute(), strict=True)}
         metrics.reset()
+        self.losses.reset()
         self.log_dict(values, prog_bar=False)
         if self.object_radius is not None and values[f"{stage}/kl"].isnan():
             raise ValueError(

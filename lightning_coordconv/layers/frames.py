@@ -151,9 +151,10 @@ def coordinate_frame(
     Raises:
         RuntimeError: On leaving, if another block that was entered later is still active.
         TypeError: If an argument is of another type.
-        ValueError: If the numbers of axes or of samples do not agree, a size or stride is not positive, a size or
-            origin is more than 16,777,216 cells, or the crop is not inside the image and ``padded`` does not allow it.
-            Values on a GPU are not read, so not checked. In a layer, if its map cannot be one of such a crop.
+        ValueError: If the numbers of axes or of samples do not agree, a stride is not positive, a size is not whole and
+            positive, a size or origin is more than 16,777,216 cells, or the crop is not inside the image and ``padded``
+            does not allow it. Values on a GPU are not read, so not checked. In a layer, if its map cannot be one of
+            such a crop.
     """
     return CoordinateBlock(_make_frame(origin, size, crop, padded, strides, zero_outside))
 
@@ -218,8 +219,8 @@ def _check(origins: Tensor, full: Tensor, crop: tuple[int, ...], padded: bool, s
     if not (values_are_known(full) and values_are_known(origins)):
         return
     full, origins = full.double(), origins.double()  # small integers would overflow
-    if not bool(((full >= 1) & (full <= MAX_CELLS)).all()):
-        raise ValueError(f"size must be positive and finite, at most {MAX_CELLS} cells, but got {full.tolist()}")
+    if not bool(((full >= 1) & (full <= MAX_CELLS) & (full == full.round())).all()):
+        raise ValueError(f"size must be positive and finite, whole, at most {MAX_CELLS} cells, but got {full.tolist()}")
     if not bool((origins.abs() <= MAX_CELLS).all()):
         raise ValueError(f"origin must be finite, at most {MAX_CELLS} cells away, but got {origins.tolist()}")
     ends = origins + origins.new_tensor(crop)

@@ -27,9 +27,11 @@ from lightning_coordconv.core.predictor import Predictor, Result, Size, writing
 from lightning_coordconv.core.restore import load_task
 from lightning_coordconv.core.sources import Images
 from lightning_coordconv.rl.data import EVALUATION, EnvironmentDataModule
+from lightning_coordconv.rl.environments.vector import frames_per_second
 from lightning_coordconv.rl.environments.zero_based import ZeroBased
 from lightning_coordconv.rl.evaluation import play_seeded
 from lightning_coordconv.rl.precision import policy_calls
+from lightning_coordconv.rl.ranges import check_ranges
 from lightning_coordconv.rl.task import EVALUATION_SEEDS, AgentTask
 from lightning_coordconv.rl.video import enlarged, play_frames, write_video
 
@@ -69,7 +71,7 @@ class Episode(Result):
 
     frames: NDArray[np.uint8]
     reward: float
-    fps: int
+    fps: float
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -98,7 +100,7 @@ class Episode(Result):
                 write_video(target, ((frame, self.reward) for frame in self.frames), self.fps)
             else:
                 first, *others = map(Image.fromarray, map(enlarged, self.frames))
-                first.save(target, save_all=True, append_images=others, duration=1000 // self.fps, loop=0)
+                first.save(target, save_all=True, append_images=others, duration=int(1000 / self.fps), loop=0)
         return target
 
 
@@ -173,27 +175,30 @@ class Agent(Predictor[AgentTask]):
             )
         return Evaluation(*played)
 
-    def play(self, max_steps: int = 2000, seed: int | None = None, saliency: bool = False, fps: int = 15) -> Episode:
+    def play(
+        self, max_steps: int = 2000, seed: int | None = None, saliency: bool = False, fps: int | None = None
+    ) -> Episode:
         """Play one episode and return its frames.
 
         Args:
             max_steps: longest episode, in steps of the environment.
             seed: of the episode; by default that of the data.
             saliency: whether pixels turn red by how much the probability of the chosen action depends on them.
-            fps: frames a second of the video that the episode can be saved as.
+            fps: frames a second of the video that the episode can be saved as; by default those of
+                :class:`~lightning_coordconv.rl.AgentVideo`.
 
         Raises:
             ValueError: for a number out of its range.
             CannotRenderError: if the environment returns no frames.
         """
-        check_at_least(1, max_steps=max_steps, fps=fps)
+        check_ranges(max_steps=max_steps, fps=fps)
         chosen = self._seed(seed, self.data.seed)
         with self._environment() as env, isolate_rng(), torch.no_grad(), policy_calls(self.device):
             torch.manual_seed(chosen)
             env.seed(chosen)
             deterministic = self.task.deterministic_evaluation
             frames, rewards = zip(*play_frames(self._policy, env, deterministic, max_steps, saliency), strict=True)
-        return Episode(np.stack(frames), float(rewards[-1]), fps)
+        return Episode(np.stack(frames), float(rewards[-1]), fps or frames_per_second(self.data.spec))
 
     def write(self, path: Path, format: Format, size: Size | None, images: Images | None = None) -> float:
         """Write Stable-Baselines3's zip, and compare the actions of the agent that it loads on random observations.

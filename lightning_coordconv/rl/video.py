@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.core.predictions import WritesPredictions
 from lightning_coordconv.core.protocols import data_module
+from lightning_coordconv.rl.environments.vector import frames_per_second
 from lightning_coordconv.rl.ranges import check_ranges
 
 with extra("rl", "videos"):
@@ -41,7 +42,8 @@ class AgentVideo(WritesPredictions):
 
     Args:
         max_steps: longest video, in steps of the environment.
-        fps: frames a second. An Atari game shows 60 screens a second, of which an agent sees every fourth.
+        fps: frames a second; by default ``metadata["render_fps"]`` of the environment, or 15 if it has none. It is 15
+            for Atari games too: of 60 screens a second an agent sees every fourth.
         saliency: whether pixels turn red by how much the probability of the chosen action depends on them.
         every_n_validations: how often to record during training; never if 0.
 
@@ -52,7 +54,7 @@ class AgentVideo(WritesPredictions):
     outputs = ("agent.mp4",)
 
     def __init__(
-        self, max_steps: int = 2000, fps: int = 15, saliency: bool = False, every_n_validations: int = 1
+        self, max_steps: int = 2000, fps: int | None = None, saliency: bool = False, every_n_validations: int = 1
     ) -> None:
         check_ranges(max_steps=max_steps, fps=fps, every_n_validations=every_n_validations)
         self.max_steps = max_steps
@@ -88,7 +90,7 @@ class AgentVideo(WritesPredictions):
                 episode = play_frames(
                     task.policy, data.eval_env, task.deterministic_evaluation, self.max_steps, self.saliency
                 )
-                frames, reward = write_video(path, episode, self.fps)
+                frames, reward = write_video(path, episode, self.fps or frames_per_second(data.spec))
             except CannotRenderError as error:
                 self.renders = False
                 rank_zero_warn(f"no videos are recorded: the environment {data.env_id} cannot be rendered: {error}")
@@ -178,7 +180,7 @@ def enlarged(frame: Image) -> Image:
     return frame.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def write_video(path: Path, frames: Iterator[tuple[Image, float]], fps: int) -> tuple[int, float]:
+def write_video(path: Path, frames: Iterator[tuple[Image, float]], fps: float) -> tuple[int, float]:
     """Write a video frame by frame, and return the number of frames and the last reward."""
     frames = ((enlarged(frame), reward) for frame, reward in frames)
     first, reward = next(frames)

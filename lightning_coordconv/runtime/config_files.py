@@ -1,5 +1,6 @@
 """Reads configs as the parser does, with the files that they refer to, and refuses keys that it would pass over."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -77,6 +78,14 @@ def read_option(word: str, value: str) -> list[Entry]:
 def files_of(entries: list[Entry]) -> list[Path]:
     """Return the files that entries are in, each once."""
     return list(dict.fromkeys(entry.file for entry in entries if entry.file is not None))
+
+
+def modules_of(entries: list[Entry]) -> list[Path]:
+    """Return the modules in the current folder that values name, as ``mine.Network`` names ``mine.py``, each once."""
+    values = [entry.value.value for entry in entries if isinstance(entry.value, yaml.ScalarNode)]
+    modules = [value.rpartition(".")[0] for value in values if re.fullmatch(r"(\w+\.)+\w+", value)]
+    files = dict.fromkeys(Path(*module.split(".")).with_suffix(".py") for module in modules)
+    return [file for file in files if file.is_file()]
 
 
 def _entries(root: yaml.Node, keys: tuple[str, ...], file: Path | None) -> Iterator[Entry]:

@@ -53,6 +53,10 @@ def one_line(message: str) -> str:
     given = re.search(r"Given value: (.*)", message)
     if choices and given:  # the first reason may be of another member of a union
         reason = f"expected one of {', '.join(choices)}, got {given[1]!r}"
+    base = re.match(r"Import path (?:(\S+) )?does not correspond to a subclass of (Base\w+)$", reason)
+    if base:
+        path = base[1] or (given[1] if given else "another class")
+        reason = f"expected a subclass of lightning_coordconv.core.{base[2]}, got {path}"
     keys = re.findall(r'Parser key "([^"]+)"', message)
     typed = re.search(r"NestedArg\(key='([^']+)', val=(.*)\)", message)
     if typed and keys:

@@ -5,6 +5,7 @@ import inspect
 import json
 import math
 import operator
+import re
 import sys
 from contextlib import nullcontext
 from numbers import Number
@@ -63,6 +64,10 @@ register_type(Number, serializer=_number, deserializer=_number)  # jsonargparse 
 
 class CoordConvParser(LightningArgumentParser):
     """LightningArgumentParser that reports an error in one line."""
+
+    def format_help(self, *formatter: Any) -> str:
+        """Return the help without long lists of classes, as of all modules of torch: they fill hundreds of lines."""
+        return re.sub(r",\s+known\s+subclasses:[^)]{4000,}", "", super().format_help(*formatter))
 
     def parse_args(self, args: Any = None, *more: Any, **options: Any) -> Any:
         """Parse arguments in which a config may be given by its name, and ``null`` is no word."""

@@ -182,8 +182,9 @@ def _displayed(image: Tensor) -> Any:
 
 
 def _colours(count: int) -> Any:
-    """Return distinct colours (count, 3), uint8."""
-    palette = colormaps["tab20"].colors  # type: ignore[attr-defined]  # of a listed colormap
+    """Return distinct colours (count, 3), uint8: ten dark ones, then ten light ones, and so on."""
+    pairs = colormaps["tab20"].colors  # type: ignore[attr-defined]  # of a listed colormap: a dark and a light hue each
+    palette = pairs[::2] + pairs[1::2]
     return (np.array([palette[number % len(palette)] for number in range(count)]) * 255).astype(np.uint8)
 
 
@@ -191,8 +192,10 @@ def save_mask(mask: Tensor, path: Path) -> None:
     """Write a mask (H, W) as an indexed PNG in distinct colours if it is uint8, else as a grey image of 16 bits.
 
     Raises:
-        ValueError: if it has a class beyond 65,535, the highest value of 16 bits.
+        ValueError: if the name does not end in .png, or there is a class beyond 65,535, the highest value of 16 bits.
     """
+    if path.suffix.lower() != ".png":
+        raise ValueError("a mask is a .png file: other formats can change its values, which are classes")
     highest = int(mask.max())
     if highest > HIGHEST:
         raise ValueError(f"a mask file has 16 bits, so its classes must be from 0 to {HIGHEST}, got {highest}")

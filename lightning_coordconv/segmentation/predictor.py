@@ -88,9 +88,9 @@ class SegmentationPredictor(Int8Predictor[SemanticSegmentation, Segmentation]):
         return self.preprocessing.pixels(self.read(source))
 
     def read_names(self, described: Mapping[str, Any], classes: int | None = None) -> list[str]:
-        """Return the names of the classes, which older checkpoints have among the arguments of the task."""
-        described = {"class_names": list(self.task.class_names), **described}
-        return super().read_names(described, self.task.num_classes)
+        """Return the names of the classes: those given to the task, else those of the data."""
+        names = self.task.hparams.get("class_names") or described.get("class_names") or self.task.class_names
+        return super().read_names({"class_names": list(names)}, self.task.num_classes)
 
     def exportable(self, size: Size | None, images: Images | None = None) -> Exportable:
         """Return the network from images in [0, 1], (B, C, H, W), to ``logits``; folded if the size is fixed."""

@@ -1,5 +1,7 @@
 """A trained classifier in Python: the checkpoint is enough, and its probabilities are those of evaluation."""
 
+import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,10 @@ from lightning_coordconv.core.checkpoints import CheckpointError
 from tests.classification.test_task import quiet
 
 
+def fresh() -> ImageClassification:
+    return ImageClassification(PooledClassifier(2, coordinates=True, channels=3))
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return photographs of two classes, of several sizes."""
@@ -34,7 +40,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("trained") / "last.ckpt"
-    task = ImageClassification(PooledClassifier(2, coordinates=True, channels=3))
+    task = fresh()
     run = quiet(path.parent, max_steps=2, limit_val_batches=0)
     run.fit(task, ImageFolderDataModule(str(folders), 32, batch_size=2, num_workers=0))
     run.save_checkpoint(path)
@@ -135,3 +141,18 @@ def test_a_task_after_its_training_predicts_without_a_checkpoint(trained, folder
         task, ImageFolderDataModule(str(folders), 32, batch_size=2, num_workers=0)
     )
     assert ClassificationPredictor(task).predict(folders / "val" / "hat" / "40.png").name in ("hat", "dahlia")
+
+
+@pytest.mark.parametrize("order", [("hat", "dahlia"), ("dahlia", "tulip")])
+def test_an_evaluation_on_other_classes_than_those_of_the_checkpoint_warns(order, folders, trained, tmp_path):
+    for split in ("train", "val"):
+        for name, other in zip(("dahlia", "hat"), sorted(order), strict=True):
+            shutil.copytree(folders / split / name, tmp_path / "images" / split / other)
+    data = ImageFolderDataModule(str(tmp_path / "images"), 32, batch_size=2, num_workers=0)
+    message = "trained with the class_names ['dahlia', 'hat'], but the data have ['dahlia', 'tulip']"
+    for task, path in ((load(trained, device="cpu").task, None), (fresh(), trained)):
+        with warnings.catch_warnings(record=True, action="always") as caught:
+            quiet(tmp_path).test(task, data, ckpt_path=path, weights_only=True, verbose=False)
+        assert any(message in str(warning.message) for warning in caught) == ("tulip" in order)
+    run = quiet(tmp_path, max_steps=1, limit_val_batches=1)
+    run.fit(load(trained, device="cpu").task.requires_grad_(True).train(), data)  # learns other classes

@@ -2,21 +2,29 @@
 
 import itertools
 import math
+import random
 import warnings
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
+from pytorch_lightning.utilities.seed import isolate_rng
 
 from lightning_coordconv.coordinates import NotSoClevrDataModule
-from lightning_coordconv.core import BaseDataModule, ResumableDataLoader, TrainingSampler, report_dropped
+from lightning_coordconv.core import BaseDataModule, BaseTask, ResumableDataLoader, TrainingSampler, report_dropped
+
+
+def stub(rank: int, ranks: int) -> SimpleNamespace:
+    """Return what a data module and a task read of a trainer."""
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    return SimpleNamespace(global_rank=rank, world_size=ranks, num_devices=ranks, strategy=strategy)
 
 
 def batches(split: str, rank: int = 0, ranks: int = 1, epoch: int = 0, **arguments: object) -> list[list[tuple]]:
     data = NotSoClevrDataModule(canvas=16, size=3, **arguments)
-    strategy = SimpleNamespace(root_device=torch.device("cpu"))
-    data.trainer = SimpleNamespace(global_rank=rank, world_size=ranks, num_devices=ranks, strategy=strategy)
+    data.trainer = stub(rank, ranks)
     loader = getattr(data, f"{split}_dataloader")()
     loader = loader[0] if isinstance(loader, list) else loader
     loader.sampler.set_epoch(epoch)
@@ -84,6 +92,35 @@ class Numbers(BaseDataModule):
 
     def make_dataset(self, split: str) -> list[int]:
         return list(range(self.samples))
+
+
+class Noise(BaseDataModule):
+    """Sixteen samples, each three random numbers: torch's, NumPy's and Python's."""
+
+    def make_dataset(self, split: str) -> "Noise":
+        return self
+
+    def __len__(self) -> int:
+        return 16
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.tensor([torch.rand(()).item(), np.random.random(), random.random()])
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_ranks_draw_different_numbers_for_their_samples_and_the_first_those_of_one_process(num_workers):
+    drawn = []
+    for rank, ranks in ((0, 1), (0, 2), (1, 2)):
+        with isolate_rng():
+            seed_everything(0, verbose=False)
+            task, data = BaseTask(), Noise(batch_size=4, num_workers=num_workers)
+            task.trainer = data.trainer = stub(rank, ranks)
+            task.on_fit_start()
+            drawn.append(torch.cat(list(data.train_dataloader())))
+    alone, first, second = drawn
+    assert torch.equal(alone[:8], first)
+    for column in torch.cat([first, second]).unbind(1):
+        assert len(column.unique()) == 16
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test", "predict"])

@@ -19,7 +19,7 @@ from lightning_coordconv.coordinates import NotSoClevrDataModule
 from lightning_coordconv.core.checkpoints import CheckpointError
 from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.splits import RandomSplit
-from lightning_coordconv.detection import FieldOfMnistDataModule, VocDetectionDataModule
+from lightning_coordconv.detection import CocoDetectionDataModule, FieldOfMnistDataModule, VocDetectionDataModule
 from lightning_coordconv.generative import UnlabelledImagesDataModule
 from lightning_coordconv.runtime.callbacks import SplitFile
 from lightning_coordconv.segmentation import MaskFolderDataModule
@@ -128,18 +128,35 @@ def test_an_image_behind_several_links_is_in_one_part(name, tmp_path, caplog):
 
 
 def write(root: Path, numbers: range) -> None:
-    """Write images with a mask and an XML file of the same name each."""
+    """Write images with a mask and an XML file of the same name each, and the boxes of all in COCO's format."""
     for folder in ("images", "masks", "Annotations"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     for number in numbers:
         Image.fromarray(np.full((8, 8, 3), number, dtype=np.uint8)).save(root / "images" / f"{number}.png")
         Image.fromarray(np.eye(8, dtype=np.uint8)).save(root / "masks" / f"{number}.png")
         (root / "Annotations" / f"{number}.xml").write_text(XML)
+    write_coco(root)
+
+
+def write_coco(root: Path) -> None:
+    numbers = sorted(int(path.stem) for path in (root / "images").glob("*.png"))
+    content = {
+        "images": [{"id": number, "file_name": f"{number}.png", "width": 8, "height": 8} for number in numbers],
+        "annotations": [
+            {"id": number, "image_id": number, "category_id": 1, "bbox": [1, 1, 5, 5], "area": 25, "iscrowd": 0}
+            for number in numbers
+        ],
+        "categories": [{"id": 1, "name": "thing"}],
+    }
+    (root / "boxes.json").write_text(json.dumps(content))
 
 
 MODULES = {
     "segmentation": lambda root, seed: MaskFolderDataModule(str(root), 2, batch_size=2, num_workers=0, seed=seed),
-    "detection": lambda root, seed: VocDetectionDataModule(str(root), batch_size=2, num_workers=0, seed=seed),
+    "VOC": lambda root, seed: VocDetectionDataModule(str(root), batch_size=2, num_workers=0, seed=seed),
+    "COCO": lambda root, seed: CocoDetectionDataModule(
+        str(root), "boxes.json", train_images="images", batch_size=2, num_workers=0, seed=seed
+    ),
     "generative": lambda root, seed: UnlabelledImagesDataModule(
         str(root / "images"), 8, eval_count=2, batch_size=2, num_workers=0, seed=seed
     ),
@@ -215,6 +232,7 @@ def test_a_test_without_a_file_of_the_split_is_refused(name, tmp_path):
     gone = Path(json.loads((tmp_path / "run" / "split.json").read_text())["train"][0]).stem
     for folder, suffix in (("images", "png"), ("masks", "png"), ("Annotations", "xml")):
         (tmp_path / "data" / folder / f"{gone}.{suffix}").unlink()
+    write_coco(tmp_path / "data")
     with pytest.raises(ValueError, match=f"lacks 1 of the 20 .*: {gone}"):
         trainer(tmp_path, 1).test(Recorder(), MODULES[name](tmp_path / "data", 0), ckpt_path=checkpoint, verbose=False)
 

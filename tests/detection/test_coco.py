@@ -230,6 +230,8 @@ def test_folder_of_images(folder):
     (folder / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"there are no images \(.jpg, .*\) in .*/empty"):
         ImageFiles(folder / "empty")
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*/missing"):
+        ImageFiles(folder / "missing")
 
 
 def boxes_after(folder, *transforms):

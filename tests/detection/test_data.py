@@ -61,6 +61,11 @@ def test_batches_are_lists(photographs):
     assert {len(boxes) for boxes in batch["boxes"]} == {2}
 
 
+def test_a_test_split_beside_one_that_is_made_by_chance_is_refused(photographs):
+    with pytest.raises(ValueError, match=r"test_annotations='boxes.json' needs val_annotations too, got None"):
+        coco(photographs, val_annotations=None, test_annotations="boxes.json")
+
+
 def test_training_images_alone_are_transformed(photographs):
     data = coco(photographs, train_transforms=[v2.RandomHorizontalFlip(p=1.0)])
     straight, flipped = data.dataset("val")[0], data.dataset("train")[0]

@@ -10,6 +10,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from lightning_coordconv.generative import LSUNDataModule, SortOfClevrDataModule, UnlabelledImagesDataModule
+from lightning_coordconv.generative.survey import surveys
 
 
 @pytest.fixture
@@ -244,7 +245,7 @@ def test_damaged_picture(pictures):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"root": "nowhere"}, FileNotFoundError, "there are no images .* in nowhere"),
+        ({"root": "nowhere"}, FileNotFoundError, "there is no folder nowhere"),
         (
             {"eval_count": 6},
             ValueError,
@@ -257,3 +258,16 @@ def test_damaged_picture(pictures):
 def test_wrong_arguments_are_named(pictures, arguments, error, message):
     with pytest.raises(error, match=message):
         UnlabelledImagesDataModule(**{"root": str(pictures), "batch_size": 2} | arguments)
+
+
+@pytest.mark.parametrize("count", [20, 60, 200])
+def test_the_command_for_a_folder_has_the_steps_of_the_config_and_few_validations(count, tmp_path):
+    for number in range(count):
+        Image.new("L", (4, 4), number).save(tmp_path / f"{number}.png")
+    options = surveys(tmp_path)["pictures"](10).options.split()
+    named = dict(zip(options[::2], options[1::2], strict=True))
+    epochs, every = int(named["--trainer.max_epochs"]), int(named["--trainer.check_val_every_n_epoch"])
+    batches = (count - 2 * int(named["--data.eval_count"])) // 16
+    assert 3500 <= epochs * batches <= 3600
+    assert epochs % every == 0
+    assert 4 <= epochs // every <= 7

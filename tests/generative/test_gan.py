@@ -157,12 +157,12 @@ def test_stopping_and_going_on_equals_never_stopping(tmp_path, batch_norm, itera
 
 @pytest.mark.slow
 def test_two_ranks_do_what_one_process_does(tmp_path):
-    """Plain DDP, real processes: the same weights, averages, noise and metrics."""
+    """Plain DDP, real processes: the same weights, averages, noise and metrics, with unequal shares of the images."""
     for devices in (1, 2):
         job = (
             f"fit -c {CONFIG} --trainer.devices={devices} --trainer.accelerator=cpu --trainer.precision=64-true "
             f"--trainer.strategy={'ddp' if devices > 1 else 'auto'} --trainer.max_epochs=2 --data.count=40 "
-            "--data.batch_size=12 --data.eval_count=30 --data.eval_batch_size=10 --trainer.enable_progress_bar=false "
+            "--data.batch_size=12 --data.eval_count=31 --data.eval_batch_size=10 --trainer.enable_progress_bar=false "
             f"--trainer.callbacks+={ranks.__name__}.Weights --trainer.callbacks.folder={tmp_path / str(devices)}"
         )
         ranks.Ranks(devices, ["-m", ranks.__name__, *job.split()], tmp_path / f"logs{devices}").end_with(0)

@@ -471,6 +471,12 @@ class TestErrors:
                 r"size must be positive .* but got \[\[0.0, 8.0\]\]",
             ),
             ((0, 0), (-4, 8), {"crop": (8, 8), "padded": True}, r"size must be positive .* \[\[-4.0, 8.0\]\]"),
+            (
+                (0, 0),
+                (29.5, 30),
+                {"crop": (8, 8)},
+                r"size must be positive and finite, whole.* but got \[\[29.5, 30.0\]\]",
+            ),
             ((0, 0), (8, 8), {"crop": (8, 0)}, r"crop must be positive along every axis, but got \(8, 0\)"),
             ((), (), {"crop": ()}, r"crop must be positive along every axis, but got \(\)"),
             (

@@ -51,6 +51,7 @@ def test_an_episode_is_filmed(trained, tmp_path):
     agent = load(trained)
     episode = agent.play(max_steps=6, seed=1)
     assert episode.frames.shape == (len(episode), 288, 288, 3)
+    assert episode.fps == 10  # of the environment
     assert repr(episode) == f"{len(episode)} frames, reward {episode.reward:g}"
     assert np.array_equal(agent.play(max_steps=6, seed=1).frames, episode.frames)
     seen = frames(episode.save(tmp_path / "new" / "agent.mp4"))

@@ -25,6 +25,7 @@ from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint
 from lightning_coordconv.runtime.callbacks.defaults import default_callbacks, stop_at
 from lightning_coordconv.runtime.callbacks.last_checkpoint import LastCheckpoint
 from lightning_coordconv.runtime.callbacks.preemption import CheckpointingPreemption, Preemption
+from lightning_coordconv.runtime.callbacks.progress import ProgressLines
 from lightning_coordconv.runtime.callbacks.run_folder import RunFolder
 from lightning_coordconv.runtime.callbacks.summary import RunSummary
 
@@ -166,9 +167,9 @@ def test_a_fit_starts_anew_only_in_an_empty_folder(files, ckpt_path, message, tm
     folder.teardown(trainer, None, "fit")
 
 
-@pytest.mark.parametrize("present", [True, False])
-def test_a_run_whose_folder_was_moved_remembers_its_best_checkpoint(present, tmp_path, caplog):
-    """Where the file did not come along, it says that the best is forgotten."""
+@pytest.mark.parametrize(("present", "command"), [(True, "fit"), (False, "fit"), (False, "predict")])
+def test_a_run_whose_folder_was_moved_remembers_its_best_checkpoint(present, command, tmp_path, caplog):
+    """Where the file did not come along, a fit says that the best is forgotten."""
     before = BestCheckpoint(dirpath=tmp_path / "old", monitor="val/a")
     path = str(tmp_path / "old" / "epoch=1.ckpt")
     before.best_model_path = before.kth_best_model_path = path
@@ -179,15 +180,22 @@ def test_a_run_whose_folder_was_moved_remembers_its_best_checkpoint(present, tmp
         (tmp_path / "new" / "epoch=1.ckpt").touch()
     checkpoint = {"callbacks": {before.state_key: before.state_dict()}}
     with caplog.at_level("INFO"):
-        keep_to_folders(SimpleNamespace(checkpoint_callbacks=[after]), checkpoint)
+        keep_to_folders(SimpleNamespace(checkpoint_callbacks=[after], state=SimpleNamespace(fn=command)), checkpoint)
     if not present:
         assert checkpoint == {"callbacks": {}}
-        assert "The best val/a so far is forgotten: there is no " in caplog.text
+        assert ("The best val/a so far is forgotten: there is no " in caplog.text) == (command == "fit")
         return
     after.load_state_dict(checkpoint["callbacks"][after.state_key])
     here = str(tmp_path / "new" / "epoch=1.ckpt")
     assert (after.best_model_path, after.kth_best_model_path, after.best_k_models) == (here, here, {here: 0.5})
     assert after.best_model_score == 0.5
+
+
+@pytest.mark.parametrize(("max_epochs", "line"), [(60, "epoch 2 of 60, 12 optimiser"), (-1, "epoch 2, 12 optimiser")])
+def test_a_line_of_progress_says_how_many_epochs_there_are(max_epochs, line, capsys):
+    trainer = SimpleNamespace(current_epoch=1, max_epochs=max_epochs, global_step=12, progress_bar_metrics={"a": 0.5})
+    ProgressLines(0.0).on_train_batch_end(trainer, torch.nn.Identity(), None, None, 0)
+    assert capsys.readouterr().out.endswith(f"{line} steps: a 0.5\n")
 
 
 class Tiny(CoordinateRegression):

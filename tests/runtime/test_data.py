@@ -119,6 +119,16 @@ def test_the_command_that_is_printed_trains_on_the_files_that_were_found(tmp_pat
 
 
 @pytest.mark.slow
+def test_the_command_for_one_annotation_file_splits_its_images_by_chance(tmp_path, capsys):
+    code, report = check(write_coco(tmp_path / "data"), capsys)
+    assert code == 0
+    given = {name.removeprefix("data."): value for name, value in options(report).items() if name.startswith("data.")}
+    assert given.pop("val_annotations") == "null"
+    data = CocoDetectionDataModule(**given, num_workers=0)
+    assert sorted(data.dataset(split).images[0]["id"] for split in ("train", "val", "test")) == [10, 20, 30]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("write", "kind", "rows"),
     [

@@ -31,6 +31,11 @@ class Broken(torch.nn.Module):
         (["--data.canvas=x"], "data.canvas: expected int. Got value: x"),
         (["--model.net.init_args.colour=1"], "model.net.colour: Option 'colour' is not accepted"),
         (["--model.net=Foo"], "model.net: Expected a dot import path string: Foo"),
+        (["--model=torch.nn.GRU"], "model: expected a subclass of lightning_coordconv.core.BaseTask, got torch.nn.GRU"),
+        (
+            ["--data={class_path: torch.nn.GRU}"],
+            "data: expected a subclass of lightning_coordconv.core.BaseDataModule, got torch.nn.GRU",
+        ),
         (["--model.optimizer.init_args.lr=abc"], "model.optimizer.lr: expected float, got 'abc'"),
         (["--trainer.max_steps=abc"], "trainer.max_steps: expected int. Got value: abc"),
         (["--trainer.nope=1"], "unrecognized arguments: --trainer.nope=1"),

@@ -39,6 +39,15 @@ def test_a_plain_option_is_explained():
     assert explain(["fit", "--data", DATA, "--data.crop.help"]).startswith("--data.crop: height and width of random")
 
 
+def test_the_help_of_a_class_names_optimisers_but_not_all_modules_of_torch(cli, capsys):
+    with pytest.raises(SystemExit):
+        cli(*MASKS, "--model.help", "lightning_coordconv.segmentation.SemanticSegmentation")
+    text = capsys.readouterr().out
+    assert "torch.optim.AdamW" in text
+    assert "torch.nn.GRU" not in text
+    assert len(text.splitlines()) < 120
+
+
 def test_other_words_are_left_to_the_parser():
     assert explain([*MASKS, "--help"]) is None
     assert explain([*MASKS, "--model.help", "--data.help=x"]) is None

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,6 +103,42 @@ def test_a_change_of_any_file_that_is_read_makes_another_run(section, option, fi
         part.write_text(f"init_args: {{a: {number}}}\n")
         sweep("mine.yaml", *options)
     assert len(fits) == 2
+
+
+@pytest.mark.parametrize("option", [None, "--model.net=mine.Net", "--model={class_path: mine.Net}"])
+def test_a_changed_module_of_the_current_folder_is_another_run(option, fits, tmp_path):
+    named = "" if option else "model: {class_path: mine.Net}"
+    (tmp_path / "config.yaml").write_text(f"figures: false\n{named}\n")
+    for text in ("class Net: ...", "class Net: width = 2", "class Net: ..."):
+        (tmp_path / "mine.py").write_text(text)
+        (tmp_path / "other.py").write_text(text)
+        sweep("config.yaml", *filter(None, [option]))
+    assert len(fits) == 2
+    (tmp_path / "other.py").write_text("class Other: ...")
+    sweep("config.yaml", *filter(None, [option]))
+    assert len(fits) == 2
+
+
+def test_a_config_that_changes_while_a_run_trains_leaves_it_its_folder(fits, tmp_path, monkeypatch, capsys):
+    config, fit = tmp_path / "mine.yaml", jobs.fit
+    config.write_text("trainer: {max_epochs: 1}\n")
+
+    def edited(*arguments):
+        config.write_text("trainer: {max_epochs: 2}\n")
+        return fit(*arguments)
+
+    monkeypatch.setattr(jobs, "fit", edited)
+    sweep("mine.yaml")
+    assert len(fits) == 1
+    assert ": done\n" in capsys.readouterr().out
+
+
+def test_an_option_with_spaces_is_passed_on_in_its_place(fits, tmp_path):
+    options = ("--figures=false", "--model.net={a: 1, b: 2}", "--trainer.max_steps=1")
+    sweep(*options, NAMES[0], "--logs=my logs")
+    assert fits == [(NAMES[0], 0)]
+    (run,) = (tmp_path / "my logs" / NAMES[0]).iterdir()
+    assert run == tmp_path / jobs.Job(NAMES[0], 0, options, Path("my logs")).folder
 
 
 def test_the_order_of_options_counts(fits):

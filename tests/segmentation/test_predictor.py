@@ -1,5 +1,6 @@
 """A trained segmentation network in Python: the checkpoint is enough, and its labels are those of evaluation."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,13 @@ from torch import nn
 from lightning_coordconv import CoordConv2d
 from lightning_coordconv.core.description import remember_arguments
 from lightning_coordconv.core.preprocessing import Preprocessing
-from lightning_coordconv.segmentation import MaskFolderDataModule, SegmentationNetwork, SemanticSegmentation, load
+from lightning_coordconv.segmentation import (
+    MaskFolderDataModule,
+    SegmentationNetwork,
+    SegmentationPredictor,
+    SemanticSegmentation,
+    load,
+)
 from tests.classification.test_task import quiet
 
 NAMES = ["sky", "left", "right"]
@@ -60,6 +67,34 @@ def test_labels_are_those_of_trainer_predict_and_of_the_test(trained, masks, tmp
     assert right / pixels == pytest.approx(result["test/accuracy"], abs=1e-3)
 
 
+class Normalised(nn.Sequential):
+    """Has batch norm and dropout, which differ in training."""
+
+    def __init__(self) -> None:
+        super().__init__(CoordConv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Dropout(0.5), nn.Conv2d(8, 3, 1))
+
+
+def test_a_task_that_was_trained_further_predicts_as_in_evaluation(masks):
+    torch.manual_seed(0)
+    model = SegmentationPredictor(SemanticSegmentation(Normalised(), 3), device="cpu")
+    path = next((masks / "images").glob("*china*"))
+    expected, before = model.predict(path).labels, model.task.net[1].running_mean.clone()
+    model.task.train()
+    assert torch.equal(model.predict(path).labels, expected)
+    assert torch.equal(model.task.net[1].running_mean, before)
+
+
+def test_class_names_that_are_given_replace_those_of_the_checkpoint(trained, masks):
+    path = next((masks / "images").glob("*china*"))
+    for build in (load, partial(load, trust=True)):
+        found = build(trained, device="cpu", class_names=["air", "port", "starboard"]).predict(path)
+        assert found.class_names == ["air", "port", "starboard"]
+        assert set(found.shares) <= set(found.class_names)
+    task = SemanticSegmentation.load_from_checkpoint(trained, class_names=["air", "port", "starboard"])
+    assert SegmentationPredictor(task, "cpu").class_names == ["air", "port", "starboard"]
+    assert load(trained, device="cpu", tile=64, overlap=16).class_names == NAMES
+
+
 def test_tiles_know_where_they_lie(trained, masks):
     path = next((masks / "images").glob("*china*"))
     whole = load(trained).predict(path).labels
@@ -104,6 +139,9 @@ def test_a_result_is_drawn_and_saved(trained, masks, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(OSError, match=r"mask.png cannot be written: "):
         found.save_mask(tmp_path / "file" / "mask.png")
+    for suffix in (".webp", ".jpg", ".gif", ""):  # of which some change the values
+        with pytest.raises(OSError, match=r"cannot be written: a mask is a \.png file"):
+            found.save_mask(tmp_path / f"mask{suffix}")
 
 
 @pytest.mark.slow

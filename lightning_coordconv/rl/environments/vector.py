@@ -21,6 +21,7 @@ from lightning_coordconv.rl.environments.atari import LeanAtariVecEnv
 from lightning_coordconv.rl.environments.contract import CheckedEnv
 from lightning_coordconv.rl.environments.crashes import NamedVecEnv, ReportedEnv, named
 from lightning_coordconv.rl.environments.zero_based import zero_based
+from lightning_coordconv.rl.ranges import POSITIVE
 
 Backend = Literal["sb3", "subproc", "lean", "ale"]
 """Where environments run: in this process with SB3's wrappers, each in its own process, in this process without the
@@ -90,6 +91,15 @@ def make(
     """
     with named(spec.id, "its construction"):
         return NamedVecEnv(_vector(spec, n_envs, backend, n_stack, dict(wrapper_kwargs or {})), spec.id)
+
+
+def frames_per_second(spec: EnvSpec) -> float:
+    """Return the speed at which an agent's observations are a film: the environment's ``render_fps``, or else 15.
+
+    It is 15 for Atari games too, whose ``render_fps`` is 30: of 60 screens a second an agent sees every fourth.
+    """
+    fps = None if spec.entry_point == ATARI else getattr(_creator(spec), "metadata", {}).get("render_fps")
+    return fps if fps in POSITIVE else 15
 
 
 def _vector(spec: EnvSpec, n_envs: int, backend: Backend, n_stack: int, wrapper_kwargs: dict[str, Any]) -> VecEnv:

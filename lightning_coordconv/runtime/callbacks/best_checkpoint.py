@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
@@ -46,7 +47,7 @@ def keep_to_folders(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         missing = sorted({path for path in here.values() if not Path(path).is_file()})
         if missing:
             del states[callback.state_key]
-            if callback.monitor is not None:
+            if callback.monitor is not None and trainer.state.fn == TrainerFn.FITTING:  # others keep no best
                 rank_zero_info(f"The best {callback.monitor} so far is forgotten: there is no {', '.join(missing)}")
             continue
         moved = {name: here.get(state.get(name), "") for name in names if name in state}

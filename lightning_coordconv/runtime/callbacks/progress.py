@@ -56,7 +56,8 @@ class ProgressLines(ProgressBar):
         """Print a line of training."""
         if self._is_due():
             values = [f"{name} {value:.4g}" for name, value in trainer.progress_bar_metrics.items()]
-            self._print(f"epoch {trainer.current_epoch}, {steps_done(trainer, pl_module)}", values)
+            of = f" of {trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
+            self._print(f"epoch {trainer.current_epoch + 1}{of}, {steps_done(trainer, pl_module)}", values)
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int,

@@ -1,6 +1,7 @@
 """The command ``lightning-coordconv sweep``: trains configs with several seeds, or searches hyperparameters."""
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,7 +53,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(args: Sequence[str]) -> None:
     """Train everything, and print a comparison of what has finished."""
-    arguments, options = make_parser().parse_known_args(args)
+    parser = make_parser()
+    known = vars(parser.parse_args(["config"]))
+    # argparse would take an unknown option with a space in its value for the name of a config
+    spaced = [word for word in args if re.match(r"--\S+?=.* ", word) and word[2:].partition("=")[0] not in known]
+    arguments, options = parser.parse_known_args([word for word in args if word not in spaced])
+    options = [word for word in args if word in {*options, *spaced}]
     check(arguments, options)
     done = search(arguments, options) if arguments.search else train_all(arguments, options)
     folders = [job.folder for job in done if job.summary() is not None]

@@ -7,11 +7,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from lightning_coordconv.runtime import configs
-from lightning_coordconv.runtime.config_files import Entry, files_of, read_config, read_option
+from lightning_coordconv.runtime.config_files import Entry, files_of, modules_of, read_config, read_option
 from lightning_coordconv.runtime.sweep.processes import processes
 
 
@@ -45,10 +46,12 @@ class Job:
             found += read_config(Path(value)) if name == "--config" else read_option(name, value)
         return found
 
-    @property
+    @cached_property  # of the files as the run starts: they can change while it trains
     def digest(self) -> str:
-        """A digest of the configs, the files that they refer to, and the options: with others it is another run."""
-        parts = [*(path.read_text() for path in files_of(self.entries)), *self.options]
+        """A digest of configs, the files and modules that they name, and options: with others it is another run."""
+        entries = self.entries
+        files = [*files_of(entries), *modules_of(entries)]
+        parts = [*(path.read_text(encoding="utf-8") for path in files), *self.options]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
 
     @property

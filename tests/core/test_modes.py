@@ -1,0 +1,34 @@
+"""Predictions are those of evaluation mode, and leave the task in the mode and with the statistics that it had."""
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_coordconv.core.modes import predicting
+from lightning_coordconv.core.undefined import UndefinedOutputError
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5)))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_prediction_is_that_of_evaluation_and_changes_nothing(training):
+    task, image = network(), torch.rand(2, 1, 8, 8)
+    expected = task.eval()(image)
+    before = {name: value.clone() for name, value in task.state_dict().items()}
+    task.train(training)
+    task[0][1].eval()  # a frozen batch norm
+    with predicting(task):
+        assert torch.equal(task(image), expected)
+    assert [module.training for module in task.modules()] == [training, training, training, False, training]
+    assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items())
+    task(image).sum().backward()
+
+
+def test_an_error_restores_the_mode():
+    task = network().train()
+    with pytest.raises(UndefinedOutputError), predicting(task):
+        task(torch.full((2, 1, 8, 8), torch.nan))
+    assert all(module.training for module in task.modules())

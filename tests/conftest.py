@@ -1,22 +1,39 @@
 """Fixtures that all tests share."""
 
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from PIL import Image
+from hypothesis import settings
 
 from lightning_coordconv.runtime.cli import main
-from tests.photographs import write_photographs
+from tests.photographs import noise, write_photographs
 from tests.segmentation.masks import write_masks
 
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
-@pytest.fixture(autouse=True)
-def _one_thread_and_one_seed() -> None:
-    torch.set_num_threads(1)
+
+def _seed() -> None:
+    random.seed(0)
+    np.random.seed(0)
     torch.manual_seed(0)
+
+
+def pytest_collectstart() -> None:
+    """Seed the global generators before a module is imported: its constants and parameters are the same in each run."""
+    _seed()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Seed the global generators before the fixtures of a test, and give the test one thread."""
+    _seed()
+    torch.set_num_threads(1)
 
 
 @pytest.fixture
@@ -36,10 +53,10 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
 def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of noise images, ``{train,val}/{a,b}/{0,1}.png``."""
     root = tmp_path_factory.mktemp("images")
-    for path in (root / split / name for split in ("train", "val") for name in "ab"):
-        path.mkdir(parents=True)
-        for i in range(2):
-            Image.effect_noise((40, 30), 60).save(path / f"{i}.png")
+    files = [root / split / name / f"{i}.png" for split in ("train", "val") for name in "ab" for i in range(2)]
+    for seed, file in enumerate(files):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        noise((40, 30), seed=seed).save(file)
     return root
 
 

@@ -1,4 +1,4 @@
-"""Three real photographs that packages ship, as a data set in COCO's format.
+"""Images for tests: noise, and three real photographs that packages ship, as a data set in COCO's format.
 
 Boxes are drawn by hand. The mask of each object is the octagon in its box, a polygon or run lengths, and it has three
 keypoints on the middle line of the box.
@@ -38,6 +38,12 @@ def segmentation(number: int, polygon: list[float], height: int, width: int) -> 
     ImageDraw.Draw(drawn).polygon(polygon, fill=1)
     runs = runs_of(np.asarray(drawn))
     return {"size": [height, width], "counts": compressed(runs) if number % 3 == 1 else runs}
+
+
+def noise(size: tuple[int, int], spread: float = 60, seed: int = 0) -> Image.Image:
+    """Return a grey image of Gaussian noise of a size (width, height), the same in each run."""
+    values = np.random.default_rng(seed).normal(128, spread, size[::-1])
+    return Image.fromarray(values.clip(0, 255).astype(np.uint8))
 
 
 def write_photographs(folder: Path, shrink: int = 4) -> Path:

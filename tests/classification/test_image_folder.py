@@ -7,6 +7,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from lightning_coordconv.classification import LabelledImages
+from tests.photographs import noise
 
 TO_TENSOR = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
 
@@ -90,7 +91,7 @@ def test_files_and_labels_are_those_of_torchvision(tmp_path):
 def test_damaged_file(tmp_path, keep):
     file = tmp_path / "red" / "a.png"
     file.parent.mkdir()
-    Image.effect_noise((64, 64), 100).save(file)
+    noise((64, 64), 100).save(file)
     file.write_bytes(file.read_bytes()[:keep])
     with pytest.raises(OSError, match=r"red/a\.png cannot be read as an image: .*; replace or remove it"):
         LabelledImages(tmp_path, TO_TENSOR)[0]

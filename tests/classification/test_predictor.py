@@ -19,6 +19,7 @@ from lightning_coordconv.classification import (
 )
 from lightning_coordconv.core.checkpoints import CheckpointError
 from tests.classification.test_task import quiet
+from tests.photographs import noise
 
 
 def fresh() -> ImageClassification:
@@ -32,8 +33,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for split in ("train", "val"):
         for number, name in enumerate(("hat", "dahlia")):
             (root / split / name).mkdir(parents=True)
-            for size in ((40, 30), (50, 70), (33, 33)):
-                Image.effect_noise(size, 60 + 40 * number).convert("RGB").save(root / split / name / f"{size[0]}.png")
+            for seed, size in enumerate(((40, 30), (50, 70), (33, 33))):
+                noise(size, 60 + 40 * number, seed).convert("RGB").save(root / split / name / f"{size[0]}.png")
     return root
 
 

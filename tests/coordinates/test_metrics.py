@@ -15,7 +15,7 @@ from lightning_coordconv.coordinates import PixelDistance, PixelIoU, PositionAcc
 points = st.lists(st.tuples(*[st.integers(0, 63)] * 4), min_size=1, max_size=20)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(points)
 def test_distances_and_accuracy(rows):
     table = torch.tensor(rows)
@@ -37,7 +37,7 @@ def test_tolerance_is_inclusive_and_per_coordinate():
     assert metric.compute().item() == pytest.approx(2 / 3)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.floats(0, 1, width=32), st.booleans()), min_size=1, max_size=30))
 def test_iou(pixels):
     predicted = {i for i, (probability, _) in enumerate(pixels) if probability > 0.5}

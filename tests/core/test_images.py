@@ -10,6 +10,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from lightning_coordconv.core.images import LIMIT, find_images, is_turned, read_rgb, read_size, to_rgb
+from tests.photographs import noise
 
 RAMP = np.linspace(0, 65_535, 64 * 48).reshape(48, 64).round()
 """Grey values of a picture, in 16 bits."""
@@ -75,7 +76,7 @@ def test_other_modes_keep_their_colours(tmp_path, suffix, mode):
 
 @pytest.mark.parametrize("transparency", [0, bytes(range(16))])
 def test_transparent_palettes_are_read_without_a_warning(tmp_path, transparency):
-    Image.effect_noise((32, 32), 80).convert("RGB").quantize(16).save(tmp_path / "a.png", transparency=transparency)
+    noise((32, 32), 80).convert("RGB").quantize(16).save(tmp_path / "a.png", transparency=transparency)
     assert read_rgb(tmp_path / "a.png").mode == "RGB"
 
 
@@ -106,7 +107,7 @@ def test_the_limit_can_be_lowered_and_raised(tmp_path, monkeypatch):
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "gif", "webp", "bmp"])
 def test_damaged_files_are_refused(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
-    Image.effect_noise((40, 30), 60).convert("RGB").save(path)
+    noise((40, 30)).convert("RGB").save(path)
     content = path.read_bytes()
     for kept in (0, 10, len(content) // 2):
         path.write_bytes(content[:kept])

@@ -10,6 +10,7 @@ from PIL import Image
 
 from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.core.sources import find_sources
+from tests.photographs import noise
 
 PIXELS = np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3)
 
@@ -81,7 +82,7 @@ def test_other_files_of_a_folder_are_counted_and_named(tmp_path, caplog):
 def test_resizing_and_cropping_are_those_of_torchvision_s_transforms(tmp_path):
     from torchvision.transforms import v2
 
-    image = Image.effect_noise((40, 30), 60).convert("RGB")
+    image = noise((40, 30)).convert("RGB")
     transform = v2.Compose([v2.Resize(24), v2.CenterCrop(21), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
     expected = transform(image)
     assert torch.equal(Preprocessing(resize=24, crop=21)(image), expected)

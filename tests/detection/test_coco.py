@@ -12,14 +12,14 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import resize
 
 from lightning_coordconv.detection import CocoDetection, ImageFiles
-from tests.photographs import BOXES, CATEGORIES
+from tests.photographs import BOXES, CATEGORIES, noise
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Two images, the second without objects, of 40 x 30 pixels."""
-    for name in "ab":
-        Image.effect_noise((40, 30), 60).convert("RGB").save(tmp_path / f"{name}.png")
+    for seed, name in enumerate("ab"):
+        noise((40, 30), seed=seed).convert("RGB").save(tmp_path / f"{name}.png")
     return tmp_path
 
 
@@ -198,7 +198,7 @@ def test_images_out_of_the_folder_are_refused_unless_allowed(folder):
 def test_an_image_is_turned_if_the_sizes_say_so(folder, orientation, suffix):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    Image.effect_noise((40, 30), 60).convert("RGB").save(folder / f"a.{suffix}", exif=exif)
+    noise((40, 30)).convert("RGB").save(folder / f"a.{suffix}", exif=exif)
     image = {"id": 3, "file_name": f"a.{suffix}"}
     stored = CocoDetection(folder, write(folder, images=[image | {"width": 40, "height": 30}]))[0]["image"]
     assert stored.shape == (3, 30, 40)

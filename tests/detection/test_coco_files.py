@@ -14,7 +14,7 @@ from PIL import Image
 
 from lightning_coordconv.detection import CocoDetection
 
-QUICK = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 VALUES = st.recursive(
     st.one_of(
         st.none(),

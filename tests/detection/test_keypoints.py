@@ -15,6 +15,7 @@ from lightning_coordconv.detection import CocoDetection, CocoDetectionDataModule
 from lightning_coordconv.detection.skeleton import described_skeleton, read_skeleton
 from tests.detection.test_coco import annotation, write
 from tests.detection.test_coco_files import VALUES
+from tests.photographs import noise
 
 HEIGHT, WIDTH = 30, 40
 NAMES = ["nose", "left_hand", "right_hand"]
@@ -24,8 +25,8 @@ POINTS = [20, 4, 2, 12, 10, 1, 28, 14, 2]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("keypoints")
-    for name in "ab":
-        Image.effect_noise((WIDTH, HEIGHT), 60).convert("RGB").save(root / f"{name}.png")
+    for seed, name in enumerate("ab"):
+        noise((WIDTH, HEIGHT), seed=seed).convert("RGB").save(root / f"{name}.png")
     return root
 
 
@@ -94,7 +95,7 @@ def test_a_marked_image_says_where_keypoints_are(folder):
     for change in (v2.RandomHorizontalFlip(1.0), v2.RandomVerticalFlip(1.0), v2.CenterCrop((28, 30)), v2.Pad(5)):
         sample = dataset(folder, change)[0]
         assert all(sample["image"][0, int(y), int(x)] == 1 for x, y, _ in sample["keypoints"][0].tolist())
-    Image.effect_noise((WIDTH, HEIGHT), 60).convert("RGB").save(folder / "a.png")
+    noise((WIDTH, HEIGHT)).convert("RGB").save(folder / "a.png")
 
 
 def test_keypoints_that_leave_the_image_are_not_labelled_any_more(folder):
@@ -180,7 +181,7 @@ def test_keypoints_that_are_not_coco_s_are_named(folder, points, changes, messag
     assert len(CocoDetection(folder, path)[0]["boxes"]) == 1  # boxes do without
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     VALUES | st.lists(VALUES, max_size=9) | st.lists(st.integers(-1, 41) | st.floats(-1, 41), min_size=9, max_size=9)
 )

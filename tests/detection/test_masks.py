@@ -18,18 +18,19 @@ from lightning_coordconv.detection import CocoDetection
 from lightning_coordconv.detection.masks import run_lengths
 from tests.detection.test_coco import annotation, write
 from tests.detection.test_coco_files import VALUES
+from tests.photographs import noise
 from tests.run_lengths import compressed, mask_of, runs_of
 
 HEIGHT, WIDTH = 30, 40
 SQUARE = [10, 5, 20, 5, 20, 15, 10, 15]
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("masks")
-    for name in "ab":
-        Image.effect_noise((WIDTH, HEIGHT), 60).convert("RGB").save(root / f"{name}.png")
+    for seed, name in enumerate("ab"):
+        noise((WIDTH, HEIGHT), seed=seed).convert("RGB").save(root / f"{name}.png")
     return root
 
 
@@ -205,7 +206,7 @@ def test_masks_follow_the_image(folder):
         assert sample["masks"].shape[1:] == sample["image"].shape[1:]
         torch.testing.assert_close(sample["masks"][0].bool(), sample["image"].mean(0) < 0.5)
         assert type(sample["masks"]) is torch.Tensor
-    Image.effect_noise((WIDTH, HEIGHT), 60).convert("RGB").save(folder / "a.png")
+    noise((WIDTH, HEIGHT)).convert("RGB").save(folder / "a.png")
 
 
 def test_an_object_without_a_pixel_after_a_crop_is_left_out(folder):

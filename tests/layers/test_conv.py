@@ -114,7 +114,7 @@ def check(layer, x, memory_format=torch.contiguous_format):
             )
 
 
-COMMON = settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+COMMON = settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
 
 
 @COMMON

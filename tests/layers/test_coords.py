@@ -24,7 +24,7 @@ from lightning_coordconv.layers.coords import coordinate_axes, coordinate_dtype,
 
 from .oracle import coordinates
 
-QUICK = settings(max_examples=60, deadline=None, derandomize=True)
+QUICK = settings(max_examples=60)
 
 
 class TestAxes:

@@ -189,7 +189,7 @@ def map_sizes(size, layers):
     return sizes
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(
     strides=st.lists(st.sampled_from([1, 2, 4]), min_size=1, max_size=5),
     kernels=st.lists(st.sampled_from([1, 3, 5]), min_size=5, max_size=5),

@@ -14,13 +14,14 @@ from PIL import ExifTags, Image, ImageOps
 from lightning_coordconv.segmentation import MaskFolder, MaskFolderDataModule, figures
 from lightning_coordconv.segmentation.figures import MaskWriter
 from lightning_coordconv.segmentation.mask_folder import read_mask
+from tests.photographs import noise
 
 
 @pytest.fixture
 def pair(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
-    Image.effect_noise((12, 10), 60).convert("RGB").save(tmp_path / "images" / "a.jpg")
+    noise((12, 10)).convert("RGB").save(tmp_path / "images" / "a.jpg")
     return tmp_path
 
 

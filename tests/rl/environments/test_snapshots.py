@@ -640,7 +640,7 @@ def history(env, steps):
     return described
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(VALUES, min_size=1, max_size=5), ALIASES, st.integers(0, 3))
 def test_any_environment_of_plain_objects_is_restored(makers, aliases, steps):
     one, other = drawn(makers, aliases), drawn(makers, aliases)
@@ -652,7 +652,7 @@ def test_any_environment_of_plain_objects_is_restored(makers, aliases, steps):
     assert history(other, 4) == history(one, 4)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(VALUES, max_size=3), OPAQUE, ALIASES)
 def test_any_environment_with_an_opaque_object_is_refused(makers, opaque, aliases):
     env = drawn([*makers, opaque], aliases)

@@ -102,6 +102,7 @@ class SemanticSegmentation(LabelledTask):
         Raises:
             ValueError: if the data module has another ``num_classes`` or ``ignore_index``.
         """
+        super().setup(stage)
         data = data_module(self.trainer)
         for name in ("num_classes", "ignore_index"):
             own, other = getattr(self, name), getattr(data, name, None)

@@ -47,7 +47,7 @@ def _check_images(extractor: str, space: spaces.Space[object], normalized_image:
     *others, last = space.shape  # SB3 transposes images of uint8 with channels last, and no others
     if last in (1, 3, 4) and last < min(others):
         raise ValueError(
-            f"{extractor} needs images of shape (C, H, W), but the observations {space.shape} have their channels last: "
+            f"{extractor} needs images of shape (C, H, W), but the observations {space.shape} have channels last: "
             "transpose them in the environment, e.g. with gymnasium.wrappers.TransformObservation"
         )
 

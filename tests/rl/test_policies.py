@@ -111,7 +111,7 @@ def test_observations_must_be_images(extractor, space):
 @pytest.mark.parametrize("extractor", [CoordConvNatureCNN, ImpalaCNN, SmallCNN])
 def test_channels_must_come_first(extractor):
     space = spaces.Box(0, 1, (36, 40, 3), np.float32)
-    with pytest.raises(ValueError, match=r"observations \(36, 40, 3\) have their channels last"):
+    with pytest.raises(ValueError, match=r"observations \(36, 40, 3\) have channels last"):
         extractor(space, normalized_image=True)
 
 

@@ -18,6 +18,7 @@ from lightning_coordconv.core._lightning import is_attached
 from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.checkpoints import MapLocation, read_checkpoint
 from lightning_coordconv.core.data import BaseDataModule
+from lightning_coordconv.core.modes import warn_of_evaluation_mode
 from lightning_coordconv.core.network_options import apply_network_options
 from lightning_coordconv.core.offline import restoring
 from lightning_coordconv.core.restore import INFERENCE, check_kind, complete, named, restore
@@ -136,6 +137,7 @@ class BaseTask(CheckedArguments, LightningModule):
 
     def on_fit_start(self) -> None:
         """Give each rank other random numbers, as of transforms and dropout; the first has those of one process."""
+        warn_of_evaluation_mode(self)
         if self.global_rank:
             pl_worker_init_function(worker_id=0, rank=self.global_rank)
 
@@ -156,13 +158,10 @@ class BaseTask(CheckedArguments, LightningModule):
         return f"{self.global_step} optimiser steps"
 
     def mean_over_ranks(self, tensor: Tensor) -> Tensor:
-        """Replace each rank's tensor by the mean over ranks, in place, and return it.
-
-        The strategy's ``reduce`` computes the same, but synchronises the ranks first.
-        """
+        """Replace each rank's tensor by the mean over ranks, in place, and return it."""
         if not is_attached(self) or self.trainer.world_size == 1:
             return tensor
-        torch.distributed.all_reduce(tensor)
+        torch.distributed.all_reduce(tensor)  # the strategy's reduce synchronises the ranks first
         return tensor.div_(self.trainer.world_size)
 
 

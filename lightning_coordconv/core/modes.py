@@ -20,8 +20,8 @@ def warn_of_evaluation_mode(task: nn.Module) -> None:
         trains = not network.training and any(parameter.requires_grad for parameter in network.parameters())
         if trains and any(isinstance(module, MODAL) for module in network.modules()):
             rank_zero_warn(
-                f"{name} is in evaluation mode and will be trained in it, without dropout and with the statistics of its "
-                "batch norms as they are: unless that is meant, call train() on the task first"
+                f"{name} is in evaluation mode and will be trained in it, without dropout and with the statistics "
+                "of its batch norms as they are: unless that is meant, call train() on the task first"
             )
 
 

@@ -73,3 +73,17 @@ def test_a_run_does_not_count_what_an_interrupted_one_has_seen(tmp_path, stage):
     found = run(1.0, 2.0)
     assert found["val/seen"] == 1.5
     assert found.get("train/seen", 1.5) == 1.5
+
+
+def test_a_prediction_that_was_interrupted_leaves_no_check_behind(tmp_path):
+    class Interrupted(Watched):
+        def predict_step(self, batch, batch_idx):
+            raise KeyError
+
+    task = Interrupted(nn.Identity(), {"seen": MeanMetric()})
+    trainer = Trainer(default_root_dir=tmp_path, accelerator="cpu", logger=False, enable_progress_bar=False)
+    samples = DataLoader([{"value": torch.full((1,), torch.nan)}])
+    with pytest.raises(KeyError):
+        trainer.predict(task, samples)
+    (found,) = trainer.validate(task, samples, verbose=False)
+    assert found["val/loss"] != found["val/loss"]

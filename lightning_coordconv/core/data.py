@@ -151,10 +151,10 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
         """Find the files, if they are found before a data set is built; called again for the split of a checkpoint."""
 
     def compare_classes(self, trained: Mapping[str, Any]) -> None:
-        """Warn of classes that are not those of a checkpoint: labels and predictions are compared by number.
+        """Warn of classes that are not those of training: labels and predictions are compared by number.
 
         Args:
-            trained: what the checkpoint says of its data; see :meth:`describe`.
+            trained: what is known of the data of training; see :meth:`describe`.
         """
         own = self.describe()
         for key in ("class_names", "categories"):
@@ -162,7 +162,7 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
             named = here and here != [str(number) for number in range(len(here))]
             if known and named and known != here:
                 rank_zero_warn(
-                    f"the checkpoint was trained with the {key} {known!r:.200}, but the data have {here!r:.200}: "
+                    f"the network was trained with the {key} {known!r:.200}, but the data have {here!r:.200}: "
                     "labels and predictions are compared by their position in these lists"
                 )
 
@@ -225,7 +225,7 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
                 )
             sampler = UnrepeatedDistributedSampler(dataset, world_size, rank, shuffle=False)
             trained = getattr(getattr(self.trainer, "lightning_module", None), "inference", None)
-            if trained and self.trainer and (self.trainer.state.fn != "fit" or self.trainer.ckpt_path):  # else learnt
+            if trained and self.trainer and self.trainer.state.fn != "fit":
                 self.compare_classes(trained)
         num_workers = self._workers()
         return (ResumableDataLoader if training else DataLoader)(

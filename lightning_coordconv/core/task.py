@@ -54,7 +54,7 @@ class BaseTask(CheckedArguments, LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.inference: Mapping[str, Any] = {}
-        """What a checkpoint says that predictions need, such as class names; see :meth:`describe_data`."""
+        """What predictions need, such as class names, by the data of training; see :meth:`describe_data`."""
         self._defined_outputs = ExitStack()
         # Objects are no plain data. The command line adds what it built them from.
         self.save_hyperparameters(ignore=["metrics", "train_metrics", *self.unsaved_hparams])
@@ -111,9 +111,9 @@ class BaseTask(CheckedArguments, LightningModule):
         self.inference = dict(found) if isinstance(found, Mapping) else {}
 
     def describe_data(self) -> Mapping[str, Any]:
-        """Return what predictions need besides the weights, of the data module of a run, else of the checkpoint."""
+        """Return what predictions need besides the weights: of the data of training, or else those of an evaluation."""
         data = self.trainer.datamodule if is_attached(self) else None  # type: ignore[attr-defined]
-        return data.describe() if isinstance(data, BaseDataModule) else self.inference
+        return data.describe() if isinstance(data, BaseDataModule) and not self.inference else self.inference
 
     def figures(self) -> list[Callback]:
         """Return the callbacks that draw figures of the results and write them to tables; none by default."""
@@ -139,6 +139,10 @@ class BaseTask(CheckedArguments, LightningModule):
     def on_fit_start(self) -> None:
         """Give each rank other random numbers, as of transforms and dropout; the first has those of one process."""
         warn_of_evaluation_mode(self)
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, BaseDataModule):
+            data.compare_classes(self.inference if self.trainer.ckpt_path else {})
+            self.inference = data.describe()
         if self.global_rank:
             pl_worker_init_function(worker_id=0, rank=self.global_rank)
 
@@ -170,8 +174,7 @@ class NetworkTask(BaseTask):
     """Base class of tasks that train one network.
 
     A subclass passes its metrics to ``super().__init__`` and implements :meth:`evaluate`. The command line and
-    checkpoints know the arguments below also where a subclass hands them on through ``**kwargs``. The tasks of this
-    package repeat them, because editors and the reference show only what a signature names.
+    checkpoints know the arguments below also where a subclass hands them on through ``**kwargs``.
 
     Logged names are ``{stage}/loss``, ``{stage}/{term}`` for the named terms of the loss, and ``{stage}/{metric}``, for
     the stages ``train``, ``val`` and ``test``.
@@ -244,12 +247,9 @@ class NetworkTask(BaseTask):
         return self._step(batch, self.test_metrics, "test")
 
     def share(self, samples: int) -> Tensor | float:
-        """Return the weight of a rank's loss with which the mean over ranks is the mean over samples.
+        """Return the weight of the loss of a rank with some samples, so that the mean over ranks is that over samples.
 
         It is 1 except in the last batch of an epoch, of which ranks can have unequal shares.
-
-        Args:
-            samples: number of this rank's samples in the batch.
         """
         if self.trainer.world_size == 1 or not self.trainer.is_last_batch:
             return 1.0

@@ -18,7 +18,7 @@ from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.checkpoints import CheckpointError
 from lightning_coordconv.core.loading import ResumableDataLoader, TrainingSampler
 from lightning_coordconv.core.preprocessing import Preprocessing
-from lightning_coordconv.core.protocols import TaskOfBatches
+from lightning_coordconv.core.protocols import TaskOfBatches, TaskOfTraining
 from lightning_coordconv.core.splits import RandomSplit
 
 Split = Literal["train", "val", "test", "predict"]
@@ -39,7 +39,8 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
 
     A subclass that divides files at random does so with ``random_split``, and one whose data sets hold out samples by
     their seed gives them ``split_seed`` and sets ``seeded_split``. Checkpoints hold the names of the files of each
-    part, or that seed, and a run that resumes and a test of its checkpoint have the same parts.
+    part, or that seed, and a run that resumes and a test of its checkpoint have the same parts. So has an evaluation of
+    a task that was trained before in the same process, or loaded from a checkpoint.
 
     The loaders pin memory if the trainer uses a CUDA device, keep their processes between epochs, and give up on
     processes that deliver nothing for ``worker_timeout`` seconds. Each process holds torch's default of two batches
@@ -206,7 +207,23 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
         """Load the samples that predictions are made for."""
         return self._dataloader("predict")
 
+    def teach(self) -> None:
+        """Let the task remember the classes and the split that it is trained on; compare those of a resumed run."""
+        task = getattr(self.trainer, "lightning_module", None)
+        if isinstance(task, TaskOfTraining) and self.trainer:
+            self.compare_classes(task.inference if self.trainer.ckpt_path else {})
+            task.inference, task.splits = self.describe(), {type(self).__qualname__: self.state_dict()}
+
+    def recall(self) -> None:
+        """Take over the split that the task was trained on, and compare its classes, in an evaluation."""
+        task = getattr(self.trainer, "lightning_module", None)
+        if isinstance(task, TaskOfTraining) and self.trainer and self.trainer.state.fn != "fit":
+            self.compare_classes(task.inference)
+            self.random_split.strict = bool(self.trainer.ckpt_path)
+            self.load_state_dict(task.splits.get(type(self).__qualname__, {}))
+
     def _dataloader(self, split: Split, training: bool | None = None) -> DataLoader[Any]:
+        self.recall()
         dataset = self.dataset(split)
         training = split == "train" if training is None else training
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -217,6 +234,7 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
         if training:
             sampler = TrainingSampler(dataset, batch_size, world_size, rank, self.seed, self.drop_last)
             self._check_epoch(sampler, batch_size)
+            self.teach()
         else:
             samples = len(dataset)  # type: ignore[arg-type]
             if samples < world_size:
@@ -224,9 +242,6 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
                     f"the {split} split of {type(self).__name__} has {samples} samples: fewer than {world_size} ranks"
                 )
             sampler = UnrepeatedDistributedSampler(dataset, world_size, rank, shuffle=False)
-            trained = getattr(getattr(self.trainer, "lightning_module", None), "inference", None)
-            if trained and self.trainer and self.trainer.state.fn != "fit":
-                self.compare_classes(trained)
         num_workers = self._workers()
         return (ResumableDataLoader if training else DataLoader)(
             dataset,

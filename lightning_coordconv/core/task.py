@@ -22,6 +22,7 @@ from lightning_coordconv.core.modes import warn_of_evaluation_mode
 from lightning_coordconv.core.network_options import apply_network_options
 from lightning_coordconv.core.offline import restoring
 from lightning_coordconv.core.restore import INFERENCE, check_kind, complete, named, restore
+from lightning_coordconv.core.splits import splits_of
 from lightning_coordconv.core.undefined import defined_outputs
 
 Batch = Mapping[str, Any]
@@ -55,6 +56,8 @@ class BaseTask(CheckedArguments, LightningModule):
         super().__init__()
         self.inference: Mapping[str, Any] = {}
         """What predictions need, such as class names, by the data of training; see :meth:`describe_data`."""
+        self.splits: Mapping[str, Any] = {}
+        """The state of the data module of training, by the name of its class; see :class:`~.data.BaseDataModule`."""
         self._defined_outputs = ExitStack()
         # Objects are no plain data. The command line adds what it built them from.
         self.save_hyperparameters(ignore=["metrics", "train_metrics", *self.unsaved_hparams])
@@ -109,6 +112,7 @@ class BaseTask(CheckedArguments, LightningModule):
         """Keep what predictions need besides the weights."""
         found = checkpoint.get(INFERENCE)
         self.inference = dict(found) if isinstance(found, Mapping) else {}
+        self.splits = splits_of(checkpoint)
 
     def describe_data(self) -> Mapping[str, Any]:
         """Return what predictions need besides the weights: of the data of training, or else those of an evaluation."""
@@ -139,10 +143,6 @@ class BaseTask(CheckedArguments, LightningModule):
     def on_fit_start(self) -> None:
         """Give each rank other random numbers, as of transforms and dropout; the first has those of one process."""
         warn_of_evaluation_mode(self)
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if isinstance(data, BaseDataModule):
-            data.compare_classes(self.inference if self.trainer.ckpt_path else {})
-            self.inference = data.describe()
         if self.global_rank:
             pl_worker_init_function(worker_id=0, rank=self.global_rank)
 

@@ -1,4 +1,4 @@
-"""CoordConv layers for PyTorch, and the CoordConv paper's experiments and other tasks on PyTorch Lightning."""
+"""CoordConv layers for PyTorch, coordinate encodings and model conversion; its subpackages train tasks with them."""
 
 from lightning_coordconv.layers import (
     AddCoords,

@@ -1,4 +1,4 @@
-"""The detector of device reads finds every kind of read, and nothing else."""
+"""Tests of the test tool ``device_reads``: it finds every kind of read, and nothing else."""
 
 import numpy as np
 import pytest

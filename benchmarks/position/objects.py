@@ -1,4 +1,4 @@
-"""Generates images of objects whose position is the answer: masks without boxes, mirrored objects, and keypoints."""
+"""Images of the position benchmark in which the answer is an object's position: masks, sides and keypoints."""
 
 from functools import cache
 

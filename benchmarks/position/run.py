@@ -1,4 +1,4 @@
-"""Trains one arm of a task of the position benchmark with one seed, and keeps the record."""
+"""Trains one arm of a task of the position benchmark with one seed, and writes the record of the run."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Base class of trained models that export to INT8 and measure the loss of accuracy on the validation data."""
+"""Base class of trained models that export to INT8, and the metrics before and after on the validation data."""
 
 import copy
 import itertools

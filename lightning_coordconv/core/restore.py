@@ -1,4 +1,4 @@
-"""Builds tasks from checkpoints: classes come from listed packages or from modules imported before."""
+"""Builds a task from a checkpoint, checks and loads its weights, and adds to checkpoints what this requires."""
 
 import inspect
 from collections.abc import Collection, Iterator, Mapping

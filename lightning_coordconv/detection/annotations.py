@@ -1,4 +1,4 @@
-"""Annotations of one split, in the lists of COCO's format, with the place where each was read."""
+"""Annotations of one split in COCO's structure, whatever their format, with the place where each was read."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Interface of the targets that a data set can have besides boxes and labels: masks and keypoints."""
+"""Interface of the targets besides boxes and labels, and the function that makes them: masks and keypoints."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, get_args

@@ -1,4 +1,4 @@
-"""Stores what ``coordinate_frame`` and ``coordinate_field`` set, and finds where a map lies in the full image's map."""
+"""Classes that hold what ``coordinate_frame`` and ``coordinate_field`` set, and place a map in the full image."""
 
 import dataclasses
 import math

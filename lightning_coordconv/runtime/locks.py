@@ -1,4 +1,4 @@
-"""Locks of files and folders that one process at a time may write to."""
+"""Lock of a file or folder that one process at a time may write to."""
 
 import os
 import sys

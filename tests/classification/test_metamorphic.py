@@ -1,4 +1,4 @@
-"""Relations that the classifiers and their task keep: batches, shifts, threads, dtypes, ranks of classes."""
+"""Tests of relations of classifiers: single images in a batch, shifts, threads, dtypes, renamed classes."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Relations that the coordinate networks, data and tasks keep: batches, mirror images, threads, dtypes, resuming."""
+"""Tests of relations of coordinate networks and tasks: batches, mirror images, threads, dtypes, resuming."""
 
 import copy
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Reports which options of a resumed run differ from those in its checkpoint."""
+"""Callback that reports which options of a resumed run differ from those in its checkpoint."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Objects that move and objects that fade."""
+"""Tests of the measure of interpolations, on objects that move, fade, jump or get lost."""
 
 import pytest
 import torch

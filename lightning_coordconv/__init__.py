@@ -1,4 +1,4 @@
-"""CoordConv layers for PyTorch, coordinate encodings and model conversion; its subpackages train tasks with them."""
+"""Public API: CoordConv layers, coordinate encodings, model conversion, folding, frames; tasks are in subpackages."""
 
 from lightning_coordconv.layers import (
     AddCoords,

@@ -1,4 +1,4 @@
-"""Images of the position benchmark in which the answer is an object's position: masks, sides and keypoints."""
+"""Images of objects for three tasks of the position benchmark (masks, sides, keypoints), and the keypoint task."""
 
 from functools import cache
 

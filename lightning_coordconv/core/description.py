@@ -1,4 +1,4 @@
-"""Decorator that records constructor arguments, and functions that describe objects and find changed networks."""
+"""Decorator that records constructor arguments, and functions that describe an object for a checkpoint."""
 
 import functools
 import inspect

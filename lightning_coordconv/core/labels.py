@@ -1,4 +1,4 @@
-"""Base class of tasks with class labels, which reads them on the host and refuses one that the network lacks."""
+"""Base class of tasks with class labels, which refuses a label without an output, and labels kept on the host."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

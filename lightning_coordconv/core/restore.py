@@ -1,4 +1,4 @@
-"""Builds a task from a checkpoint, checks and loads its weights, and adds to checkpoints what this requires."""
+"""Builds a task from the class and arguments in a checkpoint, loads its weights, and completes checkpoints."""
 
 import inspect
 from collections.abc import Collection, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Classes that hold what ``coordinate_frame`` and ``coordinate_field`` set, and place a map in the full image."""
+"""Classes with what ``coordinate_frame`` and ``coordinate_field`` set, which compute the coordinates of a map."""
 
 import dataclasses
 import math

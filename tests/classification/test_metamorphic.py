@@ -1,4 +1,4 @@
-"""Tests of relations of classifiers: single images in a batch, shifts, threads, dtypes, renamed classes."""
+"""Metamorphic tests of classifiers: outputs under batching, shifts, threads, other dtypes and renamed classes."""
 
 import copy
 

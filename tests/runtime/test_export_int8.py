@@ -1,4 +1,4 @@
-"""Tests of ``export --int8``: integer weights, coordinates in float, and the printed accuracies."""
+"""Tests of ``export --int8``: weights become integers, coordinates stay float, and accuracies are those of files."""
 
 import re
 import sys

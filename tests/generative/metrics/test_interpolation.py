@@ -1,4 +1,4 @@
-"""Tests of the measure of interpolations, on objects that move, fade, jump or get lost."""
+"""Tests of the smoothness of interpolations, with objects that move, fade, jump or disappear."""
 
 import pytest
 import torch

@@ -264,7 +264,7 @@ SEEDED = {
         lambda seed: NotSoClevrDataModule("uniform", 16, 3, seed=seed),
         lambda data: {tuple(xy) for xy in data.xy.tolist()},
     ),
-    "placed digits": (lambda seed: PlacedDigitsDataModule(seed=seed), lambda data: set(data.source.tolist())),
+    "placed digits": (lambda seed: PlacedDigitsDataModule(copies=1, seed=seed), lambda data: set(data.source.tolist())),
 }
 """Data modules whose seed decides what is held out, and what a data set of theirs holds."""
 

@@ -15,6 +15,7 @@ from lightning_coordconv.core.predictions import WritesPredictions
 from lightning_coordconv.rl import AgentVideo
 from lightning_coordconv.runtime.ranges import EVALUATED, check_ranges
 from tests.runtime.test_weights import RUN, SMALL
+from tests.slow import slow_except
 
 UNTRAINED = (*SMALL, "--ckpt_path=none", "--figures=true")
 DOMAINS = ("classification", "coordinates", "detection", "generative", "rl", "segmentation")
@@ -71,7 +72,7 @@ def test_half_precision_is_refused_before_anything_is_written(cli, capsys, tmp_p
 
 
 @pytest.mark.filterwarnings("ignore:Total length of")
-@pytest.mark.parametrize("command", EVALUATED)
+@pytest.mark.parametrize("command", slow_except(["test"], EVALUATED))
 def test_loaders_without_a_batch_are_refused(cli, command):
     with pytest.raises(SystemExit, match=rf"^error: EmptyLoaders has no batch to {command}, so there is no result"):
         cli(command, *UNTRAINED, "--data", f"{__name__}.EmptyLoaders")

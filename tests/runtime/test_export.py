@@ -275,7 +275,9 @@ class FixedSize(nn.Module):
         return x + torch.linspace(0, 1, int(x.shape[-1]))
 
 
-@pytest.mark.parametrize(("format", "suffix"), [("onnx", ".onnx"), ("torch", ".pt2")])
+@pytest.mark.parametrize(
+    ("format", "suffix"), [pytest.param("onnx", ".onnx", marks=pytest.mark.slow), ("torch", ".pt2")]
+)
 @pytest.mark.parametrize(
     ("net", "message"), [(Random(), "'y' of the exported network differs from the network's for an input of 2 x 3: by")]
 )

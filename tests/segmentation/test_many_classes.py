@@ -100,6 +100,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.mark.slow
 def test_data_check_counts_and_draws_them_and_its_options_are_valid(folder, capsys, tmp_path):
     with pytest.raises(SystemExit) as exited:
         main(["data", "check", str(folder), "--out", str(tmp_path / "samples.png")])

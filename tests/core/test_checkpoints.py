@@ -1,6 +1,5 @@
 """Tests of reading checkpoints: damaged and hostile files are refused, and no code in them runs."""
 
-import contextlib
 import io
 import json
 import os
@@ -37,7 +36,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments = ["--trainer.max_steps=2", "--trainer.enable_progress_bar=false", "--trainer.limit_val_batches=1",
                  "--trainer.check_val_every_n_epoch=null", "--trainer.val_check_interval=1", "--data.canvas=16",
                  "--data.size=3", "--model.net.init_args.canvas=16", "--model.net.init_args.mul=1"]  # fmt: skip
-    with contextlib.chdir(folder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["lightning-coordconv"])
+        patch.chdir(folder)
         main(["fit", "-c", str(CONFIG), *arguments])
     (path,) = folder.rglob("last.ckpt")
     return path

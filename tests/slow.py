@@ -1,4 +1,4 @@
-"""Function for tests that marks the values of a parameter as slow, except those that the fast tests keep."""
+"""Function for tests that marks all values of a parameter as slow but those that the fast tests keep."""
 
 from collections.abc import Collection, Iterable
 from typing import Any

@@ -138,9 +138,17 @@ def test_the_deviation_of_large_rewards_is_exact(tmp_path, monkeypatch):
 
 
 PROGRAM = """
+import pathlib
 import lightning_coordconv.rl, gymnasium, tests.rl.test_evaluation as t
 from lightning_coordconv.runtime.cli import main
-gymnasium.register("tests/Endless-v0", t.Endless)
+
+class Noted(t.Endless):
+    def step(self, action):
+        if self.steps == 1000:  # training takes 10 steps
+            pathlib.Path("evaluation").touch()
+        return super().step(action)
+
+gymnasium.register("tests/Endless-v0", Noted)
 main(["fit", "-c", "{config}"])
 """
 CONFIG = """
@@ -163,9 +171,8 @@ def test_an_endless_evaluation_leaves_on_sigterm_with_a_checkpoint(tmp_path):
     )  # fmt: skip
     try:
         deadline = time.monotonic() + 240
-        while not list(tmp_path.rglob("config.yaml"))[1:] and time.monotonic() < deadline:
-            time.sleep(0.5)
-        time.sleep(8)  # it plays its first episode
+        while not (tmp_path / "evaluation").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=120)
     finally:

@@ -49,8 +49,7 @@ class Still:
 
 
 def endless(n_envs, **arguments):
-    if "tests/Endless-v0" not in gym.registry:
-        gym.register("tests/Endless-v0", Endless)
+    gym.register("tests/Endless-v0", Endless)
     return make(find("tests/Endless-v0", "sb3", arguments, {}), n_envs)
 
 
@@ -228,8 +227,7 @@ def test_dict_observations_are_saved_and_resumed(tmp_path):
 
 @pytest.mark.parametrize("policy", ["MlpPolicy", "CnnPolicy"])
 def test_dict_observations_need_their_policy(policy, tmp_path):
-    if "tests/Mixed-v0" not in gym.registry:
-        gym.register("tests/Mixed-v0", Mixed)
+    gym.register("tests/Mixed-v0", Mixed)
     with pytest.raises(ValueError, match=f"policy must be MultiInputPolicy for the .*, got '{policy}'"):
         trainer(tmp_path).fit(A2C(20, policy), data(2, "tests/Mixed-v0"))
 

@@ -1,0 +1,1 @@
+"""Benchmarks and experiments of the repository, run as ``python -m benchmarks.<name>``, with their results."""

@@ -1,4 +1,4 @@
-"""The layout of the package: which folder may import which, and what names outside a folder may be used."""
+"""Tests of the layout: which folder may import which, public names, length of files, and phrases not to use."""
 
 import ast
 import importlib

@@ -1,4 +1,4 @@
-"""Every experiment of the shipped configs: fit a few steps, test, and restore the checkpoint."""
+"""Tests that every shipped experiment fits a few steps, tests, and restores its checkpoint; style of configs."""
 
 import pydoc
 from fnmatch import fnmatch

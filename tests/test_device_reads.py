@@ -1,4 +1,4 @@
-"""The detector of device reads finds every kind of read, and nothing else."""
+"""Tests that ``tests/device_reads.py`` finds every operation that makes the host wait for a device, and no other."""
 
 import numpy as np
 import pytest

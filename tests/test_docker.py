@@ -1,4 +1,4 @@
-"""The files of docker/ agree with each other and with the package. docker/README.md says how the images were built."""
+"""Tests that the files of docker/ (Dockerfile, compose, SLURM script, README) agree with each other."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""Every task compiles its networks, and sets their memory format: ``--model.compile`` and ``--model.channels_last``."""
+"""Tests that every task compiles its networks and sets their memory format, by ``--model`` options."""
 
 import inspect
 import pydoc

@@ -1,4 +1,4 @@
-"""A new data set needs nothing but samples with the keys that a task reads: no edit of tests, callbacks or tasks."""
+"""Tests that every task runs on a new data set whose samples have the keys that the task reads."""
 
 from inspect import signature
 

@@ -1,4 +1,4 @@
-"""Private names of other packages are used in the compatibility modules only."""
+"""Tests that private names of other packages are used in the compatibility modules only."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every file of weights is read by ``core/checkpoints.py``, which verifies it and runs nothing in it."""
+"""Tests that all files of weights are read by ``core/checkpoints.py``, which refuses damaged and hostile ones."""
 
 import ast
 import io

@@ -1,1 +1,1 @@
-"""Judges from the records of runs which claims of the CoordConv paper hold."""
+"""Judges which claims of the CoordConv paper hold, from the records of runs, and writes the page on them."""

@@ -1,4 +1,4 @@
-"""Computes the verdict on a claim from its criteria, which records of runs meet, fail or leave open.
+"""Criteria for the paper's claims, which records of runs meet, fail or leave open, and the verdict from them.
 
 A criterion compares a quantity, computed from the records of one or more experiments, with a bound from the paper. It
 

@@ -1,4 +1,4 @@
-"""Makes the tables of claims and verdicts for ``docs/claims.md`` and the README."""
+"""Makes the tables of claims, evidence, verdicts and missing runs, for ``docs/claims.md`` and the README."""
 
 import json
 import statistics

@@ -1,4 +1,4 @@
-"""Lists all claims of the CoordConv paper (Liu et al., 2018), each with criteria in numbers."""
+"""Lists all claims of the paper in its order, and defines those on GANs, detection, Atari games and ImageNet."""
 
 import math
 import statistics

@@ -1,4 +1,4 @@
-"""Reads the metrics, lengths and costs of runs, on which claims are tested, from the records of the runs."""
+"""Reads metrics, training lengths and costs from the records of runs, to test claims on them."""
 
 import json
 from collections.abc import Callable, Sequence

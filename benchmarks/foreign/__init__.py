@@ -1,1 +1,1 @@
-"""Converts models of other libraries to CoordConv layers, and records what works, and why the rest does not."""
+"""Converts models of other libraries to CoordConv layers, and records what works and why the rest fails."""

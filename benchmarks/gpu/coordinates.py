@@ -1,4 +1,4 @@
-"""Trains the paper's coordinate tasks on a GPU: CoordConv to the end, the deconvolution for some steps, to time it."""
+"""Trains the paper's coordinate tasks on a GPU: CoordConv to the end, the deconvolution for some steps."""
 
 from collections.abc import Iterator
 

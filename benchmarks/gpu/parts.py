@@ -1,4 +1,4 @@
-"""Lists the parts of the GPU benchmark, with the time limit and the function of each."""
+"""Lists the parts of the GPU benchmark, each with its time limit and the function that measures it."""
 
 from collections.abc import Callable, Iterator
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Formats rows of the GPU benchmark as tables in Markdown."""
+"""Formats result rows of the GPU benchmark as Markdown tables."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Records the advice of ``lightning-coordconv advise`` on each task of the position benchmark, before any training."""
+"""Records the advice of ``lightning-coordconv advise`` on each task of the position benchmark."""
 
 import json
 from pathlib import Path

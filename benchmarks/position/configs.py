@@ -1,4 +1,4 @@
-"""Reads the tasks of the position benchmark from their configs, and builds their data and modules."""
+"""Reads the tasks of the position benchmark from ``configs/position``, and builds their data and modules."""
 
 import pydoc
 import re

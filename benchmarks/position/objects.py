@@ -1,4 +1,4 @@
-"""Generates images of objects whose position is the answer: masks without boxes, mirrored objects, and keypoints."""
+"""Images of objects for three tasks of the position benchmark (masks, sides, keypoints), and the keypoint task."""
 
 from functools import cache
 

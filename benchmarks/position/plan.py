@@ -1,4 +1,4 @@
-"""Lists the training runs of the position benchmark in their order, finds which are done, and makes one."""
+"""Lists the training runs of the position benchmark in their order, finds which are done, and trains one."""
 
 from collections.abc import Iterator
 

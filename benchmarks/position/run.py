@@ -1,4 +1,4 @@
-"""Trains one arm of a task of the position benchmark with one seed, and keeps the record."""
+"""Trains one variant (arm) of a network of the position benchmark with one seed, and writes the run's record."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Makes the tables of ``docs/when_it_helps.md`` from the records of the runs and of the advice."""
+"""Makes the tables of ``docs/when_it_helps.md`` from the position benchmark's recorded runs and advice."""
 
 import math
 import statistics

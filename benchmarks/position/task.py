@@ -1,4 +1,4 @@
-"""Defines what the tasks of the position benchmark share: the arms of a network, one way to train, and a unit."""
+"""Task classes of the position benchmark: a base class that trains the arms, and one for each kind of target."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Lists what is in a folder of images of classes, and what is wrong with it, for ``lightning-coordconv data check``."""
+"""Reports contents and faults of a folder with one subfolder per class, for ``lightning-coordconv data check``."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""Callback that draws the tests of coordinate tasks: positions that are right or wrong, and predicted images."""
+"""Callback that draws test results of coordinate tasks: which positions were right or wrong, and predicted images."""
 
 from collections import defaultdict
 from typing import Any

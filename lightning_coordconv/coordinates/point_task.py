@@ -1,4 +1,4 @@
-"""The task of finding one point in a picture."""
+"""The task of finding one point in a picture: trains and evaluates a network that predicts its position."""
 
 from typing import Literal
 

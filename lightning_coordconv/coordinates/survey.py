@@ -1,4 +1,4 @@
-"""Lists what is in a CSV file of points, and what is wrong with it, for ``lightning-coordconv data check``."""
+"""Reports contents and faults of a CSV file of points, for ``lightning-coordconv data check``."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""What all tasks share: base classes of tasks and data modules, checkpoints, predictions, export, metrics, figures."""
+"""Base classes and functions of all domains: tasks, data modules, loading, splits, metrics, schedules, checks."""
 
 from lightning_coordconv.core.arguments import check_at_least, check_choice
 from lightning_coordconv.core.data import BaseDataModule, report_dropped

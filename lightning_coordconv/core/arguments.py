@@ -1,4 +1,4 @@
-"""Checks of arguments: each raises a one-line error that names the value and what is allowed."""
+"""Functions that check arguments (integers, choices, numbers, class names) and raise one-line errors."""
 
 import re
 from collections.abc import Collection, Sequence

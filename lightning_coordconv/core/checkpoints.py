@@ -1,4 +1,4 @@
-"""Reads checkpoints as data: every byte is verified, and nothing in the file is run."""
+"""Reads checkpoint files safely: verifies every byte, loads only tensors and plain data, and runs no code in them."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""Base class of all data modules: the data set of each split, and the loaders over it."""
+"""Base class of all data modules, which builds the data set of each split and the loader over it."""
 
 import math
 import os

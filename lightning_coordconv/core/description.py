@@ -1,4 +1,4 @@
-"""A class decorator that keeps constructor arguments, and a function that describes an object for a checkpoint."""
+"""Decorator that records constructor arguments, and functions that describe an object for a checkpoint."""
 
 import functools
 import inspect

@@ -1,4 +1,4 @@
-"""Saves figures in the run's folder and in its loggers, gathers their data from all ranks, and converts images."""
+"""Functions that save figures to the run's folder and loggers, gather their data from ranks, and convert images."""
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO

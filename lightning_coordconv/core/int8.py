@@ -1,4 +1,4 @@
-"""Base class of trained models that export to INT8 and measure the loss of accuracy on the validation data."""
+"""Base class of trained models that export to INT8, and the class of their metrics in float32 and INT8."""
 
 import copy
 import itertools

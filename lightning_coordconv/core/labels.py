@@ -1,4 +1,4 @@
-"""Base class of tasks with class labels, which raises an error for a label that the network has no output for."""
+"""Base class of tasks with class labels, which refuses a label without an output, and labels kept on the host."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Runs a network in evaluation mode for a while, or a task as predictions need it."""
+"""Context managers that put a network in evaluation mode, or a task in the mode for predictions, and restore it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Applies the options ``compile`` and ``channels_last``, which every task has, to a network."""
+"""Applies the task options ``compile`` and ``channels_last`` to a network, and checks for a C++ compiler."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Finds pictures that a folder of data holds twice, and those that no split holds, by the content of their files."""
+"""Finds images that are twice in a split, in two splits, or in none, by comparing the content of files."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Builds tasks from checkpoints: classes come from listed packages or from modules imported before."""
+"""Builds a task from the class and arguments in a checkpoint, loads its weights, and completes checkpoints."""
 
 import inspect
 from collections.abc import Collection, Iterator, Mapping

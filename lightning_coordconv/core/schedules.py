@@ -1,4 +1,4 @@
-"""A learning rate schedule over the steps of a run: linear warm-up, then cosine decay."""
+"""Learning-rate schedule over the steps of a run: linear warm-up, then cosine decay to zero."""
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR

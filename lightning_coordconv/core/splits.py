@@ -1,4 +1,4 @@
-"""Random splits of files into training, validation and test, which a run keeps when files are added."""
+"""Random split of files into training, validation and test, which checkpoints keep when files are added."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The report of ``lightning-coordconv data check``: what is in a folder of data, and what is wrong with it.
+"""Report of ``lightning-coordconv data check``: counts by split, sizes and classes, and entries that are wrong.
 
 A reader passes each entry that it cannot use to a function, a ``Refuse``. A run raises the first one; a survey collects
 them all.

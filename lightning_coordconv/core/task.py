@@ -1,4 +1,4 @@
-"""The base classes of tasks: what the command line requires, and what tasks with one network share."""
+"""Base classes of tasks: one of all tasks that the command line can run, and one of tasks that train one network."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack

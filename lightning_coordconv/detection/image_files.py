@@ -1,4 +1,4 @@
-"""Data set of all images below a folder, without boxes, and the options for images that cannot be read."""
+"""Data set of all images below a folder, without boxes, and checks of the options for unreadable images."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Hooks for torchvision's detectors: each image of a batch has its own coordinates, and its padding is masked."""
+"""Hooks for torchvision's detectors that give each image of a batch its coordinates, and mask its padding."""
 
 import threading
 from collections import OrderedDict

@@ -1,4 +1,4 @@
-"""Reads masks of objects in COCO's format: polygons, and run lengths, compressed or not."""
+"""Reads masks of objects in COCO's format (polygons, run lengths), and writes masks as run lengths."""
 
 import reprlib
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Tells of boxes that can be read, and are probably not what was meant."""
+"""Reports implausible boxes: boxes in shares of the image, boxes given twice, and impossible areas."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Lists what is in a folder of images with boxes, and what is wrong with it, for ``lightning-coordconv data check``."""
+"""Reports contents and faults of images with boxes (COCO, YOLO, VOC), for ``lightning-coordconv data check``."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Applies a user's transforms to an image and its objects, and checks what they return."""
+"""Applies a user's transforms to an image with boxes, masks and keypoints, and checks what they return."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Random latent vectors that depend only on the seed, for any number of ranks."""
+"""Sampler of random latent vectors and of paths between them, the same for any number of ranks."""
 
 from typing import Literal
 

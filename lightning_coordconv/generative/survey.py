@@ -1,4 +1,4 @@
-"""Lists what is in a folder of pictures, and what is wrong with it, for ``lightning-coordconv data check``."""
+"""Reports contents and faults of a folder of pictures at any depth, for ``lightning-coordconv data check``."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The task of training a variational autoencoder (paper, section 5.3)."""
+"""The task of training a variational autoencoder, an encoder and a decoder (paper, section 5.3)."""
 
 from collections.abc import Mapping
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""Refuses what would silently drop a layer's coordinates: fusion, MKL-DNN, TorchScript, and quantised input.
+"""Refuses what would drop a layer's coordinates (fusion, MKL-DNN, scripting, quantised input), and copies layers.
 
 Torch and other libraries replace convolutions by code that reads ``weight``, ``bias`` and the geometry
 and knows of no coordinate bias. Where they call a method of the layer on the way, the layer refuses. Where they do not,

@@ -1,4 +1,4 @@
-"""Stores what ``coordinate_frame`` and ``coordinate_field`` set, and finds where a map lies in the full image's map."""
+"""Classes with what ``coordinate_frame`` and ``coordinate_field`` set, which compute the coordinates of a map."""
 
 import dataclasses
 import math

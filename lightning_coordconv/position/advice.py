@@ -1,4 +1,4 @@
-"""Advises whether and where to use CoordConv in a model, with the measurements that support each sentence."""
+"""Measures a model and its data, and advises whether and where to use CoordConv, with the evidence."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Draws the result of ``advise``: where the target depends on position, and what each stage knows of position."""
+"""Draws the result of ``advise``: maps of the target over positions, and what each stage knows of position."""
 
 import math
 

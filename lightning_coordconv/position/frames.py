@@ -1,4 +1,4 @@
-"""Checks that the coordinates a model sees are those of the full image: sizes, crops, batches and resizing."""
+"""Measures how images reach a model (sizes, crops), and how its predictions react to crops, batches, resizing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Reads keypoints from samples, and measures how far they move from image to image."""
+"""Reads keypoints from samples, and measures how far they spread around their mean places."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

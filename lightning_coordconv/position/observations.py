@@ -1,4 +1,4 @@
-"""Collects pairs of a position and a target from the samples of a data set."""
+"""Collects pairs of a position and a target from the samples of a data set, for ``advise``."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

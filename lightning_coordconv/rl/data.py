@@ -1,4 +1,4 @@
-"""Data module of environments, and the loaders over what an agent collects in them."""
+"""Data module of environments for training and evaluation, and the loaders that yield an agent's batches."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar

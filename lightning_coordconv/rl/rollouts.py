@@ -1,4 +1,4 @@
-"""Collects rollouts with an algorithm of Stable-Baselines3, and returns them minibatch by minibatch."""
+"""Class that collects rollouts with an algorithm of Stable-Baselines3, and returns their minibatches one by one."""
 
 import math
 from collections.abc import Iterator

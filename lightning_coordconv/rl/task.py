@@ -1,4 +1,4 @@
-"""The base of tasks whose network is the policy of an agent: builds the policy and evaluates it."""
+"""Base class of tasks that train an agent: builds the policy, evaluates it on episodes, and loads its weights."""
 
 import io
 import zipfile

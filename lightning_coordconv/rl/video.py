@@ -1,4 +1,4 @@
-"""Records videos of agents during training and prediction."""
+"""Callback that records videos of agents, and functions that play frames, overlay saliency and write mp4 files."""
 
 import itertools
 import warnings

@@ -1,4 +1,4 @@
-"""Writes checkpoints whose files are either complete or absent, and verifies them before a run starts from them."""
+"""Writes checkpoint files completely or not at all, and verifies them before a run starts from them."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Builds the data module of a configuration, and gives its number of classes to the task and the network."""
+"""Builds the data module of a configuration, and passes its number of classes to the task and the network."""
 
 import importlib
 import inspect

@@ -1,4 +1,4 @@
-"""Reads configs as the parser does, with the files that they refer to, and refuses keys that it would pass over."""
+"""Reads configs and the files that they refer to, and refuses keys that the parser would ignore."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The command ``lightning-coordconv data check``: what is in a folder of data, and what would end a run."""
+"""The command ``lightning-coordconv data check``: reports what a folder of data holds and what a run would refuse."""
 
 import argparse
 import importlib

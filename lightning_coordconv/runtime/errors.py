@@ -1,4 +1,4 @@
-"""Explains errors of a run in one line, and finds those of the user's own code, which keep their traceback."""
+"""Turns errors of a run into one-line messages, except those of the user's code, which keep their traceback."""
 
 import argparse
 import re

@@ -1,4 +1,4 @@
-"""The commands that train and evaluate: ``lightning-coordconv {fit,validate,test,predict} -c CONFIG``."""
+"""Lightning's command line for the commands ``fit``, ``validate``, ``test`` and ``predict``, with checks of input."""
 
 import functools
 import inspect

@@ -1,4 +1,4 @@
-"""Answers ``--model.net.help`` and its like: what an option means, which classes it takes, and their arguments."""
+"""Answers ``--model.net.help`` and the like: an option's meaning, the classes it takes, and their arguments."""
 
 import importlib
 import inspect

@@ -1,4 +1,4 @@
-"""Lists what is in folders of images and label masks, and what is wrong, for ``lightning-coordconv data check``."""
+"""Reports contents and faults of folders of images and label masks, for ``lightning-coordconv data check``."""
 
 from collections.abc import Callable
 from functools import partial

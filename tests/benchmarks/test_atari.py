@@ -1,4 +1,4 @@
-"""The sweep over games asks for what there is."""
+"""Tests that the Atari benchmark starts a run for each game, arm and seed, in environments that exist."""
 
 from benchmarks import atari
 from lightning_coordconv.rl.environments.vector import find

@@ -1,4 +1,4 @@
-"""The export of the page in the browser: files that paint as torch does, and figures that count positions."""
+"""Tests of the demo page's export: files compute what torch computes, and accuracies count positions."""
 
 import numpy as np
 import pytest

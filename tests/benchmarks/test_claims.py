@@ -1,4 +1,4 @@
-"""Verdicts follow from records by the rule that the page states."""
+"""Tests of the verdicts on the paper's claims, from written records: criteria, intervals, variants and costs."""
 
 import json
 import random

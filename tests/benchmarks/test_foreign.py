@@ -1,4 +1,4 @@
-"""Models of other libraries: what is compared finds what is wrong, and the list covers timm."""
+"""Tests of the conversion of other libraries' models: the checks, their time limit, the list and the table."""
 
 import copy
 import time

@@ -1,4 +1,4 @@
-"""What the benchmark of the GANs compares is the same."""
+"""Tests of the GAN speed benchmark: the compared generators are equal, and both loops train and are timed."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The GPU benchmark: its CPU mode runs every part, an interrupted run continues, a part that hangs is stopped."""
+"""Tests of the GPU benchmark on a CPU: every part runs, done parts are skipped, a part that hangs is stopped."""
 
 import json
 import math

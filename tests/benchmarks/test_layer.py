@@ -1,4 +1,4 @@
-"""The benchmark of the layer: a training step of a CoordConv takes the memory of a plain convolution's."""
+"""Tests that a training step of CoordConv2d takes at most 1 % more memory than one of the plain convolution."""
 
 import pytest
 import torch

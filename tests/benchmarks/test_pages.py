@@ -1,4 +1,4 @@
-"""Generated parts of documents agree with the data that they are made of."""
+"""Tests that generated parts of documents agree with their data, and that only these parts are replaced."""
 
 import json
 

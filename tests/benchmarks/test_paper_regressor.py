@@ -1,4 +1,4 @@
-"""The shortcut by which the paper's regressor is trained over many seeds is the network itself."""
+"""Tests that the shortcut that trains the paper's regressor over many seeds equals the network."""
 
 import torch
 from torch.nn import functional as F

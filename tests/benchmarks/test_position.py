@@ -1,4 +1,4 @@
-"""The bench where position matters: its tasks, its arms, and the tables that follow from records."""
+"""Tests of the position benchmark: its data, networks, arms, runs, records of advice, and tables."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Tables are made of the summaries of runs, and profiles of the layers."""
+"""Tests of the results tables made of run summaries, and of the list of slow operators."""
 
 import json
 

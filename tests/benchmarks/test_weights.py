@@ -1,4 +1,4 @@
-"""The weights that are part of the package are those that the record describes, and reach its results."""
+"""Tests that shipped weights match their record and reach its results, and that shrinking a checkpoint keeps them."""
 
 import json
 

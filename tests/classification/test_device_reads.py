@@ -1,4 +1,4 @@
-"""A training step of image classification reads nothing from the device."""
+"""Tests that the host never waits for the device in a training step of image classification."""
 
 import pytest
 import torch

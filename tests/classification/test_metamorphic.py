@@ -1,4 +1,4 @@
-"""Relations that the classifiers and their task keep: batches, shifts, threads, dtypes, ranks of classes."""
+"""Metamorphic tests of classifiers: outputs under batching, shifts, threads, other dtypes and renamed classes."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Not-so-Clevr against the paper's own construction and published counts."""
+"""Tests of the Not-so-Clevr data set: its images, and its partitions against the paper's construction and counts."""
 
 import numpy as np
 import pytest

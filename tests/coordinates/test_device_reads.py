@@ -1,4 +1,4 @@
-"""A training step of the coordinate tasks reads nothing from the device."""
+"""Tests that the host never waits for the device in a training step of the coordinate tasks."""
 
 import pytest
 

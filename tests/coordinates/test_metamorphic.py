@@ -1,4 +1,4 @@
-"""Relations that the coordinate networks, data and tasks keep: batches, mirror images, threads, dtypes, resuming."""
+"""Metamorphic tests of coordinate networks and tasks: batching, mirror images, threads, dtypes, resuming."""
 
 import copy
 from collections.abc import Iterator

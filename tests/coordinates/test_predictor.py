@@ -1,4 +1,4 @@
-"""Trained networks of coordinate tasks in Python: predictions are those of the task on the same positions."""
+"""Tests of trained coordinate networks in Python: predictions, figures, and refused positions and checkpoints."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Loads checkpoints whose hyperparameters are hostile, and prints what each attempt ended with and what it ran."""
+"""Program that loads checkpoints with hostile hyperparameters, and prints how each ended and what it executed."""
 
 import copy
 import json

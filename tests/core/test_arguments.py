@@ -1,4 +1,4 @@
-"""Every integer argument of the vision domains is refused by name where it is out of range or no integer."""
+"""Tests that vision classes refuse every integer argument that is out of range or no integer, by its name."""
 
 import inspect
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Numbers, flags and texts of another type than their annotation are refused wherever a task or its data are built."""
+"""Tests that tasks and data modules refuse numbers, flags and strings of other types than their annotations."""
 
 import copy
 import inspect

@@ -1,4 +1,4 @@
-"""A checkpoint is data: what was changed is refused, and nothing that it names runs."""
+"""Tests of reading checkpoints: damaged and hostile files are refused, and no code in them runs."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Data modules: the same batches for any number of ranks, each sample once, and what is refused."""
+"""Tests of data modules: equal batches for any number of ranks, workers, resuming in an epoch, wrong arguments."""
 
 import itertools
 import math

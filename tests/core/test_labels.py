@@ -1,4 +1,4 @@
-"""A label without an output is named with its sample, in every task, stage and form; no device is read for it."""
+"""Tests that a label without an output is refused with its sample, in every task and stage, without device reads."""
 
 from types import SimpleNamespace
 

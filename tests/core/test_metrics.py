@@ -1,4 +1,4 @@
-"""Metrics: the mean of no samples is NaN, never a perfect value."""
+"""Tests of metrics that are means over samples: NaN without samples, and the same for all ranks and batch sizes."""
 
 import math
 

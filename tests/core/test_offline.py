@@ -1,4 +1,4 @@
-"""Loading a checkpoint opens no connection; pretrained weights that its hyperparameters name are not fetched."""
+"""Tests that loading a checkpoint downloads no pretrained weights, opens no connection, and checks the task."""
 
 import socket
 import threading

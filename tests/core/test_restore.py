@@ -1,4 +1,4 @@
-"""A checkpoint builds the task that was trained, or says in one line what is missing or wrong."""
+"""Tests of restoring tasks: changed networks, non-finite weights and unknown hyperparameters are refused."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Warm-up and cosine, with rates computed by hand."""
+"""Tests of the warm-up and cosine schedule: rates by hand, restoring, and wrong numbers of steps."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A random split depends on the files and the seed only, and a checkpoint keeps it when files come and go."""
+"""Tests of random splits: they depend on files and seed only, and checkpoints keep them when files change."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Options that every task with one network has."""
+"""Tests of the options ``compile`` and ``channels_last`` of tasks with one network."""
 
 import pytest
 import torch

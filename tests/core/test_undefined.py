@@ -1,4 +1,4 @@
-"""A network that returns NaN or infinity has no prediction, whatever the task: the image is named, nothing is saved."""
+"""Tests that predictions with NaN or infinity raise an error that names the image, in every task."""
 
 import pytest
 import torch

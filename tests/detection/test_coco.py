@@ -1,4 +1,4 @@
-"""Data in COCO's format: what is read, what is dropped and counted, and what is refused by name."""
+"""Tests of the data set of COCO files: boxes, crowds, transforms, orientation, and what is dropped or refused."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What a detector finds in an image does not depend on the other images of the batch."""
+"""Tests that a detector's result for an image is independent of its batch, also in threads and exports."""
 
 import copy
 import threading

@@ -1,4 +1,4 @@
-"""Overlaps by hand and against loops over boxes."""
+"""Tests of the IoU metrics against loops and by hand, and of the precision-recall curve."""
 
 import statistics
 

@@ -1,4 +1,4 @@
-"""A trained detector in Python: the checkpoint is enough, and its boxes are those of evaluation."""
+"""Tests of the trained detector in Python: boxes equal those of the trainer; wrong checkpoints are refused."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""torchvision's detectors with coordinates: where they go, and weights from files."""
+"""Tests of torchvision's detectors with coordinates: their places, weights from files, wrong arguments."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Data to generate more of: splits, transforms, LSUN's format, what is refused."""
+"""Tests of generative data modules: Sort-of-CLEVR, folders of pictures, LSUN, and data that are refused."""
 
 import io
 import shutil

@@ -1,4 +1,4 @@
-"""A training step never makes the host wait for a device."""
+"""Tests that the host never waits for the device in a training step of GANs and VAEs."""
 
 from contextlib import contextmanager
 from functools import partial

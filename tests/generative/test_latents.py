@@ -1,4 +1,4 @@
-"""Latent vectors: the same for any number of ranks, distributions, interpolation."""
+"""Tests of latent vectors: the same for any number of ranks, distributions, binary values, interpolation."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The definition of CoordConv, in float64: concatenate coordinates, then convolve. Shares no code with the package."""
+"""Reference for tests: CoordConv by its definition in float64, concatenation then convolution, without the package."""
 
 import itertools
 import math

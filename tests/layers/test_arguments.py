@@ -1,4 +1,4 @@
-"""Arguments of the wrong type or out of range are refused with their name, what is allowed and the value."""
+"""Tests that layers and functions refuse wrong arguments with the name, what is allowed and the value."""
 
 import inspect
 import re

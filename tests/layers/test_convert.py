@@ -1,4 +1,4 @@
-"""Conversion of models to CoordConv and back changes nothing else in them."""
+"""Tests of the conversion of models to CoordConv and back: outputs, weights, hooks, real models, subclasses."""
 
 import copy
 import pickle

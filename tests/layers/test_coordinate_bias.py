@@ -1,4 +1,4 @@
-"""The coordinate bias is right in every order of calls, keeps little memory, and takes few operators."""
+"""Tests of the coordinate bias: values, gradients, repeated calls, cache, numbers of operators, CUDA."""
 
 import copy
 import io

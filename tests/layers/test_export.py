@@ -1,4 +1,4 @@
-"""Layers are compiled, exported, copied, distributed, differentiated, quantised and pruned like torch's own."""
+"""Tests that layers compile, export (ONNX too), copy, run in DDP and torch.func, and take quantisation, pruning."""
 
 import copy
 import io

@@ -1,4 +1,4 @@
-"""Folded models give the same outputs at the folded sizes, and an error at others."""
+"""Tests of folded models: equal outputs at the folded size, and an error at other sizes."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Transformations of torch and other libraries work, or are refused with the way out. None drops coordinates."""
+"""Tests of layers under tracing, weight norm, pruning and on the meta device; MKL-DNN and scripting are refused."""
 
 import contextlib
 import copy

@@ -1,4 +1,4 @@
-"""Advice on models and data whose answer is known."""
+"""Tests of the advice for models and data with known answers, of its measurements, and of its command."""
 
 import json
 from collections.abc import Mapping

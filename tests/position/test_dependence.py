@@ -1,4 +1,4 @@
-"""What position tells about a target, on targets whose dependence is known by construction."""
+"""Tests of the measured dependence of targets on position, on targets whose dependence is known."""
 
 import math
 

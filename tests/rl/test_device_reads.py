@@ -1,4 +1,4 @@
-"""A training step of an agent reads nothing from its device, so the host never waits for it."""
+"""Tests that the host never waits for the device in a training step of A2C and PPO."""
 
 import pytest
 import torch

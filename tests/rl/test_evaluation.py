@@ -1,4 +1,4 @@
-"""Evaluation ends, whatever the environment does, and says what was left out."""
+"""Tests of evaluating agents: endless episodes are cut and counted, seeds, dict observations, interruption."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Configurations that cannot work are refused with a message that says why."""
+"""Tests that configurations and checkpoints of agents that cannot work are refused with a reason."""
 
 import copy
 import math

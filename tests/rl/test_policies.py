@@ -1,4 +1,4 @@
-"""Features extractors in plain Stable-Baselines3."""
+"""Tests of the feature extractors in plain Stable-Baselines3: learning, shapes, coordinates, pools, arguments."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Videos of agents."""
+"""Tests of videos of agents: files of a run, saliency against finite differences, overlay and speed."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a run leaves behind: summary, figures, predictions."""
+"""Tests of what a run leaves: summary, figures, checkpoints, stop at a threshold, and lines of progress."""
 
 import csv
 import json

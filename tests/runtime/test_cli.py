@@ -1,4 +1,4 @@
-"""Bad input is refused in one line, and nothing is left behind."""
+"""Tests of the command line: bad input is refused in one line, help, order of options, Ctrl-C, start-up."""
 
 import inspect
 import subprocess

@@ -1,4 +1,4 @@
-"""Runs are read, gathered into arms and compared; what cannot be compared ends in one line."""
+"""Tests of the command ``compare``: reading runs, arms, paired differences, intervals, files, and errors."""
 
 import csv
 import hashlib

@@ -1,4 +1,4 @@
-"""Configs by name: on the command line, in a list, as copies, and as names of folders of logs."""
+"""Tests of shipped configs by name: the commands ``configs list`` and ``copy``, lookup, and names of log folders."""
 
 import os
 import subprocess

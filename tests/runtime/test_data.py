@@ -1,4 +1,4 @@
-"""The command ``data check``: what is there, what a run would refuse, and one line for what is no data."""
+"""Tests of the command ``data check`` for every format: its report, exit code, faults, and proposed command."""
 
 import json
 import re

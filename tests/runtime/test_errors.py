@@ -1,4 +1,4 @@
-"""What the user typed is answered in one line; what the user programmed keeps its traceback."""
+"""Tests that errors of a run are one line, and that errors in the user's code keep their traceback."""
 
 import functools
 import os

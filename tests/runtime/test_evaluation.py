@@ -1,4 +1,4 @@
-"""An evaluation of nothing is refused, and predictions replace none of an earlier run."""
+"""Tests of refused runs: no batch to evaluate, weights in half precision, predictions that would replace others."""
 
 import importlib
 import re

@@ -1,4 +1,4 @@
-"""The command ``export``: what it writes computes what the network computes, and what it refuses is not written."""
+"""Tests of the command ``export``: files compute what the network computes, in every domain; refused exports."""
 
 import json
 import os

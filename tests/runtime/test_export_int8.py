@@ -1,4 +1,4 @@
-"""The option ``--int8``: weights are integers, coordinates are not, and what is printed is measured on the files."""
+"""Tests of ``export --int8``: weights become integers, coordinates stay float, and accuracies are those of files."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""A loss that is no number ends the run before it harms anything."""
+"""Tests that a loss or weights that are NaN or infinite stop a run before they are saved."""
 
 import math
 

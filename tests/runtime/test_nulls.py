@@ -1,4 +1,4 @@
-"""``null`` on the command line is no value, wherever the option stands."""
+"""Tests that ``null`` on the command line becomes ``None`` at every depth of the options."""
 
 import pytest
 from jsonargparse import ArgumentParser

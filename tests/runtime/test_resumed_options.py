@@ -1,4 +1,4 @@
-"""A resumed run says which of its options differ from those of its checkpoint."""
+"""Tests that a resumed run reports options that differ from its checkpoint, and refuses another optimiser."""
 
 import re
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""A run that is resumed after any batch ends with the weights of a run that was not interrupted."""
+"""Tests that a run resumed after any batch ends with the weights of an uninterrupted run."""
 
 import subprocess
 import sys

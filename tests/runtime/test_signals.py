@@ -1,4 +1,4 @@
-"""A process that is asked to stop ends with exit code 75, whatever it is doing."""
+"""Tests that a process that a signal asks to stop ends with exit code 75, with its work saved."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Sweeps skip what has finished, resume what was interrupted, and search options."""
+"""Tests of the command ``sweep``: seeds, skipped and resumed runs, failures, signals, and Optuna searches."""
 
 import json
 import os

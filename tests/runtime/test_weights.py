@@ -1,4 +1,4 @@
-"""Evaluation runs on trained weights, and resuming keeps what a run has found."""
+"""Tests of the checkpoint that a command loads (``last``, ``best``, a file), and of what a resumed run keeps."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Masks of 16 bits hold the classes 0 to 65,535: labels, metrics, pictures and files take all of them."""
+"""Tests of masks of 16 bits with up to 65,536 classes: labels, metrics, figures, files and training."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Segmentation: metrics, networks, tiles, training and the command line."""
+"""Tests of semantic segmentation: metrics, networks, tiles, the task, training and the command line."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""v2 transforms of images and masks: what they change, what they bring in, and what is refused."""
+"""Tests of users' transforms of images and masks: equal changes, fillings without a class, and errors."""
 
 import pytest
 import torch

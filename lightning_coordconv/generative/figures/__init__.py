@@ -1,1 +1,1 @@
-"""Callbacks that draw generated images."""
+"""Callbacks that draw generated images: samples, interpolations, and positions of the objects in them."""

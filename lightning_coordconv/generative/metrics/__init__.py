@@ -1,1 +1,1 @@
-"""Metrics of generated images."""
+"""Metrics of generated images: Fréchet distance, variation, interpolation, and the objects in them."""

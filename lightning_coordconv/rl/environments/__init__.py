@@ -1,4 +1,4 @@
-"""Vectorised environments and snapshots of their state; registers Atari, MinAtar and find-and-touch in Gymnasium."""
+"""Environments of agents: their vectors and snapshots; registers Atari, MinAtar and find-and-touch in Gymnasium."""
 
 from lightning_coordconv.core.extras import extra
 

@@ -1,4 +1,4 @@
-"""A vector of Atari games that run in ALE's threads: the fastest backend, which differs slightly from SB3's."""
+"""Vector of Atari games in ALE's threads: the fastest backend, which differs slightly from Stable-Baselines3's."""
 
 from collections.abc import Sequence
 from typing import Any

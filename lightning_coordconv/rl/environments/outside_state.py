@@ -1,4 +1,4 @@
-"""Finds the state that environments keep outside their objects: in their classes, functions and modules."""
+"""Finds the state that environments keep in classes, functions and modules, so that snapshots can save it."""
 
 import collections
 import contextvars

@@ -1,4 +1,4 @@
-"""Finds environments by id, and makes SB3's ``VecEnv`` of several of them."""
+"""Finds environments by id, checks their arguments, and makes vectors (SB3's ``VecEnv``) of several of them."""
 
 import copy
 import difflib

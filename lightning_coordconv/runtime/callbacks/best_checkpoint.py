@@ -1,4 +1,4 @@
-"""Keeps the checkpoint with the best value of a metric, and ignores values that are not a number."""
+"""Callback that keeps the checkpoint with the best value of a metric, where NaN is never the best."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The callbacks that the command line adds to a run, unless the run configures its own of that kind."""
+"""Function that returns a run's callbacks: the defaults of the command line, and those that the run configures."""
 
 import sys
 from collections.abc import Mapping

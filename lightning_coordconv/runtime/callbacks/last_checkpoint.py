@@ -1,4 +1,4 @@
-"""Saves ``last.ckpt``, from which a run resumes, after each validation and at the end of training."""
+"""Callback that saves ``last.ckpt`` after each validation and at the end of training, to resume from."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Saves a checkpoint and exits with code 75 when the process is asked to stop."""
+"""Callback that saves a checkpoint and exits with code 75 when SIGTERM or SIGUSR1 asks the process to stop."""
 
 import signal
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Reports which options of a resumed run differ from those in its checkpoint."""
+"""Callback that reports options of a resumed run that differ from its checkpoint, and refuses another optimiser."""
 
 from collections.abc import Mapping
 from typing import Any

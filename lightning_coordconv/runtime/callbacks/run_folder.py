@@ -1,4 +1,4 @@
-"""Gives each run a log folder that no other run uses."""
+"""Callback that gives each run a log folder that no other run uses."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Exchanges batch norm's running statistics between ranks when they are read, not at every step."""
+"""Callback that exchanges batch norm's running statistics between ranks when they are read, not every step."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""Writes the configuration of a run into its folder."""
+"""Callback that writes the configuration of a run to ``config.yaml`` in its folder."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Writes which files a run trains, validates and tests on."""
+"""Callback that writes to ``split.json`` which files a run trains, validates and tests on."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Writes ``summary.json``: a run's description, duration and results."""
+"""Callback that writes ``summary.json``, a run's description, duration and results, and its reader."""
 
 import json
 import time

@@ -1,1 +1,1 @@
-"""Trains configs with several seeds, and searches hyperparameters, in processes of one thread each."""
+"""The command ``sweep``: trains configs with several seeds, or searches hyperparameters, in parallel processes."""

@@ -1,4 +1,4 @@
-"""Describes and starts the runs of a sweep: each is a process, whose folder is named after its seed and options."""
+"""Class of one run of a sweep (config, seed, options, folder), and the function that runs ``fit`` in a process."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Entropies, divergences and flaws: by hand, on real images, on collapsed and on noisy sets."""
+"""Tests of the metrics of objects: entropy, divergence and flaws, on real, collapsed and noise images."""
 
 import math
 from collections import Counter

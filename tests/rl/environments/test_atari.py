@@ -1,4 +1,4 @@
-"""The lean vector of Atari games equals SB3's bit for bit; ALE's own differs as documented."""
+"""Tests that the lean vector of Atari games equals SB3's bit for bit, and how ALE's vector differs."""
 
 import numpy as np
 import pytest

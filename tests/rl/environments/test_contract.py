@@ -1,4 +1,4 @@
-"""What an environment returns against its spaces or Gymnasium's interface is refused in one line."""
+"""Tests that environments that contradict their spaces or Gymnasium's interface are refused in one line."""
 
 import gymnasium as gym
 import numpy as np

@@ -1,4 +1,4 @@
-"""Environments are restored exactly, whatever Python objects they are made of, or a snapshot is refused."""
+"""Tests that snapshots restore environments of any Python objects exactly, or are refused."""
 
 import collections
 import contextvars

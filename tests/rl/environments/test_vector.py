@@ -1,4 +1,4 @@
-"""Environments are found by their ids; what cannot work is refused, and crashes name the environment."""
+"""Tests of making vectors of environments by id: images, processes, arguments, imports, and named crashes."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Ranks whose agents draw actions with the random numbers that a single process with all environments would draw."""
+"""Command line for tests whose ranks draw the actions that a single process with all environments would draw."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Real processes, a rank each, joined by gloo over the loopback interface."""
+"""Starts the processes of distributed tests, and has their callbacks, which record weights or cause faults."""
 
 import atexit
 import itertools

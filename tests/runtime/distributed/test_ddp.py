@@ -1,4 +1,4 @@
-"""Two ranks do what one process does: the same weights, the same metrics, each sample once."""
+"""Tests that two ranks end with the weights and metrics of one process, and listen on loopback only."""
 
 import json
 import os

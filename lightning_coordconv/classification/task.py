@@ -62,6 +62,7 @@ class ImageClassification(LabelledTask):
 
     def setup(self, stage: str) -> None:
         """Note the number of classes of the data."""
+        super().setup(stage)
         self.num_classes = getattr(data_module(self.trainer), "num_classes", None)
 
     def figures(self) -> list[Callback]:

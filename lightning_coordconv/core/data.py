@@ -18,7 +18,7 @@ from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.checkpoints import CheckpointError
 from lightning_coordconv.core.loading import ResumableDataLoader, TrainingSampler
 from lightning_coordconv.core.preprocessing import Preprocessing
-from lightning_coordconv.core.protocols import TaskOfLabels
+from lightning_coordconv.core.protocols import TaskOfBatches
 from lightning_coordconv.core.splits import RandomSplit
 
 Split = Literal["train", "val", "test", "predict"]
@@ -184,10 +184,10 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
         return self._datasets[split]
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Let the task look at the labels of a batch while they are on the host."""
+        """Let the task look at a batch while it is on the host."""
         task = getattr(self.trainer, "lightning_module", None)
-        if isinstance(task, TaskOfLabels):
-            task.look_at_labels(batch)
+        if isinstance(task, TaskOfBatches):
+            task.look_at(batch)
         return batch
 
     def train_dataloader(self) -> DataLoader[Any]:

@@ -44,7 +44,7 @@ class LabelledTask(NetworkTask):
     host_labels: HostLabels | None = None
     """The labels of the batch that comes next."""
 
-    def look_at_labels(self, batch: Any) -> None:
+    def look_at(self, batch: Any) -> None:
         """Note the labels of a batch that is on the host; its data module calls this before the batch is moved.
 
         Raises:
@@ -62,7 +62,7 @@ class LabelledTask(NetworkTask):
             ValueError: naming a sample, its label and the number of classes.
         """
         if self.host_labels is None:  # there is no data module; on a CPU the batch is on the host all the same
-            self.look_at_labels(batch)
+            self.look_at(batch)
         labels, self.host_labels = self.host_labels, None
         if labels is None or (first <= labels.lowest and labels.highest < num_classes):
             return

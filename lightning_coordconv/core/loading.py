@@ -48,9 +48,13 @@ class TrainingSampler(DistributedSampler[Any]):
         self.start = 0
 
     def __iter__(self) -> Iterator[int]:
-        """Yield this rank's indices from position ``start`` on, and reset ``start`` to 0."""
+        """Yield this rank's indices from position ``start`` on, and reset ``start`` to 0.
+
+        Lightning sets the epoch before it begins. Without it, as in a loop of the user's own, each iteration is one.
+        """
         start, self.start = self.start, 0
         order = torch.randperm(len(self.dataset), generator=Generator().manual_seed(self.seed + self.epoch))  # type: ignore[arg-type]
+        self.epoch += 1
         return islice(order[: self.total_size].tolist(), self.rank + start * self.num_replicas, None, self.num_replicas)
 
 

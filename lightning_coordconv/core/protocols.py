@@ -33,11 +33,11 @@ class TaskOfData(Protocol):
 
 
 @runtime_checkable
-class TaskOfLabels(Protocol):
-    """What a data module requires of a task that checks labels before a batch is moved to a device."""
+class TaskOfBatches(Protocol):
+    """What a data module requires of a task that looks at a batch before it is moved to a device."""
 
-    def look_at_labels(self, batch: Any) -> None:
-        """Note the labels of a batch that is on the host."""
+    def look_at(self, batch: Any) -> None:
+        """Check a batch that is on the host, or note what is checked later."""
         ...
 
 

@@ -86,8 +86,7 @@ class BaseTask(CheckedArguments, LightningModule):
         Raises:
             FileNotFoundError: if there is no such file.
             CheckpointError: if the file is damaged, not a checkpoint, or does not fit the task.
-            UntrustedCheckpointError: naming the hyperparameter, if a checkpoint that is not trusted names anything
-                else than such classes.
+            UntrustedCheckpointError: naming the hyperparameter, if an untrusted checkpoint names anything else.
             ValueError: if ``hparams_file`` or ``weights_only=False`` is given without ``trust``.
         """
         if trust:
@@ -98,9 +97,7 @@ class BaseTask(CheckedArguments, LightningModule):
                     checkpoint_path, map_location, hparams_file, strict, weights_only is not False, **kwargs
                 )
         if weights_only is False or hparams_file is not None:
-            raise ValueError(
-                "weights_only=False and hparams_file can run code as a checkpoint is loaded: add trust=True"
-            )
+            raise ValueError("weights_only=False and hparams_file can run code: add trust=True, if the file may do so")
         return restore(cls, read_checkpoint(checkpoint_path, map_location), checkpoint_path, strict, kwargs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -131,6 +128,11 @@ class BaseTask(CheckedArguments, LightningModule):
 
     def check(self) -> None:
         """Raise a ``ValueError`` for arguments that cannot work. Called before a run writes anything."""
+
+    def setup(self, stage: str) -> None:
+        """Reset all metrics: a run that was interrupted has left them in the middle of an epoch."""
+        for metric in (module for module in self.modules() if isinstance(module, Metric)):
+            metric.reset()
 
     def on_fit_start(self) -> None:
         """Give each rank other random numbers, as of transforms and dropout; the first has those of one process."""
@@ -182,8 +184,7 @@ class NetworkTask(BaseTask):
         lr_scheduler: builds the learning rate schedule; none by default.
         lr_scheduler_interval: whether the schedule advances once per ``"epoch"`` or once per ``"step"``.
         train_metrics: the metrics of the training stage, if they differ.
-        compile: compile the network with ``torch.compile``; for this and the following see
-            :func:`~lightning_coordconv.core.network_options.apply_network_options`.
+        compile: see :func:`~lightning_coordconv.core.network_options.apply_network_options`, as for the last one.
         channels_last: keep its weights in the memory format channels last.
     """
 

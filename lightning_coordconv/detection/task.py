@@ -112,6 +112,7 @@ class ObjectDetection(LabelledTask):
             ValueError: if the data module has a category for which the net has no output, or another number of
                 keypoints.
         """
+        super().setup(stage)
         data = data_module(self.trainer)
         keypoints = len(data.skeleton.names) if hasattr(data, "skeleton") else 0  # 0 if it has none, or does not say
         if "keypoints" in self.net_targets and keypoints not in (0, self.net.num_keypoints):

@@ -38,6 +38,8 @@ PATHS, FRAMES = 16, 16
 """Number of interpolations that smoothness is measured on, and images in each."""
 CHUNK = 64
 """Number of images generated at a time."""
+ROUNDING = 1e-2
+"""By how much real images may exceed [-1, 1]: as much as bfloat16 rounds."""
 COLLAPSED = 0.005
 """Variation of generated images, relative to real ones, below which a warning says that the generator collapsed."""
 
@@ -148,6 +150,18 @@ class GenerativeTask(BaseTask):
             output: output of the generator before tanh, of the same shape.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement evaluation_losses(real, output)")
+
+    def look_at(self, batch: Any) -> None:
+        """Check that the images of a batch, which is still on the host, are in [-1, 1], where tanh can follow them.
+
+        Raises:
+            ValueError: naming their lowest and their highest value.
+        """
+        images = batch["image"]
+        if images.is_cpu:
+            low, high = images.amin().item(), images.amax().item()
+            if not (low >= -1 - ROUNDING and high <= 1 + ROUNDING):  # also if NaN
+                raise ValueError(f"the data must have images in [-1, 1], got values from {low:g} to {high:g}")
 
     def real_images(self, batch: Batch) -> Tensor:
         """Return the images of a batch.

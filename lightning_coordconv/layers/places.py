@@ -116,7 +116,7 @@ class Field:
     values: Tensor
 
     def grid(self, num_axes: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-        """Return the coordinates as ``(F, n, *sizes)``.
+        """Return a copy of the coordinates, which an encoding may change in place, as ``(F, n, *sizes)``.
 
         Raises:
             ValueError: If they are not one for each of the layer's axes.
@@ -126,7 +126,7 @@ class Field:
                 f"a layer with {num_axes} axes needs coordinates of shape (n, *sizes) or (B, n, *sizes) with "
                 f"n = {num_axes}, but the coordinate field has shape {tuple(self.values.shape)}"
             )
-        values = self.values.to(device, dtype, non_blocking=True)
+        values = self.values.to(device, dtype, non_blocking=True, copy=True)
         return values if values.dim() == num_axes + 2 else values[None]
 
 

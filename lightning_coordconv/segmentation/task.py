@@ -102,19 +102,20 @@ class SemanticSegmentation(LabelledTask):
         Raises:
             ValueError: if the data module has another ``num_classes`` or ``ignore_index``.
         """
+        super().setup(stage)
         data = data_module(self.trainer)
         for name in ("num_classes", "ignore_index"):
             own, other = getattr(self, name), getattr(data, name, None)
             if stage != "predict" and other not in (None, own):
                 raise ValueError(f"the task has {name}={own}, but {type(data).__name__} has {name}={other}")
 
-    def look_at_labels(self, batch: Any) -> None:
+    def look_at(self, batch: Any) -> None:
         """Note the labels of a batch, unless its data set checked each mask when it read it.
 
         A second look at eight masks of 512 x 512 pixels would take 12 milliseconds.
         """
         if not (is_attached(self) and type(data_module(self.trainer)) is MaskFolderDataModule):
-            super().look_at_labels(batch)
+            super().look_at(batch)
 
     def figures(self) -> list[Callback]:
         """Return the overlays of validation and test, and the writer of predicted masks."""

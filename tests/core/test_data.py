@@ -37,6 +37,12 @@ def test_two_runs_see_the_same_batches_and_epochs_differ():
     assert batches("train", seed=1) != batches("train", seed=2)
 
 
+def test_a_loop_without_a_trainer_shuffles_each_epoch_anew():
+    loader = NotSoClevrDataModule(canvas=16, size=3, seed=1).train_dataloader()
+    for epoch in range(3):
+        assert [[tuple(xy) for xy in batch["xy"].tolist()] for batch in loader] == batches("train", seed=1, epoch=epoch)
+
+
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_ranks_share_the_batches_of_one_process(ranks):
     alone = batches("train", batch_size=16)

@@ -2,7 +2,10 @@
 
 import pytest
 import torch
+from pytorch_lightning import Trainer
 from torch import nn
+from torch.utils.data import DataLoader
+from torchmetrics import MeanMetric
 
 from lightning_coordconv.core import NetworkTask
 
@@ -39,3 +42,34 @@ def test_channels_last_is_the_format_of_weights_and_activations():
     assert task.net[0].weight.is_contiguous(memory_format=torch.channels_last)
     hidden = task.net[0](torch.rand(2, 2, 8, 8))
     assert hidden.is_contiguous(memory_format=torch.channels_last)
+
+
+class Watched(NetworkTask):
+    """Stops where it sees a sample of a value that it is told."""
+
+    stop_at: float | None = None
+
+    def evaluate(self, batch):
+        if (batch["value"] == self.stop_at).any():
+            raise RuntimeError("stopped")
+        return {"loss": self.net(batch["value"]).mean(), "preds": batch["value"], "target": torch.ones(1)}
+
+
+@pytest.mark.parametrize("stage", ["validate", "fit"])
+def test_a_run_does_not_count_what_an_interrupted_one_has_seen(tmp_path, stage):
+    def run(*values):
+        trainer = Trainer(
+            default_root_dir=tmp_path, accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+        )  # fmt: skip
+        samples = DataLoader([{"value": torch.full((1,), value)} for value in values])
+        trainer.validate(task, samples) if stage == "validate" else trainer.fit(task, samples, samples)
+        return {name: value.item() for name, value in trainer.callback_metrics.items() if name.endswith("seen")}
+
+    task = Watched(nn.Linear(1, 1), {"seen": MeanMetric()})
+    task.stop_at = 4.0
+    with pytest.raises(RuntimeError, match="stopped"):
+        run(8.0, 4.0)
+    found = run(1.0, 2.0)
+    assert found["val/seen"] == 1.5
+    assert found.get("train/seen", 1.5) == 1.5

@@ -8,6 +8,7 @@ from pytorch_lightning import Trainer, seed_everything
 from torch import nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
+from lightning_coordconv.core import BaseDataModule
 from lightning_coordconv.generative import VAE, ConvEncoder, CoordConvGenerator, SortOfClevrDataModule
 
 
@@ -41,6 +42,23 @@ def test_the_bound_by_distributions():
     torch.testing.assert_close(found["reconstruction"], error, rtol=1e-4, atol=1e-3)
     torch.testing.assert_close(found["rate"], rate, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found["loss"], error + 0.5 * rate, rtol=1e-4, atol=1e-3)
+
+
+class Images(BaseDataModule):
+    def __init__(self, samples):
+        super().__init__(num_workers=0)
+        self.samples = samples
+
+    def make_dataset(self, split):
+        return self.samples
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 255), (-3, 0), (0, float("nan"))])
+def test_images_of_another_range_are_refused(tmp_path, low, high):
+    image = torch.full((3, 16, 16), float(low))
+    image[0, 0, 0] = high
+    with pytest.raises(ValueError, match=rf"images in \[-1, 1\], got values from .* to {high}"):
+        quiet(tmp_path, max_epochs=1).fit(task(), Images([{"image": image}]))
 
 
 @pytest.mark.slow

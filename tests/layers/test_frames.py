@@ -580,6 +580,18 @@ class TestField:
             CoordConv2d(1, 2, 3)(torch.zeros(2, 1, 4, 4)).sum().backward()
         assert field.grad.abs().min() > 0
 
+    def test_an_encoding_that_works_in_place_leaves_the_values_alone(self):
+        class Doubled(Cartesian):
+            def forward(self, grid):
+                return grid.mul_(2)
+
+        metres, layer = torch.rand(2, 4, 4), AddCoords(encoding=Doubled())
+        before = metres.clone()
+        with coordinate_field(metres):
+            outputs = [layer(torch.zeros(1, 4, 4))[1:] for _ in range(2)]
+        assert torch.equal(metres, before)
+        assert all(torch.equal(out, 2 * before) for out in outputs)
+
     def test_half_precision_values(self):
         with coordinate_field(torch.rand(2, 4, 4).half()):
             assert CoordConv2d(1, 2, 3)(torch.zeros(2, 1, 8, 8)).dtype == torch.float32

@@ -168,6 +168,8 @@ def share_in_manifold(points: Tensor, reference: Tensor, k: int) -> Tensor:
     """
     if len(reference) < 2:
         return torch.tensor(torch.nan, device=points.device)
+    # cdist takes differences of squared norms: in float32 they hide distances that are small beside the features' mean
+    points, reference = points.double(), reference.double()
     nearest = min(k, len(reference) - 1) + 1  # a point is its own nearest neighbour
     reach = torch.cdist(reference, reference).kthvalue(nearest, dim=1).values
     return (torch.cdist(points, reference) <= reach).any(1).float().mean()

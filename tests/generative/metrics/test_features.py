@@ -53,6 +53,13 @@ def test_manifold_by_loops(k):
     assert share_in_manifold(points, reference, k).item() == pytest.approx(covered / 40)
 
 
+def test_features_far_from_zero_have_the_manifold_of_those_around_it():
+    points, reference = draw(60, shift=0.7), draw(50, seed=1)
+    shares = [share_in_manifold(points + far, reference + far, k=3).item() for far in (0.0, 10_000.0)]
+    assert shares[1] == pytest.approx(shares[0], abs=0.02)
+    assert shares[0] < 0.9
+
+
 def test_collapse_costs_recall_and_noise_costs_precision():
     real = draw(300)
     same = in_parts(PrecisionRecall(), draw(300, seed=1), real)

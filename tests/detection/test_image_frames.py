@@ -101,6 +101,15 @@ def test_sizes_around_the_multiple_that_images_are_padded_to(size):
         assert distance(net(batch)[0 if batch[0] is image else 1], net([image])[0]) < 1e-8
 
 
+@pytest.mark.parametrize("size", [(64, 64), (160, 213)])
+@torch.no_grad()
+def test_regions_are_pooled_by_the_strides_of_the_maps(size):
+    """Also if the first image fills little of its canvas, by whose size torchvision would divide, once and for all."""
+    net = Detector(MOBILE, 5, "none", options={"min_size": min(size), "max_size": max(size)}).eval()
+    net(images(size, dtype=torch.float32))
+    assert net.detector.roi_heads.box_roi_pool.scales == [1 / 32, 1 / 32]
+
+
 @pytest.mark.parametrize("with_r", slow_except([True], [False, True]))
 @torch.no_grad()
 def test_single_precision_and_the_radius(with_r):

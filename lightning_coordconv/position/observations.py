@@ -1,5 +1,6 @@
 """Collects pairs of a position and a target from the samples of a data set, for ``advise``."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -92,7 +93,8 @@ def observe(samples: Iterable[Mapping[str, Any]], ignore_index: int = IGNORED, s
       content.
 
     The content is what is shown around the place, in a window of half the image, unless said otherwise. Samples with
-    the same ``episode`` count as one image.
+    the same ``episode`` count as one image, and so do those of the same ``path`` or with equal images, as where a rare
+    class is drawn several times: they would be known from each other.
 
     Args:
         samples: dicts with an ``image`` (C, H, W), at least.
@@ -114,12 +116,19 @@ def observe(samples: Iterable[Mapping[str, Any]], ignore_index: int = IGNORED, s
     generator = torch.Generator().manual_seed(seed)
     rows: dict[str, list[_Row]] = {}
     images: dict[str, list[int]] = {}
+    first: dict[object, int] = {}
     for number, sample in enumerate(samples):
+        image = int(sample.get("episode", first.setdefault(_identity(sample), number)))
         for what, row in (_rows(sample, ignore_index, generator) | _keypoints(sample)).items():
             rows.setdefault(what, []).append(row)
-            images.setdefault(what, []).append(int(sample.get("episode", number)))
+            images.setdefault(what, []).append(image)
     seen = {what: found for what, found in rows.items() if any(len(row.targets) for row in found)}
     return [_together(what, found, images[what], generator) for what, found in seen.items()]
+
+
+def _identity(sample: Mapping[str, Any]) -> object:
+    """Return what samples of one image have in common: its file or, where that is not known, its pixels."""
+    return sample.get("path") or hashlib.sha256(sample["image"].numpy(force=True).tobytes()).digest()
 
 
 def _rows(sample: Mapping[str, Any], ignore_index: int, generator: torch.Generator) -> dict[str, _Row]:

@@ -246,3 +246,21 @@ def test_a_class_that_means_none_does_not_count(key):
     }
     found = observe([{"image": image} | kinds[key](kind) for kind in (-100, 0, -100, 1)], ignore_index=-100)
     assert found[0].targets.unique().tolist() == ([0, 1, 2] if key == "labels" else [0, 1])
+
+
+@pytest.mark.parametrize("path", [False, True])
+def test_images_that_are_drawn_several_times_do_not_know_each_other(path):
+    generator = torch.Generator().manual_seed(0)
+    samples = []
+    for number in range(40):
+        image, (top, left) = torch.rand(1, 16, 16, generator=generator), torch.rand(2, generator=generator) * 16
+        label = torch.randint(3, (), generator=generator)
+        known = {"path": f"{number}.png"} if path else {}
+        # a transform that changes each copy leaves the path
+        copies = [image + 0.01 * path * torch.rand(1, 16, 16, generator=generator) for _ in range(5)]
+        samples += [{"image": copy, "label": label, "top": top, "left": left, **known} for copy in copies]
+    (found,) = observe(samples)
+    measured = measure_dependence(found.what, found.positions, found.targets, found.images, found.content)
+    assert measured.images == 40
+    assert measured.share.low < 0.02
+    assert measured.added.low < 0.02

@@ -77,6 +77,15 @@ def check_plain(value: Any, key: str) -> None:
             raise UntrustedCheckpointError(f"{where} holds an interpolation: {_shown(item)}")
 
 
+def is_plain(value: Any) -> bool:
+    """Return whether a value is plain data, which a checkpoint can hold; see :func:`check_plain`."""
+    try:
+        check_plain(value, "value")
+    except UntrustedCheckpointError:
+        return False
+    return True
+
+
 def build_arguments(function: Callable[..., Any], arguments: Mapping[str, Any], key: str = "") -> dict[str, Any]:
     """Return arguments in which every class specification has become what it describes.
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_coordconv.core.task import Batch, NetworkTask
+from lightning_coordconv.core.network_task import NetworkTask
+from lightning_coordconv.core.task import Batch
 
 
 @dataclass

@@ -68,7 +68,7 @@ class AgentTask(BaseTask):
 
     sample_keys: frozenset[str] = frozenset({"rollout"})
     half_weights: ClassVar[bool] = False
-    unsaved_hparams: ClassVar[frozenset[str]] = frozenset({"algorithm", "arguments"})
+    unsaved_hparams: frozenset[str] = frozenset({"algorithm", "arguments"})
     monitor: str = "val/reward"
     mode: ClassVar[Literal["min", "max"]] = "max"
 

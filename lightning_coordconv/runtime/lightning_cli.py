@@ -25,9 +25,9 @@ from pytorch_lightning.utilities import rank_zero_info
 from lightning_coordconv import __version__
 from lightning_coordconv.core._lightning import ConfiguredCLI
 from lightning_coordconv.core.data import BaseDataModule
+from lightning_coordconv.core.description import INSTANTIATOR
 from lightning_coordconv.core.offline import restoring
 from lightning_coordconv.core.protocols import DataOfTask, TaskOfData
-from lightning_coordconv.core.restore import INSTANTIATOR
 from lightning_coordconv.core.task import BaseTask
 from lightning_coordconv.runtime import configs
 from lightning_coordconv.runtime.callbacks.defaults import default_callbacks

@@ -142,6 +142,14 @@ def test_files_are_short_and_named_for_what_they_hold():
         assert not re.search("util|helper|misc|common", path.stem), path
 
 
+def test_every_file_begins_with_a_sentence_of_its_contents():
+    first = {}
+    for path in [*PACKAGE.rglob("*.py"), *BENCHMARKS.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
+        line = (ast.get_docstring(parsed(path)) or "").partition("\n")[0]
+        assert line.endswith("."), path
+        assert first.setdefault(line, path) == path
+
+
 def names_in(text: str) -> set[str]:
     """Return the dotted names of the package that a text has, such as ``lightning_coordconv.rl.PPO``."""
     names = re.findall(r"(?<![\w/.'-])lightning_coordconv((?:\.\w+)+)(?![\w/(-]*\.(?:py|md|yaml))", text)

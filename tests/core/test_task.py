@@ -1,4 +1,4 @@
-"""Tests of the options ``compile`` and ``channels_last`` of tasks with one network."""
+"""Tests of tasks with one network: the options ``compile`` and ``channels_last``, and runs after interrupted ones."""
 
 import pytest
 import torch

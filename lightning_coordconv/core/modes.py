@@ -1,12 +1,28 @@
-"""Context managers that put a network in evaluation mode, or a task in the mode for predictions, and restore it."""
+"""Context managers that put a network in evaluation mode or a task in that of predictions, and a warning of that mode."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import nn
 
 from lightning_coordconv.core.undefined import defined_outputs
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+MODAL = (*NORMS, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+"""Layers that compute something else in evaluation mode."""
+
+
+def warn_of_evaluation_mode(task: nn.Module) -> None:
+    """Warn of a network of a task that is to be trained and is in evaluation mode, in which Lightning leaves it."""
+    for name, network in task.named_children():
+        trains = not network.training and any(parameter.requires_grad for parameter in network.parameters())
+        if trains and any(isinstance(module, MODAL) for module in network.modules()):
+            rank_zero_warn(
+                f"{name} is in evaluation mode and will be trained in it, without dropout and with the statistics "
+                "of its batch norms as they are: unless that is meant, call train() on the task first"
+            )
 
 
 @contextmanager

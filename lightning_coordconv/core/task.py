@@ -18,6 +18,7 @@ from lightning_coordconv.core.checkpoints import MapLocation, read_checkpoint
 from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.description import INFERENCE, complete
 from lightning_coordconv.core.hyperparameters import is_plain
+from lightning_coordconv.core.modes import warn_of_evaluation_mode
 from lightning_coordconv.core.offline import restoring
 from lightning_coordconv.core.restore import check_kind, named, restore
 from lightning_coordconv.core.undefined import defined_outputs
@@ -148,6 +149,7 @@ class BaseTask(CheckedArguments, LightningModule):
 
     def on_fit_start(self) -> None:
         """Give each rank other random numbers, as of transforms and dropout; the first has those of one process."""
+        warn_of_evaluation_mode(self)
         if self.global_rank:
             pl_worker_init_function(worker_id=0, rank=self.global_rank)
 
@@ -168,13 +170,10 @@ class BaseTask(CheckedArguments, LightningModule):
         return f"{self.global_step} optimiser steps"
 
     def mean_over_ranks(self, tensor: Tensor) -> Tensor:
-        """Replace each rank's tensor by the mean over ranks, in place, and return it.
-
-        The strategy's ``reduce`` computes the same, but synchronises the ranks first.
-        """
+        """Replace each rank's tensor by the mean over ranks, in place, and return it."""
         if not is_attached(self) or self.trainer.world_size == 1:
             return tensor
-        torch.distributed.all_reduce(tensor)
+        torch.distributed.all_reduce(tensor)  # the strategy's reduce synchronises the ranks first
         return tensor.div_(self.trainer.world_size)
 
 

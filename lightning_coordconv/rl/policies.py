@@ -43,6 +43,13 @@ def _check_images(extractor: str, space: spaces.Space[object], normalized_image:
             f"{extractor} needs images, uint8 in [0, 255] of shape (C, H, W), but the observations are {space}; for "
             "images in [0, 1] set normalized_image=True and, in the policy's arguments, normalize_images=False"
         )
+    assert space.shape is not None
+    *others, last = space.shape  # SB3 transposes images of uint8 with channels last, and no others
+    if last in (1, 3, 4) and last < min(others):
+        raise ValueError(
+            f"{extractor} needs images of shape (C, H, W), but the observations {space.shape} have channels last: "
+            "transpose them in the environment, e.g. with gymnasium.wrappers.TransformObservation"
+        )
 
 
 def _add_coordinates(extractor: nn.Module, where: Where, with_r: bool) -> None:

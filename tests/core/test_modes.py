@@ -1,10 +1,12 @@
 """Tests that predictions run in evaluation mode, and restore the modes and the statistics of a network."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
 
-from lightning_coordconv.core.modes import predicting
+from lightning_coordconv.core.modes import predicting, warn_of_evaluation_mode
 from lightning_coordconv.core.undefined import UndefinedOutputError
 
 
@@ -32,3 +34,14 @@ def test_an_error_restores_the_mode():
     with pytest.raises(UndefinedOutputError), predicting(task):
         task(torch.full((2, 1, 8, 8), torch.nan))
     assert all(module.training for module in task.modules())
+
+
+def test_a_network_that_will_train_in_evaluation_mode_is_named():
+    task = network()
+    task[0][1].eval().requires_grad_(False)  # a frozen batch norm is meant
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_evaluation_mode(task)
+        warn_of_evaluation_mode(nn.Sequential(nn.Linear(1, 1).eval(), network().eval().requires_grad_(False)))
+    with pytest.warns(UserWarning, match=r"^0 is in evaluation mode and will be trained in it"):
+        warn_of_evaluation_mode(task.eval())

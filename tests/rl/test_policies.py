@@ -108,6 +108,13 @@ def test_observations_must_be_images(extractor, space):
         extractor(space)
 
 
+@pytest.mark.parametrize("extractor", [CoordConvNatureCNN, ImpalaCNN, SmallCNN])
+def test_channels_must_come_first(extractor):
+    space = spaces.Box(0, 1, (36, 40, 3), np.float32)
+    with pytest.raises(ValueError, match=r"observations \(36, 40, 3\) have channels last"):
+        extractor(space, normalized_image=True)
+
+
 def test_normalised_images():
     extractor = CoordConvNatureCNN(spaces.Box(0, 1, (3, 36, 36)), normalized_image=True)
     assert extractor(torch.rand(1, 3, 36, 36)).shape == (1, 512)

@@ -11,12 +11,12 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, Progress
 
 from lightning_coordconv.runtime.callbacks.accumulation import AccumulatedGradients
 from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint
+from lightning_coordconv.runtime.callbacks.changed_options import ChangedOptions
 from lightning_coordconv.runtime.callbacks.finite import StopAtNonFinite
 from lightning_coordconv.runtime.callbacks.last_checkpoint import LastCheckpoint
 from lightning_coordconv.runtime.callbacks.preemption import CheckpointingPreemption, Preemption
 from lightning_coordconv.runtime.callbacks.progress import ProgressLines, TerminalProgressBar
 from lightning_coordconv.runtime.callbacks.randomness import RandomState
-from lightning_coordconv.runtime.callbacks.resumed_options import ResumedOptions
 from lightning_coordconv.runtime.callbacks.run_folder import RunFolder
 from lightning_coordconv.runtime.callbacks.running_statistics import RunningStatistics
 from lightning_coordconv.runtime.callbacks.split_file import SplitFile
@@ -52,7 +52,7 @@ def default_callbacks(
     defaults: list[Callback] = [
         RunningStatistics(),  # first: reading a metric makes a rank wait for the others
         RunFolder(ckpt_path),
-        ResumedOptions(),
+        ChangedOptions(),
         SplitFile(),
         RunSummary(seed),
         StopAtNonFinite(),

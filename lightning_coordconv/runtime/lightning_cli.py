@@ -30,7 +30,7 @@ from lightning_coordconv.core.protocols import DataOfTask, TaskOfData
 from lightning_coordconv.core.restore import INSTANTIATOR
 from lightning_coordconv.core.task import BaseTask
 from lightning_coordconv.runtime import configs
-from lightning_coordconv.runtime.callbacks.defaults import default_callbacks
+from lightning_coordconv.runtime.callbacks.defaults import default_callbacks, judge_after_validation
 from lightning_coordconv.runtime.callbacks.saved_config import SavedConfig
 from lightning_coordconv.runtime.checkpoints import DurableCheckpointIO, load_checkpoint
 from lightning_coordconv.runtime.classes import share_num_classes
@@ -106,8 +106,9 @@ class CoordConvCLI(ConfiguredCLI):
         parser.set_defaults({"trainer.logger": {"class_path": "TensorBoardLogger", "init_args": {"save_dir": "logs"}}})
 
     def before_instantiate_classes(self) -> None:
-        """Name the folder of logs after the configs."""
+        """Name the folder of logs after the configs, and order what happens after a validation."""
         configs.name_loggers(self.options)
+        judge_after_validation(self.options.trainer.callbacks or [])
 
     @property
     def options(self) -> Any:

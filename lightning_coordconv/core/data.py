@@ -150,8 +150,8 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
     def find_data(self) -> None:
         """Find the files, if they are found before a data set is built; called again for the split of a checkpoint."""
 
-    def compare_classes(self, trained: Mapping[str, Any]) -> None:
-        """Warn of classes that are not those of a checkpoint: labels and predictions are compared by number.
+    def compare_description(self, trained: Mapping[str, Any]) -> None:
+        """Warn of classes, and of a preparation of images, that are not those of a checkpoint.
 
         Args:
             trained: what the checkpoint says of its data; see :meth:`describe`.
@@ -165,6 +165,12 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
                     f"the checkpoint was trained with the {key} {known!r:.200}, but the data have {here!r:.200}: "
                     "labels and predictions are compared by their position in these lists"
                 )
+        prepared, here = trained.get("preprocessing"), own.get("preprocessing")
+        if isinstance(prepared, Mapping) and here:
+            differing = [key for key in here if key in prepared and here[key] != prepared[key]]
+            if differing:
+                was, now = (", ".join(f"{key}={which[key]!r}" for key in differing) for which in (prepared, here))
+                rank_zero_warn(f"the network was trained on images prepared with {was:.200}, and now sees {now:.200}")
 
     def make_dataset(self, split: Split) -> Dataset[Any]:
         """Build the data set of a split."""
@@ -226,7 +232,7 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
             sampler = UnrepeatedDistributedSampler(dataset, world_size, rank, shuffle=False)
             trained = getattr(getattr(self.trainer, "lightning_module", None), "inference", None)
             if trained and self.trainer and (self.trainer.state.fn != "fit" or self.trainer.ckpt_path):  # else learnt
-                self.compare_classes(trained)
+                self.compare_description(trained)
         num_workers = self._workers()
         return (ResumableDataLoader if training else DataLoader)(
             dataset,

@@ -85,7 +85,7 @@ class Int8Predictor(ImagePredictor[TaskT, ResultT], Generic[TaskT, ResultT]):
         chosen = self.choose(path, size, format)
         from lightning_coordconv.core.quantiser import quantise  # needs torchao
 
-        data.compare_classes(self.task.describe_data())
+        data.compare_description(self.task.describe_data())
         network = self.exportable(size, images)
         batches = itertools.islice(data.train_dataloader(), CALIBRATION_BATCHES)
         quantised = quantise(network, (image for batch in batches for image, _ in self._samples(batch, network)))

@@ -1,4 +1,4 @@
-"""Context managers that put a network in evaluation mode or a task in that of predictions, and a warning of that mode."""
+"""Puts a network in evaluation mode, or a task in the mode for predictions, for a while, and warns of training in it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

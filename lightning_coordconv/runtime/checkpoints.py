@@ -11,7 +11,7 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities import rank_zero_info
 
 from lightning_coordconv.core.checkpoints import MapLocation, read_archive, read_checkpoint
-from lightning_coordconv.core.restore import load_weights
+from lightning_coordconv.core.restore import check_kind, load_weights
 
 
 class DurableCheckpointIO(TorchCheckpointIO):
@@ -91,7 +91,8 @@ def load_checkpoint(path: str | Path, module: LightningModule, weights_only: boo
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged or not a checkpoint, or its weights belong to another architecture.
+        ValueError: if the file is damaged or not a checkpoint, or belongs to another task or architecture.
     """
     checkpoint = read_checkpoint(path, trust=weights_only is False)
+    check_kind(checkpoint, type(module), path)
     load_weights(module, checkpoint, path)

@@ -5,11 +5,12 @@ import json
 import math
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from matplotlib import image
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 from lightning_coordconv.coordinates import (
@@ -27,6 +28,7 @@ from lightning_coordconv.runtime.callbacks.last_checkpoint import LastCheckpoint
 from lightning_coordconv.runtime.callbacks.preemption import CheckpointingPreemption, Preemption
 from lightning_coordconv.runtime.callbacks.progress import ProgressLines
 from lightning_coordconv.runtime.callbacks.run_folder import RunFolder
+from lightning_coordconv.runtime.callbacks.saved_config import SavedConfig
 from lightning_coordconv.runtime.callbacks.summary import RunSummary
 
 CONFIG = Path(__file__).parents[2] / "configs" / "coordinates" / "classification_quadrant_deconv.yaml"
@@ -123,6 +125,25 @@ def test_a_test_without_training_has_a_summary_too(tmp_path):
         CoordinateRegression(StridedRegressor()), NotSoClevrDataModule("quadrant", canvas=16, size=3), verbose=False
     )
     assert "test/distance" in json.loads(Path(trainer.log_dir, "summary.json").read_text())["test"]
+
+
+@pytest.mark.parametrize("file", ["checkpoints/last.ckpt", "summary.json", "checkpoints/nothing.txt"])
+def test_an_evaluation_leaves_the_files_of_a_fit_as_they_are(file, tmp_path):
+    """Also those of a fit that was interrupted, which `compare` reads and `--ckpt_path last` resumes."""
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('{"curve": []}')
+    (tmp_path / "config.yaml").write_text("of the fit")
+    trainer: Any = SimpleNamespace(
+        callback_metrics={}, loggers=[], log_dir=str(tmp_path), global_step=0, is_global_zero=True,
+        strategy=SimpleNamespace(broadcast=lambda value: value, barrier=lambda: None),
+    )  # fmt: skip
+    parser = SimpleNamespace(save=lambda config, path, **options: Path(path).write_text("of the test"))
+    before = {found: found.read_text() for found in tmp_path.rglob("*") if found.is_file()}
+    SavedConfig(parser, None, overwrite=True).setup(trainer, LightningModule(), "test")
+    RunSummary().on_test_end(trainer, LightningModule())
+    kept = {found: found.read_text() for found in tmp_path.rglob("*") if found.is_file()} == before
+    assert kept == (not file.endswith(".txt"))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from lightning_coordconv.coordinates import NotSoClevrDataModule
 from lightning_coordconv.core import BaseTask
-from lightning_coordconv.core.predictions import WritesPredictions
+from lightning_coordconv.core.predictions import WritesPredictions, writes_predictions
 from lightning_coordconv.rl import AgentVideo
 from lightning_coordconv.runtime.ranges import EVALUATED, check_ranges
 from tests.runtime.test_weights import RUN, SMALL
@@ -92,6 +92,16 @@ def test_predictions_replace_none(cli, tmp_path):
     assert len(list(path.parents[1].rglob("predictions.csv"))) == 3
 
 
+def test_a_prediction_that_nothing_would_write_is_refused(cli, capsys, tmp_path):
+    quiet = ("--figures=false", "--trainer.callbacks=LearningRateMonitor", "--trainer.callbacks+=RichProgressBar")
+    with pytest.raises(SystemExit) as exit_info:
+        cli("predict", *SMALL, "--ckpt_path=none", *quiet)
+    assert exit_info.value.code == 2
+    message = "error: nothing would write the predictions of CoordinateClassification: leave out --figures false"
+    assert capsys.readouterr().err.startswith(message)
+    assert not list(tmp_path.iterdir())
+
+
 def writers():
     for domain in DOMAINS:
         module = importlib.import_module(f"lightning_coordconv.{domain}")
@@ -105,6 +115,7 @@ def writers():
 @pytest.mark.parametrize("kind", sorted(set(writers()), key=lambda kind: kind.__name__))
 def test_every_writer_refuses_each_of_its_outputs(kind, tmp_path):
     assert issubclass(kind, WritesPredictions)
+    assert writes_predictions(kind())
     assert kind.outputs
     strategy = SimpleNamespace(broadcast=lambda value: value)
     trainer = SimpleNamespace(log_dir=None, default_root_dir=str(tmp_path), strategy=strategy)

@@ -9,8 +9,15 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 
-from lightning_coordconv.coordinates import CoordinateClassification, DeconvDecoder, NotSoClevrDataModule
+from lightning_coordconv.coordinates import (
+    CoordinateClassification,
+    CoordinateRendering,
+    DeconvDecoder,
+    NotSoClevrDataModule,
+)
+from lightning_coordconv.core.checkpoints import CheckpointError
 from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint
+from lightning_coordconv.runtime.checkpoints import load_checkpoint
 from lightning_coordconv.runtime.cli import main
 from tests.core.test_checkpoints import trained
 
@@ -70,6 +77,18 @@ def test_a_file_called_like_a_keyword_is_still_checked(cli, tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli("fit", *SMALL, *TWO, "--ckpt_path=last.ckpt")
     assert "last.ckpt holds weights of another architecture" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_task_is_refused_whatever_fits(tmp_path):
+    """Two tasks can have networks with weights of the same names and shapes."""
+    task, other = CoordinateClassification(DeconvDecoder(16, 1)), CoordinateRendering(DeconvDecoder(16, 1))
+    checkpoint = {
+        "state_dict": task.state_dict(),
+        "inference": {"task": f"{type(other).__module__}.{type(other).__name__}"},
+    }
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    with pytest.raises(CheckpointError, match="is a checkpoint of CoordinateRendering, and CoordinateClassification"):
+        load_checkpoint(tmp_path / "last.ckpt", task)
 
 
 @pytest.mark.slow

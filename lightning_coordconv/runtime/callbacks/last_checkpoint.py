@@ -21,6 +21,7 @@ class LastCheckpoint(ModelCheckpoint):
         name = ModelCheckpoint.CHECKPOINT_NAME_LAST
         super().__init__(filename=name, enable_version_counter=False, save_on_train_epoch_end=False)
         self.saved_step = -1
+        self.saved_judgements: dict[str, Any] = {}
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -37,12 +38,24 @@ class LastCheckpoint(ModelCheckpoint):
         super().on_validation_end(trainer, pl_module)
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             self.saved_step = trainer.global_step
+            self.saved_judgements = self._judgements(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save again if a metric of training has chosen another best checkpoint, or counts towards an early stop."""
+        super().on_train_epoch_end(trainer, pl_module)
+        if self.saved_step == trainer.global_step and self.saved_judgements != self._judgements(trainer):
+            self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the steps that followed the last validation."""
         super().on_train_end(trainer, pl_module)
         if self.saved_step != trainer.global_step:
             self._save(trainer)
+
+    def _judgements(self, trainer: Trainer) -> dict[str, Any]:
+        """Return what the callbacks know that watch a metric."""
+        watching = [*trainer.checkpoint_callbacks, *trainer.early_stopping_callbacks]
+        return {callback.state_key: callback.state_dict() for callback in watching if callback is not self}
 
     def _save(self, trainer: Trainer) -> None:
         debugging = trainer.fast_dev_run  # type: ignore[attr-defined]  # Lightning does not declare it

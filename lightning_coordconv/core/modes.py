@@ -1,4 +1,4 @@
-"""Puts a network in evaluation mode, or a task in the mode for predictions, for a while, and warns of training in it."""
+"""Puts a network in evaluation mode, or a task in the mode for predictions, for a while; warns of training in it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

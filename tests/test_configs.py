@@ -1,4 +1,4 @@
-"""Tests that every shipped experiment fits a few steps, tests, and restores its checkpoint; style of configs."""
+"""Tests that every experiment fits, tests and restores its checkpoint; style of configs; default figures, callbacks."""
 
 import pydoc
 from fnmatch import fnmatch

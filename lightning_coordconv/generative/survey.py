@@ -1,4 +1,4 @@
-"""Reports contents and faults of a folder of pictures at any depth, for ``lightning-coordconv data check``."""
+"""Reports contents and faults of a folder of pictures at any depth, and suggests options to train a generator on it."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Measures how well a linear model predicts the position of each cell from a model's feature maps."""
+"""Measures how well feature maps predict each cell's position linearly, with and without zero padding and content."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

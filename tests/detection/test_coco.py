@@ -1,4 +1,4 @@
-"""Tests of the data set of COCO files: boxes, crowds, transforms, orientation, and what is dropped or refused."""
+"""Tests of the data sets of COCO files and image folders: boxes, crowds, transforms, orientation, drops, refusals."""
 
 import json
 import math

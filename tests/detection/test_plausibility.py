@@ -1,4 +1,4 @@
-"""Tests that implausible boxes are reported: shares of the image, repeated boxes, impossible areas."""
+"""Tests that implausible boxes are reported: fractions instead of pixels, duplicated boxes, impossible areas."""
 
 from pathlib import Path
 

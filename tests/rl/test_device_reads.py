@@ -1,4 +1,4 @@
-"""Tests that the host never waits for the device in a training step of A2C and PPO."""
+"""Tests that A2C and PPO train without the host waiting for the device, and copy observations asynchronously."""
 
 import pytest
 import torch

@@ -43,8 +43,8 @@ def one_line(message: str) -> str:
     download = re.search(r"<urlopen error (.*)>", message)
     if download:  # torch.hub has printed from where to where
         return (
-            f"a download failed: {download[1]}; a file that is at the path above is not downloaded, and a network "
-            "whose weights and weights_backbone are null starts from random weights"
+            f"a download failed: {download[1]}; a file that is at the path above is not downloaded. A detector trains "
+            "from random weights with the overlay -c detection/ablations/from_scratch"
         )
     reasons = [line for line in lines if not BOILERPLATE.match(line)]
     reason = (reasons or lines or [""])[0].partition(". Got value: Namespace(")[0]

@@ -188,6 +188,21 @@ def test_a_fit_starts_anew_only_in_an_empty_folder(files, ckpt_path, message, tm
     folder.teardown(trainer, None, "fit")
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_ctrl_c_says_how_to_continue(there, tmp_path, caplog):
+    folder = RunFolder()
+    strategy = SimpleNamespace(broadcast=lambda value: value)
+    folder.setup(SimpleNamespace(log_dir=str(tmp_path), is_global_zero=True, strategy=strategy), None, "fit")
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    if there:
+        last.parent.mkdir()
+        last.touch()
+    with caplog.at_level("INFO"):
+        folder.on_exception(None, None, KeyboardInterrupt())
+    expected = f"--ckpt_path {last} continues this run" if there else "there is no checkpoint yet"
+    assert caplog.messages == [f"interrupted: {expected}"]
+
+
 @pytest.mark.parametrize(("present", "command"), [(True, "fit"), (False, "fit"), (False, "predict")])
 def test_a_run_whose_folder_was_moved_remembers_its_best_checkpoint(present, command, tmp_path, caplog):
     """Where the file did not come along, a fit says that the best is forgotten."""

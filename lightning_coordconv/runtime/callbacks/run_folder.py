@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities import rank_zero_info
 
 from lightning_coordconv.runtime.callbacks.best_checkpoint import keep_to_folders
 from lightning_coordconv.runtime.locks import Lock
+from lightning_coordconv.runtime.weights import LAST
 
 
 class RunFolder(Callback):
@@ -23,13 +25,15 @@ class RunFolder(Callback):
     def __init__(self, ckpt_path: str | Path | None = None) -> None:
         self.ckpt_path = ckpt_path
         self.lock: Lock | None = None
+        self.folder: Path | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Lock the folder of a fit."""
         log_dir = trainer.log_dir
         if stage != "fit" or log_dir is None:
             return
-        problem = self._take(Path(log_dir)) if trainer.is_global_zero else None
+        self.folder = Path(log_dir)
+        problem = self._take(self.folder) if trainer.is_global_zero else None
         problem = trainer.strategy.broadcast(problem)
         if problem is not None:
             self._unlock()
@@ -44,7 +48,11 @@ class RunFolder(Callback):
         self._unlock()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Unlock it after a failure: Lightning calls no teardown then."""
+        """Unlock it after a failure, as Lightning calls no teardown then; after Ctrl-C say how to continue the run."""
+        if isinstance(exception, KeyboardInterrupt) and self.folder is not None:
+            last = self.folder / "checkpoints" / LAST
+            there = f"--ckpt_path {last} continues this run" if last.is_file() else "there is no checkpoint yet"
+            rank_zero_info(f"interrupted: {there}")
         self._unlock()
 
     def _unlock(self) -> None:

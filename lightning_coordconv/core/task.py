@@ -143,7 +143,8 @@ class BaseTask(CheckedArguments, LightningModule):
         """Raise a ``ValueError`` for arguments that cannot work. Called before a run writes anything."""
 
     def setup(self, stage: str) -> None:
-        """Reset all metrics: a run that was interrupted has left them in the middle of an epoch."""
+        """Undo what an interrupted run has left: metrics in the middle of an epoch, and checks of predictions."""
+        self._defined_outputs.close()
         for metric in (module for module in self.modules() if isinstance(module, Metric)):
             metric.reset()
 

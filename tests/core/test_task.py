@@ -47,10 +47,10 @@ def test_channels_last_is_the_format_of_weights_and_activations():
 class Watched(NetworkTask):
     """Stops where it sees a sample of a value that it is told."""
 
-    stop_at: float | None = None
+    stop_at = -1.0
 
     def evaluate(self, batch):
-        if (batch["value"] == self.stop_at).any():
+        if self.stop_at in batch["value"]:
             raise RuntimeError("stopped")
         return {"loss": self.net(batch["value"]).mean(), "preds": batch["value"], "target": torch.ones(1)}
 
@@ -73,3 +73,17 @@ def test_a_run_does_not_count_what_an_interrupted_one_has_seen(tmp_path, stage):
     found = run(1.0, 2.0)
     assert found["val/seen"] == 1.5
     assert found.get("train/seen", 1.5) == 1.5
+
+
+def test_a_prediction_that_was_interrupted_leaves_no_check_behind(tmp_path):
+    class Interrupted(Watched):
+        def predict_step(self, batch, batch_idx):
+            raise KeyError
+
+    task = Interrupted(nn.Identity(), {"seen": MeanMetric()})
+    trainer = Trainer(default_root_dir=tmp_path, accelerator="cpu", logger=False, enable_progress_bar=False)
+    samples = DataLoader([{"value": torch.full((1,), torch.inf)}])
+    with pytest.raises(KeyError):
+        trainer.predict(task, samples)
+    (found,) = trainer.validate(task, samples, verbose=False)
+    assert found["val/loss"] == torch.inf

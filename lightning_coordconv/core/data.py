@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal, NoReturn
 
-from lightning_fabric.utilities.seed import pl_worker_init_function
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
@@ -20,6 +19,7 @@ from lightning_coordconv.core.loading import ResumableDataLoader, TrainingSample
 from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.core.protocols import TaskOfBatches
 from lightning_coordconv.core.splits import RandomSplit
+from lightning_coordconv.core.worker_processes import start_worker
 
 Split = Literal["train", "val", "test", "predict"]
 
@@ -244,7 +244,7 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
             collate_fn=_identity if self.whole_batches else self.collate,
             generator=Generator().manual_seed(self.seed),
-            worker_init_fn=partial(pl_worker_init_function, rank=rank),  # else the ranks draw the same transforms
+            worker_init_fn=partial(start_worker, rank=rank),
         )
 
     def _check_epoch(self, sampler: TrainingSampler, batch_size: int) -> None:

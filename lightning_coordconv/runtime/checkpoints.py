@@ -10,7 +10,7 @@ from lightning_fabric.utilities.cloud_io import get_filesystem
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities import rank_zero_info
 
-from lightning_coordconv.core.checkpoints import MapLocation, read_archive, read_checkpoint
+from lightning_coordconv.core.checkpoints import CheckpointError, MapLocation, read_archive, read_checkpoint
 from lightning_coordconv.core.restore import check_kind, load_weights
 
 
@@ -94,5 +94,11 @@ def load_checkpoint(path: str | Path, module: LightningModule, weights_only: boo
         ValueError: if the file is damaged or not a checkpoint, or belongs to another task or architecture.
     """
     checkpoint = read_checkpoint(path, trust=weights_only is False)
-    check_kind(checkpoint, type(module), path)
-    load_weights(module, checkpoint, path)
+    try:
+        check_kind(checkpoint, type(module), path)
+        load_weights(module, checkpoint, path)
+    except CheckpointError as error:
+        config = Path(path).parent.parent / "config.yaml"
+        if not config.is_file():
+            raise
+        raise CheckpointError(f"{error}; the options of its run are -c {config}") from error

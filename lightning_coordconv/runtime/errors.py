@@ -101,10 +101,20 @@ def explain(error: BaseException, log_dir: str | None) -> str:
         if any("torch/utils/data/" in file for file in files):
             return (
                 f"{reason}: loading processes (data.num_workers) die where memory runs out, and hang where a file "
-                "system is gone; --ckpt_path last resumes from the last checkpoint"
+                f"system is gone; {how_to_continue(log_dir)}"
             )
         if any("/vec_env/" in file or "gymnasium/vector/" in file for file in files):
-            return f"{reason}: the process of an environment ended; --ckpt_path last resumes from the last checkpoint"
+            return f"{reason}: the process of an environment ended; {how_to_continue(log_dir)}"
     if isinstance(error, OSError) and error.errno is not None and error.filename is None and log_dir is not None:
         return f"{reason}, while the run wrote to {log_dir}"
     return reason
+
+
+def how_to_continue(log_dir: str | Path | None) -> str:
+    """Return which option continues a run that has ended early.
+
+    Args:
+        log_dir: the folder that the run wrote to.
+    """
+    last = Path(log_dir or "", "checkpoints", "last.ckpt")
+    return f"--ckpt_path {last} continues this run" if log_dir and last.is_file() else "there is no checkpoint yet"

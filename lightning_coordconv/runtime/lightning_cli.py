@@ -45,7 +45,7 @@ from lightning_coordconv.runtime.nulls import restore_nulls
 from lightning_coordconv.runtime.option_help import explain as explain_option
 from lightning_coordconv.runtime.quiet import silence_libraries
 from lightning_coordconv.runtime.ranges import check_ranges
-from lightning_coordconv.runtime.weights import KEYWORDS, choose_weights, find_newest
+from lightning_coordconv.runtime.weights import KEYWORDS, check_version, choose_weights, find_newest
 
 DESCRIPTION = "Train and use convolutions that know where they are."
 REFUSED = (ValueError, TypeError, ImportError, OSError, MisconfigurationException)
@@ -166,7 +166,9 @@ class CoordConvCLI(ConfiguredCLI):
             torch.set_float32_matmul_precision("high")
             rank_zero_info("float32_matmul_precision is 'high': float32 products may use TF32 on this device")
         type(self).log_dir = built.log_dir
-        if path in KEYWORDS and self.subcommand != "fit":
+        if path == "last" and self.subcommand == "fit":
+            check_version(self.options.trainer.logger, built)
+        elif path in KEYWORDS:
             options["ckpt_path"] = find_newest(path, built)
             load_checkpoint(options["ckpt_path"], self.model, options.get("weights_only"))
         self.store = rendezvous_on_localhost(built)

@@ -205,7 +205,7 @@ def test_ctrl_c_says_how_to_continue(there, tmp_path, caplog):
 
 @pytest.mark.parametrize(("present", "command"), [(True, "fit"), (False, "fit"), (False, "predict")])
 def test_a_run_whose_folder_was_moved_remembers_its_best_checkpoint(present, command, tmp_path, caplog):
-    """Where the file did not come along, a fit says that the best is forgotten."""
+    """Where the file did not come along, a fit says so."""
     before = BestCheckpoint(dirpath=tmp_path / "old", monitor="val/a")
     path = str(tmp_path / "old" / "epoch=1.ckpt")
     before.best_model_path = before.kth_best_model_path = path
@@ -219,7 +219,7 @@ def test_a_run_whose_folder_was_moved_remembers_its_best_checkpoint(present, com
         keep_to_folders(SimpleNamespace(checkpoint_callbacks=[after], state=SimpleNamespace(fn=command)), checkpoint)
     if not present:
         assert checkpoint == {"callbacks": {}}
-        assert ("The best val/a so far is forgotten: there is no " in caplog.text) == (command == "fit")
+        assert ("lacks the best checkpoint by val/a so far" in caplog.text) == (command == "fit")
         return
     after.load_state_dict(checkpoint["callbacks"][after.state_key])
     here = str(tmp_path / "new" / "epoch=1.ckpt")

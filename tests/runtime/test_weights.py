@@ -72,6 +72,23 @@ def test_without_a_run_there_is_no_last_checkpoint(cli, capsys, command):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_fit_resumes_from_last_only_in_a_version_that_was_chosen(cli, capsys, earlier, tmp_path):
+    """Lightning would begin another run in another folder, with a hint that is wrong."""
+    last = Path(RUN, "version_0", "checkpoints", "last.ckpt")
+    if earlier:
+        (tmp_path / last).parent.mkdir(parents=True)
+        (tmp_path / last).touch()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SystemExit):
+        cli("fit", *SMALL, "--ckpt_path=last")
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "add --trainer.logger.init_args.version NAME" in error
+    assert error.endswith(f" or --ckpt_path {last}") == earlier
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.slow
 def test_a_file_called_like_a_keyword_is_still_checked(cli, tmp_path, capsys):
     torch.save({"state_dict": CoordinateClassification(DeconvDecoder(2, 3)).state_dict()}, tmp_path / "last.ckpt")
     with pytest.raises(SystemExit):

@@ -41,9 +41,13 @@ class LastCheckpoint(ModelCheckpoint):
             self.saved_judgements = self._judgements(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save again if a metric of training has chosen another best checkpoint, or counts towards an early stop."""
+        """Save again if a metric of training has chosen another best checkpoint, or counts towards an early stop.
+
+        Not if training ends within the epoch: what was saved there continues it.
+        """
         super().on_train_epoch_end(trainer, pl_module)
-        if self.saved_step == trainer.global_step and self.saved_judgements != self._judgements(trainer):
+        saved = self.saved_step == trainer.global_step
+        if saved and trainer.is_last_batch and self.saved_judgements != self._judgements(trainer):
             self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

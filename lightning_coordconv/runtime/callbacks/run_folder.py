@@ -7,8 +7,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_info
 
 from lightning_coordconv.runtime.callbacks.best_checkpoint import keep_to_folders
+from lightning_coordconv.runtime.errors import how_to_continue
 from lightning_coordconv.runtime.locks import Lock
-from lightning_coordconv.runtime.weights import LAST
 
 
 class RunFolder(Callback):
@@ -50,9 +50,7 @@ class RunFolder(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Unlock it after a failure, as Lightning calls no teardown then; after Ctrl-C say how to continue the run."""
         if isinstance(exception, KeyboardInterrupt) and self.folder is not None:
-            last = self.folder / "checkpoints" / LAST
-            there = f"--ckpt_path {last} continues this run" if last.is_file() else "there is no checkpoint yet"
-            rank_zero_info(f"interrupted: {there}")
+            rank_zero_info(f"interrupted: {how_to_continue(self.folder)}")
         self._unlock()
 
     def _unlock(self) -> None:

@@ -1,4 +1,4 @@
-"""Functions that describe objects by class and arguments, find changed networks, and complete checkpoints with this."""
+"""Functions that describe objects by class and arguments, detect changed networks, and describe tasks in checkpoints."""
 
 import functools
 import inspect

@@ -1,4 +1,4 @@
-"""Class that applies and checks a user's transforms of images and boxes; a function names images that lose all."""
+"""Class that applies and checks a user's transforms of images and boxes, and a trial for images that lose all boxes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any

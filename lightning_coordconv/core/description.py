@@ -1,4 +1,4 @@
-"""Functions that describe objects by class and arguments, detect changed networks, and describe tasks in checkpoints."""
+"""Functions that describe objects by class and arguments, detect changed networks, and add to a task's checkpoint."""
 
 import functools
 import inspect

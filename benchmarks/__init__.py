@@ -1,1 +1,1 @@
-"""Benchmarks and experiments of the repository, run as ``python -m benchmarks.<name>``, with their results."""
+"""Package of the repository's benchmarks and experiments, run as ``python -m benchmarks.<name>``, with results."""

@@ -1,4 +1,4 @@
-"""Class of a claim of the CoordConv paper, and functions that make the usual criteria for one."""
+"""Class of a claim of the CoordConv paper, and functions that compare two arms and make the usual criteria."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Lists all claims of the paper in its order, and defines those on GANs, detection, Atari games and ImageNet."""
+"""Functions that return the paper's claims on GANs, detection, Atari games and ImageNet, and the list of all claims."""
 
 import math
 import statistics

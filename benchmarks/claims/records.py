@@ -1,4 +1,4 @@
-"""Reads metrics, training lengths and costs from the records of runs, to test claims on them."""
+"""Functions that read metrics, training lengths and costs from records of runs, and choose which experiments to use."""
 
 import json
 from collections.abc import Callable, Sequence

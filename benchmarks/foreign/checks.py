@@ -1,4 +1,4 @@
-"""Checks that a model of another library can be converted to CoordConv layers, compiled and exported."""
+"""Functions that check that a model of another library can be converted to CoordConv layers, compiled and exported."""
 
 import copy
 from collections.abc import Iterator, Mapping

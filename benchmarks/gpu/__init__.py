@@ -1,4 +1,4 @@
-"""Measures the package on a GPU in parts, at most eight minutes together: ``python -m benchmarks.gpu``.
+"""Package of the GPU benchmark, with a description of its file of results: ``python -m benchmarks.gpu``.
 
 Each part (see :mod:`benchmarks.gpu.parts`) runs in its own process under a time limit. Its result is written when it
 ends, so a run that was interrupted continues with the parts that are not done. Without a CUDA device all parts run on

@@ -1,4 +1,4 @@
-"""Formats result rows of the GPU benchmark as Markdown tables."""
+"""Functions that format result rows of the GPU benchmark as Markdown tables, those of layers side by side."""
 
 from typing import Any
 

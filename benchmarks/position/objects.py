@@ -1,4 +1,4 @@
-"""Images of objects for three tasks of the position benchmark (masks, sides, keypoints), and the keypoint task."""
+"""Functions that generate images of objects with masks, sides or keypoints, and the class of the keypoint task."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""Task classes of the position benchmark: a base class that trains the arms, and one for each kind of target."""
+"""Task classes of the position benchmark: base, classification, segmentation, detection, and one scored by sample."""
 
 import math
 from collections.abc import Sequence

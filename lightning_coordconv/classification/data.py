@@ -1,4 +1,4 @@
-"""Data modules of image classification: folders of images, and generated digits in the cells of a grid."""
+"""Data modules of image classification: folders of images, and handwritten digits placed in the cells of a grid."""
 
 from collections.abc import Callable
 from pathlib import Path

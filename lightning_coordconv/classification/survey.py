@@ -1,4 +1,4 @@
-"""Reports contents and faults of a folder with one subfolder per class, for ``lightning-coordconv data check``."""
+"""Functions that collect what a folder of class subfolders holds and its faults, for ``data check``."""
 
 from collections.abc import Callable
 from functools import partial

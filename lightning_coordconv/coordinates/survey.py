@@ -1,4 +1,4 @@
-"""Reports contents and faults of a CSV file of points, for ``lightning-coordconv data check``."""
+"""Functions that collect what a CSV file of points holds and its faults, for ``data check``."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""The paper's three coordinate tasks: classification, regression and rendering (sections 4.1 to 4.3)."""
+"""The paper's three coordinate tasks (classification, regression and rendering), and their base class."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal

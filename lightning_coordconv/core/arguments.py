@@ -1,4 +1,4 @@
-"""Functions that check arguments (integers, choices, numbers, class names) and raise one-line errors."""
+"""Functions that check integers, choices and the names of label classes, and parse numbers, with one-line errors."""
 
 import re
 from collections.abc import Collection, Sequence

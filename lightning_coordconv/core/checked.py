@@ -1,4 +1,4 @@
-"""Base class that checks the numbers, flags and strings given to its constructor against their annotations."""
+"""Base class and functions that check numbers, flags and strings given to a constructor against its annotations."""
 
 import functools
 import inspect

@@ -1,4 +1,4 @@
-"""Reads checkpoint files safely: verifies every byte, loads only tensors and plain data, and runs no code in them."""
+"""Functions that verify checkpoint files byte by byte, and read tensors and plain data in them without running code."""
 
 import os
 import stat

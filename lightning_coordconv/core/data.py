@@ -1,4 +1,4 @@
-"""Base class of all data modules, which builds the data set of each split and the loader over it."""
+"""Base class of all data modules: builds data sets and loaders of the splits, and keeps the split in checkpoints."""
 
 import math
 import os

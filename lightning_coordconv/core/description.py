@@ -1,4 +1,4 @@
-"""Describes objects by their class and constructor arguments, and adds the description of a task to its checkpoint."""
+"""Functions that describe objects by class and arguments, detect changed networks, and add to a task's checkpoint."""
 
 import functools
 import inspect

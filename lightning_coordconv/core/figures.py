@@ -1,4 +1,4 @@
-"""Functions that save figures to the run's folder and loggers, gather their data from ranks, and convert images."""
+"""Functions that draw confusion matrices, save figures for the run and its loggers, gather data, and convert images."""
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO

@@ -1,4 +1,4 @@
-"""Builds objects from class names in a checkpoint: only classes of listed packages, or of modules imported before."""
+"""Functions that check that a checkpoint's arguments are plain data, and build objects of allowed classes from them."""
 
 import enum
 import importlib

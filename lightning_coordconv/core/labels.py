@@ -1,4 +1,4 @@
-"""Base class of tasks with class labels, which refuses a label without an output, and labels kept on the host."""
+"""Base class of tasks that checks labels against the network's outputs, and the class of labels on the host."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Puts a network in evaluation mode, or a task in the mode for predictions, for a while; warns of training in it."""
+"""Context managers for evaluation and prediction mode, and a warning of networks that train in evaluation mode."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

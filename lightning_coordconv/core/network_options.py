@@ -1,4 +1,4 @@
-"""Applies the task options ``compile`` and ``channels_last`` to a network, and checks for a C++ compiler."""
+"""Functions that apply the task options ``compile`` and ``channels_last`` to a network, and look for a C++ compiler."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Finds images that are twice in a split, in two splits, or in none, by comparing the content of files."""
+"""Functions that compare the content of image files, and return remarks on repeated ones and on those in no split."""
 
 import hashlib
 import os

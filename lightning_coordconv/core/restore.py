@@ -1,4 +1,4 @@
-"""Builds a task from the class and the arguments in a checkpoint, and loads the weights of the checkpoint."""
+"""Functions that build a task from the class and the arguments in a checkpoint, and load and check its weights."""
 
 import inspect
 from collections.abc import Collection, Iterator, Mapping

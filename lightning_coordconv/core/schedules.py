@@ -1,4 +1,4 @@
-"""Learning-rate schedule over the steps of a run: linear warm-up, then cosine decay to zero."""
+"""Function that builds a learning-rate schedule over the steps of a run: linear warm-up, then cosine decay to zero."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Finds the files of the trained weights that ship with the package, by their names."""
+"""Functions that find the files of the trained weights that ship with the package, by their names."""
 
 from pathlib import Path
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""Random split of files into training, validation and test, which checkpoints keep when files are added."""
+"""Class that splits files at random into training, validation and test, or as a checkpoint has split them."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

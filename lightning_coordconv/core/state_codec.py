@@ -1,4 +1,4 @@
-"""Converts NumPy arrays, NumPy generators and bytes to plain data for ``torch.load(weights_only=True)``, and back."""
+"""Functions that convert NumPy arrays, NumPy generators and bytes to plain data for checkpoints, and back."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Data set of all images below a folder, without boxes, and checks of the options for unreadable images."""
+"""Data set of images below a folder, without boxes, and functions that check its options and find unreadable files."""
 
 from collections.abc import Sequence
 from pathlib import Path

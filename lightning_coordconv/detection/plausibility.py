@@ -1,4 +1,4 @@
-"""Reports implausible boxes: boxes in shares of the image, boxes given twice, and impossible areas."""
+"""Function that returns remarks on implausible boxes: fractions instead of pixels, repeated boxes, impossible areas."""
 
 import math
 from typing import Any

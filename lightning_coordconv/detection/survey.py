@@ -1,4 +1,4 @@
-"""Reports contents and faults of images with boxes (COCO, YOLO, VOC), for ``lightning-coordconv data check``."""
+"""Functions that recognise COCO, YOLO or VOC data and collect their contents and faults, for ``data check``."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Interface of a data set's optional targets (masks, keypoints), and the function that makes them by name."""
+"""Protocol of a data set's optional targets (masks, keypoints), and the function that makes them by name."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, get_args

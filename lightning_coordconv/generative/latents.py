@@ -1,4 +1,4 @@
-"""Sampler of random latent vectors and of paths between them, the same for any number of ranks."""
+"""Class that draws random latent vectors and makes paths between them, the same for any number of ranks."""
 
 from typing import Literal
 

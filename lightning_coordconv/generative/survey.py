@@ -1,4 +1,4 @@
-"""Reports contents and faults of a folder of pictures at any depth, and suggests options to train a generator on it."""
+"""Functions that collect contents and faults of a folder of pictures, and suggest options to train a generator."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Classes with what ``coordinate_frame`` and ``coordinate_field`` set, which compute the coordinates of a map."""
+"""Classes ``Frame`` (a crop's place in the full image) and ``Field`` (given coordinates), for layers' coordinates."""
 
 import dataclasses
 import math

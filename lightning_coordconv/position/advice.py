@@ -1,4 +1,4 @@
-"""Measures a model and its data, and advises whether and where to use CoordConv, with the evidence."""
+"""Class of an advice, and functions that measure a model and its data and advise whether and where to use CoordConv."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Measures how much of a target can be predicted from its position, by cross-validation."""
+"""Functions that measure how much of a target its position predicts, beyond its content, by cross-validation."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence

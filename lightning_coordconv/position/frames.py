@@ -1,4 +1,4 @@
-"""Measures how images reach a model (sizes, crops), and how its predictions react to crops, batches, resizing."""
+"""Functions that measure how images reach a model (sizes, crops), and its reaction to crops, batches and resizing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

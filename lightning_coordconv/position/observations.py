@@ -1,4 +1,4 @@
-"""Collects pairs of a position and a target from the samples of a data set, for ``advise``."""
+"""Class and function that collect positions, targets and image content from a data set's samples, for ``advise``."""
 
 import hashlib
 from collections.abc import Iterable, Mapping

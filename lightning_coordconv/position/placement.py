@@ -1,4 +1,4 @@
-"""Chooses by a model's structure which of its convolutions should be converted to CoordConv."""
+"""Function that chooses, by a model's structure, which of its convolutions should be converted to CoordConv."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Measures how well feature maps predict each cell's position linearly, with and without zero padding and content."""
+"""Functions that measure how well feature maps predict position linearly, with and without zero padding or content."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

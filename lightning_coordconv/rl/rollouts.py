@@ -1,4 +1,4 @@
-"""Class that collects rollouts with an algorithm of Stable-Baselines3, and returns their minibatches one by one."""
+"""Class that collects rollouts with an SB3 algorithm, returns their minibatches, and saves and restores its state."""
 
 import math
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Writes checkpoint files completely or not at all, and verifies them before a run starts from them."""
+"""Lightning's checkpoint reader and writer: writes files completely or not at all, and verifies them when loading."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Reads configs and the files that they refer to, and refuses keys that the parser would ignore."""
+"""Functions that read configs and the files that they refer to, and refuse repeated keys and those without effect."""
 
 import re
 from collections.abc import Iterator

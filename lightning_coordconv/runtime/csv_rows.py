@@ -1,4 +1,4 @@
-"""Makes Lightning's CSVLogger append to the ``metrics.csv`` of a resumed run, instead of deleting its rows."""
+"""Function that makes Lightning's CSVLogger append to the ``metrics.csv`` of a resumed run, and keep its rows."""
 
 import csv
 import warnings

@@ -1,4 +1,4 @@
-"""Turns errors of a run into one-line messages, except those of the user's code, which keep their traceback."""
+"""Parser and functions that give errors in one line, and tell those of the user's code and of Lightning apart."""
 
 import argparse
 import re

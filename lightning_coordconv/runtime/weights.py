@@ -1,4 +1,4 @@
-"""Chooses the checkpoint that a command loads: a file, shipped weights by name, or ``last``, ``best`` or ``none``.
+"""Functions that choose the checkpoint to load: a file, shipped weights by name, or ``last``, ``best`` or ``none``.
 
 For ``fit``, ``last`` is the last checkpoint in the run's folder, if there is one. For the other commands, ``last`` and
 ``best`` are those of the newest run of the experiment, and ``none`` must be typed to evaluate untrained weights.

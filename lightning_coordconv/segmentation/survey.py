@@ -1,4 +1,4 @@
-"""Reports contents and faults of folders of images and label masks, for ``lightning-coordconv data check``."""
+"""Functions that collect contents and faults of folders of images and label masks, for ``data check``."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""Callback that draws interpolations: images while one latent vector changes into another."""
+"""Callback that draws interpolations after a test: images while one latent vector changes into another."""
 
 from typing import Any
 

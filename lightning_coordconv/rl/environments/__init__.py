@@ -1,4 +1,4 @@
-"""Environments of agents: their vectors and snapshots; registers Atari, MinAtar and find-and-touch in Gymnasium."""
+"""Registers Atari, MinAtar and find-and-touch in Gymnasium when this package of environments is imported."""
 
 from lightning_coordconv.core.extras import extra
 

@@ -1,4 +1,4 @@
-"""Vector of Atari games in ALE's threads: the fastest backend, which differs slightly from Stable-Baselines3's."""
+"""Vector environment of Atari games in ALE's threads: the fastest, with slight differences from Stable-Baselines3's."""
 
 from collections.abc import Sequence
 from typing import Any

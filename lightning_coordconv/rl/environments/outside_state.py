@@ -1,4 +1,4 @@
-"""Finds the state that environments keep in classes, functions and modules, so that snapshots can save it."""
+"""Class that saves and restores the state that environments keep in classes, functions and modules, for snapshots."""
 
 import collections
 import contextvars

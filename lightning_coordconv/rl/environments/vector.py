@@ -1,4 +1,4 @@
-"""Finds environments by id, checks their arguments, and makes vectors (SB3's ``VecEnv``) of several of them."""
+"""Functions that find environments by id, check their arguments, and make vectors (SB3's ``VecEnv``) of several."""
 
 import copy
 import difflib

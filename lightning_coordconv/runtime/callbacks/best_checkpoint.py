@@ -1,4 +1,4 @@
-"""Callback that keeps the checkpoint with the best value of a metric, where NaN is never the best."""
+"""Callback that keeps the checkpoint with the best metric, and a function that corrects paths where a run was moved."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Reports which options of a run differ from those in its checkpoint."""
+"""Callback that logs which options differ from those in the loaded checkpoint, and refuses another optimiser class."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple

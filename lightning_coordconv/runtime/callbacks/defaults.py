@@ -1,4 +1,4 @@
-"""Function that returns a run's callbacks: the defaults of the command line, and those that the run configures."""
+"""Functions that list a run's callbacks (default and configured), and adjust those that watch a validation metric."""
 
 import sys
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Callback that gives each run a log folder that no other run uses."""
+"""Callback that locks the log folder of a fit, and refuses a folder that another run uses or has checkpoints in."""
 
 from pathlib import Path
 from typing import Any

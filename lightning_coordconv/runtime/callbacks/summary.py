@@ -1,4 +1,4 @@
-"""Callback that writes ``summary.json``, a run's description, duration and results, and its reader."""
+"""Callback that writes ``summary.json``, a run's description, duration and results, and functions that read it."""
 
 import json
 import time

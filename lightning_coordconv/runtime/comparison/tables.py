@@ -1,4 +1,4 @@
-"""Tables of compared runs in Markdown and CSV: means over seeds, and differences from a baseline."""
+"""Functions that make tables of compared runs in Markdown and CSV: means over seeds, differences from a baseline."""
 
 import csv
 import io

@@ -1,1 +1,1 @@
-"""The command ``sweep``: trains configs with several seeds, or searches hyperparameters, in parallel processes."""
+"""Package of the command ``sweep``: trains configs with several seeds, or searches hyperparameters, in parallel."""

@@ -1,4 +1,4 @@
-"""Hyperparameter search with Optuna: parses search spaces, and runs a study that can be resumed."""
+"""Functions for hyperparameter search with Optuna: parse search spaces, and run a study that can be resumed."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Tests of the demo page's export: files compute what torch computes, and accuracies count positions."""
+"""Tests of the browser demo's export: a file equals torch or is refused; accuracies on seen and held-out positions."""
 
 import numpy as np
 import pytest

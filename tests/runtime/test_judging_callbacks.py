@@ -1,4 +1,4 @@
-"""Callbacks that watch a metric: which direction of it is best, and what a resumed run knows of what they found."""
+"""Tests of callbacks that watch a metric: its direction, when it is judged, and what the last checkpoint keeps."""
 
 import pytest
 import torch

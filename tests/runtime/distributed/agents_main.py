@@ -1,4 +1,4 @@
-"""Command line for tests whose ranks draw the actions that a single process with all environments would draw."""
+"""Program for tests: the command line whose ranks draw actions as one process with all environments would."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Tests of the browser demo's export: a file equals torch or is refused; accuracies on seen and held-out positions."""
+"""Tests of the browser demo's export: files compute what torch does, or are refused; accuracies on both splits."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Program for tests that loads checkpoints with hostile hyperparameters, and prints each outcome and executed code."""
+"""Program for tests that loads checkpoints with hostile hyperparameters, and prints outcomes and what was executed."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Tests of callbacks that watch a metric: its direction, when it is judged, and what the last checkpoint keeps."""
+"""Tests of callbacks that watch a metric: whether less is better, when it is judged, what the last checkpoint knows."""
 
 import pytest
 import torch

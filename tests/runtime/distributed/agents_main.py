@@ -1,4 +1,4 @@
-"""Program for tests: the command line whose ranks draw actions as one process with all environments would."""
+"""Program for tests: the command line, whose ranks draw the actions that one process for all would draw."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Program for tests: the command line, whose ranks draw the actions that one process for all would draw."""
+"""Program for tests: a command line whose ranks draw the actions that one process for all environments would draw."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Tests that ``tests/device_reads.py`` finds every operation that makes the host wait for a device, and no other."""
+"""Tests that ``device_reads`` finds what makes the host wait, and that ``to_device`` copies without waiting."""
 
 import numpy as np
 import pytest

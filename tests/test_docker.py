@@ -1,4 +1,4 @@
-"""Tests that the files of docker/ (Dockerfile, compose, SLURM script, README) agree with each other."""
+"""Tests that the files of docker/ (Dockerfile, compose, README) agree, and that the SLURM script requeues a run."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""Tests that every task compiles its networks and sets their memory format, by ``--model`` options."""
+"""Tests of the options ``compile`` and ``channels_last`` in every task: configs, checkpoints, crops and detectors."""
 
 import inspect
 import pydoc

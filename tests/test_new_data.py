@@ -1,4 +1,4 @@
-"""Tests that every task runs on a new data set whose samples have the keys that the task reads."""
+"""Tests that tasks run on a new data set with the keys they read, and that test options fit all data of a domain."""
 
 from inspect import signature
 

@@ -1,4 +1,4 @@
-"""Tests of the package's metadata, the pinned versions, the Makefile's help and the built wheel."""
+"""Tests of the lowest Python, the pinned versions, the Makefile's help, and the built wheel: contents and types."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Tests of the demo page's export: files compute what torch computes, and accuracies count positions."""
+"""Tests of the browser demo's export: files compute what torch does, or are refused; accuracies on both splits."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Tests of the verdicts on the paper's claims, from written records: criteria, intervals, variants and costs."""
+"""Tests of the verdicts on the paper's claims, from written records: criteria, variants, counts, and costs of runs."""
 
 import json
 import random

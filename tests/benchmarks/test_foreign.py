@@ -1,4 +1,4 @@
-"""Tests of the conversion of other libraries' models: the checks, their time limit, the list and the table."""
+"""Tests of the benchmark that converts other libraries' models: its checks, time limit, list of models, and table."""
 
 import copy
 import time

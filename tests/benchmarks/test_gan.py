@@ -1,4 +1,4 @@
-"""Tests of the GAN speed benchmark: the compared generators are equal, and both loops train and are timed."""
+"""Tests of the GAN speed benchmark: the compared generators are equal, the plain loop trains, all loops are timed."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Tests of the GPU benchmark on a CPU: every part runs, done parts are skipped, a part that hangs is stopped."""
+"""Tests of the GPU benchmark on a CPU: its parts run, done parts are skipped, hanging parts are stopped, and tables."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Tests that generated parts of documents agree with their data, and that only these parts are replaced."""
+"""Tests of generated parts of documents: up to date, other text is kept, and missing measurements are named."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Tests of the position benchmark: its data, networks, arms, runs, records of advice, and tables."""
+"""Tests of the position benchmark: its synthetic data, networks, arms, runs, advice, and tables of results."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Tests of the results tables made of run summaries, and of the list of slow operators."""
+"""Tests of the tables of run summaries (experiments, proposals, generated samples) and of the slowest operators."""
 
 import json
 

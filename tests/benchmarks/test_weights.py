@@ -1,4 +1,4 @@
-"""Tests that shipped weights match their record and reach its results, and that shrinking a checkpoint keeps them."""
+"""Tests of the shipped weights: files match their record and page, and reach its results; shrinking a checkpoint."""
 
 import json
 

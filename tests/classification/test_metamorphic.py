@@ -1,4 +1,4 @@
-"""Metamorphic tests of classifiers: outputs under batching, shifts, threads, other dtypes and renamed classes."""
+"""Metamorphic tests of classifiers: outputs and metrics under batching, shifts, threads, dtypes, renamed classes."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Tests of the classifiers: numbers of weights, initialisation, and which networks can distinguish positions."""
+"""Tests of the classifiers: numbers of weights, agreement with torchvision, and which can distinguish positions."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Tests of the placed-digits data set: positions, labels, seeds, and splits that share no digit."""
+"""Tests of the placed-digits data set: positions, labels, seeds, splits that share no digit, and wrong arguments."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Tests of the trained classifier in Python: classes equal those of the trainer; wrong files are refused."""
+"""Tests of the trained classifier in Python: classes as in the trainer, image forms, wrong checkpoints, warnings."""
 
 import shutil
 import warnings

@@ -1,4 +1,4 @@
-"""Tests of the image classification task: loss, metrics, learning positions, confusion matrix, command line."""
+"""Tests of the image classification task: loss, metrics, learning, confusion matrix, two ranks, command line."""
 
 import csv
 import math

@@ -1,4 +1,4 @@
-"""Tests of the Not-so-Clevr data set: its images, and its partitions against the paper's construction and counts."""
+"""Tests of the Not-so-Clevr data set: images and partitions as in the paper, keys of a sample, and wrong arguments."""
 
 import numpy as np
 import pytest

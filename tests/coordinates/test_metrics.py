@@ -1,4 +1,4 @@
-"""Tests of the coordinate metrics: distance, accuracy and IoU against plain Python, and over ranks."""
+"""Tests of the coordinate metrics: distance, accuracy and IoU against plain Python, over ranks, and wrong arguments."""
 
 import math
 from pathlib import Path

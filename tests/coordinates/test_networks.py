@@ -1,4 +1,4 @@
-"""Tests of the coordinate decoders and regressors: the paper's numbers of weights, shapes and initialisation."""
+"""Tests of the coordinate networks: the paper's numbers of weights, shapes and definitions, and wrong arguments."""
 
 import math
 

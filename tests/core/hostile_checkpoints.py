@@ -1,4 +1,4 @@
-"""Program that loads checkpoints with hostile hyperparameters, and prints how each ended and what it executed."""
+"""Program for tests that loads checkpoints with hostile hyperparameters, and prints outcomes and what was executed."""
 
 import copy
 import json

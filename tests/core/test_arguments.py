@@ -1,4 +1,4 @@
-"""Tests that vision classes refuse every integer argument that is out of range or no integer, by its name."""
+"""Tests that classes of coordinates and classification refuse integer arguments out of range or of another type."""
 
 import inspect
 from pathlib import Path

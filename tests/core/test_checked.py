@@ -1,4 +1,4 @@
-"""Tests that tasks and data modules refuse numbers, flags and strings of other types than their annotations."""
+"""Tests that tasks, data modules and policies refuse arguments of other types than those of their annotations."""
 
 import copy
 import inspect

@@ -1,4 +1,4 @@
-"""Tests of reading checkpoints: damaged and hostile files are refused, and no code in them runs."""
+"""Tests of reading checkpoints: tasks are restored, damaged and hostile files are refused, and no code in them runs."""
 
 import io
 import json

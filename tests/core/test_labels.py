@@ -1,4 +1,4 @@
-"""Tests that a label without an output is refused with its sample, in every task and stage, without device reads."""
+"""Tests that labels without an output (of images, pixels, boxes) and unequal numbers of classes are refused."""
 
 from types import SimpleNamespace
 

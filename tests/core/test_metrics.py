@@ -1,4 +1,4 @@
-"""Tests of metrics that are means over samples: NaN without samples, and the same for all ranks and batch sizes."""
+"""Tests of metrics that are means over samples: without samples, with NaN predictions, over ranks and batch sizes."""
 
 import math
 

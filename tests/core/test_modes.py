@@ -1,4 +1,4 @@
-"""Tests that predictions run in evaluation mode, and restore the modes and the statistics of a network."""
+"""Tests that predictions run in evaluation mode and restore all modes, and that training in evaluation mode warns."""
 
 import warnings
 

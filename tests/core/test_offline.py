@@ -1,4 +1,4 @@
-"""Tests that loading a checkpoint downloads no pretrained weights, opens no connection, and checks the task."""
+"""Tests that loading a checkpoint downloads nothing, opens no connection, and refuses checkpoints of another task."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""Tests of reading parts of image files: equal to the whole image, and only needed bytes if uncompressed."""
+"""Tests of reading parts of image files: equal to the whole image, only needed bytes if uncompressed, and errors."""
 
 import struct
 from pathlib import Path

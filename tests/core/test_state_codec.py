@@ -1,4 +1,4 @@
-"""Tests that arrays and random generators survive conversion to plain data, and that other objects are refused."""
+"""Tests that values, arrays and random generators survive conversion to plain data; other objects are refused."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Tests that predictions with NaN or infinity raise an error that names the image, in every task."""
+"""Tests that NaN or infinite predictions raise an error that names the image, and make metrics of pixels NaN."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Tests of the figures of detections and of predictions in COCO's results format."""
+"""Tests of the figures of detections, and of predictions that are written in COCO's results format."""
 
 import json
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Tests of the IoU metrics against loops and by hand, and of the precision-recall curve."""
+"""Tests of the IoU metrics against loops, by hand and with tied scores, and of the precision-recall curve."""
 
 import statistics
 

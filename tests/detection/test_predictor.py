@@ -1,4 +1,4 @@
-"""Tests of the trained detector in Python: boxes equal those of the trainer; wrong checkpoints are refused."""
+"""Tests of the trained detector in Python: boxes as in the trainer, forms of images, thresholds, wrong checkpoints."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tests of the documentation site: its navigation, reference, notebooks, and pages in headless Chromium.
+"""Tests of the documentation site: navigation, reference, notebooks, and its pages and demo in headless Chromium.
 
 The pages are tested where ``make docs`` has built them and Chromium is installed (``CHROMIUM`` names another program).
 """

@@ -1,4 +1,4 @@
-"""Tests of generative data modules: Sort-of-CLEVR, folders of pictures, LSUN, and data that are refused."""
+"""Tests of generative data modules: Sort-of-CLEVR, folders of pictures, LSUN, damaged files, and wrong arguments."""
 
 import io
 import shutil

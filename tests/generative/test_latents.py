@@ -1,4 +1,4 @@
-"""Tests of latent vectors: the same for any number of ranks, distributions, binary values, interpolation."""
+"""Tests of latent vectors: one sequence for all ranks, distributions, binary values, interpolation, wrong arguments."""
 
 import pytest
 import torch

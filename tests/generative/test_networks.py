@@ -1,4 +1,4 @@
-"""Tests of GAN and VAE networks: numbers of weights, outputs by definition, batches, norms, initialisation."""
+"""Tests of GAN and VAE networks: numbers of weights, outputs by definition, batches, norms, initialisation, errors."""
 
 import copy
 

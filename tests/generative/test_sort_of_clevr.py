@@ -1,4 +1,4 @@
-"""Tests of two-object Sort-of-CLEVR: pixels against a slow painter, random positions, seeds and shapes."""
+"""Tests of two-object Sort-of-CLEVR: pixels against a slow painter, random positions, seeds, wrong arguments."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Reference for tests: CoordConv by its definition in float64, concatenation then convolution, without the package."""
+"""Reference implementation for tests: CoordConv in float64 by concatenation and convolution, without the package."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Tests that layers and functions refuse wrong arguments with the name, what is allowed and the value."""
+"""Tests that layers and functions name wrong arguments and their values, and which dtypes their weights may have."""
 
 import inspect
 import re

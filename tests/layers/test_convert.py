@@ -1,4 +1,4 @@
-"""Tests of the conversion of models to CoordConv and back: outputs, weights, hooks, real models, subclasses."""
+"""Tests of the conversion of models to CoordConv and back: chosen layers, weights, real models, subclasses, errors."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""Tests of folded models: equal outputs at the folded size, and an error at other sizes."""
+"""Tests of folded models: equal outputs at the folded size, an error at other sizes, and models that are refused."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Tests of coordinate frames and fields: tiles, crops and padded batches equal the full image; refused frames."""
+"""Tests of coordinate frames and fields: tiles, crops, padded batches equal the full image; threads, tasks; errors."""
 
 import asyncio
 import contextlib

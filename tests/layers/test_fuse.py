@@ -1,4 +1,4 @@
-"""Tests of fusing batch norm into a layer: equal outputs, or an error."""
+"""Tests of fusing batch norm into a layer: equal outputs; layers, norms, hooks and foreign fusions that are refused."""
 
 import copy
 

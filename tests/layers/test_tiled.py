@@ -1,4 +1,4 @@
-"""Tests that TiledCoordConv2d equals a 1x1 CoordConv2d over a tiled vector, also with encodings and frames."""
+"""Tests that TiledCoordConv2d equals a 1x1 CoordConv2d over a tiled vector; encodings, state dict, shapes, frames."""
 
 import pytest
 import torch

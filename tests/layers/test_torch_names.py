@@ -1,4 +1,4 @@
-"""Tests that the private names of torch that the layers need exist, and that one module only uses them."""
+"""Tests that the private names of torch that the layers need exist, and that only one module uses such names."""
 
 import ast
 import importlib

@@ -1,4 +1,4 @@
-"""Tests of the feature extractors in plain Stable-Baselines3: learning, shapes, coordinates, pools, arguments."""
+"""Tests of agents' feature extractors: learning in Stable-Baselines3, shapes, coordinates, pools, wrong arguments."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Tests of agents in mixed precision: extractors in half precision, heads in float32, and few conversions."""
+"""Tests of agents in mixed precision: extractors in half precision, heads in float32, one conversion a rollout."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""Tests of what a run leaves: summary, figures, checkpoints, stop at a threshold, and lines of progress."""
+"""Tests of what a run leaves: summary, figures, checkpoints, folders, stop at a threshold, and lines of progress."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Tests that the number of classes, given once to the data, reaches the task and the network."""
+"""Tests that the number of classes, given once to the data, reaches task and network; other numbers are refused."""
 
 from pathlib import Path
 

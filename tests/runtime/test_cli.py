@@ -1,4 +1,4 @@
-"""Tests of the command line: bad input is refused in one line, help, order of options, Ctrl-C, start-up."""
+"""Tests of the command line: bad input, help, order of options, Ctrl-C, start-up, kept memory, float32 products."""
 
 import inspect
 import subprocess

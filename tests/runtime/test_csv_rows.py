@@ -1,4 +1,4 @@
-"""Tests that a CSVLogger that is restarted in the folder of a run keeps the earlier rows."""
+"""Tests that a CSVLogger restarted in the folder of a run keeps the earlier rows, and drops a row that was cut."""
 
 import csv
 

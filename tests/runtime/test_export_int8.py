@@ -1,4 +1,4 @@
-"""Tests of ``export --int8``: weights become integers, coordinates stay float, and accuracies are those of files."""
+"""Tests of ``export --int8``: integer weights, float coordinates, measured accuracies, and what is refused."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Tests that a loss or weights that are NaN or infinite stop a run before they are saved."""
+"""Tests that NaN or infinite losses and weights stop a run before a save, and that no step waits for its loss."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Callbacks that watch a metric: which direction of it is best, and what a resumed run knows of what they found."""
+"""Tests of callbacks that watch a metric: whether less is better, when it is judged, what the last checkpoint knows."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Tests that ``null`` on the command line becomes ``None`` at every depth of the options."""
+"""Tests that ``null`` on the command line becomes ``None`` at every depth of the options; other values stay."""
 
 import pytest
 from jsonargparse import ArgumentParser

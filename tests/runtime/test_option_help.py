@@ -1,4 +1,4 @@
-"""Tests of the help for one option, such as ``--model.net.help``: meaning, classes and arguments."""
+"""Tests of the help for one option, such as ``--model.net.help``: meaning, classes, arguments, and refused words."""
 
 import pytest
 

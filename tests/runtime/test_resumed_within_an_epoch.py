@@ -1,4 +1,4 @@
-"""Tests that a run resumed after any batch ends with the weights of an uninterrupted run."""
+"""Tests that runs resumed within an epoch end with the same weights: accumulated gradients, ranks, frozen weights."""
 
 import subprocess
 import sys

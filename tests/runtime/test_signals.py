@@ -1,4 +1,4 @@
-"""Tests that a process that a signal asks to stop ends with exit code 75, with its work saved."""
+"""Tests of signals to stop: exit code 75 with the work saved, repeated signals, SIGHUP under nohup, forked workers."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Tests of masks of 16 bits with up to 65,536 classes: labels, metrics, figures, files and training."""
+"""Tests of masks with up to 65,536 classes: predicted labels, files, metrics, figures, data check, and training."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Tests of the trained segmentation network in Python: labels equal those of the trainer; tiles; checkpoints."""
+"""Tests of the trained segmentation network in Python: labels as in the trainer, tiles, drawing, checkpoints."""
 
 from functools import partial
 from pathlib import Path

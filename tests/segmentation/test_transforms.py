@@ -1,4 +1,4 @@
-"""Tests of users' transforms of images and masks: equal changes, fillings without a class, and errors."""
+"""Tests of users' transforms of images and masks: equal changes, filled areas, seeds, training samples only, errors."""
 
 import pytest
 import torch

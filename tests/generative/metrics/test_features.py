@@ -1,4 +1,4 @@
-"""Tests of the feature metrics: Fréchet distance, precision and recall by formulas and loops, and the networks."""
+"""Tests of the feature metrics: Fréchet distance, precision and recall by formulas and loops, and feature networks."""
 
 import pytest
 import torch

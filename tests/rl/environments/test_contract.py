@@ -1,4 +1,4 @@
-"""Tests that environments that contradict their spaces or Gymnasium's interface are refused in one line."""
+"""Tests that environments whose results or spaces are invalid are refused, and that observations survive a reset."""
 
 import gymnasium as gym
 import numpy as np

@@ -1,4 +1,4 @@
-"""Tests of making vectors of environments by id: images, processes, arguments, imports, and named crashes."""
+"""Tests of making vectors of environments by id: images, spaces, processes, imports, refused arguments, and crashes."""
 
 import os
 import sys

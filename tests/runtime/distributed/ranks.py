@@ -1,4 +1,4 @@
-"""Starts the processes of distributed tests, and has their callbacks, which record weights or cause faults."""
+"""Helpers for distributed tests: processes of ranks, callbacks that record or send signals, and faulty data."""
 
 import atexit
 import itertools

@@ -1,4 +1,4 @@
-"""Tests that agents on two ranks train as in one process, and that their runs can be resumed."""
+"""Tests that agents on two ranks train as in one process, follow presets over recipes, and can be resumed."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Tests that two ranks end with the weights and metrics of one process, and listen on loopback only."""
+"""Tests that two ranks end as one process does, exchange running statistics only when read, and use loopback only."""
 
 import json
 import os

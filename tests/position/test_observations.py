@@ -65,6 +65,20 @@ def boxes(count: int, lower_is_larger: bool) -> list[dict[str, torch.Tensor]]:
     return samples
 
 
+def test_copies_of_a_sample_are_one_image():
+    """In cross-validation a copy would tell what the original is."""
+    image = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0))
+    samples = [
+        {"image": image, "label": 1, "xy": torch.tensor([2.0, 3.0])},
+        {"image": image.clone(), "label": 1, "xy": torch.tensor([2.0, 3.0])},
+        {"image": image, "label": 0, "xy": torch.tensor([2.0, 3.0])},
+        {"image": image, "label": 1, "xy": torch.tensor([2.0, 4.0])},
+        {"image": 1 - image, "label": 1, "xy": torch.tensor([2.0, 3.0])},
+    ]
+    (found,) = observe(samples)
+    assert found.images.tolist() == [0, 0, 2, 3, 4]
+
+
 @pytest.mark.parametrize("lower_is_larger", [False, True])
 def test_heights_that_the_border_limits_do_not_depend_on_position(lower_is_larger):
     found = observe(boxes(400, lower_is_larger))[1]

@@ -72,6 +72,10 @@ class LastCheckpoint(ModelCheckpoint):
 
 
 def is_within_epoch(trainer: Trainer, batch_idx: int) -> bool:
-    """Tell at the end of a training batch whether others of its epoch are left, and no validation may follow it."""
+    """Tell at the end of a training batch whether others of its epoch are left, and no validation may follow it.
+
+    Where validations are due by the clock, none counts: a run cannot wait for the next one, which may be hours away.
+    """
     steps = batch_idx + 1 if trainer.check_val_every_n_epoch else trainer.fit_loop.total_batch_idx + 1
-    return not trainer.is_last_batch and bool(steps % (trainer.val_check_batch or 1))
+    interval = trainer.val_check_batch  # None where it is a time
+    return not trainer.is_last_batch and (interval is None or bool(steps % interval))

@@ -1,4 +1,4 @@
-"""Trains A2C on Atari games with and without CoordConv: ``python -m benchmarks.atari --seeds 0 1 2``.
+"""Trains A2C on nine Atari games with and without CoordConv: ``python -m benchmarks.atari --seeds 0 1 2``.
 
 The paper has nine games and names only MsPacman; the other eight here are our choice. Each run is 10 M environment
 steps by default. ``python -m benchmarks.results --collect logs`` gathers what came of it, and

@@ -1,4 +1,4 @@
-"""Trains and exports the two networks of the demo page in the documentation: ``python -m benchmarks.browser``.
+"""Trains, exports and checks the two networks of the documentation's demo page: ``python -m benchmarks.browser``.
 
 It trains CoordConv and the deconvolution on coordinate classification, quadrant partition, with the shipped configs
 (seven minutes on one core; a run that is finished is used again), exports both to ``docs/experiment/`` with the softmax

@@ -1,4 +1,4 @@
-"""Draws agents' learning curves with their spread: ``python -m benchmarks.curves EXPERIMENT... --figure docs/x.png``.
+"""Tabulates and draws agents' learning curves, with intervals over seeds: ``python -m benchmarks.curves EXPERIMENT``.
 
 It reads the summaries of runs that ``benchmarks.results`` collects. The mean over seeds is the interquartile mean,
 which neither a lucky nor an unlucky seed moves much, with 95 % intervals from a bootstrap over seeds (Agarwal et al.,

@@ -1,4 +1,4 @@
-"""Measures the training speed of detectors: ``python -m benchmarks.detection``, two threads by default.
+"""Measures detectors' training speed, beside a torchvision loop and with CoordConv: ``python -m benchmarks.detection``.
 
 How many images a second does ``fit`` train, against a plain torchvision training loop over the same batches? Which part
 of its time does it wait for data? How much longer is a step with CoordConv? All are compared side by side in one run,

@@ -1,4 +1,4 @@
-"""Runs the paper's detection experiment in eight variants: ``python -m benchmarks.detection verdict``.
+"""Trains the paper's detector in eight variants and tabulates its IoU: ``python -m benchmarks.detection verdict``.
 
 The paper reports 24 % better IoU with CoordConv ("test IOU-select": best-scored box). Which settings its numbers come
 from is not recorded, so this grid has each combination of three details of the authors' code, for both arms:

@@ -1,4 +1,4 @@
-"""Measures the speed of GANs beside that of plain torch code: ``python -m benchmarks.gan``.
+"""Measures the speed of GAN iterations and generators beside plain torch code: ``python -m benchmarks.gan``.
 
 - Iterations: :class:`~lightning_coordconv.generative.GAN` under Lightning's Trainer, logging and averaging, against a
   plain loop over copies of its networks that does the same. Between any two iterations of the one the other makes one,

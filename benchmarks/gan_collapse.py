@@ -1,4 +1,4 @@
-"""Shows why the paper's CoordConv GAN ends in empty images: ``python -m benchmarks.gan_collapse``.
+"""Trains variants of the paper's GAN to find why it ends in empty images: ``python -m benchmarks.gan_collapse``.
 
 Trains the paper's recipe, scaled down to a canvas of 16 pixels and a width of 16, with several changes and seeds, and
 records the generator's output and gradients. A run of 400 iterations takes about 15 seconds of one core. A finished

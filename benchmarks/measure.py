@@ -1,4 +1,4 @@
-"""Times functions side by side, finds the peak memory of one, and describes the machine: with a CPU or CUDA."""
+"""Functions that time other functions side by side, measure peak memory, and describe the machine."""
 
 import platform
 import random

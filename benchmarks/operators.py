@@ -1,4 +1,4 @@
-"""Lists the slowest operators in a training step of one convolution: ``python -m benchmarks.operators INDEX``.
+"""Lists the slowest operators of a training step of Conv2d and CoordConv2d: ``python -m benchmarks.operators INDEX``.
 
 The index is that of a shape in :mod:`benchmarks.layer`. For the plain convolution and for CoordConv it prints the
 operators, their own CPU time a step, and how often each is called.

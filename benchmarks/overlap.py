@@ -1,4 +1,4 @@
-"""Measures whether Atari emulators that run beside the policy save time: ``python -m benchmarks.overlap``.
+"""Measures whether Atari emulators that run while the policy computes save time: ``python -m benchmarks.overlap``.
 
 An agent acts in ``ale`` environments in three ways:
 

@@ -1,4 +1,4 @@
-"""Writes generated parts of Markdown pages, each between two comments that name the command."""
+"""Function that writes generated parts into Markdown pages, each between two comments that name the command."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

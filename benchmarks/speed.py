@@ -1,4 +1,4 @@
-"""Writes what the documents say about speed from the measured data: ``python -m benchmarks.speed``.
+"""Writes the layers' speed tables of both READMEs from measured data: ``python -m benchmarks.speed``.
 
 The data are ``results/layer-<device>.json`` of ``python -m benchmarks.layer``; a device without a file, and a case
 without rows, is called "not measured".

@@ -1,4 +1,4 @@
-"""Function that trains a config with one seed in a new process, for benchmarks that name their runs themselves.
+"""Function that trains a config with one seed in a new process and reports its exit code, for other benchmarks.
 
 ``lightning-coordconv sweep CONFIG... --seeds 0 1 2`` runs configs over seeds.
 """

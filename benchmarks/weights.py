@@ -1,4 +1,4 @@
-"""Trains the small weights that are part of the package: ``python -m benchmarks.weights``.
+"""Trains, tests and documents the weights that ship with the package: ``python -m benchmarks.weights``.
 
 It trains four shipped configs with seed 0, about five minutes on one core; a run that is finished is used again. Of
 each best checkpoint it writes what predictions need to ``lightning_coordconv/<domain>/weights/``, tests that file with

@@ -1,4 +1,4 @@
-"""CoordConv layers for PyTorch, and the CoordConv paper's experiments and other tasks on PyTorch Lightning."""
+"""Public API: CoordConv layers, coordinate encodings, model conversion, folding, frames; tasks are in subpackages."""
 
 from lightning_coordconv.layers import (
     AddCoords,

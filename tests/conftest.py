@@ -1,10 +1,11 @@
-"""Fixtures that all tests share."""
+"""Fixtures for all tests: seeds, an in-process command line, and folders of images, masks and annotations."""
 
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -34,6 +35,15 @@ def pytest_runtest_setup() -> None:
     """Seed the global generators before the fixtures of a test, and give the test one thread."""
     _seed()
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _forget_environments() -> Iterator[None]:
+    """Remove the environments that a test registers under ``tests/``: another test may register the same name."""
+    before = set(gym.registry)
+    yield
+    for name in [name for name in gym.registry if name.startswith("tests/") and name not in before]:
+        del gym.registry[name]
 
 
 @pytest.fixture

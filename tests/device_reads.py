@@ -1,4 +1,4 @@
-"""Find the operations that make the host wait for the device, on a machine that has only a CPU.
+"""Context manager for tests that finds, on a CPU, the operations that would make the host wait for a device.
 
 They are reads of values on the device, and copies to it that are not ``non_blocking``.
 """

@@ -1,4 +1,4 @@
-"""Images for tests: noise, and three real photographs that packages ship, as a data set in COCO's format.
+"""Functions for tests that make noise images, and write three photographs with boxes, masks and keypoints (COCO).
 
 Boxes are drawn by hand. The mask of each object is the octagon in its box, a polygon or run lengths, and it has three
 keypoints on the middle line of the box.

@@ -1,4 +1,4 @@
-"""COCO's run lengths, written from their description: runs of 0 and 1 in turn down the columns of a mask."""
+"""Functions for tests that encode and decode COCO's run lengths of masks, written from their description."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Find what makes the host wait for the device during the training steps of a fit."""
+"""Functions for tests that record, during training steps of a fit, what makes the host wait for the device."""
 
 from contextlib import ExitStack
 from pathlib import Path

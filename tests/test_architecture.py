@@ -1,10 +1,11 @@
-"""The layout of the package: which folder may import which, and what names outside a folder may be used."""
+"""Tests of the layout: which folder may import which, public names, length of files, and phrases not to use."""
 
 import ast
 import importlib
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -52,6 +53,11 @@ def modules(*folders: Path) -> dict[str, Path]:
     return found
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imports(tree: ast.AST) -> Iterator[str]:
     """Yield the dotted names that statements import."""
     for node in ast.walk(tree):
@@ -63,7 +69,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 def imports_when_loaded(path: Path) -> Iterator[str]:
     """Yield what a module imports while it is being imported: not what its functions import, nor what types need."""
-    waiting: list[ast.AST] = list(ast.parse(path.read_text()).body)
+    waiting: list[ast.AST] = list(parsed(path).body)
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
@@ -89,7 +95,7 @@ def test_every_folder_has_its_rule():
 def test_imports_follow_the_rules(folder: str):
     for path in (PACKAGE / folder).rglob("*.py"):
         assert not re.search(r"^\s*from \.", path.read_text(), re.MULTILINE), f"{path.name}: a relative import"
-        for name in imports(ast.parse(path.read_text())):
+        for name in imports(parsed(path)):
             parts = name.split(".")
             if parts[0] == "lightning_coordconv" and name not in (
                 "lightning_coordconv",
@@ -101,7 +107,7 @@ def test_imports_follow_the_rules(folder: str):
 def test_layers_know_only_torch():
     allowed = set(sys.stdlib_module_names) | {"torch", "lightning_coordconv"}
     for path in (PACKAGE / "layers").rglob("*.py"):
-        assert {name.split(".")[0] for name in imports(ast.parse(path.read_text()))} <= allowed, path.name
+        assert {name.split(".")[0] for name in imports(parsed(path))} <= allowed, path.name
 
 
 def test_optional_packages_are_not_imported_at_import_time():
@@ -109,7 +115,7 @@ def test_optional_packages_are_not_imported_at_import_time():
     for path in PACKAGE.rglob("*.py"):
         if path.parent.name == "environments":
             continue
-        top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        top = [node for node in parsed(path).body if isinstance(node, ast.Import | ast.ImportFrom)]
         roots = {name.split(".")[0] for node in top for name in imports(node)}
         assert not roots & OPTIONAL, path.name
 
@@ -134,6 +140,14 @@ def test_files_are_short_and_named_for_what_they_hold():
     for path in [*PACKAGE.rglob("*.py"), *BENCHMARKS.rglob("*.py")]:
         assert len(path.read_text().splitlines()) <= 300, path
         assert not re.search("util|helper|misc|common", path.stem), path
+
+
+def test_every_file_begins_with_a_sentence_of_its_contents():
+    first = {}
+    for path in [*PACKAGE.rglob("*.py"), *BENCHMARKS.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
+        line = (ast.get_docstring(parsed(path)) or "").partition("\n")[0]
+        assert line.endswith("."), path
+        assert first.setdefault(line, path) == path
 
 
 def names_in(text: str) -> set[str]:
@@ -167,7 +181,7 @@ def test_tests_of_other_rooms_name_only_what_a_domain_exports(room: str):
     """``core`` and ``runtime`` are no domains: their modules are what all the others are built on."""
     foreign = {}
     for path in (ROOT / "tests" / room).rglob("*.py"):
-        names = {name for name in imports(ast.parse(path.read_text())) if name.startswith("lightning_coordconv.")}
+        names = {name for name in imports(parsed(path)) if name.startswith("lightning_coordconv.")}
         for name in (name.removeprefix("lightning_coordconv.") for name in names):
             if name.split(".")[0] in set(DOMAINS) - {room} and not is_public(name):
                 foreign[name] = path.name

@@ -1,4 +1,4 @@
-"""Every experiment of the shipped configs: fit a few steps, test, and restore the checkpoint."""
+"""Tests that every experiment fits, tests and restores its checkpoint; style of configs; default figures, callbacks."""
 
 import pydoc
 from fnmatch import fnmatch

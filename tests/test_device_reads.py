@@ -1,4 +1,4 @@
-"""The detector of device reads finds every kind of read, and nothing else."""
+"""Tests that ``device_reads`` finds what makes the host wait, and that ``to_device`` copies without waiting."""
 
 import numpy as np
 import pytest

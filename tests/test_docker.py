@@ -1,4 +1,4 @@
-"""The files of docker/ agree with each other and with the package. docker/README.md says how the images were built."""
+"""Tests that the files of docker/ (Dockerfile, compose, README) agree, and that the SLURM script requeues a run."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""Every task compiles its networks, and sets their memory format: ``--model.compile`` and ``--model.channels_last``."""
+"""Tests of the options ``compile`` and ``channels_last`` in every task: configs, checkpoints, crops and detectors."""
 
 import inspect
 import pydoc
@@ -117,6 +117,7 @@ def test_a_compiled_run_writes_the_checkpoint_of_a_plain_run(experiment, cli, co
         assert restored.state_dict().keys() == plain.keys()
 
 
+@pytest.mark.slow
 def test_a_compiled_network_sees_the_coordinates_of_each_crop(compiled):
     """Segmentation enters the frames of the images outside of the compiled network."""
     batch = {"image": torch.rand(2, 3, 8, 8), "mask": torch.randint(3, (2, 8, 8)),

@@ -1,4 +1,4 @@
-"""A new data set needs nothing but samples with the keys that a task reads: no edit of tests, callbacks or tasks."""
+"""Tests that tasks run on a new data set with the keys they read, and that test options fit all data of a domain."""
 
 from inspect import signature
 

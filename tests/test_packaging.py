@@ -1,4 +1,4 @@
-"""The package's metadata, the pinned versions and the wheel."""
+"""Tests of the lowest Python, the pinned versions, the Makefile's help, and the built wheel: contents and types."""
 
 import re
 import subprocess

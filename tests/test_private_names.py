@@ -1,6 +1,7 @@
-"""Private names of other packages are used in the compatibility modules only."""
+"""Tests that private names of other packages are used in the compatibility modules only."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ def is_private(name: str) -> bool:
     return name.startswith("_") and not (name.startswith("__") and name.endswith("__"))
 
 
+@cache
 def own_names() -> set[str]:
     """Return the private names that the package itself defines: functions, classes, and what it assigns."""
     found = set()

@@ -1,4 +1,4 @@
-"""Every fenced block of the documents runs, or is shown to be a command that exists.
+"""Tests that every fenced block of the README and the documents runs, or is a valid command; links and lengths.
 
 - ``python`` and ``yaml`` whose first line is ``# name.py`` or ``# name.yaml`` become files; other ``python`` is run,
   a page from top to bottom, with the stand-ins of ``GIVEN`` for what a reader has: data, an environment.

@@ -1,4 +1,4 @@
-"""Every file of weights is read by ``core/checkpoints.py``, which verifies it and runs nothing in it."""
+"""Tests that all files of weights are read by ``core/checkpoints.py``, which refuses damaged and hostile ones."""
 
 import ast
 import io
@@ -20,6 +20,7 @@ from lightning_coordconv.core.checkpoints import read_state_dict
 from lightning_coordconv.detection import Detector
 from lightning_coordconv.position.command import load_model
 from lightning_coordconv.rl import A2C, EnvironmentDataModule
+from tests.slow import slow_except
 
 PACKAGE = Path(lightning_coordconv.__file__).parent
 GATE = PACKAGE / "core" / "checkpoints.py"
@@ -134,7 +135,7 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
 
 
 @pytest.mark.parametrize("kind", FILES)
-@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("reader", slow_except([advised, agent], READERS))
 def test_every_reader_refuses_what_is_no_file_of_weights(reader, kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make, reason = FILES[kind]

@@ -1,1 +1,1 @@
-"""Judges from the records of runs which claims of the CoordConv paper hold."""
+"""Package that judges which claims of the CoordConv paper hold, by the records of runs, and writes the page on them."""

@@ -1,4 +1,4 @@
-"""Writes ``docs/claims.md`` and the verdicts in the README from the records of runs: ``python -m benchmarks.claims``.
+"""Writes ``docs/claims.md`` and the README's verdicts, or lists missing runs: ``python -m benchmarks.claims``.
 
 ``python -m benchmarks.claims --missing`` prints the runs without a record that the claims need, and what they cost.
 """

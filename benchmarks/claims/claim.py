@@ -1,4 +1,4 @@
-"""Defines a claim of the CoordConv paper, and the usual kinds of criteria that runs must meet."""
+"""Class of a claim of the CoordConv paper, and functions that compare two arms and make the usual criteria."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

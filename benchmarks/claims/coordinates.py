@@ -1,4 +1,4 @@
-"""Lists the paper's claims on coordinate tasks, each with criteria in numbers."""
+"""Functions that return the paper's claims on the coordinate tasks, each with criteria in numbers."""
 
 import statistics
 from functools import partial

@@ -1,4 +1,4 @@
-"""Computes the verdict on a claim from its criteria, which records of runs meet, fail or leave open.
+"""Classes of criteria (bounds for results of runs) and of their findings, and the function that derives a verdict.
 
 A criterion compares a quantity, computed from the records of one or more experiments, with a bound from the paper. It
 

@@ -1,4 +1,4 @@
-"""Makes the tables of claims and verdicts for ``docs/claims.md`` and the README."""
+"""Functions that return the page's tables: verdicts, criteria, commands, missing runs and what these would cost."""
 
 import json
 import statistics

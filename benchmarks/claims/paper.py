@@ -1,4 +1,4 @@
-"""Lists all claims of the CoordConv paper (Liu et al., 2018), each with criteria in numbers."""
+"""Functions that return the paper's claims on GANs, detection, Atari games and ImageNet, and the list of all claims."""
 
 import math
 import statistics

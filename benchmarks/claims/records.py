@@ -1,4 +1,4 @@
-"""Reads the metrics, lengths and costs of runs, on which claims are tested, from the records of the runs."""
+"""Functions that read metrics, training lengths and costs from records of runs, and choose which experiments to use."""
 
 import json
 from collections.abc import Callable, Sequence

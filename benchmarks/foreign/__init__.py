@@ -1,1 +1,1 @@
-"""Converts models of other libraries to CoordConv layers, and records what works, and why the rest does not."""
+"""Package that converts other libraries' models to CoordConv layers, and records what works and why the rest fails."""

@@ -1,4 +1,4 @@
-"""Converts about 190 models of other libraries, and writes what works to a file of results and the documentation.
+"""Converts about 190 models of other libraries and writes the results: ``python -m benchmarks.foreign``.
 
     make foreign                          # everything that is not in the file of results yet
     python -m benchmarks.foreign --table  # only write the table

@@ -1,4 +1,4 @@
-"""Checks that a model can be converted, compiled and exported. A check raises an error, or returns remarks."""
+"""Functions that check that a model of another library can be converted to CoordConv layers, compiled and exported."""
 
 import copy
 from collections.abc import Iterator, Mapping

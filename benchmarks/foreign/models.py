@@ -1,4 +1,4 @@
-"""Lists models of other libraries: a small one of each family, with random weights and a small input, no downloads."""
+"""Function that lists models of other libraries, and functions that build a small one of each family with an input."""
 
 from collections.abc import Callable, Iterator
 from functools import partial

@@ -1,4 +1,4 @@
-"""Makes the table of converted models: a line for each library, and one for each model that is an exception."""
+"""Function that makes the Markdown table of converted models: a line for each library, and one for each exception."""
 
 from typing import Any
 

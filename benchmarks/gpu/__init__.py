@@ -1,4 +1,4 @@
-"""Measures the package on a GPU: ``python -m benchmarks.gpu``, at most eight minutes on one card.
+"""Package of the GPU benchmark, with a description of its file of results: ``python -m benchmarks.gpu``.
 
 Each part (see :mod:`benchmarks.gpu.parts`) runs in its own process under a time limit. Its result is written when it
 ends, so a run that was interrupted continues with the parts that are not done. Without a CUDA device all parts run on

@@ -1,4 +1,4 @@
-"""Runs the GPU benchmark: ``python -m benchmarks.gpu``."""
+"""Starts the GPU benchmark: ``python -m benchmarks.gpu``."""
 
 import sys
 

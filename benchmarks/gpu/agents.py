@@ -1,4 +1,4 @@
-"""Measures environment steps a second of A2C on Pong: Stable-Baselines3's, ours, and ours with ``ale`` environments."""
+"""Functions that measure environment steps a second of A2C on Pong on a GPU, by Stable-Baselines3 and the package."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Trains a config with the command line within a part of the GPU benchmark, and returns how that ended."""
+"""Functions that train a config within a part of the GPU benchmark, and return its summary or how it ended."""
 
 import contextlib
 import io

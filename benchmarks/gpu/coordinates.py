@@ -1,4 +1,4 @@
-"""Trains the paper's coordinate tasks on a GPU: CoordConv to the end, the deconvolution for some steps, to time it."""
+"""Function that trains coordinate classification and rendering on a GPU: CoordConv to the end, others briefly."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Times CoordConv2d and its alternatives beside nn.Conv2d on a GPU: eager, in a CUDA graph, and compiled.
+"""Functions that time CoordConv2d and alternatives beside nn.Conv2d on a GPU: eager, in a CUDA graph, and compiled.
 
 The shapes of :mod:`benchmarks.layer` are so small for a card that launching kernels takes most of the time. ``LARGE``
 keeps a card busy.

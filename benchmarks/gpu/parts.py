@@ -1,4 +1,4 @@
-"""Lists the parts of the GPU benchmark, with the time limit and the function of each."""
+"""Table of the parts of the GPU benchmark (time limit, function), and the classes of a part and of its device."""
 
 from collections.abc import Callable, Iterator
 from importlib import import_module

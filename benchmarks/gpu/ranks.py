@@ -1,4 +1,4 @@
-"""Measures how fast two GPUs train compared with one, with the same recipe and number of samples per rank."""
+"""Functions that time training on one GPU and on two, with the same number of samples for each rank."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Runs parts of the GPU benchmark, each in its own process, and keeps their results in one JSON file."""
+"""Command of the GPU benchmark: runs parts, each in its own process, and keeps their results in one JSON file."""
 
 import argparse
 import json

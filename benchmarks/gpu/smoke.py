@@ -1,4 +1,4 @@
-"""Runs two training steps, a validation batch and a test batch of every config on the device."""
+"""Function that runs two training steps, a validation batch and a test batch of every config on the device."""
 
 from collections.abc import Iterator
 

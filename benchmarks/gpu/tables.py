@@ -1,4 +1,4 @@
-"""Formats rows of the GPU benchmark as tables in Markdown."""
+"""Functions that format result rows of the GPU benchmark as Markdown tables, those of layers side by side."""
 
 from typing import Any
 

@@ -1,1 +1,1 @@
-"""The position benchmark: trains small tasks with and without coordinates, to find where they help."""
+"""Package of the position benchmark: trains small tasks with and without coordinates, to find where these help."""

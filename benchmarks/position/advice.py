@@ -1,4 +1,4 @@
-"""Records the advice of ``lightning-coordconv advise`` on each task of the position benchmark, before any training."""
+"""Functions that run ``advise`` on each task of the position benchmark, and write and read the advice."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Trains the agents of the position benchmark on find-and-touch, with experiments of ``configs/rl``."""
+"""Function that trains the position benchmark's agents on find-and-touch, by experiments of ``configs/rl``."""
 
 from pathlib import Path
 

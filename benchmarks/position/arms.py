@@ -1,4 +1,4 @@
-"""Makes the networks that the position benchmark compares: one network, with and without coordinates or padding."""
+"""Table of the arms (what a network sees of position) of the position benchmark, and the function that makes one."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Reads the tasks of the position benchmark from their configs, and builds their data and modules."""
+"""Class of a task of the position benchmark, read from ``configs/position``, which builds its data and module."""
 
 import pydoc
 import re

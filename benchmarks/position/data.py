@@ -1,4 +1,4 @@
-"""Makes data of the position benchmark: samples that a function generates."""
+"""Data set and data module of the position benchmark, whose samples a function generates."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

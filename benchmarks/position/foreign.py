@@ -1,4 +1,4 @@
-"""Records the advice of ``lightning-coordconv advise`` on three models of other libraries and three usual data sets.
+"""Makes three data sets, runs ``advise`` on models of other libraries with them, and writes the page on its answers.
 
 The data are made of photographs and digits that installed packages ship: a folder in COCO's format, an image folder,
 and a folder of images and masks. The models are of torchvision, timm and segmentation-models-pytorch.

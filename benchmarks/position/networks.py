@@ -1,4 +1,4 @@
-"""Defines the small networks of the position benchmark: images to maps, images to points, and signals to classes."""
+"""Small networks of the position benchmark: images to maps, images to points, and signals to classes."""
 
 from collections.abc import Sequence
 

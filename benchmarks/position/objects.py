@@ -1,4 +1,4 @@
-"""Generates images of objects whose position is the answer: masks without boxes, mirrored objects, and keypoints."""
+"""Functions that generate images of objects with masks, sides or keypoints, and the class of the keypoint task."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""Defines two tasks of the position benchmark: denoise patches of images, and classify a pulse by its time.
+"""Two tasks of the position benchmark with their data: denoise patches of digits, and classify pulses by time.
 
 The first one trains a diffusion model on patches, as Wang et al. do (2023, arXiv 2304.12526).
 """

@@ -1,4 +1,4 @@
-"""Lists the training runs of the position benchmark in their order, finds which are done, and makes one."""
+"""Functions that list the position benchmark's training runs in their order, find which are done, and train one."""
 
 from collections.abc import Iterator
 

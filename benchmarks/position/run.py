@@ -1,4 +1,4 @@
-"""Trains one arm of a task of the position benchmark with one seed, and keeps the record."""
+"""Functions that train one arm of a task of the position benchmark with one seed, and write the run's record."""
 
 import json
 import logging

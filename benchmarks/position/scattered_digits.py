@@ -1,4 +1,4 @@
-"""Generates scattered digits to detect, in one class or in two classes that depend on the position."""
+"""Data module of scattered digits to detect, in one class or in two classes that depend on the position."""
 
 from typing import Any, Literal
 

@@ -1,4 +1,4 @@
-"""Defines two tasks: correct the heights of an uneven sensor, and find why dies of wafers of several sizes failed."""
+"""Two tasks of the position benchmark with their data: correct an uneven sensor, and classify failed wafers."""
 
 from contextlib import nullcontext
 

@@ -1,4 +1,4 @@
-"""Makes the tables of ``docs/when_it_helps.md`` from the records of the runs and of the advice."""
+"""Functions that make the tables of ``docs/when_it_helps.md`` from the position benchmark's runs and advice."""
 
 import math
 import statistics

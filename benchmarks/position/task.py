@@ -1,4 +1,4 @@
-"""Defines what the tasks of the position benchmark share: the arms of a network, one way to train, and a unit."""
+"""Task classes of the position benchmark: base, classification, segmentation, detection, and one scored by sample."""
 
 import math
 from collections.abc import Sequence
@@ -13,8 +13,9 @@ from torch.optim.lr_scheduler import OneCycleLR
 from benchmarks.position.arms import ARMS, ArmName, convert
 from lightning_coordconv.classification import ImageClassification
 from lightning_coordconv.core.metrics import SampleMean
+from lightning_coordconv.core.network_task import NetworkTask
 from lightning_coordconv.core.predictions import PredictionTable
-from lightning_coordconv.core.task import Batch, NetworkTask, Outputs
+from lightning_coordconv.core.task import Batch, Outputs
 from lightning_coordconv.detection import ObjectDetection
 from lightning_coordconv.segmentation import SemanticSegmentation
 

@@ -1,4 +1,4 @@
-"""Image classification, of folders of images and of digits whose class depends on their position."""
+"""Image classification: the task, networks, data sets and data modules, metrics, figures and predictor."""
 
 from lightning_coordconv.classification.data import ImageFolderDataModule, PlacedDigitsDataModule
 from lightning_coordconv.classification.figures import ConfusionFigure

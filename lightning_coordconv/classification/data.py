@@ -1,4 +1,4 @@
-"""Data modules of image classification: folders of images, and the generated benchmark of placed digits."""
+"""Data modules of image classification: folders of images, and handwritten digits placed in the cells of a grid."""
 
 from collections.abc import Callable
 from pathlib import Path

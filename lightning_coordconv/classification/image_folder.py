@@ -1,4 +1,4 @@
-"""Data set of images in one folder per class."""
+"""Data set of labelled images in one folder per class, and the function that lists its class names."""
 
 import os
 from collections.abc import Callable

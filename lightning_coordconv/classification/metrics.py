@@ -1,4 +1,4 @@
-"""Top-k accuracy of classifiers."""
+"""Top-k accuracy of classifiers: a function that judges each sample, and a metric that averages over samples."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Loads a trained classifier, predicts the classes of images, draws them, and prepares the network for export."""
+"""Trained image classifier for use in Python: loads a checkpoint, predicts and draws classes, exports the network."""
 
 import copy
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Lists what is in a folder of images of classes, and what is wrong with it, for ``lightning-coordconv data check``."""
+"""Functions that collect what a folder of class subfolders holds and its faults, for ``data check``."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +9,7 @@ from lightning_coordconv.classification.figures import draw_labelled
 from lightning_coordconv.classification.image_folder import LabelledImages
 from lightning_coordconv.core.images import read_size
 from lightning_coordconv.core.preprocessing import Preprocessing
-from lightning_coordconv.core.survey import Part, Survey
+from lightning_coordconv.core.survey import Part, Survey, data_options
 
 SPLITS = ("train", "val", "test")
 
@@ -28,7 +28,7 @@ def _survey(path: Path, limit: int) -> Survey:
         if (path / split).is_dir():
             with survey.collecting("splits that cannot be used"):
                 _add(survey, split, LabelledImages(path / split, Preprocessing()))
-    survey.options = f"-c classification/imagenet_coordconv --data.root {path}"
+    survey.options = f"-c classification/imagenet_coordconv {data_options(root=path)}"
     return survey
 
 

@@ -1,4 +1,4 @@
-"""The coordinate tasks of the CoordConv paper (Liu et al., 2018, section 4), and finding one point in a picture."""
+"""The CoordConv paper's coordinate tasks, and finding one point in a picture: tasks, networks, data, metrics."""
 
 from lightning_coordconv.coordinates.data import NotSoClevrDataModule
 from lightning_coordconv.coordinates.dataset import NotSoClevr

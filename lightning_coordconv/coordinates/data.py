@@ -1,4 +1,4 @@
-"""Data module of Not-so-Clevr, the data of the three coordinate tasks."""
+"""Data module of Not-so-Clevr, images of a square at every position, for the three coordinate tasks."""
 
 from collections.abc import Sequence
 from typing import Any, Literal

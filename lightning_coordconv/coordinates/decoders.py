@@ -1,4 +1,4 @@
-"""Decoders, which map a position to a canvas: the networks of coordinate classification and rendering."""
+"""Decoder networks that map a position to an image: CoordConv, transposed convolutions and upsampling."""
 
 from collections.abc import Callable
 

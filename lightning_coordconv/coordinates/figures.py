@@ -1,4 +1,4 @@
-"""Callback that draws the tests of coordinate tasks: positions that are right or wrong, and predicted images."""
+"""Callback that draws test results of coordinate tasks: which positions were right, predicted images and their sums."""
 
 from collections import defaultdict
 from typing import Any

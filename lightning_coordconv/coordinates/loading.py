@@ -1,4 +1,4 @@
-"""Loads a trained model from a checkpoint of a coordinate task or of the task of finding one point in a picture."""
+"""Function that loads a trained model from a checkpoint of a coordinate task, or of finding a point in a picture."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Distance and accuracy of predicted positions, and overlap of predicted and true pixels."""
+"""Metrics of the coordinate tasks: pixel distance and accuracy of positions, and IoU of predicted and true pixels."""
 
 from typing import Any, Literal
 

@@ -1,4 +1,4 @@
-"""Data module of pictures with one point each, which a CSV file lists."""
+"""Data module of pictures with one labelled point each, which a CSV file lists."""
 
 from pathlib import Path
 from typing import Any

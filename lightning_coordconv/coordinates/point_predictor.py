@@ -1,4 +1,4 @@
-"""Loads a network that finds one point in each picture, predicts and draws the points, and prepares its export."""
+"""Trained network that finds one point in a picture, for use in Python: loads, predicts, draws and exports."""
 
 import copy
 from dataclasses import dataclass

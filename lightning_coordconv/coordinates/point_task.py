@@ -1,4 +1,4 @@
-"""The task of finding one point in a picture."""
+"""The task of finding one point in a picture: trains and evaluates a network that predicts its position."""
 
 from typing import Literal
 
@@ -10,8 +10,9 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 
 from lightning_coordconv.coordinates.metrics import PixelDistance
+from lightning_coordconv.core.network_task import NetworkTask
 from lightning_coordconv.core.predictions import PredictionTable
-from lightning_coordconv.core.task import Batch, NetworkTask, Outputs
+from lightning_coordconv.core.task import Batch, Outputs
 
 
 class PointRegression(NetworkTask):

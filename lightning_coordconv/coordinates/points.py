@@ -1,4 +1,4 @@
-"""Data set of pictures with one point each, and the reader of the CSV file that lists them."""
+"""Data set of pictures with one point each, and functions that read and check the CSV file and draw a sample."""
 
 import csv
 import math

@@ -1,4 +1,4 @@
-"""Loads a trained network of a coordinate task, predicts positions or images, draws them, and prepares its export."""
+"""Trained network of a coordinate task, for use in Python: loads, predicts positions or images, draws and exports."""
 
 import copy
 from collections.abc import Mapping, Sequence

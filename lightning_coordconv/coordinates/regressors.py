@@ -1,4 +1,4 @@
-"""Regressors, which map a canvas to a position: the networks of coordinate regression."""
+"""Regressor networks that map an image to the position of its object: CoordConv and convolutional ones."""
 
 import torch
 from torch import Tensor, nn

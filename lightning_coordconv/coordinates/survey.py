@@ -1,4 +1,4 @@
-"""Lists what is in a CSV file of points, and what is wrong with it, for ``lightning-coordconv data check``."""
+"""Functions that collect what a CSV file of points holds and its faults, for ``data check``."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lightning_coordconv.coordinates.points import PointImages, draw_point, implausible, read_points
 from lightning_coordconv.core.splits import PARTS, RandomSplit
-from lightning_coordconv.core.survey import Part, Survey
+from lightning_coordconv.core.survey import Part, Survey, data_options
 
 SHOWN_SIZE = 256
 """Height and width in pixels of the squares that are drawn."""
@@ -25,7 +25,7 @@ def _survey(path: Path, limit: int) -> Survey:
         for split in PARTS:
             _add(survey, split, PointImages(path.parent, [points[name] for name in names[split]], SHOWN_SIZE))
     survey.remarks += implausible(list(points.values()))
-    survey.options = f"-c coordinates/points_coordconv --data.file {path}"
+    survey.options = f"-c coordinates/points_coordconv {data_options(file=path)}"
     return survey
 
 

@@ -1,4 +1,4 @@
-"""The paper's three coordinate tasks: classification, regression and rendering (sections 4.1 to 4.3)."""
+"""The paper's three coordinate tasks (classification, regression and rendering), and their base class."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
@@ -12,8 +12,9 @@ from torchmetrics import Metric
 
 from lightning_coordconv.coordinates.figures import CoordinateFigures
 from lightning_coordconv.coordinates.metrics import PixelDistance, PixelIoU, PositionAccuracy, pixel_iou
+from lightning_coordconv.core.network_task import NetworkTask
 from lightning_coordconv.core.predictions import PredictionTable
-from lightning_coordconv.core.task import Batch, NetworkTask, Outputs
+from lightning_coordconv.core.task import Batch, Outputs
 
 
 class CoordinateTask(NetworkTask):

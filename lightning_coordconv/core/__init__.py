@@ -1,14 +1,15 @@
-"""What all tasks share: base classes of tasks and data modules, checkpoints, predictions, export, metrics, figures."""
+"""Base classes and functions of all domains: tasks, data modules, loading, splits, metrics, schedules, checks."""
 
 from lightning_coordconv.core.arguments import check_at_least, check_choice
 from lightning_coordconv.core.data import BaseDataModule, report_dropped
 from lightning_coordconv.core.description import remember_arguments
 from lightning_coordconv.core.loading import ResumableDataLoader, TrainingSampler
 from lightning_coordconv.core.metrics import MeanTerms, SampleMean
+from lightning_coordconv.core.network_task import NetworkTask
 from lightning_coordconv.core.predictions import PredictionTable
 from lightning_coordconv.core.schedules import warmup_cosine
 from lightning_coordconv.core.splits import RandomSplit
-from lightning_coordconv.core.task import BaseTask, Batch, NetworkTask, Outputs
+from lightning_coordconv.core.task import BaseTask, Batch, Outputs
 
 __all__ = [
     "BaseDataModule",

@@ -1,4 +1,4 @@
-"""The private names of Lightning and torchmetrics that the package uses, and why no public name serves."""
+"""Wrappers of all private names of Lightning and torchmetrics that the package uses."""
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import LightningCLI

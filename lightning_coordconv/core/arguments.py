@@ -1,4 +1,4 @@
-"""Checks of arguments: each raises a one-line error that names the value and what is allowed."""
+"""Functions that check integers, choices and the names of label classes, and parse numbers, with one-line errors."""
 
 import re
 from collections.abc import Collection, Sequence

@@ -1,9 +1,9 @@
-"""Base class that checks the numbers, flags and strings given to its constructor against their annotations."""
+"""Base class and functions that check numbers, flags and strings given to a constructor against its annotations."""
 
 import functools
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, Literal, Self, get_args, get_origin
 
@@ -34,9 +34,27 @@ class CheckedArguments:
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Check the arguments of the constructor."""
-        names = _names(cls)  # type: ignore[arg-type]  # mypy takes the type of a class for one without a hash
-        check_types(cls, {**dict(zip(names, args, strict=False)), **kwargs})
+        check_types(cls, given_arguments(cls, args, kwargs))
         return super().__new__(cls)
+
+
+def given_arguments(kind: type, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that a constructor is called with, by name.
+
+    Args:
+        kind: the class.
+        args: the arguments by position.
+        kwargs: the arguments by name.
+    """
+    by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = [each.name for each in parameters_of(kind) if each.kind in by_position]
+    return {**dict(zip(names, args, strict=False)), **kwargs}
+
+
+@functools.cache
+def parameters_of(kind: type) -> list[inspect.Parameter]:
+    """Return the parameters of a constructor, without ``self``."""
+    return list(inspect.signature(kind.__init__).parameters.values())[1:]  # type: ignore[misc]  # of this class
 
 
 def check_types(function: Callable[..., Any], arguments: Mapping[str, Any], prefix: str = "") -> None:
@@ -80,13 +98,6 @@ def check_type(name: str, value: object, allowed: tuple[Any, ...]) -> None:
             known = False
     if known or any(holds(value) for _, holds in SIMPLE.values()):
         raise ValueError(f"{name} must be {' or '.join(words)}, got {value!r:.100}")
-
-
-@functools.cache
-def _names(kind: type) -> list[str]:
-    """Return the names of the parameters that a constructor takes by position."""
-    parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]  # type: ignore[misc]  # of this class
-    return [each.name for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
 
 
 @functools.cache

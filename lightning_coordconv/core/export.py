@@ -1,4 +1,4 @@
-"""Exports a network to ONNX or torch.export, and keeps the file only if it computes what the network computes."""
+"""Functions that export a network to ONNX or torch.export, and keep the file only if it computes the same."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Tells the user which extra to install when an optional package is missing."""
+"""Context manager for optional imports, whose error names the extra to install."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

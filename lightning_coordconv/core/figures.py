@@ -1,4 +1,4 @@
-"""Saves figures in the run's folder and in its loggers, gathers their data from all ranks, and converts images."""
+"""Functions that draw confusion matrices, save figures for the run and its loggers, gather data, and convert images."""
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO

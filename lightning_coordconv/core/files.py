@@ -1,4 +1,4 @@
-"""Writes files so that a full disk or a killed process leaves no half of one at its path."""
+"""Functions that write a file completely or not at all, so that no partial file remains at its path."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""Builds objects from class names in a checkpoint: only classes of listed packages, or of modules imported before."""
+"""Functions that check that a checkpoint's arguments are plain data, and build objects of allowed classes from them."""
 
 import enum
 import importlib
@@ -75,6 +75,15 @@ def check_plain(value: Any, key: str) -> None:
             raise UntrustedCheckpointError(f"{where} is a {type(item).__name__}, and plain data is expected")
         elif isinstance(item, str) and "${" in item:
             raise UntrustedCheckpointError(f"{where} holds an interpolation: {_shown(item)}")
+
+
+def is_plain(value: Any) -> bool:
+    """Return whether a value is plain data, which a checkpoint can hold; see :func:`check_plain`."""
+    try:
+        check_plain(value, "value")
+    except UntrustedCheckpointError:
+        return False
+    return True
 
 
 def build_arguments(function: Callable[..., Any], arguments: Mapping[str, Any], key: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Finds image files and reads them as RGB; refuses damaged or too large ones, and those of unknown value range."""
+"""Functions that find image files, read their size, orientation and pixels as RGB, and refuse unusable ones."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Random initialisations of TensorFlow, which the paper's networks use, and the batch norms of random networks."""
+"""TensorFlow's weight initialisers, which the paper's networks use, and a function that resets batch-norm momentum."""
 
 import math
 

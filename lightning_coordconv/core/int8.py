@@ -1,4 +1,4 @@
-"""Base class of trained models that export to INT8 and measure the loss of accuracy on the validation data."""
+"""Base class of trained models that export to INT8, and the class that holds their metrics in float32 and in INT8."""
 
 import copy
 import itertools
@@ -85,7 +85,7 @@ class Int8Predictor(ImagePredictor[TaskT, ResultT], Generic[TaskT, ResultT]):
         chosen = self.choose(path, size, format)
         from lightning_coordconv.core.quantiser import quantise  # needs torchao
 
-        data.compare_classes(self.task.describe_data())
+        data.compare_description(self.task.describe_data())
         network = self.exportable(size, images)
         batches = itertools.islice(data.train_dataloader(), CALIBRATION_BATCHES)
         quantised = quantise(network, (image for batch in batches for image, _ in self._samples(batch, network)))

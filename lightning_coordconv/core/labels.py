@@ -1,4 +1,4 @@
-"""Base class of tasks with class labels, which raises an error for a label that the network has no output for."""
+"""Base class of tasks that checks labels against the network's outputs, and the class of labels on the host."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_coordconv.core.task import Batch, NetworkTask
+from lightning_coordconv.core.network_task import NetworkTask
+from lightning_coordconv.core.task import Batch
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Metrics that are means over samples, exact for any number of ranks, and their base class."""
+"""Base class of metrics that are means over samples, exact for any number of ranks, and a metric of several means."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Runs a network in evaluation mode for a while, or a task as predictions need it; warns of training in that mode."""
+"""Context managers for evaluation and prediction mode, and a warning of networks that train in evaluation mode."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Applies the options ``compile`` and ``channels_last``, which every task has, to a network."""
+"""Functions that apply the task options ``compile`` and ``channels_last`` to a network, and look for a C++ compiler."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Builds the networks of a checkpoint without fetching pretrained weights, which those of the checkpoint replace."""
+"""Context managers that build a checkpoint's networks without downloading weights or opening a connection."""
 
 import sys
 import threading

@@ -44,6 +44,12 @@ class WritesPredictions(Callback):
             )
 
 
+def writes_predictions(callback: Callback) -> bool:
+    """Tell whether a callback does something with predictions."""
+    hooks = ("on_predict_batch_end", "on_predict_epoch_end", "on_predict_end")
+    return any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in hooks)
+
+
 class PredictionTable(WritesPredictions, BasePredictionWriter):
     """Writes what ``predict_step`` returns to ``predictions.csv`` in the run's folder, one row per sample.
 

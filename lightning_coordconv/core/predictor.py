@@ -1,4 +1,4 @@
-"""Base classes of trained models in Python and of their predictions, which can be drawn and saved."""
+"""Base classes of trained models for use in Python, and of their predictions, which can be drawn and saved."""
 
 import itertools
 from abc import ABC, abstractmethod

@@ -1,4 +1,4 @@
-"""Prepares an image for a network: channels, resizing, cropping, stretching and normalisation."""
+"""Class that prepares an image for a network: channels, resizing, cropping, stretching and normalisation."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Declares, as protocols, what callbacks, tasks and data modules require of each other."""
+"""Protocols: what callbacks, the command line, tasks and data modules require of each other."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable

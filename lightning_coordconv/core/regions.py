@@ -1,4 +1,4 @@
-"""Reads parts of an image file, so that a large image is processed part by part."""
+"""Class that reads rectangular parts of an image file, so that a large image is processed part by part."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Finds pictures that a folder of data holds twice, and those that no split holds, by the content of their files."""
+"""Functions that compare the content of image files, and return remarks on repeated ones and on those in no split."""
 
 import hashlib
 import os

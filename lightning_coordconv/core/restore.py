@@ -1,4 +1,4 @@
-"""Builds tasks from checkpoints: classes come from listed packages or from modules imported before."""
+"""Functions that build a task from the class and the arguments in a checkpoint, and load and check its weights."""
 
 import inspect
 from collections.abc import Collection, Iterator, Mapping
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from pytorch_lightning import LightningModule
-from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from lightning_coordconv.core.checkpoints import (
@@ -20,17 +19,12 @@ from lightning_coordconv.core.checkpoints import (
     read_checkpoint,
     resolve_class,
 )
-from lightning_coordconv.core.description import describe, find_change
+from lightning_coordconv.core.description import HYPERPARAMETERS, INFERENCE, UNDESCRIBED
 from lightning_coordconv.core.hyperparameters import accepts
 from lightning_coordconv.core.offline import offline, restoring
 from lightning_coordconv.core.shipped import find_weights
 
 TaskType = TypeVar("TaskType", bound=LightningModule)
-HYPERPARAMETERS = LightningModule.CHECKPOINT_HYPER_PARAMS_KEY
-INFERENCE = "inference"
-"""Key of a checkpoint: what a prediction needs besides the weights, such as class names, and the class of the task."""
-INSTANTIATOR = "pytorch_lightning.cli.instantiate_module"
-"""What builds a task of Lightning from hyperparameters that name classes."""
 
 
 def restore(
@@ -60,7 +54,7 @@ def restore(
         check_plain(hyperparameters, HYPERPARAMETERS)
     with named(f"{name} with the given {', '.join(given)}" if given else name, kind):
         with restoring(), offline():
-            task: TaskType = _build(kind, hyperparameters, given or {}, name)
+            task: TaskType = _build(kind, hyperparameters, _undescribed(checkpoint), given or {}, name)
         task.configure_model()
     load_weights(task, checkpoint, name, strict)
     weights = checkpoint["state_dict"]
@@ -162,33 +156,6 @@ def check_kind(checkpoint: Mapping[str, Any], kind: type, name: object) -> None:
         raise _other_task(name, found, kind.__name__)
 
 
-def complete(checkpoint: dict[str, Any], task: LightningModule, names: frozenset[str], inference: Any) -> None:
-    """Add to a checkpoint what its task was built from and what predictions need, so that the file is enough.
-
-    Args:
-        checkpoint: is changed.
-        task: of the checkpoint.
-        names: arguments that are no plain data; those that can be described are added, unless they are there. A network
-            that was changed after it was built is not described, with a warning.
-        inference: see :meth:`~lightning_coordconv.core.BaseDataModule.describe`.
-    """
-    name = f"{type(task).__module__}.{type(task).__qualname__}"
-    checkpoint[INFERENCE] = {**inference, "task": name}
-    hyperparameters = checkpoint.setdefault(HYPERPARAMETERS, {})
-    for key in names:
-        change = find_change(getattr(task, key, None))
-        if change is not None:
-            hyperparameters.pop(key, None)
-            rank_zero_warn(
-                f"The checkpoint does not describe the {key}: its module {change!r} was changed after it was built. "
-                f"To load the checkpoint, build and change the {key} in the same way, and call load(..., {key}=...)."
-            )
-    described = {key: describe(getattr(task, key, None)) for key in names if key not in hyperparameters}
-    known = {key: description for key, description in described.items() if description is not None}
-    if known and type(task).__module__ != "__main__":  # whose classes have another name in any other program
-        hyperparameters |= {"_class_path": name, "_instantiator": INSTANTIATOR, **known}
-
-
 def load_task(
     path: str | Path | IO[bytes],
     kinds: tuple[type[TaskType], ...],
@@ -270,7 +237,16 @@ def _check_given(kind: type, given: Mapping[str, Any]) -> None:
         raise CheckpointError(f"{kind.__name__} has no argument {unknown[0]!r}; it has {known}")
 
 
-def _build(kind: type[TaskType], hyperparameters: Any, given: Mapping[str, Any], name: object) -> TaskType:
+def _undescribed(checkpoint: Mapping[str, Any]) -> list[str]:
+    """Return the names of the arguments that a task was given and its checkpoint does not describe."""
+    inference = checkpoint.get(INFERENCE)
+    names = inference.get(UNDESCRIBED) if isinstance(inference, Mapping) else None
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def _build(
+    kind: type[TaskType], hyperparameters: Any, undescribed: list[str], given: Mapping[str, Any], name: object
+) -> TaskType:
     """Return the task that hyperparameters describe, with some arguments in place of theirs."""
     if not isinstance(hyperparameters, Mapping):
         raise UntrustedCheckpointError(f"the hyperparameters are a {type(hyperparameters).__name__}, not a dict")
@@ -287,10 +263,11 @@ def _build(kind: type[TaskType], hyperparameters: Any, given: Mapping[str, Any],
         and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         and key not in {*saved, *given}
     ]
+    missing += [key for key in undescribed if key not in {*missing, *given}]
     if missing:
         raise CheckpointError(
             f"{name} does not describe the {', '.join(missing)} of {target.__name__}: give what it was trained with, "
-            f"as in load(..., {missing[0]}=...)"
+            f"as in load(..., {', '.join(f'{key}=...' for key in missing)})"
         )
     task: TaskType = target(**build_arguments(target, saved), **given)
     task.hparams.update({key: value for key, value in hyperparameters.items() if key not in given})

@@ -1,14 +1,17 @@
-"""A learning rate schedule over the steps of a run: linear warm-up, then cosine decay."""
+"""Function that builds a learning-rate schedule over the steps of a run: linear warm-up, then cosine decay to zero."""
+
+import math
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
+from torch.optim.lr_scheduler import LambdaLR
 
 
-def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup_steps: int = 0) -> LRScheduler:
+def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup_steps: int = 0) -> LambdaLR:
     """Build a schedule that raises learning rates linearly to the optimiser's, then lowers them along a cosine to 0.
 
     It moves once a step. Each parameter group keeps its own rate, where torch's ``OneCycleLR`` gives all groups the
-    same.
+    same. The numbers of steps are no part of its state: a run that resumes with another length has the rates of that
+    length from then on.
 
     Args:
         optimizer: whose rates are scheduled.
@@ -21,8 +24,11 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup_steps: int = 0)
     """
     if not 0 <= warmup_steps < total_steps:
         raise ValueError(f"expected 0 <= warmup_steps < total_steps, got {warmup_steps} and {total_steps}")
-    cosine = CosineAnnealingLR(optimizer, T_max=total_steps - warmup_steps)
-    if warmup_steps == 0:
-        return cosine
-    linear = LinearLR(optimizer, start_factor=1 / (warmup_steps + 1), total_iters=warmup_steps)
-    return SequentialLR(optimizer, [linear, cosine], milestones=[warmup_steps])
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return (step + 1) / (warmup_steps + 1)
+        share = min(1.0, (step - warmup_steps) / (total_steps - warmup_steps))
+        return (1 + math.cos(math.pi * share)) / 2
+
+    return LambdaLR(optimizer, factor)

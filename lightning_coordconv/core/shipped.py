@@ -1,4 +1,4 @@
-"""Finds the trained weights that ship with the package, by name."""
+"""Functions that find the files of the trained weights that ship with the package, by their names."""
 
 from pathlib import Path
 from typing import TypeVar

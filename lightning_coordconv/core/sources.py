@@ -1,4 +1,4 @@
-"""Turns what a user passes to ``predict`` (files, folders, Pillow images, arrays, tensors) into a list of images."""
+"""Class and functions that turn the input of ``predict`` (files, folders, arrays, tensors) into a list of images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

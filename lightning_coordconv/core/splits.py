@@ -1,4 +1,4 @@
-"""Random splits of files into training, validation and test, which a run keeps when files are added."""
+"""Class that splits files at random into training, validation and test, or as a checkpoint has split them."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

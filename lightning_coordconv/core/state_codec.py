@@ -1,4 +1,4 @@
-"""Converts state to and from tensors, numbers and strings, which ``torch.load(weights_only=True)`` accepts."""
+"""Functions that convert NumPy arrays, NumPy generators and bytes to plain data for checkpoints, and back."""
 
 from collections.abc import Mapping
 from typing import Any

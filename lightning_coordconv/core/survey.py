@@ -1,9 +1,10 @@
-"""The report of ``lightning-coordconv data check``: what is in a folder of data, and what is wrong with it.
+"""Class that collects the counts, sizes, classes and faults of a data folder, and reports them for ``data check``.
 
 A reader passes each entry that it cannot use to a function, a ``Refuse``. A run raises the first one; a survey collects
 them all.
 """
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -123,6 +124,15 @@ class Survey:
         if self.options:
             lines += ["", f"train with: lightning-coordconv fit {self.options}"]
         return "\n".join(lines)
+
+
+def data_options(**values: object) -> str:
+    """Return options of the data as they are typed in a shell.
+
+    >>> data_options(root="my data", num_classes=3)
+    "--data.root 'my data' --data.num_classes 3"
+    """
+    return " ".join(f"--data.{name} {shlex.quote(str(value))}" for name, value in values.items())
 
 
 def spread(count: int, limit: int) -> list[int]:

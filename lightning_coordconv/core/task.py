@@ -1,27 +1,26 @@
-"""The base classes of tasks: what the command line requires, and what tasks with one network share."""
+"""BaseTask: the base class of all tasks that the command line can run, and the types of their batches and outputs."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
-from typing import IO, Any, ClassVar, Literal, Self, cast
+from typing import IO, Any, ClassVar, Literal, Self
 
 import torch
 from lightning_fabric.utilities.seed import pl_worker_init_function
 from pytorch_lightning import Callback, LightningModule
-from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics import Metric
 
 from lightning_coordconv.core._lightning import is_attached
-from lightning_coordconv.core.checked import CheckedArguments
+from lightning_coordconv.core.checked import CheckedArguments, given_arguments, parameters_of
 from lightning_coordconv.core.checkpoints import MapLocation, read_checkpoint
 from lightning_coordconv.core.data import BaseDataModule
+from lightning_coordconv.core.description import INFERENCE, complete
+from lightning_coordconv.core.hyperparameters import is_plain
 from lightning_coordconv.core.modes import warn_of_evaluation_mode
-from lightning_coordconv.core.network_options import apply_network_options
 from lightning_coordconv.core.offline import restoring
-from lightning_coordconv.core.restore import INFERENCE, check_kind, complete, named, restore
+from lightning_coordconv.core.restore import check_kind, named, restore
 from lightning_coordconv.core.splits import splits_of
 from lightning_coordconv.core.undefined import defined_outputs
 
@@ -34,8 +33,9 @@ Outputs = dict[str, Any]
 class BaseTask(CheckedArguments, LightningModule):
     """Base class of all tasks: a LightningModule that the command line can run.
 
-    A subclass declares the keys of the samples that it reads (``sample_keys``), the metric that it is judged by
-    (``monitor``, ``mode``, ``stopping_threshold``) and the arguments that are not plain data (``unsaved_hparams``).
+    A subclass declares the keys of the samples that it reads (``sample_keys``) and the metric that it is judged by
+    (``monitor``, ``mode``, ``stopping_threshold``). Arguments of its constructor that are not plain data (networks,
+    functions) are no hyperparameters: checkpoints name their class, if it remembers its arguments.
     """
 
     sample_keys: frozenset[str] = frozenset()
@@ -43,14 +43,26 @@ class BaseTask(CheckedArguments, LightningModule):
     mode: ClassVar[Literal["min", "max"]] = "min"
     stopping_threshold: ClassVar[float | None] = None
     """The value of ``monitor`` at which training stops; ``None`` if there is none."""
-    unsaved_hparams: ClassVar[frozenset[str]] = frozenset()
-    """Names of arguments that are networks, functions or other objects."""
+    unsaved_hparams: frozenset[str] = frozenset()
+    """Names of arguments that are networks, functions or other objects; those that are given are found."""
+    given_objects: frozenset[str] = frozenset()
+    """Those of them that a task was given, and without which its checkpoint cannot be loaded."""
     half_weights: ClassVar[bool] = True
     """Whether the weights can be in half precision, as with ``--trainer.precision bf16-true``."""
     draws_figures: bool = False
     """Whether a run has the callbacks of :meth:`figures`. The command line sets it: ``--figures``."""
     updated: str | None = None
     """Name of the network that the current optimiser step updates, if there are several."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Note the names of the arguments that are not plain data."""
+        task = super().__new__(cls, *args, **kwargs)
+        parameters = parameters_of(cls)  # type: ignore[arg-type]  # mypy takes the type of a class for one without a hash
+        defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
+        given = given_arguments(cls, args, kwargs)
+        task.unsaved_hparams = cls.unsaved_hparams | _objects(defaults) | _objects(given)
+        task.given_objects = _objects(given) - cls.unsaved_hparams
+        return task
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +72,7 @@ class BaseTask(CheckedArguments, LightningModule):
         """The state of the data module of training, by the name of its class; see :class:`~.data.BaseDataModule`."""
         self._defined_outputs = ExitStack()
         # Objects are no plain data. The command line adds what it built them from.
-        self.save_hyperparameters(ignore=["metrics", "train_metrics", *self.unsaved_hparams])
+        self.save_hyperparameters(ignore=sorted(self.unsaved_hparams))
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]  # Lightning's refuses to be called on an instance
@@ -106,7 +118,7 @@ class BaseTask(CheckedArguments, LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the task was built from, and what its data module says that predictions need."""
-        complete(checkpoint, self, self.unsaved_hparams, self.describe_data())
+        complete(checkpoint, self, self.unsaved_hparams, self.given_objects, self.describe_data())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what predictions need besides the weights."""
@@ -170,131 +182,6 @@ class BaseTask(CheckedArguments, LightningModule):
         return tensor.div_(self.trainer.world_size)
 
 
-class NetworkTask(BaseTask):
-    """Base class of tasks that train one network.
-
-    A subclass passes its metrics to ``super().__init__`` and implements :meth:`evaluate`. The command line and
-    checkpoints know the arguments below also where a subclass hands them on through ``**kwargs``.
-
-    Logged names are ``{stage}/loss``, ``{stage}/{term}`` for the named terms of the loss, and ``{stage}/{metric}``, for
-    the stages ``train``, ``val`` and ``test``.
-
-    Args:
-        net: the network that is trained.
-        metrics: by name; updated with (predictions, targets) in every step, and cloned once per stage.
-        optimizer: builds the optimiser from parameter groups. Its ``weight_decay`` applies only to convolution kernels
-            (parameters of more than two dimensions), as in the paper's reference implementation.
-        lr_scheduler: builds the learning rate schedule; none by default.
-        lr_scheduler_interval: whether the schedule advances once per ``"epoch"`` or once per ``"step"``.
-        train_metrics: the metrics of the training stage, if they differ.
-        compile: see :func:`~lightning_coordconv.core.network_options.apply_network_options`, as for the last one.
-        channels_last: keep its weights in the memory format channels last.
-    """
-
-    unsaved_hparams: ClassVar[frozenset[str]] = frozenset({"net", "optimizer", "lr_scheduler"})
-    stages: ClassVar[tuple[str, ...]] = ("train", "val", "test")
-    terms: ClassVar[tuple[str, ...]] = ()
-    """Names of the terms whose sum is the loss."""
-
-    def __init__(
-        self,
-        net: nn.Module,
-        metrics: Mapping[str, Metric],
-        optimizer: OptimizerCallable = torch.optim.Adam,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
-        train_metrics: Mapping[str, Metric] | None = None,
-        compile: bool = False,
-        channels_last: bool = False,
-    ) -> None:
-        super().__init__()
-        self.net = net
-        apply_network_options(net, compile, channels_last)
-        self.optimizer = optimizer
-        self.lr_scheduler = lr_scheduler
-        self.lr_scheduler_interval = lr_scheduler_interval
-        # Metrics, because Lightning's mean over ranks is wrong if they have unequal numbers of samples
-        names = [f"{stage}/{name}" for stage in self.stages for name in ("loss", *self.terms)]
-        self.losses = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in names})
-        # Compute groups share states that are equal after the first batch, as of top1 and top5 if all is right
-        collected = partial(MetricCollection, compute_groups=False)
-        self.train_metrics = collected(dict(metrics if train_metrics is None else train_metrics)).clone(prefix="train/")
-        self.val_metrics = collected(dict(metrics)).clone(prefix="val/")
-        self.test_metrics = self.val_metrics.clone(prefix="test/")
-
-    def forward(self, *args: Any) -> Any:
-        """Run the network."""
-        return self.net(*args)
-
-    def evaluate(self, batch: Batch) -> Outputs:
-        """Return the ``loss`` (a scalar), the ``preds`` and ``target`` of the metrics, and further outputs.
-
-        If the loss is a sum of ``terms``, each term is returned by its name.
-        """
-        raise NotImplementedError(f"{type(self).__name__} must implement evaluate(batch)")
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Outputs:
-        """Return the loss of a training batch."""
-        outputs = self._step(batch, self.train_metrics, "train")
-        return outputs | {"loss": outputs["loss"] * self.share(_count(batch))}
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> Outputs:
-        """Update the validation metrics."""
-        return self._step(batch, self.val_metrics, "val")
-
-    def test_step(self, batch: Batch, batch_idx: int) -> Outputs:
-        """Update the test metrics."""
-        return self._step(batch, self.test_metrics, "test")
-
-    def share(self, samples: int) -> Tensor | float:
-        """Return the weight of the loss of a rank with some samples, so that the mean over ranks is that over samples.
-
-        It is 1 except in the last batch of an epoch, of which ranks can have unequal shares.
-        """
-        if self.trainer.world_size == 1 or not self.trainer.is_last_batch:
-            return 1.0
-        share = torch.full((), float(samples), device=self.device)
-        return share / self.mean_over_ranks(share.clone())
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the optimiser's parameter groups: kernels, and all other parameters without weight decay.
-
-        ``lr_scale``, if a group has it, multiplies the optimiser's learning rate.
-        """
-        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        kernels = [parameter for parameter in parameters if parameter.ndim > 2]
-        others = [parameter for parameter in parameters if parameter.ndim <= 2]
-        groups: list[dict[str, Any]] = [{"params": kernels}] if kernels else []
-        groups += [{"params": others, "weight_decay": 0.0}] if others else []
-        return groups
-
-    def configure_optimizers(self) -> Any:
-        """Build the optimiser of the parameter groups, and the schedule."""
-        optimizer = self.optimizer(self.parameter_groups())
-        for group in optimizer.param_groups:
-            group["lr"] *= group.pop("lr_scale", 1.0)
-        if self.lr_scheduler is None:
-            return optimizer
-        scheduler = {"scheduler": self.lr_scheduler(optimizer), "interval": self.lr_scheduler_interval}
-        return {"optimizer": optimizer, "lr_scheduler": scheduler | {"monitor": self.monitor}}
-
-    def check(self) -> None:
-        """Build the injected optimiser and schedule once, to see that their arguments are valid."""
-        NetworkTask.configure_optimizers(self)  # a subclass's may need the trainer, which there is not yet
-
-    def _step(self, batch: Batch, metrics: MetricCollection, stage: str) -> Outputs:
-        outputs = self.evaluate(batch)
-        metrics.update(outputs["preds"], outputs["target"])
-        samples = _count(batch)
-        log = partial(self.log_dict, on_step=False, on_epoch=True, add_dataloader_idx=False, batch_size=samples)
-        for name in ("loss", *self.terms):
-            mean = cast(MeanMetric, self.losses[f"{stage}/{name}"])
-            mean.update(outputs[name].detach().expand(samples))  # torchmetrics 1.9 drops weights if NaN is allowed
-            log({f"{stage}/{name}": mean}, prog_bar=name == "loss")
-        log(metrics, prog_bar=stage == "val")
-        return outputs
-
-
-def _count(batch: Batch) -> int:
-    """Return the number of samples in a batch."""
-    return len(next(iter(batch.values())))
+def _objects(arguments: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of arguments that are not plain data."""
+    return frozenset(name for name, value in arguments.items() if not is_plain(value))

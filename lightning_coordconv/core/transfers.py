@@ -1,4 +1,4 @@
-"""Copies values between the host and a device without making the host wait."""
+"""Copies tensors between host and device without making the host wait: a function, and a class for late reads."""
 
 from typing import Any
 

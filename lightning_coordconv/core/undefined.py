@@ -1,4 +1,4 @@
-"""Raises an error where a network returns NaN or infinity in a prediction."""
+"""Context manager under which a task's networks raise an error if they return NaN or infinity, and its checks."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

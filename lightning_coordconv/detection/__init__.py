@@ -1,4 +1,4 @@
-"""Object detection: the paper's region proposals, and torchvision's detectors of boxes, masks and keypoints."""
+"""Object detection of boxes, masks and keypoints: tasks, networks, data (COCO, YOLO, VOC), metrics and predictor."""
 
 from lightning_coordconv.detection.average_precision import CocoAveragePrecision, KeypointAveragePrecision
 from lightning_coordconv.detection.coco import CocoDetection

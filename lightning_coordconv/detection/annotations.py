@@ -1,4 +1,4 @@
-"""Annotations of one split, in the lists of COCO's format, with the place where each was read."""
+"""Class of the annotations of one split, as COCO's lists whatever their format, with the place in a file of each."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Draws an image with its true and its predicted objects: boxes, masks and keypoints."""
+"""Function that draws an image with its true and its predicted objects: boxes, masks and keypoints."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias

@@ -1,4 +1,4 @@
-"""Data set of images with boxes, and if wanted masks or keypoints, from annotations in COCO's format."""
+"""Data set of images with boxes, and optionally masks or keypoints, from annotations in COCO's format."""
 
 import math
 import os

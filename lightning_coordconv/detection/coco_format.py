@@ -1,4 +1,4 @@
-"""Reads an annotation file in COCO's format, and checks the type of every value that is used."""
+"""Function that reads an annotation file in COCO's format, and rules that check every value that is used."""
 
 import json
 import os

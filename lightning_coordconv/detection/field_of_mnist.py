@@ -1,4 +1,4 @@
-"""Field of MNIST: images of digits of several sizes, scattered over an empty canvas, and their boxes."""
+"""Data set Field of MNIST: images of digits of several sizes, scattered over an empty canvas, with their boxes."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Callbacks that draw detections, and write predictions in COCO's results format."""
+"""Callbacks that draw detections beside the true objects, and that write predictions in COCO's results format."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

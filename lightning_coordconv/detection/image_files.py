@@ -1,4 +1,4 @@
-"""Data set of all images below a folder, without boxes, and the options for images that cannot be read."""
+"""Data set of images below a folder, without boxes, and functions that check its options and find unreadable files."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Hooks for torchvision's detectors: each image of a batch has its own coordinates, and its padding is masked."""
+"""Hooks for torchvision's detectors that give each image of a batch its coordinates, and mask its padding."""
 
 import threading
 from collections import OrderedDict
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.ops import MultiScaleRoIAlign
 
 from lightning_coordconv.layers import coordconv_layers, coordinate_frame
 
@@ -67,6 +68,9 @@ def use_image_frames(detector: Any, mask_padding: bool = True, multiple: int = C
         detector.transform.size_divisible = multiple
         if two_stages:  # so that an anchor in the padding is no proposal
             detector.rpn.score_thresh = max(detector.rpn.score_thresh, torch.finfo(torch.float32).tiny)
+            for module in detector.roi_heads.modules():
+                if isinstance(module, MultiScaleRoIAlign):
+                    module.register_forward_pre_hook(frames.scale_by_canvas)
     for part in parts:
         part.register_forward_pre_hook(frames.enter)
         part.register_forward_hook(frames.leave, always_call=True)
@@ -186,6 +190,15 @@ class _ImageFrames(threading.local):
         variance = ((groups - mean) ** 2 * inside).sum((2, 3, 4), keepdim=True) / count
         normal = ((groups - mean) * (variance + norm.eps).rsqrt()).flatten(1, 2).to(output.dtype)
         return normal * norm.weight[:, None, None] + norm.bias[:, None, None]
+
+    def scale_by_canvas(self, pool: nn.Module, inputs: tuple[Any, Any, list[Any]]) -> tuple[Any, Any, list[Any]] | None:
+        """Let a pool of regions find the stride of each map by the canvas, which the map covers.
+
+        torchvision's divides the largest image by the number of cells, rounds to a power of two, and keeps the strides
+        of the first batch: where an image fills less than 0.7 of its canvas they would be half of the true ones.
+        """
+        features, regions, sizes = inputs
+        return (features, regions, [self.canvas] * len(sizes)) if self.sizes else None
 
     def repeat_edges(self, backbone: nn.Module, inputs: Any, output: Any) -> Any:
         """Fill the padding of each map with the last cells of the image, which regions see beyond the end of a map."""

@@ -1,4 +1,4 @@
-"""Reads keypoints of objects in COCO's format, and swaps left and right ones where an image is mirrored."""
+"""Class that reads objects' keypoints in COCO's format, and swaps left and right ones where an image is mirrored."""
 
 import reprlib
 from collections.abc import Mapping, Sequence

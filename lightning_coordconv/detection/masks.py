@@ -1,4 +1,4 @@
-"""Reads masks of objects in COCO's format: polygons, and run lengths, compressed or not."""
+"""Class that reads objects' masks in COCO's format (polygons, run lengths), and functions to check and encode these."""
 
 import reprlib
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Draws the masks and keypoints of objects on an image."""
+"""Functions that draw the masks and the keypoints of objects on an image."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Tells of boxes that can be read, and are probably not what was meant."""
+"""Function that returns remarks on implausible boxes: fractions instead of pixels, repeated boxes, impossible areas."""
 
 import math
 from typing import Any

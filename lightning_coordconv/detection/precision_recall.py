@@ -1,4 +1,4 @@
-"""Callback that draws the precision-recall curves of a test."""
+"""Callback that draws the precision-recall curves of a test, and the function that draws them."""
 
 from collections.abc import Mapping
 from typing import Any

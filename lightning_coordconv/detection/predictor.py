@@ -1,4 +1,4 @@
-"""Loads a trained detector, predicts objects with class names, draws them, and prepares the network for export."""
+"""Trained detector for use in Python: loads a checkpoint, predicts and draws named objects, exports the network."""
 
 import copy
 from collections.abc import Iterator, Mapping

@@ -11,7 +11,8 @@ from torchmetrics import Metric
 from torchvision.ops import nms
 
 from lightning_coordconv.core._lightning import is_attached
-from lightning_coordconv.core.task import Batch, NetworkTask, Outputs
+from lightning_coordconv.core.network_task import NetworkTask
+from lightning_coordconv.core.task import Batch, Outputs
 from lightning_coordconv.detection.figures import DetectionFigures
 from lightning_coordconv.detection.matching import (
     clip_boxes,

@@ -1,4 +1,4 @@
-"""Reads the names of keypoints, the lines between them, and the left-right pairs, from annotations or checkpoints."""
+"""Class of keypoint names, bones and left-right pairs, and functions that read it from annotations or checkpoints."""
 
 import reprlib
 from collections.abc import Mapping, Sequence

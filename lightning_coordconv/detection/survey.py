@@ -1,4 +1,4 @@
-"""Lists what is in a folder of images with boxes, and what is wrong with it, for ``lightning-coordconv data check``."""
+"""Functions that recognise COCO, YOLO or VOC data and collect their contents and faults, for ``data check``."""
 
 import json
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_coordconv.core.images import read_size
-from lightning_coordconv.core.survey import Part, Survey
+from lightning_coordconv.core.survey import Part, Survey, data_options
 from lightning_coordconv.detection.annotations import Annotations
 from lightning_coordconv.detection.boxes import draw_boxes
 from lightning_coordconv.detection.coco import WITHOUT_TARGETS, CocoDetection, check_categories
@@ -62,7 +62,7 @@ def _coco(path: Path, files: list[Path], limit: int) -> Survey:
             split = next((split for split in options if named.startswith(split)), None)
             if split and not options[split]:
                 listed, folder = file.relative_to(root), images.relative_to(root)
-                options[split] = f"--data.{split}_annotations {listed} --data.{split}_images {folder}"
+                options[split] = data_options(**{f"{split}_annotations": listed, f"{split}_images": folder})
             data = _add(survey, file.stem, images, annotations, _split_of(file))
             first = first or data
             check_categories(data, first)
@@ -70,7 +70,7 @@ def _coco(path: Path, files: list[Path], limit: int) -> Survey:
     if whole and options["train"]:
         options["val"] = "--data.val_annotations null"  # a run splits the images by chance
     where = " ".join(given or f"--data.{split}_annotations …" for split, given in options.items())
-    survey.options = f"-c detection/coco_coordconv --data.root {root} {where}"
+    survey.options = f"-c detection/coco_coordconv {data_options(root=root)} {where}"
     return survey
 
 
@@ -108,7 +108,7 @@ def _yolo(path: Path, limit: int) -> Survey:
         for split in yolo.sources:
             with survey.collecting("splits that cannot be used"):
                 _add(survey, split, yolo.file.parent, yolo.read(split, survey.refuse))
-    survey.options = f"{OVERLAY}YoloDetectionDataModule --data.root {path}"
+    survey.options = f"{OVERLAY}YoloDetectionDataModule {data_options(root=path)}"
     return survey
 
 
@@ -119,7 +119,7 @@ def _voc(path: Path, limit: int) -> Survey:
         for split in voc.splits:
             with survey.collecting("splits that cannot be used"):
                 _add(survey, split, path, voc.read(split))
-    survey.options = f"{OVERLAY}VocDetectionDataModule --data.root {path}"
+    survey.options = f"{OVERLAY}VocDetectionDataModule {data_options(root=path)}"
     return survey
 
 

@@ -1,4 +1,4 @@
-"""Interface of the targets that a data set can have besides boxes and labels: masks and keypoints."""
+"""Protocol of a data set's optional targets (masks, keypoints), and the function that makes them by name."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, get_args

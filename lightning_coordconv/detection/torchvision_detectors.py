@@ -1,4 +1,4 @@
-"""torchvision's detectors, pretrained or not, with CoordConv layers in chosen places."""
+"""Network class of torchvision's detectors, pretrained or not, with CoordConv layers in chosen places."""
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase

@@ -1,4 +1,4 @@
-"""Applies a user's transforms to an image and its objects, and checks what they return."""
+"""Class that applies and checks a user's transforms of images and boxes, and a trial for images that lose all boxes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any

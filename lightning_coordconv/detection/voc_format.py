@@ -1,4 +1,4 @@
-"""Reads boxes, classes and splits of images in the format of Pascal VOC: an XML file for each image, no pixels."""
+"""Class that reads boxes, classes and splits in the format of Pascal VOC: one XML file for each image."""
 
 from collections.abc import Mapping
 from pathlib import Path

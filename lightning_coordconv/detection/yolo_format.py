@@ -1,4 +1,4 @@
-"""Reads images with boxes in the format of YOLO: a ``data.yaml``, folders of images, and a text file for each image."""
+"""Class that reads boxes, classes and splits in YOLO's format: a ``data.yaml``, and one text file for each image."""
 
 import math
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Generative models: GANs and VAEs, their data, and metrics of what they generate."""
+"""Generative models, GANs and VAEs: tasks, networks, data modules, metrics of images, figures and predictor."""
 
 from lightning_coordconv.generative.data import LSUNDataModule, SortOfClevrDataModule, UnlabelledImagesDataModule
 from lightning_coordconv.generative.figures.interpolation import Interpolation

@@ -1,4 +1,4 @@
-"""Data modules of images to generate: two-object Sort-of-CLEVR, a folder of pictures, LSUN."""
+"""Data modules of images to train generators on: two-object Sort-of-CLEVR, a folder of pictures, LSUN."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -64,7 +64,7 @@ class GAN(GenerativeTask):
         ValueError: for an unknown loss, numbers out of range, or networks that do not fit each other.
     """
 
-    unsaved_hparams: ClassVar[frozenset[str]] = frozenset(
+    unsaved_hparams: frozenset[str] = frozenset(
         {"generator", "discriminator", "generator_optimizer", "discriminator_optimizer", "lr_scheduler", "features"}
     )
 

@@ -1,4 +1,4 @@
-"""Random latent vectors that depend only on the seed, for any number of ranks."""
+"""Class that draws random latent vectors and makes paths between them, the same for any number of ranks."""
 
 from typing import Literal
 

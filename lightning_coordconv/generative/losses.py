@@ -1,4 +1,4 @@
-"""Functions for the losses of GANs: adversarial losses, a gradient penalty and a distance of features."""
+"""Loss functions of GANs: adversarial losses, the R1 gradient penalty and feature matching."""
 
 from collections.abc import Callable
 from typing import NamedTuple

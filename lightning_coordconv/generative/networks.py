@@ -1,4 +1,4 @@
-"""Generators, discriminators, encoders and decoders of GANs and VAEs, of any width and for any canvas."""
+"""Networks of GANs and VAEs, plain and with coordinates: generators, discriminators, encoders and decoders."""
 
 from itertools import pairwise
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Loads a trained generator, makes images and paths between images, and prepares the network for export."""
+"""Trained generator for use in Python: loads a checkpoint, makes samples and interpolations, exports the network."""
 
 import copy
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Data set of two-object Sort-of-CLEVR: a blue and a red object on white, each a square or a circle."""
+"""Data set of two-object Sort-of-CLEVR: images of a blue and a red object on white, each a square or a circle."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Lists what is in a folder of pictures, and what is wrong with it, for ``lightning-coordconv data check``."""
+"""Functions that collect contents and faults of a folder of pictures, and suggest options to train a generator."""
 
 import math
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from lightning_coordconv.core.images import find_images, read_size
-from lightning_coordconv.core.survey import Part, Survey
+from lightning_coordconv.core.survey import Part, Survey, data_options
 from lightning_coordconv.generative.data import UnlabelledImagesDataModule
 from lightning_coordconv.generative.unlabelled_images import UnlabelledImages
 
@@ -44,7 +44,7 @@ def _survey(path: Path, files: list[Path], limit: int) -> Survey:
         epochs = math.ceil(STEPS / batches)
         every = math.ceil(epochs / VALIDATIONS)
         survey.options = (
-            f"-c generative/small_coordconv --data UnlabelledImagesDataModule --data.root {path} --data.image_size 32 "
+            f"-c generative/small_coordconv --data UnlabelledImagesDataModule {data_options(root=path, image_size=32)} "
             f"--data.eval_count {held_out} --model.object_radius null "
             f"--trainer.max_epochs {math.ceil(epochs / every) * every} --trainer.check_val_every_n_epoch {every}"
         )

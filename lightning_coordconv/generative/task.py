@@ -1,4 +1,4 @@
-"""The base of generative tasks: draws latent vectors, generates images and measures them against real ones."""
+"""Base class of generative tasks: draws latent vectors, generates images and measures them against real ones."""
 
 import logging
 from collections.abc import Mapping

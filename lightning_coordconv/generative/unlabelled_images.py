@@ -1,4 +1,4 @@
-"""Data set of image files without labels."""
+"""Data set of image files without labels, to train generators on."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

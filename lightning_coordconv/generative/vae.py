@@ -1,7 +1,6 @@
-"""The task of training a variational autoencoder (paper, section 5.3)."""
+"""The task of training a variational autoencoder, an encoder and a decoder (paper, section 5.3)."""
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from pytorch_lightning.cli import OptimizerCallable
@@ -39,7 +38,7 @@ class VAE(GenerativeTask):
         ValueError: for numbers out of range, or networks that do not fit each other.
     """
 
-    unsaved_hparams: ClassVar[frozenset[str]] = frozenset({"encoder", "decoder", "generator", "optimizer", "features"})
+    unsaved_hparams: frozenset[str] = frozenset({"encoder", "decoder", "generator", "optimizer", "features"})
 
     def __init__(
         self,

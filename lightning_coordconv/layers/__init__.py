@@ -1,4 +1,4 @@
-"""CoordConv layers, and functions that convert a model to them and back, fold and fuse them; imports only torch."""
+"""CoordConv layers, coordinate encodings and frames, and functions that convert, fold and fuse; imports only torch."""
 
 from lightning_coordconv.layers.cache import clear_coordinate_cache, limit_coordinate_cache
 from lightning_coordconv.layers.conv import (

@@ -1,4 +1,4 @@
-"""The only module with private names of torch: functions, flags and base classes through which the layers use them.
+"""Wrappers of all private names of torch that the layers use: functions, flags and base classes.
 
 ``tests/layers/test_torch_names.py`` fails with a sentence when a new version of torch has dropped one of them.
 """

@@ -1,4 +1,4 @@
-"""Checks of the arguments of layers, encodings and functions: errors name the argument, what is allowed and the value.
+"""Functions that check arguments of layers and encodings; errors name the argument, what is allowed and the value.
 
 A value of the wrong type is a ``TypeError``, one out of its range a ``ValueError``.
 """

@@ -1,4 +1,4 @@
-"""A cache, limited in bytes, of coordinate grids and other tensors that all CoordConv layers reuse between calls."""
+"""Cache of coordinate grids and other tensors for all CoordConv layers, and functions to limit and clear it."""
 
 import threading
 from collections.abc import Callable, Hashable, Sequence

@@ -1,4 +1,4 @@
-"""CoordConv layers: torch's convolutions, with the coordinates of their input's cells as further input.
+"""The six CoordConv layers: torch's convolutions in 1 to 3 dimensions, plain and transposed, with coordinates.
 
 The six signatures are written out, so that editors and type checkers show the arguments of each torch class.
 """

@@ -1,4 +1,4 @@
-"""Computes the coordinate bias of a layer, one map for the whole batch, and adds it to the convolution.
+"""Functions that compute the coordinate bias of a layer, eagerly or traced, and add it to the convolution.
 
 There are two routes. Eager: a convolution of the coordinate grid if map and kernel are small, else matrix products with
 taps (:mod:`taps`); the grid and the taps are kept, and the addition is in place. Traced or transformed (compiled,

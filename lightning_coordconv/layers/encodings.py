@@ -1,4 +1,4 @@
-"""Encodings of coordinates: Cartesian, polar, Fourier, sinusoidal, learned, constant, or any module of the user."""
+"""Classes of coordinate encodings: a base class, Cartesian, polar, Fourier, sinusoidal, learned and constant."""
 
 import math
 from collections.abc import Sequence

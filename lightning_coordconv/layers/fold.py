@@ -1,4 +1,4 @@
-"""Folds CoordConv layers for one input size: each becomes a plain convolution plus a constant coordinate bias."""
+"""Folded layers, plain convolutions with a constant coordinate bias, and the function that folds a model for a size."""
 
 from typing import Any, TypeVar, cast
 

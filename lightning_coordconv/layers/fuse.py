@@ -1,4 +1,4 @@
-"""Fuses batch norm into the CoordConv layer, folded layer or plain convolution in front of it, for inference."""
+"""Function that fuses batch norm into the CoordConv layer, folded layer or convolution before it, for inference."""
 
 from typing import Any, TypeAlias, TypeVar, cast
 

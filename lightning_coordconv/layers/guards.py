@@ -1,4 +1,4 @@
-"""Refuses what would silently drop a layer's coordinates: fusion, MKL-DNN, TorchScript, and quantised input.
+"""Base class and functions that refuse what drops a layer's coordinates (fusion, scripting), and copy or trace it.
 
 Torch and other libraries replace convolutions by code that reads ``weight``, ``bias`` and the geometry
 and knows of no coordinate bias. Where they call a method of the layer on the way, the layer refuses. Where they do not,

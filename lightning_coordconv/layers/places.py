@@ -1,4 +1,4 @@
-"""Stores what ``coordinate_frame`` and ``coordinate_field`` set, and finds where a map lies in the full image's map."""
+"""Classes ``Frame`` (a crop's place in the full image) and ``Field`` (given coordinates), for layers' coordinates."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""Makes the matrices that map a layer's coordinate weights to its coordinate bias, and multiplies them out.
+"""Functions that compute the matrices (taps) that map coordinate weights to a coordinate bias, and apply them.
 
 The coordinate bias of a layer is linear in its coordinate weights: ``coord_weight.view(channels, -1) @ taps``. Column p
 of ``taps`` is the patch of the coordinate grid under output cell p. A coordinate varies along one axis only, so

@@ -1,4 +1,4 @@
-"""A 1x1 CoordConv layer over a vector that is the same everywhere, computed without tiling the vector."""
+"""A 1x1 CoordConv layer over a vector tiled over a canvas, computed without tiling the vector."""
 
 from collections.abc import Sequence
 from typing import Any

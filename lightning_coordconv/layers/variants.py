@@ -1,4 +1,4 @@
-"""Maps each class of convolution to its CoordConv class, and each CoordConv class to its folded class.
+"""Functions that map convolution classes to CoordConv classes and back, make these, and say why one cannot be made.
 
 For torch's six classes they are written out, so that they can be imported, subclassed and pickled by name. For a
 subclass of those they are made when a layer is converted, by putting :class:`CoordConvNd` in front of it.

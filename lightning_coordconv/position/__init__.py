@@ -1,4 +1,4 @@
-"""Measures whether position matters for a model and its data, and advises where to add coordinates."""
+"""Package that measures whether position matters for a model and its data, and advises where to add coordinates."""
 
 from lightning_coordconv.position.advice import Advice, advise
 from lightning_coordconv.position.dependence import Dependence, Share, measure_dependence

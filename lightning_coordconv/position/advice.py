@@ -1,4 +1,4 @@
-"""Advises whether and where to use CoordConv in a model, with the measurements that support each sentence."""
+"""Class of an advice, and functions that measure a model and its data and advise whether and where to use CoordConv."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

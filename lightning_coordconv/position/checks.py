@@ -1,4 +1,4 @@
-"""Checks that the numbers in samples are such that something can be concluded from them."""
+"""Functions that check that images, boxes, classes and numbers of a sample are valid, before anything is measured."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""The command ``lightning-coordconv advise``: reports whether position matters for a model and its data."""
+"""The command ``lightning-coordconv advise``: loads a model by name or checkpoint, prints and saves the advice."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Measures how much of a target can be predicted from its position, by cross-validation."""
+"""Functions that measure how much of a target its position predicts, beyond its content, by cross-validation."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -99,6 +99,7 @@ def measure_dependence(
     what that leaves. What position adds is estimated from what is left then, among neighbours in both, and compared
     with a second estimate among neighbours in the content. Bandwidths are chosen on the training images only, and an
     infinite one, which ignores the position, is among the candidates. Images are never split between training and test.
+    Classes in fewer images than there are folds do not count: where they are held out, too little tells of them.
 
     Args:
         what: a description for the report.
@@ -114,6 +115,15 @@ def measure_dependence(
     if not len(positions) == len(targets) == len(groups) or len(targets) == 0 or positions.dim() != 2:
         shapes = [tuple(tensor.shape) for tensor in (positions, targets, groups)]
         raise ValueError(f"expected positions (N, n), targets (N,) and groups (N,) with N > 0, got shapes {shapes}")
+    if not targets.is_floating_point():
+        index = targets.unique(return_inverse=True)[1]
+        kept = torch.stack([index, groups]).unique(dim=1)[0].bincount()[index] >= FOLDS
+        positions, targets, groups = positions[kept], targets[kept], groups[kept]
+        content = None if content is None else content[kept]
+        what += "" if kept.all() else f", of classes in at least {FOLDS} images"
+    if not len(targets):
+        none = Share(0.0, 0.0, 0.0)
+        return Dependence(what, none, None if content is None else none, 0, 0, 0.0, 0.0, math.inf)
     generator = torch.Generator().manual_seed(seed)
     names, groups = groups.unique(return_inverse=True)
     fold = torch.randperm(len(names), generator=generator)[groups] % FOLDS

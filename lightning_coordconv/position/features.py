@@ -1,4 +1,4 @@
-"""Runs any model on images, and returns the feature maps of its stages, with or without zero padding."""
+"""Functions that run any model on images, return the feature maps of its stages, and replace its zero padding."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

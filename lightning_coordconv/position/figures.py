@@ -1,4 +1,4 @@
-"""Draws the result of ``advise``: where the target depends on position, and what each stage knows of position."""
+"""Function that draws the result of ``advise``: maps of the target, and what each stage knows of position."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Checks that the coordinates a model sees are those of the full image: sizes, crops, batches and resizing."""
+"""Functions that measure how images reach a model (sizes, crops), and its reaction to crops, batches and resizing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Reads keypoints from samples, and measures how far they move from image to image."""
+"""Functions that read keypoints from samples, check their unit, and measure their spread around mean places."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

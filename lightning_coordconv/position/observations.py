@@ -1,4 +1,4 @@
-"""Collects pairs of a position and a target from the samples of a data set."""
+"""Class and function that collect positions, targets and image content from a data set's samples, for ``advise``."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -231,7 +231,7 @@ def _centres(image: Tensor) -> Tensor:
 def _place(sample: Mapping[str, Any]) -> Tensor | None:
     """Return row and column of the object, (1, 2), or ``None`` where they are not known."""
     if "top" in sample and "left" in sample:
-        return torch.stack([sample["top"], sample["left"]]).float()[None]
+        return torch.tensor([[float(sample["top"]), float(sample["left"])]])
     if "xy" in sample:
         return torch.as_tensor(sample["xy"], dtype=torch.float32).flip(-1)[None]
     return None

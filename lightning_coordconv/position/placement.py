@@ -1,4 +1,4 @@
-"""Chooses which convolutions of a model should see coordinates, by the structure of the model."""
+"""Function that chooses, by a model's structure, which of its convolutions should be converted to CoordConv."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Measures how well a linear model predicts the position of each cell from a model's feature maps."""
+"""Functions that measure how well feature maps predict position linearly, with and without zero padding or content."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Measures how much a model's prediction changes when the content of an image is moved."""
+"""Function that measures how much a model's prediction changes when the content of an image is moved."""
 
 from collections.abc import Sequence
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Reinforcement learning: Stable-Baselines3's A2C and PPO under Lightning, and policies with coordinates."""
+"""Reinforcement learning: A2C and PPO of Stable-Baselines3 as Lightning tasks, environments, coordinate policies."""
 
 import lightning_coordconv.rl.environments  # noqa: F401  # registers the games
 from lightning_coordconv.rl.agent import Agent, Episode, Evaluation, load

@@ -1,4 +1,4 @@
-"""Loads a trained agent, plays and evaluates episodes, records videos, and exports a Stable-Baselines3 zip."""
+"""Trained agent for use in Python: loads a checkpoint, plays and evaluates episodes, records videos, exports to SB3."""
 
 import copy
 import statistics

@@ -1,4 +1,4 @@
-"""A2C and PPO of Stable-Baselines3 as Lightning tasks.
+"""The tasks A2C and PPO, which train agents by the algorithms of Stable-Baselines3 under Lightning.
 
 Both constructors list their arguments in full, though half of them are common: editors and the reference show only what
 a signature names.

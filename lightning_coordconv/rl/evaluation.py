@@ -1,4 +1,4 @@
-"""Plays episodes to measure how good a policy is."""
+"""Functions that play evaluation episodes with a policy, with limits of steps and optionally from a seed."""
 
 import random
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The base of on-policy algorithms: Stable-Baselines3 collects, Lightning optimises, distributes, saves and resumes."""
+"""Base class of A2C and PPO: Stable-Baselines3 collects rollouts, Lightning optimises, distributes and resumes."""
 
 import time
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Features extractors with coordinates for policies of Stable-Baselines3.
+"""Feature extractors with coordinates for Stable-Baselines3's policies: NatureCNN, IMPALA's network, a small CNN.
 
 The paper trains A2C on Atari games with "a CoordConv layer in an actor network". Its code was not published, so the
 place of the layer is unknown, and so is whether the critic has one. Here the default is the first convolution, and SB3

@@ -1,4 +1,4 @@
-"""Runs policies of Stable-Baselines3 in mixed precision, which SB3 does not support itself."""
+"""Functions that run SB3's policies in mixed precision: feature extractors in lower precision, heads in float32."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

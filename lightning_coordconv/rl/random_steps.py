@@ -1,4 +1,4 @@
-"""Data set of observations of a random agent, each with the sum of the rewards of the next steps, for ``advise``."""
+"""Data set of a random agent's observations, labelled with the rewards of the next steps, for ``advise``."""
 
 from typing import Any
 

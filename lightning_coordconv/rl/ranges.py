@@ -1,4 +1,4 @@
-"""Checks the numeric options of agents and environments against their ranges."""
+"""Table of the allowed ranges of agents' and environments' numeric options, and the function that checks them."""
 
 import math
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Collects rollouts with an algorithm of Stable-Baselines3, and returns them minibatch by minibatch."""
+"""Class that collects rollouts with an SB3 algorithm, returns their minibatches, and saves and restores its state."""
 
 import math
 from collections.abc import Iterator

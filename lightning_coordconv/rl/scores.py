@@ -1,4 +1,4 @@
-"""Converts scores of Atari games to the scale of a human player."""
+"""Human-normalised scores of Atari games: the table of random and human scores, and the conversion."""
 
 SCORES: dict[str, tuple[float, float]] = {
     "Alien": (227.8, 7127.7),

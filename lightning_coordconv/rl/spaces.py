@@ -1,4 +1,4 @@
-"""Encodes spaces of observations and actions as plain data, so that a checkpoint says what its policy is for."""
+"""Functions that encode spaces of observations and actions as plain data for checkpoints, and decode them."""
 
 from typing import Any
 

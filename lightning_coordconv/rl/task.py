@@ -1,4 +1,4 @@
-"""The base of tasks whose network is the policy of an agent: builds the policy and evaluates it."""
+"""Base class of tasks that train an agent: builds the policy, evaluates it on episodes, and loads its weights."""
 
 import io
 import zipfile
@@ -68,7 +68,7 @@ class AgentTask(BaseTask):
 
     sample_keys: frozenset[str] = frozenset({"rollout"})
     half_weights: ClassVar[bool] = False
-    unsaved_hparams: ClassVar[frozenset[str]] = frozenset({"algorithm", "arguments"})
+    unsaved_hparams: frozenset[str] = frozenset({"algorithm", "arguments"})
     monitor: str = "val/reward"
     mode: ClassVar[Literal["min", "max"]] = "max"
 

@@ -1,4 +1,4 @@
-"""Records videos of agents during training and prediction."""
+"""Callback that records videos of agents, and functions that play frames, overlay saliency and write mp4 files."""
 
 import itertools
 import warnings
@@ -101,11 +101,11 @@ class AgentVideo(WritesPredictions):
 def play_frames(
     policy: Any, env: Any, deterministic: bool, max_steps: int, with_saliency: bool = False
 ) -> Iterator[tuple[Image, float]]:
-    """Play an episode and yield its frames (H, W, 3), uint8, each with the reward so far.
+    """Play an episode and yield its frames (H, W, 3), uint8, each with the reward so far; the last frame twice.
 
     Args:
         policy: an actor-critic policy of Stable-Baselines3.
-        env: a vector of environments, of which the first is seen.
+        env: a vector of monitored environments, of which the first is seen.
         deterministic: whether to take the most probable action instead of sampling one.
         max_steps: longest episode, in steps of the environment.
         with_saliency: whether pixels turn red by how much the probability of the chosen action depends on them.
@@ -120,12 +120,12 @@ def play_frames(
         if with_saliency:
             frame = overlay(frame, saliency(policy, observations[:1], actions[:1]))
         yield frame, reward
-        observations, rewards, _, infos = env.step(actions)
+        observations, _, _, infos = env.step(actions)
         over = infos[0].get("episode")
-        reward = over["r"] if over else reward + float(rewards[0])
+        reward = over["r"] if over else float(sum(env.get_attr("rewards", 0)[0]))  # of the monitor: raw, since reset
         if over:
-            yield frame, reward
-            return
+            break
+    yield frame, reward
 
 
 def _render(env: Any) -> Image:

@@ -1,1 +1,1 @@
-"""The command line, checkpoints, distributed start-up and callbacks that every run shares."""
+"""Package of the command line, checkpoints, distributed start-up and callbacks that runs of every domain share."""

@@ -1,4 +1,4 @@
-"""Writes checkpoints whose files are either complete or absent, and verifies them before a run starts from them."""
+"""Lightning's checkpoint reader and writer: writes files completely or not at all, and verifies them when loading."""
 
 import os
 from pathlib import Path
@@ -10,8 +10,8 @@ from lightning_fabric.utilities.cloud_io import get_filesystem
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities import rank_zero_info
 
-from lightning_coordconv.core.checkpoints import MapLocation, read_archive, read_checkpoint
-from lightning_coordconv.core.restore import load_weights
+from lightning_coordconv.core.checkpoints import CheckpointError, MapLocation, read_archive, read_checkpoint
+from lightning_coordconv.core.restore import check_kind, load_weights
 
 
 class DurableCheckpointIO(TorchCheckpointIO):
@@ -91,7 +91,14 @@ def load_checkpoint(path: str | Path, module: LightningModule, weights_only: boo
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged or not a checkpoint, or its weights belong to another architecture.
+        ValueError: if the file is damaged or not a checkpoint, or belongs to another task or architecture.
     """
     checkpoint = read_checkpoint(path, trust=weights_only is False)
-    load_weights(module, checkpoint, path)
+    try:
+        check_kind(checkpoint, type(module), path)
+        load_weights(module, checkpoint, path)
+    except CheckpointError as error:
+        config = Path(path).parent.parent / "config.yaml"
+        if not config.is_file():
+            raise
+        raise CheckpointError(f"{error}; the options of its run are -c {config}") from error

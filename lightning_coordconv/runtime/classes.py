@@ -1,4 +1,4 @@
-"""Builds the data module of a configuration, and gives its number of classes to the task and the network."""
+"""Functions that build a configuration's data module, and pass its number of classes to the task and the network."""
 
 import importlib
 import inspect

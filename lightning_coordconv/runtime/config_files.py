@@ -1,4 +1,4 @@
-"""Reads configs as the parser does, with the files that they refer to, and refuses keys that it would pass over."""
+"""Functions that read configs and the files that they refer to, and refuse repeated keys and those without effect."""
 
 import re
 from collections.abc import Iterator

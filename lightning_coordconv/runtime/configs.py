@@ -1,4 +1,4 @@
-"""The configs that come with the package: finds them by name, lists and copies them, and names a run after its config.
+"""Functions that find shipped configs by name and name runs after them, and the command that lists and copies configs.
 
 A config's name is its path below the folder of configs, without the suffix: ``detection/coco_coordconv``.
 """

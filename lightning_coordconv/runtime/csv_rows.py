@@ -1,4 +1,4 @@
-"""Keeps the rows of a run that is resumed with a CSVLogger: Lightning removes the file when the logger starts again."""
+"""Function that makes Lightning's CSVLogger append to the ``metrics.csv`` of a resumed run, and keep its rows."""
 
 import csv
 import warnings

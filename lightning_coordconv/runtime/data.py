@@ -1,4 +1,4 @@
-"""The command ``lightning-coordconv data check``: what is in a folder of data, and what would end a run."""
+"""The command ``lightning-coordconv data check``: reports what a folder of data holds and what a run would refuse."""
 
 import argparse
 import importlib
@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.figures import to_picture
+from lightning_coordconv.core.files import complete_file
 from lightning_coordconv.core.repeated_files import remarks_on_files
 from lightning_coordconv.core.survey import Survey
 from lightning_coordconv.runtime.errors import OneLineParser
@@ -48,8 +49,8 @@ def main(args: Sequence[str] | None = None) -> None:
         print(survey.report())
         figures = survey.figures(SAMPLES)
         if figures:
-            options.out.parent.mkdir(parents=True, exist_ok=True)
-            _tiled([to_picture(figure) for figure in figures]).save(options.out)
+            with complete_file(options.out) as part:
+                _tiled([to_picture(figure) for figure in figures]).save(part)
             print(f"{len(figures)} samples in {options.out}")
     finally:
         logging.disable(logging.NOTSET)

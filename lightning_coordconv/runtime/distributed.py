@@ -1,4 +1,4 @@
-"""Connects the ranks of one machine over its loopback interface, and shuts down their process group."""
+"""Functions that connect the ranks of one machine over its loopback interface, and shut down their process group."""
 
 import atexit
 import os

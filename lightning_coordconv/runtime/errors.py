@@ -1,4 +1,4 @@
-"""Explains errors of a run in one line, and finds those of the user's own code, which keep their traceback."""
+"""Parser and functions that give errors in one line, and tell those of the user's code and of Lightning apart."""
 
 import argparse
 import re
@@ -43,8 +43,8 @@ def one_line(message: str) -> str:
     download = re.search(r"<urlopen error (.*)>", message)
     if download:  # torch.hub has printed from where to where
         return (
-            f"a download failed: {download[1]}; a file that is at the path above is not downloaded, and a network "
-            "whose weights and weights_backbone are null starts from random weights"
+            f"a download failed: {download[1]}; a file that is at the path above is not downloaded. A detector trains "
+            "from random weights with the overlay -c detection/ablations/from_scratch"
         )
     reasons = [line for line in lines if not BOILERPLATE.match(line)]
     reason = (reasons or lines or [""])[0].partition(". Got value: Namespace(")[0]
@@ -101,10 +101,20 @@ def explain(error: BaseException, log_dir: str | None) -> str:
         if any("torch/utils/data/" in file for file in files):
             return (
                 f"{reason}: loading processes (data.num_workers) die where memory runs out, and hang where a file "
-                "system is gone; --ckpt_path last resumes from the last checkpoint"
+                f"system is gone; {how_to_continue(log_dir)}"
             )
         if any("/vec_env/" in file or "gymnasium/vector/" in file for file in files):
-            return f"{reason}: the process of an environment ended; --ckpt_path last resumes from the last checkpoint"
+            return f"{reason}: the process of an environment ended; {how_to_continue(log_dir)}"
     if isinstance(error, OSError) and error.errno is not None and error.filename is None and log_dir is not None:
         return f"{reason}, while the run wrote to {log_dir}"
     return reason
+
+
+def how_to_continue(log_dir: str | Path | None) -> str:
+    """Return which option continues a run that has ended early.
+
+    Args:
+        log_dir: the folder that the run wrote to.
+    """
+    last = Path(log_dir or "", "checkpoints", "last.ckpt")
+    return f"--ckpt_path {last} continues this run" if log_dir and last.is_file() else "there is no checkpoint yet"

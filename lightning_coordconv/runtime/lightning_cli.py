@@ -1,4 +1,4 @@
-"""The commands that train and evaluate: ``lightning-coordconv {fit,validate,test,predict} -c CONFIG``."""
+"""Lightning's command line for the commands ``fit``, ``validate``, ``test`` and ``predict``, with checks of input."""
 
 import functools
 import inspect
@@ -7,6 +7,7 @@ import math
 import operator
 import re
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from numbers import Number
 from typing import Any, NoReturn, get_args
@@ -16,8 +17,9 @@ from jsonargparse.typing import register_type
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.accelerators import CUDAAccelerator
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities import rank_zero_info
@@ -25,12 +27,13 @@ from pytorch_lightning.utilities import rank_zero_info
 from lightning_coordconv import __version__
 from lightning_coordconv.core._lightning import ConfiguredCLI
 from lightning_coordconv.core.data import BaseDataModule
+from lightning_coordconv.core.description import INSTANTIATOR
 from lightning_coordconv.core.offline import restoring
+from lightning_coordconv.core.predictions import writes_predictions
 from lightning_coordconv.core.protocols import DataOfTask, TaskOfData
-from lightning_coordconv.core.restore import INSTANTIATOR
 from lightning_coordconv.core.task import BaseTask
 from lightning_coordconv.runtime import configs
-from lightning_coordconv.runtime.callbacks.defaults import default_callbacks
+from lightning_coordconv.runtime.callbacks.defaults import default_callbacks, judge_after_validation
 from lightning_coordconv.runtime.callbacks.saved_config import SavedConfig
 from lightning_coordconv.runtime.checkpoints import DurableCheckpointIO, load_checkpoint
 from lightning_coordconv.runtime.classes import share_num_classes
@@ -42,7 +45,7 @@ from lightning_coordconv.runtime.nulls import restore_nulls
 from lightning_coordconv.runtime.option_help import explain as explain_option
 from lightning_coordconv.runtime.quiet import silence_libraries
 from lightning_coordconv.runtime.ranges import check_ranges
-from lightning_coordconv.runtime.weights import KEYWORDS, choose_weights, find_newest
+from lightning_coordconv.runtime.weights import KEYWORDS, check_version, choose_weights, find_newest
 
 DESCRIPTION = "Train and use convolutions that know where they are."
 REFUSED = (ValueError, TypeError, ImportError, OSError, MisconfigurationException)
@@ -106,8 +109,9 @@ class CoordConvCLI(ConfiguredCLI):
         parser.set_defaults({"trainer.logger": {"class_path": "TensorBoardLogger", "init_args": {"save_dir": "logs"}}})
 
     def before_instantiate_classes(self) -> None:
-        """Name the folder of logs after the configs."""
+        """Name the folder of logs after the configs, and order what happens after a validation."""
         configs.name_loggers(self.options)
+        judge_after_validation(self.options.trainer.callbacks or [])
 
     @property
     def options(self) -> Any:
@@ -132,6 +136,11 @@ class CoordConvCLI(ConfiguredCLI):
         options = self.config_init[self.subcommand]
         seed, trainer = options.seed_everything, options.trainer
         task: TaskOfData = self.model
+        if self.subcommand == "predict" and options.get("return_predictions") is None:
+            self._check_writers(
+                [*(trainer.get("callbacks") or []), *(self.model.figures() if self.options.figures else [])]
+            )
+            options["return_predictions"] = False  # the memory would grow with each image; callbacks write predictions
         trainer["callbacks"] = default_callbacks(
             task.monitor, task.mode, task.stopping_threshold, seed, self.options.get("ckpt_path"), trainer
         )
@@ -146,8 +155,6 @@ class CoordConvCLI(ConfiguredCLI):
             options["weights_only"] = True
         if self.subcommand == "test":
             options["verbose"] = False  # RunSummary prints the metrics
-        if self.subcommand == "predict" and options.get("return_predictions") is None:
-            options["return_predictions"] = False  # the memory would grow with each image; callbacks write predictions
         path = options["ckpt_path"] = choose_weights(str(self.subcommand), self.options.get("ckpt_path"))
         if path is not None and path not in KEYWORDS:
             load_checkpoint(path, self.model, options["weights_only"])
@@ -159,7 +166,9 @@ class CoordConvCLI(ConfiguredCLI):
             torch.set_float32_matmul_precision("high")
             rank_zero_info("float32_matmul_precision is 'high': float32 products may use TF32 on this device")
         type(self).log_dir = built.log_dir
-        if path in KEYWORDS and self.subcommand != "fit":
+        if path == "last" and self.subcommand == "fit":
+            check_version(self.options.trainer.logger, built)
+        elif path in KEYWORDS:
             options["ckpt_path"] = find_newest(path, built)
             load_checkpoint(options["ckpt_path"], self.model, options.get("weights_only"))
         self.store = rendezvous_on_localhost(built)
@@ -194,6 +203,15 @@ class CoordConvCLI(ConfiguredCLI):
     def after_predict(self) -> None:
         """Refuse a prediction of nothing."""
         self._check_batches("predict", self.trainer.predict_loop.max_batches)
+
+    def _check_writers(self, callbacks: Sequence[Callback]) -> None:
+        """Check that a prediction leaves something."""
+        if not any(writes_predictions(callback) for callback in callbacks if not isinstance(callback, ProgressBar)):
+            raise ValueError(
+                f"nothing would write the predictions of {type(self.model).__name__}: leave out --figures false, or "
+                "add with --trainer.callbacks+= a callback that does: lightning_coordconv.core.PredictionTable or, "
+                "for boxes, lightning_coordconv.detection.CocoResults"
+            )
 
     def _check_batches(self, command: str, batches: list[int | float]) -> None:
         """Check that an evaluation had a batch: a loader of the user's can be empty."""

@@ -1,4 +1,4 @@
-"""Locks of files and folders that one process at a time may write to."""
+"""Class that locks a file or folder to which one process at a time may write."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Makes glibc keep freed memory for the next training step."""
+"""Function that makes glibc keep freed memory for later allocations."""
 
 import ctypes
 import sys

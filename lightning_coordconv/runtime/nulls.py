@@ -1,4 +1,4 @@
-"""Repairs ``null`` on the command line where jsonargparse reads it as the word ``None``."""
+"""Function that restores ``null`` on the command line where jsonargparse reads it as the word ``None``."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

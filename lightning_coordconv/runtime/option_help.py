@@ -1,4 +1,4 @@
-"""Answers ``--model.net.help`` and its like: what an option means, which classes it takes, and their arguments."""
+"""Function that answers ``--model.net.help`` and the like: an option's meaning, its classes, and their arguments."""
 
 import importlib
 import inspect

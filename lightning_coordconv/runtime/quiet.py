@@ -1,4 +1,4 @@
-"""Hides messages of libraries that the user of a run cannot act on."""
+"""Function that hides messages of libraries that the user of a run cannot act on."""
 
 import logging
 import warnings

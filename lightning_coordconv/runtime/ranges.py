@@ -1,4 +1,4 @@
-"""Checks the numeric options of a run against their ranges, before anything is built or written."""
+"""Table of the allowed ranges of a run's numeric options, and the function that checks them before a run."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping

@@ -1,10 +1,11 @@
-"""Decides which checkpoint a command loads: a file, weights that are part of the package by name, or a keyword.
+"""Functions that choose the checkpoint to load: a file, shipped weights by name, or ``last``, ``best`` or ``none``.
 
 For ``fit``, ``last`` is the last checkpoint in the run's folder, if there is one. For the other commands, ``last`` and
 ``best`` are those of the newest run of the experiment, and ``none`` must be typed to evaluate untrained weights.
 """
 
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -39,6 +40,28 @@ def choose_weights(subcommand: str, given: str | Path | None) -> str | None:
     if path == "best" and subcommand == "fit":
         raise ValueError("fit resumes from --ckpt_path last or a file, not from best")
     return None if path == "none" else path if path is None or path in KEYWORDS else str(find_weights(path))
+
+
+def check_version(logger: Any, trainer: Trainer) -> None:
+    """Refuse to resume from the last checkpoint of a version that the logger has yet to choose: it is a new run.
+
+    Args:
+        logger: the configuration of the logger, or a list of them.
+        trainer: has the logger.
+
+    Raises:
+        ValueError: naming the newest checkpoint beside the new run, if there is one.
+    """
+    first = logger[0] if isinstance(logger, list) and logger else logger
+    arguments = getattr(first, "init_args", None) or {}
+    if "version" not in arguments or arguments["version"] is not None:
+        return
+    others = list(Path(getattr(trainer.logger, "root_dir", None) or "").glob(f"*/checkpoints/{LAST}"))
+    newest = f" or --ckpt_path {max(others, key=lambda path: path.stat().st_mtime)}" if others else ""
+    raise ValueError(
+        "--ckpt_path last resumes the version of the logger that you choose, and without one a new run begins: add "
+        f"--trainer.logger.init_args.version NAME{newest}"
+    )
 
 
 def find_newest(keyword: str, trainer: Trainer) -> str:

@@ -1,4 +1,4 @@
-"""Semantic segmentation: torchvision's networks with coordinates, on folders of images and label masks."""
+"""Semantic segmentation: the task, networks with coordinates, data of images and label masks, metrics, predictor."""
 
 from lightning_coordconv.segmentation.data import MaskFolderDataModule
 from lightning_coordconv.segmentation.figures import MaskWriter, SegmentationFigures

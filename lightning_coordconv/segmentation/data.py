@@ -1,4 +1,4 @@
-"""Data module of images and label masks in folders."""
+"""Data module of images and label masks in folders, for semantic segmentation."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Callbacks that draw true and predicted masks, and write predicted masks as files."""
+"""Callbacks that draw true and predicted masks and the confusion matrix, and that write predicted masks as files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

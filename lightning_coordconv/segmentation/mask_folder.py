@@ -1,4 +1,4 @@
-"""Data set of images and label masks in two folders."""
+"""Data set of images and label masks in two folders, and functions that read, pad and check masks."""
 
 import glob
 from collections.abc import Callable, Iterable, Mapping, Sequence

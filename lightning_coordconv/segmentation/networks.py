@@ -1,4 +1,4 @@
-"""torchvision's segmentation networks, with CoordConv layers in chosen places."""
+"""Network class of torchvision's segmentation networks, with CoordConv layers in chosen places."""
 
 from typing import Any, Literal, get_args
 

@@ -1,4 +1,4 @@
-"""Loads a trained segmentation network, predicts label maps, draws them, and prepares the network for export."""
+"""Trained segmentation network for use in Python: loads a checkpoint, predicts and draws label maps, exports it."""
 
 import copy
 from collections.abc import Iterator, Mapping

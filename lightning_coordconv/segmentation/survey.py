@@ -1,4 +1,4 @@
-"""Lists what is in folders of images and label masks, and what is wrong, for ``lightning-coordconv data check``."""
+"""Functions that collect contents and faults of folders of images and label masks, for ``data check``."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_coordconv.core.data import Split
-from lightning_coordconv.core.survey import Part, Survey
+from lightning_coordconv.core.survey import Part, Survey, data_options
 from lightning_coordconv.segmentation.data import MaskFolderDataModule
 from lightning_coordconv.segmentation.figures import draw_masks
 from lightning_coordconv.segmentation.mask_folder import MaskFolder
@@ -35,7 +35,7 @@ def _survey(path: Path, limit: int) -> Survey:
     classes = sorted({int(name) for part in survey.parts for name in part.classes})
     if len(classes) > 1:
         count = classes[-1] + 1
-        survey.options = f"-c segmentation/masks_coordconv --data.root {path} --data.num_classes {count}"
+        survey.options = f"-c segmentation/masks_coordconv {data_options(root=path, num_classes=count)}"
         if count > IGNORED:
             survey.options += " --data.ignore_index -1 --model.ignore_index -1"
             survey.remarks.append(f"some masks have classes beyond {IGNORED}, so {IGNORED} is a class like the others")

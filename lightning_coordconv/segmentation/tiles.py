@@ -1,4 +1,4 @@
-"""Predicts label maps of large images tile by tile, each tile with the coordinates of its place in the image."""
+"""Function that predicts label maps of large images tile by tile, each tile with its coordinates in the image."""
 
 from collections.abc import Callable, Iterator, Mapping
 

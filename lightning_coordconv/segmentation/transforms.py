@@ -1,4 +1,4 @@
-"""Applies a user's transforms to an image and its mask, and checks what they return."""
+"""Class that applies a user's transforms to an image and its mask, and checks what they return."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Benchmarks silence Lightning's logger; other tests of the process read it."""
+"""Fixture that restores the level of Lightning's logger, which benchmarks change."""
 
 import logging
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The sweep over games asks for what there is."""
+"""Test that the Atari benchmark starts a run per game, arm and seed, in environments that exist, with given options."""
 
 from benchmarks import atari
 from lightning_coordconv.rl.environments.vector import find

@@ -1,4 +1,4 @@
-"""Verdicts follow from records by the rule that the page states."""
+"""Tests of the verdicts on the paper's claims, from written records: criteria, variants, counts, and costs of runs."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""Learning curves and their statistics."""
+"""Tests of agents' learning curves: interquartile mean, bootstrap interval, table and figure."""
 
 import json
 

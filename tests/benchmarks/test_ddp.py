@@ -1,4 +1,4 @@
-"""Two processes against one: ratios by hand, and a run of each."""
+"""Tests of the benchmark of two processes: the ratios in its table, timed runs, and runs that fail."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The speed benchmark of detection times what it says."""
+"""Tests of the detection speed benchmark: both loops train the same network, and steps of each detector run."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Models of other libraries: what is compared finds what is wrong, and the list covers timm."""
+"""Tests of the benchmark that converts other libraries' models: its checks, time limit, list of models, and table."""
 
 import copy
 import time

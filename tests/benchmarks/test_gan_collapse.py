@@ -1,4 +1,4 @@
-"""The records of a collapsing GAN: what they hold, and that a finished run is not repeated."""
+"""Tests of the GAN collapse experiment: its records, figure, skipped runs, and the balanced first layer."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The GPU benchmark: its CPU mode runs every part, an interrupted run continues, a part that hangs is stopped."""
+"""Tests of the GPU benchmark on a CPU: its parts run, done parts are skipped, hanging parts are stopped, and tables."""
 
 import json
 import math

@@ -1,9 +1,10 @@
-"""The benchmark of the layer: a training step of a CoordConv takes the memory of a plain convolution's."""
+"""Tests that a training step of CoordConv2d takes at most 1 % more memory than one of the plain convolution."""
 
 import pytest
 import torch
 
 from benchmarks.layer import DTYPES, LAYOUTS, SHAPES, Case, peak_of_training
+from tests.slow import slow_except
 
 
 @pytest.fixture
@@ -16,8 +17,8 @@ def _two_threads():
 
 
 @pytest.mark.usefixtures("_two_threads")
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", slow_except(["nchw"], LAYOUTS))
+@pytest.mark.parametrize("dtype", slow_except(["fp32"], DTYPES))
 def test_memory_of_a_training_step(dtype, layout):
     """At most 1.01 times that of the plain one, for the largest of the maps whose coordinate bias taps compute."""
     case = Case(SHAPES[1], dtype, layout, compiled=False, device=torch.device("cpu"))

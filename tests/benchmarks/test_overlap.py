@@ -1,4 +1,4 @@
-"""Emulators beside the policy make the rollouts that they make in turn with it."""
+"""Tests that emulators that overlap with the policy make the same rollouts as emulators that take turns with it."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Generated parts of documents agree with the data that they are made of."""
+"""Tests of generated parts of documents: up to date, other text is kept, and missing measurements are named."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The plan of the benchmark of pooled features, and its table."""
+"""Tests of the benchmark of pooled features: its networks, which runs it skips or resumes, and its table."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The bench where position matters: its tasks, its arms, and the tables that follow from records."""
+"""Tests of the position benchmark: its synthetic data, networks, arms, runs, advice, and tables of results."""
 
 import dataclasses
 import json
@@ -274,6 +274,7 @@ def test_detection_labels_follow_the_boxes_or_are_all_the_same():
             assert torch.equal(labels, torch.where(middle < 32, 1, 2) if label == "side" else torch.ones_like(labels))
 
 
+@pytest.mark.slow
 def test_digits_of_the_null_say_nothing_of_their_cell():
     data = TASKS["digits_content"].make_data(0).dataset("train")
     assert torch.equal(data.labels, data.digits)

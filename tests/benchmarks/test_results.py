@@ -1,4 +1,4 @@
-"""Tables are made of the summaries of runs, and profiles of the layers."""
+"""Tests of the tables of run summaries (experiments, proposals, generated samples) and of the slowest operators."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The weights that are part of the package are those that the record describes, and reach its results."""
+"""Tests of the shipped weights: files match their record and page, and reach its results; shrinking a checkpoint."""
 
 import json
 

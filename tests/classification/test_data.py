@@ -1,4 +1,4 @@
-"""Data modules of classification: splits, transforms, and what is refused."""
+"""Tests of classification data modules: splits, transforms, plots, and data that are refused."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""A training step of image classification reads nothing from the device."""
+"""Tests that image classification trains and updates metrics without reads of the device, and that a read is found."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Folders of images: which files are read, and how the others are reported."""
+"""Tests of the image folder data set: labels, modes of images, and files that are skipped or refused."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Top-k accuracy against counting by hand and against torchmetrics."""
+"""Tests of top-k accuracy: against torchmetrics, over ranks, for NaN and masked logits, and wrong arguments."""
 
 import pytest
 import torch

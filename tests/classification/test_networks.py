@@ -1,4 +1,4 @@
-"""Classifiers: their weights, and which of them can distinguish positions."""
+"""Tests of the classifiers: numbers of weights, agreement with torchvision, and which can distinguish positions."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Placed digits: positions, labels, and splits without common digits."""
+"""Tests of the placed-digits data set: positions, labels, seeds, splits that share no digit, and wrong arguments."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""A trained classifier in Python: the checkpoint is enough, and its probabilities are those of evaluation."""
+"""Tests of the trained classifier in Python: classes as in the trainer, image forms, wrong checkpoints, warnings."""
 
 import shutil
 import warnings
@@ -142,6 +142,15 @@ def test_a_task_after_its_training_predicts_without_a_checkpoint(trained, folder
         task, ImageFolderDataModule(str(folders), 32, batch_size=2, num_workers=0)
     )
     assert ClassificationPredictor(task).predict(folders / "val" / "hat" / "40.png").name in ("hat", "dahlia")
+
+
+@pytest.mark.parametrize("size", [32, 48])
+def test_an_evaluation_on_images_that_are_prepared_in_another_way_warns(size, folders, trained, tmp_path):
+    data = ImageFolderDataModule(str(folders), size, batch_size=2, num_workers=0)
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        quiet(tmp_path).test(fresh(), data, ckpt_path=trained, weights_only=True, verbose=False)
+    message = "trained on images prepared with resize=37, crop=32, and now sees resize=55, crop=48"
+    assert any(message in str(warning.message) for warning in caught) == (size == 48)
 
 
 @pytest.mark.parametrize("order", [("hat", "dahlia"), ("dahlia", "tulip")])

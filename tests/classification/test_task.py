@@ -1,4 +1,4 @@
-"""Image classification: loss, predictions and tables; CoordConv learns positions where a convolution cannot."""
+"""Tests of the image classification task: loss, metrics, learning, confusion matrix, two ranks, command line."""
 
 import csv
 import math

@@ -1,0 +1,1 @@
+"""Tests of the coordinate tasks and of finding points in pictures."""

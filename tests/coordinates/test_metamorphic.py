@@ -1,4 +1,4 @@
-"""Relations that the coordinate networks, data and tasks keep: batches, mirror images, threads, dtypes, resuming."""
+"""Metamorphic tests of coordinate networks and tasks: batching, mirror images, threads, dtypes, resuming."""
 
 import copy
 from collections.abc import Iterator
@@ -24,6 +24,7 @@ from lightning_coordconv.coordinates import (
     StridedRegressor,
     UpsampleDecoder,
 )
+from tests.slow import slow_except
 
 DECODERS = {
     "coordconv": lambda: CoordConvDecoder(canvas=16),
@@ -75,7 +76,7 @@ def test_the_order_of_a_batch_does_not_matter(name):
     torch.testing.assert_close(outputs(net, batch[order]), outputs(net, batch)[order], rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", slow_except(["coordconv", "renderer", "max"], NETWORKS))
 def test_two_threads_give_what_one_gives(name):
     net, batch = network(name)
     one = outputs(net, batch)
@@ -183,6 +184,7 @@ def fitted(callbacks: list[Callback], ckpt_path: Path | None = None) -> Iterator
     return task.state_dict().values()
 
 
+@pytest.mark.slow
 def test_a_run_that_resumes_at_any_step_ends_with_the_same_weights(tmp_path):
     whole = list(fitted([SaveEveryStep(tmp_path)]))
     checkpoints = sorted(tmp_path.glob("*.ckpt"))

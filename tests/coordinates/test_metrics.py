@@ -1,4 +1,4 @@
-"""Metrics of the coordinate tasks against plain Python, and over ranks against a single process."""
+"""Tests of the coordinate metrics: distance, accuracy and IoU against plain Python, over ranks, and wrong arguments."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The networks of the coordinate tasks have the paper's weights, shapes and initialisation."""
+"""Tests of the coordinate networks: the paper's numbers of weights, shapes and definitions, and wrong arguments."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Points in pictures from a CSV file: what is read, what is refused by file, line and value, and what is learned."""
+"""Tests of finding points in pictures: the CSV reader and its errors, learning, predictor, export, data check."""
 
 import re
 from functools import partial

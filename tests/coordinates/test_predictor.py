@@ -1,4 +1,4 @@
-"""Trained networks of coordinate tasks in Python: predictions are those of the task on the same positions."""
+"""Tests of trained coordinate networks in Python: predictions, figures, and refused positions and checkpoints."""
 
 import pytest
 import torch
@@ -16,6 +16,7 @@ from lightning_coordconv.coordinates import (
 )
 from lightning_coordconv.core.checkpoints import CheckpointError
 from tests.classification.test_task import quiet
+from tests.slow import slow_except
 
 TASKS = {
     "classification": lambda: CoordinateClassification(CoordConvDecoder(canvas=16)),
@@ -60,7 +61,7 @@ def test_each_prediction_is_independent_of_the_others(name, tmp_path):
                 torch.testing.assert_close(one[number], all_of_them[same])
 
 
-@pytest.mark.parametrize("count", [2, None])
+@pytest.mark.parametrize("count", slow_except([2], [2, None]))
 @pytest.mark.parametrize("name", TASKS)
 def test_predictions_are_drawn_and_saved(name, count, tmp_path):
     result = load(saved(name, tmp_path)).predict(None if count is None else [(3, 4), (12, 12)])

@@ -1,4 +1,4 @@
-"""The coordinate tasks: what they compute, that they learn, and that their checkpoints load."""
+"""Tests of the three coordinate tasks: losses and metrics by hand, optimisers, learning, and checkpoints."""
 
 import math
 from types import SimpleNamespace

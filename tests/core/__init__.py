@@ -1,0 +1,1 @@
+"""Tests of the base classes and functions of all domains."""

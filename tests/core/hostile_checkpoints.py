@@ -1,4 +1,4 @@
-"""Loads checkpoints whose hyperparameters are hostile, and prints what each attempt ended with and what it ran."""
+"""Program for tests that loads checkpoints with hostile hyperparameters, and prints outcomes and what was executed."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Every integer argument of the vision domains is refused by name where it is out of range or no integer."""
+"""Tests that classes of coordinates and classification refuse integer arguments out of range or of another type."""
 
 import inspect
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Numbers, flags and texts of another type than their annotation are refused wherever a task or its data are built."""
+"""Tests that tasks, data modules and policies refuse arguments of other types than those of their annotations."""
 
 import copy
 import inspect

@@ -1,4 +1,4 @@
-"""A checkpoint is data: what was changed is refused, and nothing that it names runs."""
+"""Tests of reading checkpoints: tasks are restored, damaged and hostile files are refused, and no code in them runs."""
 
 import io
 import json
@@ -23,6 +23,7 @@ from lightning_coordconv.core.checkpoints import (
     resolve_class,
     verify,
 )
+from lightning_coordconv.runtime.cli import main
 from tests.core import hostile_checkpoints
 
 CONFIG = Path(__file__).parents[2] / "configs" / "coordinates" / "classification_quadrant_deconv.yaml"
@@ -35,8 +36,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments = ["--trainer.max_steps=2", "--trainer.enable_progress_bar=false", "--trainer.limit_val_batches=1",
                  "--trainer.check_val_every_n_epoch=null", "--trainer.val_check_interval=1", "--data.canvas=16",
                  "--data.size=3", "--model.net.init_args.canvas=16", "--model.net.init_args.mul=1"]  # fmt: skip
-    command = [sys.executable, "-m", "lightning_coordconv", "fit", "-c", str(CONFIG), *arguments]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, env=environment())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["lightning-coordconv"])
+        patch.chdir(folder)
+        main(["fit", "-c", str(CONFIG), *arguments])
     (path,) = folder.rglob("last.ckpt")
     return path
 
@@ -106,6 +109,7 @@ def test_arguments_that_a_task_hands_on_to_its_base_are_restored(trained, tmp_pa
     assert task.configure_optimizers()["optimizer"].defaults["lr"] == 0.125
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_or_truncation_loads_other_numbers(trained):
     """Bytes without a meaning, such as padding, may change; what is loaded never does."""
     whole, expected = trained.read_bytes(), read_checkpoint(trained)

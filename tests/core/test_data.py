@@ -1,4 +1,4 @@
-"""Data modules: the same batches for any number of ranks, each sample once, and what is refused."""
+"""Tests of data modules: equal batches for any number of ranks, workers, resuming in an epoch, wrong arguments."""
 
 import itertools
 import math
@@ -244,7 +244,9 @@ class SaveAt(Callback):
             trainer.save_checkpoint(self.path)
 
 
-@pytest.mark.parametrize(("num_workers", "overfit_batches"), [(0, 0.0), (1, 0.0), (0, 4)])
+@pytest.mark.parametrize(
+    ("num_workers", "overfit_batches"), [(0, 0.0), pytest.param(1, 0.0, marks=pytest.mark.slow), (0, 4)]
+)
 @pytest.mark.parametrize("step", [1, 4, 5, 8])
 @pytest.mark.filterwarnings("ignore:You requested to overfit but enabled")
 def test_a_run_resumes_where_it_stood_in_the_epoch(step, num_workers, overfit_batches, tmp_path):

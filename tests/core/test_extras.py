@@ -1,4 +1,4 @@
-"""Without the extras everything else works, and what needs one says which."""
+"""Tests that help works without the optional packages, and that agents name the extra that they need."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Pictures reach the run's folder and every logger, on the first rank only."""
+"""Tests that figures are saved in the run's folder and every logger, by the first rank only."""
 
 from pathlib import Path
 from types import SimpleNamespace

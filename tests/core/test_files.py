@@ -1,4 +1,4 @@
-"""A file is written whole or not at all."""
+"""Tests that a file is written completely or not at all, and that errors name the file."""
 
 import pytest
 

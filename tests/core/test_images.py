@@ -1,4 +1,4 @@
-"""Image files: every kind is read at its scale, or refused by name."""
+"""Tests of reading image files: value ranges, modes, orientation, size limits, links, and refused files."""
 
 import os
 import struct

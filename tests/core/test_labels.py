@@ -1,4 +1,4 @@
-"""A label without an output is named with its sample, in every task, stage and form; no device is read for it."""
+"""Tests that labels without an output (of images, pixels, boxes) and unequal numbers of classes are refused."""
 
 from types import SimpleNamespace
 

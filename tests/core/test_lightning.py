@@ -1,4 +1,4 @@
-"""The private names of Lightning that the package depends on exist."""
+"""Tests that the private names of Lightning and torchmetrics that the package uses exist and work."""
 
 import pytest
 from pytorch_lightning import LightningModule

@@ -1,4 +1,4 @@
-"""Metrics: the mean of no samples is NaN, never a perfect value."""
+"""Tests of metrics that are means over samples: without samples, with NaN predictions, over ranks and batch sizes."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Predictions are those of evaluation mode, and leave the task in the mode and with the statistics that it had."""
+"""Tests that predictions run in evaluation mode and restore all modes, and that training in evaluation mode warns."""
 
 import warnings
 

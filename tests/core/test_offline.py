@@ -1,4 +1,4 @@
-"""Loading a checkpoint opens no connection; pretrained weights that its hyperparameters name are not fetched."""
+"""Tests that loading a checkpoint downloads nothing, opens no connection, and refuses checkpoints of another task."""
 
 import socket
 import threading
@@ -13,14 +13,17 @@ from lightning_coordconv.classification import ImageClassification
 from lightning_coordconv.core.checkpoints import CheckpointError, UntrustedCheckpointError
 from lightning_coordconv.core.offline import offline, restoring
 from lightning_coordconv.segmentation import SegmentationNetwork
+from tests.slow import slow_except
 
 SMALL = {
     "torchvision.models.squeezenet1_1": "IMAGENET1K_V1",
     "torchvision.models.shufflenet_v2_x0_5": "DEFAULT",
+}
+LARGE = {
     "torchvision.models.googlenet": "IMAGENET1K_V1",
     "torchvision.models.segmentation.lraspp_mobilenet_v3_large": "COCO_WITH_VOC_LABELS_V1",
+    "torchvision.models.detection.ssdlite320_mobilenet_v3_large": "COCO_V1",
 }
-LARGE = {"torchvision.models.detection.ssdlite320_mobilenet_v3_large": "COCO_V1"}
 
 VERSION = {"pytorch-lightning_version": pytorch_lightning.__version__}
 
@@ -164,7 +167,7 @@ class TestOtherTasks:
             VAE(ConvEncoder(), ConvGenerator(32)),
         ]
 
-    @pytest.mark.parametrize("trust", [False, True])
+    @pytest.mark.parametrize("trust", slow_except([False], [False, True]))
     def test_of_all_domains(self, trust, tmp_path):
         from pytorch_lightning import Trainer
 
@@ -183,7 +186,7 @@ class TestOtherTasks:
                     assert type(other).__name__ in message
                     assert "\n" not in message
 
-    @pytest.mark.parametrize("trust", [False, True])
+    @pytest.mark.parametrize("trust", slow_except([False], [False, True]))
     def test_without_a_description(self, trust, tmp_path):
         """As of weights that were saved by hand."""
         for number, task in enumerate(self.tasks()):

@@ -1,4 +1,4 @@
-"""The package's tasks and data modules meet what callbacks and the command line require of them."""
+"""Tests that tasks and data modules have the attributes that the protocols declare."""
 
 from lightning_coordconv.coordinates import CoordinateClassification, DeconvDecoder, NotSoClevrDataModule
 from lightning_coordconv.core.protocols import DataOfTask, TaskOfCallbacks, TaskOfData

@@ -1,4 +1,4 @@
-"""Parts of an image file are those of the whole image, and of an uncompressed file nothing else is read."""
+"""Tests of reading parts of image files: equal to the whole image, only needed bytes if uncompressed, and errors."""
 
 import struct
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pictures that are in two splits, twice in one, or in none, are in the report of the data, whatever their names."""
+"""Tests of the search for images that are in two splits, twice in one split, or in no split."""
 
 import shutil
 from pathlib import Path

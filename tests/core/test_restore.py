@@ -1,4 +1,4 @@
-"""A checkpoint builds the task that was trained, or says in one line what is missing or wrong."""
+"""Tests of restoring tasks: changed networks, non-finite weights and unknown hyperparameters are refused."""
 
 import copy
 
@@ -9,14 +9,14 @@ from torch import nn
 from lightning_coordconv import Cartesian, CoordConv2d
 from lightning_coordconv.classification import ImageClassification, PooledClassifier, ResNetClassifier
 from lightning_coordconv.core.checkpoints import CheckpointError
-from lightning_coordconv.core.description import find_change
-from lightning_coordconv.core.restore import complete, load_weights, restore
+from lightning_coordconv.core.description import complete, find_change
+from lightning_coordconv.core.restore import load_weights, restore
 
 
 def saved(task):
     """Return what Lightning saves of a task, and what the task adds."""
     checkpoint = {"hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}
-    complete(checkpoint, task, task.unsaved_hparams, {})
+    complete(checkpoint, task, task.unsaved_hparams, task.given_objects, {})
     return checkpoint
 
 

@@ -1,4 +1,4 @@
-"""Warm-up and cosine, with rates computed by hand."""
+"""Tests of the warm-up and cosine schedule: rates by hand, restoring, prolonged runs, and wrong numbers of steps."""
 
 import pytest
 import torch
@@ -48,6 +48,25 @@ def test_a_schedule_that_is_restored_continues():
                 later.step()
                 restored.step()
                 assert later.param_groups[0]["lr"] == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-12)
+
+
+def test_a_run_that_is_prolonged_has_the_rates_of_the_longer_one():
+    """The rates fall to the end: those of a cosine that ended earlier would rise again."""
+    rates = {}
+    for first in (4, 8):
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        schedule = warmup_cosine(optimizer, total_steps=first, warmup_steps=2)
+        rates[first] = []
+        for step in range(8):
+            if step == 4:
+                state, schedule = schedule.state_dict(), warmup_cosine(optimizer, total_steps=8, warmup_steps=2)
+                schedule.load_state_dict(state)
+            optimizer.step()
+            schedule.step()
+            rates[first].append(optimizer.param_groups[0]["lr"])
+    assert rates[4][4:] == pytest.approx(rates[8][4:])
+    assert rates[8][4:] == sorted(rates[8][4:], reverse=True)
+    assert rates[8][-1] == pytest.approx(0.0)
 
 
 @pytest.mark.parametrize(("total", "warmup"), [(5, 5), (5, -1), (0, 0)])

@@ -1,4 +1,4 @@
-"""Weights that are part of the package are found by name, and by nothing else."""
+"""Tests of the weights that ship with the package: names, sizes, lookup, and files that are refused."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Images to predict for: one image in each form that it can have, and what is refused."""
+"""Tests of the images that ``predict`` accepts: files, folders, arrays, tensors, preprocessing, and errors."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Plain data comes back as it went, also through a file that is loaded safely."""
+"""Tests that values, arrays and random generators survive conversion to plain data; other objects are refused."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Options that every task with one network has."""
+"""Tests of tasks with one network: the options ``compile`` and ``channels_last``, and runs after interrupted ones."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""A network that returns NaN or infinity has no prediction, whatever the task: the image is named, nothing is saved."""
+"""Tests that NaN or infinite predictions raise an error that names the image, and make metrics of pixels NaN."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The photographs of :mod:`tests.photographs` in the formats of YOLO and Pascal VOC."""
+"""Functions for tests that write three photographs with their boxes in the formats of YOLO and Pascal VOC."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Small Mask R-CNNs and Keypoint R-CNNs, and drawn images with masks and keypoints in COCO's format."""
+"""Small Mask and Keypoint R-CNNs for tests, and a function that draws images with masks and keypoints for them."""
 
 import json
 from pathlib import Path

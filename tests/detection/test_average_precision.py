@@ -1,4 +1,4 @@
-"""Average precision of masks against pycocotools on files, of keypoints against numpy, and both over ranks."""
+"""Tests of COCO's average precision: masks against pycocotools, keypoints against numpy, also over two ranks."""
 
 from pathlib import Path
 

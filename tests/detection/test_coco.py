@@ -1,4 +1,4 @@
-"""Data in COCO's format: what is read, what is dropped and counted, and what is refused by name."""
+"""Tests of the data sets of COCO files and image folders: boxes, crowds, transforms, orientation, drops, refusals."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Annotation files of every kind: each loads and loses nothing without a remark, or is refused in one line."""
+"""Tests with generated annotation files in COCO's format: each loads completely, or is refused in one line."""
 
 import copy
 import json

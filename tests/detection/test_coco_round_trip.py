@@ -1,4 +1,4 @@
-"""Data in COCO's format, round: train until it overfits, predict, and let pycocotools judge what is written."""
+"""Test that trains a detector on COCO files, and evaluates its written predictions with pycocotools."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The data modules of detection: splits, batches of lists, and what is reported."""
+"""Tests of detection data modules: options, splits, transforms, categories, and reports of dropped boxes."""
 
 import json
 import logging

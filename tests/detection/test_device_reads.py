@@ -1,4 +1,4 @@
-"""A training step of each detector makes the host wait for the device nowhere, or for a reason that is listed."""
+"""Tests that the host waits for the device in a detector's training step only where torchvision's code does."""
 
 from collections.abc import Callable
 from typing import Any

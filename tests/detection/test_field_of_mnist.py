@@ -1,4 +1,4 @@
-"""Field of MNIST: boxes that fit their digits, splits that share none, and what is refused."""
+"""Tests of Field of MNIST: boxes, sizes of digits, splits, seeds, full MNIST, and damaged or hostile files."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""Pictures of detections, and COCO's results format."""
+"""Tests of the figures of detections, and of predictions that are written in COCO's results format."""
 
 import json
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""YOLO's and Pascal VOC's formats: the same samples as COCO's, and one line for each kind of bad input."""
+"""Tests of the YOLO and Pascal VOC readers: the same samples as from COCO, splits, and errors for bad input."""
 
 import contextlib
 import json

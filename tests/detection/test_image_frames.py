@@ -1,4 +1,4 @@
-"""What a detector finds in an image does not depend on the other images of the batch."""
+"""Tests that a detector's result for an image is independent of its batch, also in threads and exports."""
 
 import copy
 import threading
@@ -14,6 +14,7 @@ from lightning_coordconv import coordconv_layers, fold_coordconv
 from lightning_coordconv.detection import Detector, DigitFasterRCNN, RegionProposalNet
 from lightning_coordconv.detection.image_frames import trace_one_size
 from lightning_coordconv.detection.region_proposal import PLACES
+from tests.slow import slow_except
 
 SMALL = {"min_size": 64, "max_size": 128}
 MOBILE = "fasterrcnn_mobilenet_v3_large_fpn"
@@ -100,7 +101,16 @@ def test_sizes_around_the_multiple_that_images_are_padded_to(size):
         assert distance(net(batch)[0 if batch[0] is image else 1], net([image])[0]) < 1e-8
 
 
-@pytest.mark.parametrize("with_r", [False, True])
+@pytest.mark.parametrize("size", [(64, 64), (160, 213)])
+@torch.no_grad()
+def test_regions_are_pooled_by_the_strides_of_the_maps(size):
+    """Also if the first image fills little of its canvas, by whose size torchvision would divide, once and for all."""
+    net = Detector(MOBILE, 5, "none", options={"min_size": min(size), "max_size": max(size)}).eval()
+    net(images(size, dtype=torch.float32))
+    assert net.detector.roi_heads.box_roi_pool.scales == [1 / 32, 1 / 32]
+
+
+@pytest.mark.parametrize("with_r", slow_except([True], [False, True]))
 @torch.no_grad()
 def test_single_precision_and_the_radius(with_r):
     net = shaken(Detector(MOBILE, 5, "backbone", with_r=with_r, options=SMALL | everything(MOBILE)))

@@ -1,4 +1,4 @@
-"""Mask R-CNN and Keypoint R-CNN: training, predictions, pictures, results, exports, and data that do not fit them."""
+"""Tests of Mask R-CNN and Keypoint R-CNN: training, predictions, figures, exports, and data without targets."""
 
 import dataclasses
 import json

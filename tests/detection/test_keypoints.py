@@ -1,4 +1,4 @@
-"""Keypoints in COCO's format: what is read, what mirrors do to left and right, and what is refused by name."""
+"""Tests of keypoints in COCO's format: reading, mirrored images, other transforms, and refused annotations."""
 
 import re
 from pathlib import Path

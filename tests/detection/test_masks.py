@@ -1,4 +1,4 @@
-"""Masks in COCO's format: polygons against an even-odd rule, run lengths against their description, and bad ones."""
+"""Tests of masks in COCO's format: polygons, run lengths, transforms, and refused annotations."""
 
 import json
 import re

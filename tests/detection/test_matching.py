@@ -1,4 +1,4 @@
-"""Matching and sampling of whole batches against loops over boxes, and against torchvision's own."""
+"""Tests of box encoding, matching and sampling against loops over boxes and against torchvision."""
 
 import pytest
 import torch

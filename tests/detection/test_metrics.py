@@ -1,4 +1,4 @@
-"""Overlaps by hand and against loops over boxes."""
+"""Tests of the IoU metrics against loops, by hand and with tied scores, and of the precision-recall curve."""
 
 import statistics
 

@@ -1,4 +1,4 @@
-"""Boxes that can be read, and are probably not what was meant, are named by a run and by ``data check``."""
+"""Tests that implausible boxes are reported: fractions instead of pixels, duplicated boxes, impossible areas."""
 
 from pathlib import Path
 

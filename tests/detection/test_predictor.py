@@ -1,4 +1,4 @@
-"""A trained detector in Python: the checkpoint is enough, and its boxes are those of evaluation."""
+"""Tests of the trained detector in Python: boxes as in the trainer, forms of images, thresholds, wrong checkpoints."""
 
 import logging
 from pathlib import Path
@@ -25,6 +25,7 @@ from lightning_coordconv.detection import (
 )
 from lightning_coordconv.runtime.callbacks import MovingAverage
 from tests.detection.test_torchvision_detectors import MOBILE, SMALL
+from tests.slow import slow_except
 
 NAMES = ["background", "pagoda", "tree", "dahlia", "hat", "glasses"]
 OPTIONS = SMALL | {"box_score_thresh": 0.0}
@@ -88,6 +89,7 @@ def test_the_weights_are_those_that_evaluation_uses(trained):
     assert any(not torch.equal(weights[name], saved["current_model_state"][name]) for name in weights)
 
 
+@pytest.mark.slow
 def test_each_form_of_an_image_has_the_same_boxes(trained, photographs):
     model = load(trained)
     path = photographs / "hopper.jpg"
@@ -101,6 +103,7 @@ def test_each_form_of_an_image_has_the_same_boxes(trained, photographs):
     same(one, vars(expected))
 
 
+@pytest.mark.slow
 def test_a_file_and_a_pillow_image_are_turned_as_exif_says(trained, photographs, tmp_path):
     model = load(trained)
     image = Image.open(photographs / "hopper.jpg")
@@ -158,7 +161,10 @@ def test_nothing_is_fetched_for_a_checkpoint(photographs, tmp_path, monkeypatch)
 
 @pytest.mark.parametrize(
     "build",
-    [lambda: ObjectDetection(DigitFasterRCNN()), lambda: RegionProposal(RegionProposalNet())],
+    [
+        pytest.param(lambda: ObjectDetection(DigitFasterRCNN()), marks=pytest.mark.slow),
+        lambda: RegionProposal(RegionProposalNet()),
+    ],
     ids=["classes", "proposals"],
 )
 def test_digits_are_read_in_grey(build, tmp_path):
@@ -177,6 +183,7 @@ def test_digits_are_read_in_grey(build, tmp_path):
     found.plot()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_names_has_numbers(trained, photographs, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     checkpoint = torch.load(trained, weights_only=True)
@@ -216,7 +223,7 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("key", WRONG)
+@pytest.mark.parametrize("key", slow_except(["task"], WRONG))
 def test_a_wrong_description_is_refused(trained, tmp_path, key):
     checkpoint = torch.load(trained, weights_only=True)
     checkpoint["inference"][key] = WRONG[key]

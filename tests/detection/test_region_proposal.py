@@ -1,4 +1,4 @@
-"""The paper's region-proposal network and the whole Faster R-CNN: sizes, anchors, order, and what differs."""
+"""Tests of the region-proposal network and the digit Faster R-CNN: weights, anchors, order of boxes, coordinates."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Region proposals: losses and suppression against numbers by hand and loops."""
+"""Tests of the region-proposal task: losses and suppression by hand and by loops, clipping, and learning."""
 
 import math
 

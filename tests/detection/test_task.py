@@ -1,4 +1,4 @@
-"""torchvision's detectors: losses, schedules, and COCO's metrics."""
+"""Tests of the object detection task: pycocotools' metrics, losses, schedule, learning, and two ranks."""
 
 import contextlib
 import io

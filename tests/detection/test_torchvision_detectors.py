@@ -1,4 +1,4 @@
-"""torchvision's detectors with coordinates: where they go, and weights from files."""
+"""Tests of torchvision's detectors with coordinates: their places, weights from files, wrong arguments."""
 
 import pytest
 import torch
@@ -37,6 +37,7 @@ def test_coordinates_go_where_they_are_wanted(name, coordinates, converted):
     assert list(coordconv_layers(Detector(name, 3, coordinates).detector)) == converted
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_weights_of_a_detector_from_a_file(tmp_path):
     """The boxes are those of torchvision's detector with the same file, as coordinate weights start at zero."""

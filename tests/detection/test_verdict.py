@@ -1,4 +1,4 @@
-"""The grid of the paper's detection experiment: which runs there are, that it resumes, and its table."""
+"""Tests of the grid of the paper's detection experiment: its runs, skipped runs, and its table."""
 
 import argparse
 import json

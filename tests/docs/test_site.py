@@ -1,4 +1,4 @@
-"""The site: its navigation, and its pages in headless Chromium, without a network.
+"""Tests of the documentation site: navigation, reference, notebooks, and its pages and demo in headless Chromium.
 
 The pages are tested where ``make docs`` has built them and Chromium is installed (``CHROMIUM`` names another program).
 """

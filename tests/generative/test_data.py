@@ -1,4 +1,4 @@
-"""Data to generate more of: splits, transforms, LSUN's format, what is refused."""
+"""Tests of generative data modules: Sort-of-CLEVR, folders of pictures, LSUN, damaged files, and wrong arguments."""
 
 import io
 import shutil

@@ -1,4 +1,4 @@
-"""Pictures of what a generator makes: files that hold what they should."""
+"""Tests of figures of generated images: grid, animation, and the files that a run leaves."""
 
 from pathlib import Path
 

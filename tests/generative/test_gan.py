@@ -1,4 +1,4 @@
-"""GANs: what an iteration does, that a stop leaves no trace, that ranks do what one process does, what is refused."""
+"""Tests of the GAN task: iterations against a plain loop, resuming, two ranks, losses, averaging, collapse, errors."""
 
 import copy
 import json

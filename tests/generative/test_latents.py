@@ -1,4 +1,4 @@
-"""Latent vectors: the same for any number of ranks, distributions, interpolation."""
+"""Tests of latent vectors: one sequence for all ranks, distributions, binary values, interpolation, wrong arguments."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Networks of GANs and VAEs: numbers of weights, and outputs by the definitions."""
+"""Tests of GAN and VAE networks: numbers of weights, outputs by definition, batches, norms, initialisation, errors."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Sort-of-CLEVR: pixels against a painter that goes pixel by pixel, and what is drawn at random."""
+"""Tests of two-object Sort-of-CLEVR: pixels against a slow painter, random positions, seeds, wrong arguments."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""VAEs: the bound by torch.distributions, and that they learn."""
+"""Tests of the VAE task: the evidence bound by torch.distributions, learning, resuming, wrong arguments."""
 
 import copy
 

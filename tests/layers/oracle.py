@@ -1,4 +1,4 @@
-"""The definition of CoordConv, in float64: concatenate coordinates, then convolve. Shares no code with the package."""
+"""Reference implementation for tests: CoordConv in float64 by concatenation and convolution, without the package."""
 
 import itertools
 import math

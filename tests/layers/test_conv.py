@@ -1,4 +1,4 @@
-"""The layers equal an explicit concatenation, for all arguments that a torch convolution takes."""
+"""Tests that the six layers equal a concatenation, for all torch arguments; initialisation, checkpoints, errors."""
 
 import inspect
 import math

@@ -1,4 +1,4 @@
-"""Conversion of models to CoordConv and back changes nothing else in them."""
+"""Tests of the conversion of models to CoordConv and back: chosen layers, weights, real models, subclasses, errors."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""Axes, grids and encodings have the documented values, and AddCoords concatenates them."""
+"""Tests of coordinate axes, grids and encodings against their documented values, and of AddCoords."""
 
 import math
 

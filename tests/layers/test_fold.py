@@ -1,4 +1,4 @@
-"""Folded models give the same outputs at the folded sizes, and an error at others."""
+"""Tests of folded models: equal outputs at the folded size, an error at other sizes, and models that are refused."""
 
 import copy
 
@@ -20,6 +20,7 @@ from lightning_coordconv.layers import (
     fold_coordconv,
     to_coordconv,
 )
+from tests.slow import slow_except
 
 SHAPES = {1: (9,), 2: (9, 8), 3: (5, 6, 7)}
 LAYERS = [CoordConv1d, CoordConv2d, CoordConv3d, CoordConvTranspose1d, CoordConvTranspose2d, CoordConvTranspose3d]
@@ -82,7 +83,7 @@ def test_output_size():
         folded(x, [7, 9])
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
+@pytest.mark.parametrize("name", slow_except(["resnet18"], ["resnet18", "mobilenet_v3_small"]))
 def test_a_whole_model(name):
     model = trained(to_coordconv(torchvision.models.get_model(name), "all"))
     x = torch.randn(2, 3, 64, 48)

@@ -1,4 +1,4 @@
-"""Layers see the coordinates of the full image in tiles, random crops and padded batches, or given coordinates."""
+"""Tests of coordinate frames and fields: tiles, crops, padded batches equal the full image; threads, tasks; errors."""
 
 import asyncio
 import contextlib

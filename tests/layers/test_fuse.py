@@ -1,4 +1,4 @@
-"""Fusing batch norm into a layer: exact, or refused."""
+"""Tests of fusing batch norm into a layer: equal outputs; layers, norms, hooks and foreign fusions that are refused."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Transformations of torch and other libraries work, or are refused with the way out. None drops coordinates."""
+"""Tests of layers under tracing, weight norm, pruning and on the meta device; MKL-DNN and scripting are refused."""
 
 import contextlib
 import copy
@@ -22,6 +22,7 @@ from lightning_coordconv.layers import (
     fold_coordconv,
     to_coordconv,
 )
+from tests.slow import slow_except
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 # torch deprecates TorchScript, MKL-DNN modules and eager quantisation, each of them at every use
@@ -147,8 +148,8 @@ class TestSymbolicTracing:
         net = nn.Sequential(layers(x)["folded"], nn.ReLU())
         torch.testing.assert_close(fx.symbolic_trace(net)(x), net(x))
 
-    @pytest.mark.parametrize("where", ["first", "all"])
-    @pytest.mark.parametrize("fold", [False, True])
+    @pytest.mark.parametrize("where", slow_except(["first"], ["first", "all"]))
+    @pytest.mark.parametrize("fold", slow_except([True], [False, True]))
     def test_feature_extraction(self, where, fold):
         x = torch.randn(1, 3, 32, 32)
         model = to_coordconv(torchvision.models.resnet18(), where).eval()

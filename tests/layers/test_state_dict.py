@@ -1,4 +1,4 @@
-"""State dicts have the keys of the parameters only, and load into layers that see the same coordinates."""
+"""Tests of state dicts: keys of parameters only, and weights of other coordinates are refused."""
 
 import copy
 import io

@@ -1,4 +1,4 @@
-"""A tiled layer is a 1x1 CoordConv over a tiled vector."""
+"""Tests that TiledCoordConv2d equals a 1x1 CoordConv2d over a tiled vector; encodings, state dict, shapes, frames."""
 
 import pytest
 import torch

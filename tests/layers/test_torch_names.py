@@ -1,4 +1,4 @@
-"""Private names of torch: those that the layers need exist, and no other module of the layers uses one."""
+"""Tests that the private names of torch that the layers need exist, and that only one module uses such names."""
 
 import ast
 import importlib

@@ -1,0 +1,1 @@
+"""Tests of the measurements and the advice of ``lightning-coordconv advise``."""

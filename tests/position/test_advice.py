@@ -1,4 +1,4 @@
-"""Advice on models and data whose answer is known."""
+"""Tests of the advice for models and data with known answers, of its measurements, and of its command."""
 
 import json
 from collections.abc import Mapping
@@ -22,6 +22,7 @@ from lightning_coordconv.position.command import load_model
 from lightning_coordconv.position.features import run, stages
 from lightning_coordconv.runtime.cli import main
 from lightning_coordconv.segmentation import SemanticSegmentation
+from tests.slow import slow_except
 
 
 class Samples(Dataset):
@@ -62,7 +63,9 @@ def images(count: int, channels: int = 1, size: int = 32) -> list[torch.Tensor]:
     return list(torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(0)))
 
 
-@pytest.mark.parametrize(("labels", "convert"), [("position", True), ("content", False), ("mixed", True)])
+@pytest.mark.parametrize(
+    ("labels", "convert"), [("position", True), ("content", False), pytest.param("mixed", True, marks=pytest.mark.slow)]
+)
 def test_digits_whose_class_is_known_to_depend_on_place_or_not(labels, convert):
     classes = 4 if labels == "position" else 10
     advice = advise(PooledClassifier(classes), PlacedDigitsDataModule(labels), num_images=400)
@@ -95,6 +98,7 @@ def test_a_mask_with_two_sides_depends_on_position():
     assert list(coordconv_layers(network)) == advice.where
 
 
+@pytest.mark.slow
 def test_a_model_with_coordinates_needs_no_more():
     mask = torch.zeros(32, 32, dtype=torch.long)
     mask[:, 16:] = 1
@@ -117,7 +121,7 @@ def test_the_places_are_names_in_the_model_that_was_given(wrap):
     assert advice.where
 
 
-@pytest.mark.parametrize("ignore_index", [-1, 0, 255])
+@pytest.mark.parametrize("ignore_index", slow_except([255], [-1, 0, 255]))
 def test_pixels_without_a_class_do_not_count(ignore_index):
     mask = torch.full((32, 32), ignore_index)
     mask[8:, 8:] = 1
@@ -255,7 +259,11 @@ class TestReadout:
         (resnet18, ["conv1", "layer4.1.conv2"]),
         (lambda: lraspp_mobilenet_v3_large(weights=None, weights_backbone=None), None),
         (lambda: timm.create_model("convnext_atto"), None),
-        (lambda: fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None), None),
+        pytest.param(
+            lambda: fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None),
+            None,
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["resnet18", "lraspp", "convnext", "faster_rcnn"],
 )
@@ -283,6 +291,7 @@ def test_the_first_convolution_of_each_head_is_converted():
 
 
 class TestFrames:
+    @pytest.mark.slow
     def test_crops_that_say_where_they_lie_need_their_frame(self):
         samples = [{"image": image, "origin": (0, 8), "size": (64, 64)} for image in images(4)]
         assert check_frames(nn.Conv2d(1, 2, 3), Samples(samples), images(4)).placed
@@ -390,9 +399,15 @@ def test_a_config_of_fit_is_accepted_with_all_its_keys(tmp_path, monkeypatch):
         ),
         (["--model", "resnet18", "--bogus", "1"], "--bogus"),
         (["--model", "resnet1"], "torchvision has no model 'resnet1'"),
-        (["--model", "timm/resnet1"], "timm has no model 'resnet1'"),
-        (["--model", "resnet18", "--checkpoint", "nowhere.pt"], "no checkpoint at nowhere.pt"),
-        (["--model", "resnet18", "--checkpoint", "other.pt"], "other.pt holds weights of another architecture"),
+        pytest.param(["--model", "timm/resnet1"], "timm has no model 'resnet1'", marks=pytest.mark.slow),
+        pytest.param(
+            ["--model", "resnet18", "--checkpoint", "nowhere.pt"], "no checkpoint at nowhere.pt", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            ["--model", "resnet18", "--checkpoint", "other.pt"],
+            "other.pt holds weights of another architecture",
+            marks=pytest.mark.slow,
+        ),
         (["--model", "resnet18", "--images", "2"], "num_images must be at least 4, got 2"),
     ],
 )

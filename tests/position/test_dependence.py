@@ -1,4 +1,4 @@
-"""What position tells about a target, on targets whose dependence is known by construction."""
+"""Tests of the measured dependence of targets on position, on targets whose dependence is known."""
 
 import math
 
@@ -32,6 +32,20 @@ def test_chance_is_not_found(positions):
     found = measure_dependence("chance", positions, targets, torch.arange(COUNT))
     assert found.share.high < 0.02
     assert found.enough
+
+
+@pytest.mark.parametrize(("classes", "images"), [(10**6, 0), (100, 224), (10, COUNT)])
+def test_chance_is_not_found_among_many_classes(positions, classes, images):
+    """A class that is only in the fold that is held out would be predicted by how wrong the others are."""
+    generator = torch.Generator().manual_seed(2)
+    targets = torch.randint(classes, (COUNT,), generator=generator)
+    content = torch.randn(COUNT, 16, generator=generator)
+    found = measure_dependence("chance", positions, targets, torch.arange(COUNT), content)
+    assert (found.images, found.observations) == (images, images)
+    assert found.what == ("chance" if images == COUNT else "chance, of classes in at least 5 images")
+    assert found.share.low < 0.02
+    assert found.given_content.low < 0.02
+    assert found.enough == (images > 0)
 
 
 def test_a_target_of_place_and_content_together_is_found_only_given_the_content(positions):

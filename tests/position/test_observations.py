@@ -1,4 +1,4 @@
-"""What is read from samples: targets and where they are."""
+"""Tests of the targets and positions that are read from samples: crops, maps, boxes, keypoints, masks."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Whether a model's prediction depends on where the content is, for models of which it is known."""
+"""Tests of the measured change of a model's prediction when content moves, for models whose answer is known."""
 
 import pytest
 import timm

@@ -1,0 +1,1 @@
+"""Tests of agents, their environments and their training."""

@@ -1,4 +1,4 @@
-"""Shared by tests of agents: a cheap environment of images, and trainers without output."""
+"""Functions for tests of agents: data, trainers and configs of a cheap environment, and comparison of states."""
 
 from pathlib import Path
 from typing import Any

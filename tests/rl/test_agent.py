@@ -1,4 +1,4 @@
-"""A trained agent in Python: the checkpoint is enough, and its episodes are those of evaluation."""
+"""Tests of the trained agent in Python: rewards equal those of the test; films, seeds, and refused checkpoints."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A training step of an agent reads nothing from its device, so the host never waits for it."""
+"""Tests that A2C and PPO train without the host waiting for the device, and copy observations asynchronously."""
 
 import pytest
 import torch

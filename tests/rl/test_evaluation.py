@@ -1,4 +1,4 @@
-"""Evaluation ends, whatever the environment does, and says what was left out."""
+"""Tests of evaluating agents: endless episodes are cut and counted, seeds, dict observations, interruption."""
 
 import math
 import os
@@ -49,8 +49,7 @@ class Still:
 
 
 def endless(n_envs, **arguments):
-    if "tests/Endless-v0" not in gym.registry:
-        gym.register("tests/Endless-v0", Endless)
+    gym.register("tests/Endless-v0", Endless)
     return make(find("tests/Endless-v0", "sb3", arguments, {}), n_envs)
 
 
@@ -138,9 +137,17 @@ def test_the_deviation_of_large_rewards_is_exact(tmp_path, monkeypatch):
 
 
 PROGRAM = """
+import pathlib
 import lightning_coordconv.rl, gymnasium, tests.rl.test_evaluation as t
 from lightning_coordconv.runtime.cli import main
-gymnasium.register("tests/Endless-v0", t.Endless)
+
+class Noted(t.Endless):
+    def step(self, action):
+        if self.steps == 1000:  # training takes 10 steps
+            pathlib.Path("evaluation").touch()
+        return super().step(action)
+
+gymnasium.register("tests/Endless-v0", Noted)
 main(["fit", "-c", "{config}"])
 """
 CONFIG = """
@@ -163,9 +170,8 @@ def test_an_endless_evaluation_leaves_on_sigterm_with_a_checkpoint(tmp_path):
     )  # fmt: skip
     try:
         deadline = time.monotonic() + 240
-        while not list(tmp_path.rglob("config.yaml"))[1:] and time.monotonic() < deadline:
-            time.sleep(0.5)
-        time.sleep(8)  # it plays its first episode
+        while not (tmp_path / "evaluation").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=120)
     finally:
@@ -221,8 +227,7 @@ def test_dict_observations_are_saved_and_resumed(tmp_path):
 
 @pytest.mark.parametrize("policy", ["MlpPolicy", "CnnPolicy"])
 def test_dict_observations_need_their_policy(policy, tmp_path):
-    if "tests/Mixed-v0" not in gym.registry:
-        gym.register("tests/Mixed-v0", Mixed)
+    gym.register("tests/Mixed-v0", Mixed)
     with pytest.raises(ValueError, match=f"policy must be MultiInputPolicy for the .*, got '{policy}'"):
         trainer(tmp_path).fit(A2C(20, policy), data(2, "tests/Mixed-v0"))
 

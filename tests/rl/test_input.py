@@ -1,4 +1,4 @@
-"""Configurations that cannot work are refused with a message that says why."""
+"""Tests that configurations and checkpoints of agents that cannot work are refused with a reason."""
 
 import copy
 import math
@@ -17,6 +17,7 @@ from stable_baselines3.common.env_util import make_vec_env
 
 from lightning_coordconv.rl import A2C, PPO, EnvironmentDataModule
 from tests.rl.agents import COORDCONV, TOUCH, data, trainer
+from tests.slow import slow_except
 
 CONFIG = Path(__file__).parents[2] / "configs" / "rl" / "find_and_touch_coordconv.yaml"
 
@@ -169,7 +170,7 @@ def test_other_numbers_of_ranks_start_environments_anew(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:.isinstance.treespec:FutureWarning")
 @pytest.mark.parametrize("option", [{"n_steps": 4}, {"batch_size": 4}, {"n_epochs": 4}, {"n_envs": 1}])
-@pytest.mark.parametrize("within", [True, False])
+@pytest.mark.parametrize("within", slow_except([True], [True, False]))
 def test_a_rollout_of_another_shape_is_not_continued(tmp_path, option, within):
     """Its minibatches would be other samples, or other numbers of them."""
     options = {"n_steps": 8, "batch_size": 8, "n_epochs": 2}

@@ -1,4 +1,4 @@
-"""Features extractors in plain Stable-Baselines3."""
+"""Tests of agents' feature extractors: learning in Stable-Baselines3, shapes, coordinates, pools, wrong arguments."""
 
 import numpy as np
 import pytest

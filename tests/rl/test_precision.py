@@ -1,4 +1,4 @@
-"""Agents in mixed precision: extractors in lower precision wherever SB3 calls the policy, heads in float32."""
+"""Tests of agents in mixed precision: extractors in half precision, heads in float32, one conversion a rollout."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""What a random agent sees, and whether advice tells games in which positions matter from others."""
+"""Tests of the data set of a random agent's steps, and of the advice on games with and without positions."""
 
 import gymnasium as gym
 import numpy as np

@@ -1,4 +1,4 @@
-"""A resumed run continues bit for bit: weights, optimiser, random numbers, rollouts and environments."""
+"""Tests that a resumed run of an agent continues bit for bit, and when its environments start anew."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The private names of Stable-Baselines3 that the package relies on exist in the installed release."""
+"""Tests that the private names of Stable-Baselines3 that the package uses exist in the installed release."""
 
 import inspect
 from importlib.metadata import version

@@ -1,4 +1,4 @@
-"""Scores on the scale of a human player."""
+"""Tests of the human-normalised scores of Atari games."""
 
 import gymnasium as gym
 import pytest

@@ -1,4 +1,4 @@
-"""Spaces come back from plain data."""
+"""Tests that Gymnasium spaces survive conversion to plain data, and that other kinds are refused."""
 
 import io
 

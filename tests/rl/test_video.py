@@ -1,7 +1,9 @@
-"""Videos of agents."""
+"""Tests of videos of agents: files of a run, saliency against finite differences, overlay and speed."""
 
 import csv
+import functools
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium
 import imageio_ffmpeg
@@ -10,12 +12,13 @@ import pytest
 import stable_baselines3 as sb3
 import torch
 from gymnasium.envs.registration import EnvSpec
+from gymnasium.wrappers import TransformReward
 from stable_baselines3.common.env_util import make_vec_env
 
 import lightning_coordconv.rl.environments  # noqa: F401  # registers the environment
 from lightning_coordconv.rl import AgentVideo, CoordConvNatureCNN
 from lightning_coordconv.rl.environments.vector import frames_per_second
-from lightning_coordconv.rl.video import overlay, saliency
+from lightning_coordconv.rl.video import overlay, play_frames, saliency
 from tests.rl.agents import TOUCH
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "rl"
@@ -48,6 +51,17 @@ def test_a_run_is_filmed_and_so_is_a_prediction(cli, tmp_path):
     rows = list(csv.DictReader(table.read_text().splitlines()))
     assert len(rows) == 3
     assert all(float(row["reward"]) <= 0.98 and 1 <= int(row["length"]) <= 50 for row in rows)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_an_episode_that_is_cut_has_the_rewards_of_all_its_steps(steps):
+    """Those of the environment: a wrapper, as that of Atari games, clips what the agent learns from."""
+    clip = functools.partial(TransformReward, func=np.sign)
+    env = make_vec_env(TOUCH, 1, seed=0, wrapper_class=clip, env_kwargs={"render_mode": "rgb_array"})
+    policy = SimpleNamespace(predict=lambda observations, deterministic: (np.array([0]), None))
+    played = list(play_frames(policy, env, True, steps))
+    assert len(played) == steps + 1
+    assert [reward for _, reward in played] == pytest.approx([-0.02 * step for step in range(steps + 1)])
 
 
 def test_saliency_is_what_a_change_of_a_pixel_changes():

@@ -1,0 +1,1 @@
+"""Tests of the command line, checkpoints, callbacks and distributed runs."""

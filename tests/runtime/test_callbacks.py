@@ -1,15 +1,16 @@
-"""What a run leaves behind: summary, figures, predictions."""
+"""Tests of what a run leaves: summary, figures, checkpoints, folders, stop at a threshold, and lines of progress."""
 
 import csv
 import json
 import math
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from matplotlib import image
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 from lightning_coordconv.coordinates import (
@@ -27,6 +28,7 @@ from lightning_coordconv.runtime.callbacks.last_checkpoint import LastCheckpoint
 from lightning_coordconv.runtime.callbacks.preemption import CheckpointingPreemption, Preemption
 from lightning_coordconv.runtime.callbacks.progress import ProgressLines
 from lightning_coordconv.runtime.callbacks.run_folder import RunFolder
+from lightning_coordconv.runtime.callbacks.saved_config import SavedConfig
 from lightning_coordconv.runtime.callbacks.summary import RunSummary
 
 CONFIG = Path(__file__).parents[2] / "configs" / "coordinates" / "classification_quadrant_deconv.yaml"
@@ -125,6 +127,25 @@ def test_a_test_without_training_has_a_summary_too(tmp_path):
     assert "test/distance" in json.loads(Path(trainer.log_dir, "summary.json").read_text())["test"]
 
 
+@pytest.mark.parametrize("file", ["checkpoints/last.ckpt", "summary.json", "checkpoints/nothing.txt"])
+def test_an_evaluation_leaves_the_files_of_a_fit_as_they_are(file, tmp_path):
+    """Also those of a fit that was interrupted, which `compare` reads and `--ckpt_path last` resumes."""
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('{"curve": []}')
+    (tmp_path / "config.yaml").write_text("of the fit")
+    trainer: Any = SimpleNamespace(
+        callback_metrics={}, loggers=[], log_dir=str(tmp_path), global_step=0, is_global_zero=True,
+        strategy=SimpleNamespace(broadcast=lambda value: value, barrier=lambda: None),
+    )  # fmt: skip
+    parser = SimpleNamespace(save=lambda config, path, **options: Path(path).write_text("of the test"))
+    before = {found: found.read_text() for found in tmp_path.rglob("*") if found.is_file()}
+    SavedConfig(parser, None, overwrite=True).setup(trainer, LightningModule(), "test")
+    RunSummary().on_test_end(trainer, LightningModule())
+    kept = {found: found.read_text() for found in tmp_path.rglob("*") if found.is_file()} == before
+    assert kept == (not file.endswith(".txt"))
+
+
 @pytest.mark.parametrize(
     ("configured", "kinds"),
     [
@@ -167,9 +188,24 @@ def test_a_fit_starts_anew_only_in_an_empty_folder(files, ckpt_path, message, tm
     folder.teardown(trainer, None, "fit")
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_ctrl_c_says_how_to_continue(there, tmp_path, caplog):
+    folder = RunFolder()
+    strategy = SimpleNamespace(broadcast=lambda value: value)
+    folder.setup(SimpleNamespace(log_dir=str(tmp_path), is_global_zero=True, strategy=strategy), None, "fit")
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    if there:
+        last.parent.mkdir()
+        last.touch()
+    with caplog.at_level("INFO"):
+        folder.on_exception(None, None, KeyboardInterrupt())
+    expected = f"--ckpt_path {last} continues this run" if there else "there is no checkpoint yet"
+    assert caplog.messages == [f"interrupted: {expected}"]
+
+
 @pytest.mark.parametrize(("present", "command"), [(True, "fit"), (False, "fit"), (False, "predict")])
 def test_a_run_whose_folder_was_moved_remembers_its_best_checkpoint(present, command, tmp_path, caplog):
-    """Where the file did not come along, a fit says that the best is forgotten."""
+    """Where the file did not come along, a fit says so."""
     before = BestCheckpoint(dirpath=tmp_path / "old", monitor="val/a")
     path = str(tmp_path / "old" / "epoch=1.ckpt")
     before.best_model_path = before.kth_best_model_path = path
@@ -183,7 +219,7 @@ def test_a_run_whose_folder_was_moved_remembers_its_best_checkpoint(present, com
         keep_to_folders(SimpleNamespace(checkpoint_callbacks=[after], state=SimpleNamespace(fn=command)), checkpoint)
     if not present:
         assert checkpoint == {"callbacks": {}}
-        assert ("The best val/a so far is forgotten: there is no " in caplog.text) == (command == "fit")
+        assert ("lacks the best checkpoint by val/a so far" in caplog.text) == (command == "fit")
         return
     after.load_state_dict(checkpoint["callbacks"][after.state_key])
     here = str(tmp_path / "new" / "epoch=1.ckpt")

@@ -1,4 +1,4 @@
-"""The number of classes is given once, to the data: network and task get it from there."""
+"""Tests that the number of classes, given once to the data, reaches task and network; other numbers are refused."""
 
 from pathlib import Path
 

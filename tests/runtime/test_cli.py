@@ -1,4 +1,4 @@
-"""Bad input is refused in one line, and nothing is left behind."""
+"""Tests of the command line: bad input, help, order of options, Ctrl-C, start-up, kept memory, float32 products."""
 
 import inspect
 import subprocess
@@ -27,16 +27,32 @@ class NothingDataModule(BaseDataModule):
     [
         (["--data.canvass", "32"], "canvass"),
         (["--data.partition", "half"], "half"),
-        (["--data.canvas", "8"], "a canvas of 8 pixels is smaller than the square of 9 pixels"),
+        pytest.param(
+            ["--data.canvas", "8"],
+            "a canvas of 8 pixels is smaller than the square of 9 pixels",
+            marks=pytest.mark.slow,
+        ),
         (["--data.seed", "3"], "the data get the seed of the run, so data.seed would have no effect"),
         (["--data.batch_size", "0"], "batch_size must be at least 1, got 0"),
-        (["--model.net.init_args.filter_size", "1"], "filter_size must be at least 2, got 1"),
+        pytest.param(
+            ["--model.net.init_args.filter_size", "1"], "filter_size must be at least 2, got 1", marks=pytest.mark.slow
+        ),
         (["--model.net.init_args.colour", "1"], "colour"),
-        (["--data", f"{__name__}.NothingDataModule"], "CoordinateClassification reads"),
-        (["--ckpt_path", "nowhere.ckpt"], "no checkpoint at nowhere.ckpt"),
-        (["--ckpt_path", "foreign.ckpt"], "foreign.ckpt holds weights of another architecture: size mismatch"),
+        pytest.param(
+            ["--data", f"{__name__}.NothingDataModule"], "CoordinateClassification reads", marks=pytest.mark.slow
+        ),
+        pytest.param(["--ckpt_path", "nowhere.ckpt"], "no checkpoint at nowhere.ckpt", marks=pytest.mark.slow),
+        pytest.param(
+            ["--ckpt_path", "foreign.ckpt"],
+            "foreign.ckpt holds weights of another architecture: size mismatch",
+            marks=pytest.mark.slow,
+        ),
         (["--ckpt_path", "damaged.ckpt"], "damaged.ckpt is damaged, or not a checkpoint"),
-        (["--ckpt_path", "stranger.ckpt"], "stranger.ckpt is not a checkpoint of tensors and plain data only"),
+        pytest.param(
+            ["--ckpt_path", "stranger.ckpt"],
+            "stranger.ckpt is not a checkpoint of tensors and plain data only",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_bad_input(cli, tmp_path, capsys, arguments, message):

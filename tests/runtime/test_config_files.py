@@ -1,4 +1,4 @@
-"""Configs, the files that they refer to, and options are refused where the parser would pass over a key."""
+"""Tests that keys that the parser would ignore are refused, in configs, files that they refer to, and options."""
 
 import pytest
 

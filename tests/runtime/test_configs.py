@@ -1,4 +1,4 @@
-"""Configs by name: on the command line, in a list, as copies, and as names of folders of logs."""
+"""Tests of shipped configs by name: the commands ``configs list`` and ``copy``, lookup, and names of log folders."""
 
 import os
 import subprocess
@@ -120,9 +120,13 @@ def test_a_config_option_without_a_value_is_an_error(cli, capsys):
 @pytest.mark.parametrize(
     ("names", "folder"),
     [
-        (["generative/small_conv"], "generative/small_conv"),
+        pytest.param(["generative/small_conv"], "generative/small_conv", marks=pytest.mark.slow),
         (["generative/small_conv", "generative/ablations/coordinates_in_d"], "generative/small_conv_coordinates_in_d"),
-        (["generative/small_conv_coordinates_in_d"], "generative/small_conv_coordinates_in_d"),
+        pytest.param(
+            ["generative/small_conv_coordinates_in_d"],
+            "generative/small_conv_coordinates_in_d",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_logs_are_named_after_the_configs(names, folder, cli):

@@ -1,4 +1,4 @@
-"""A CSVLogger that starts again in the folder of a run loses no row."""
+"""Tests that a CSVLogger restarted in the folder of a run keeps the earlier rows, and drops a row that was cut."""
 
 import csv
 

@@ -1,4 +1,4 @@
-"""The command ``data check``: what is there, what a run would refuse, and one line for what is no data."""
+"""Tests of the command ``data check`` for every format: its report, exit code, faults, and proposed command."""
 
 import json
 import re
@@ -194,6 +194,7 @@ def test_all_bad_entries_of_coco_s_format_are_counted(tmp_path, capsys):
         CocoDetectionDataModule(str(root), train_annotations="boxes.json", val_annotations="boxes.json")
 
 
+@pytest.mark.slow
 def test_masks_and_keypoints_that_a_run_would_refuse_are_counted(tmp_path, capsys):
     """A run of boxes takes the data: the exit code is 0."""
     root = write_coco(tmp_path / "data")
@@ -214,6 +215,7 @@ def test_masks_and_keypoints_that_a_run_would_refuse_are_counted(tmp_path, capsy
     assert re.search(r"'\[keypoints\]' would refuse 1 entries, the first: \S+: category 7 .* has no keypoints", report)
 
 
+@pytest.mark.slow
 def test_what_a_run_leaves_out_is_no_error(tmp_path, capsys):
     root = write_voc(tmp_path / "data")
     path = root / "Annotations" / "china.xml"
@@ -239,6 +241,7 @@ def test_masks_without_a_pixel_are_named_where_masks_are_read(tmp_path, capsys):
     assert report.count("dropped") == 1
 
 
+@pytest.mark.slow
 def test_masks_of_one_class_are_named_and_no_run_is_proposed(tmp_path, capsys):
     root = write_pairs(tmp_path / "data")
     for path in (root / "masks").iterdir():
@@ -340,9 +343,9 @@ def replace(source: str, target: str, root: Path) -> Path:
 @pytest.mark.parametrize(
     ("write", "source", "target"),
     [
-        (write_classes, "train/cat/0.png", "val/dog/0.png"),
+        pytest.param(write_classes, "train/cat/0.png", "val/dog/0.png", marks=pytest.mark.slow),
         (write_yolo_apart, "images/train/0.png", "images/val/2.png"),
-        (write_masks_apart, "train/images/0.png", "val/images/1.png"),
+        pytest.param(write_masks_apart, "train/images/0.png", "val/images/1.png", marks=pytest.mark.slow),
     ],
 )
 def test_a_copy_of_a_picture_in_another_split_is_named(write, source, target, tmp_path, capsys):
@@ -352,6 +355,7 @@ def test_a_copy_of_a_picture_in_another_split_is_named(write, source, target, tm
     assert f"note: 1 pictures are in two splits with the same content: {source} = {target}" in report
 
 
+@pytest.mark.slow
 def test_annotation_files_of_one_split_share_their_images(tmp_path, capsys):
     root = write_coco(tmp_path / "data")
     (root / "annotations").mkdir()

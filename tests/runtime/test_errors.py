@@ -1,4 +1,4 @@
-"""What the user typed is answered in one line; what the user programmed keeps its traceback."""
+"""Tests that errors of a run are one line, and that errors in the user's code keep their traceback."""
 
 import functools
 import os
@@ -28,8 +28,12 @@ class Broken(torch.nn.Module):
     ("arguments", "line"),
     [
         (["--data.canvass=32"], "data.canvass: Option 'canvass' is not accepted"),
-        (["--data.canvas=x"], "data.canvas: expected int. Got value: x"),
-        (["--model.net.init_args.colour=1"], "model.net.colour: Option 'colour' is not accepted"),
+        pytest.param(["--data.canvas=x"], "data.canvas: expected int. Got value: x", marks=pytest.mark.slow),
+        pytest.param(
+            ["--model.net.init_args.colour=1"],
+            "model.net.colour: Option 'colour' is not accepted",
+            marks=pytest.mark.slow,
+        ),
         (["--model.net=Foo"], "model.net: Expected a dot import path string: Foo"),
         (["--model=torch.nn.GRU"], "model: expected a subclass of lightning_coordconv.core.BaseTask, got torch.nn.GRU"),
         (
@@ -37,7 +41,9 @@ class Broken(torch.nn.Module):
             "data: expected a subclass of lightning_coordconv.core.BaseDataModule, got torch.nn.GRU",
         ),
         (["--model.optimizer.init_args.lr=abc"], "model.optimizer.lr: expected float, got 'abc'"),
-        (["--trainer.max_steps=abc"], "trainer.max_steps: expected int. Got value: abc"),
+        pytest.param(
+            ["--trainer.max_steps=abc"], "trainer.max_steps: expected int. Got value: abc", marks=pytest.mark.slow
+        ),
         (["--trainer.nope=1"], "unrecognized arguments: --trainer.nope=1"),
     ],
 )
@@ -51,7 +57,10 @@ def test_an_error_is_one_line_that_names_option_and_value(cli, tmp_path, capsys,
 
 @pytest.mark.parametrize(
     ("config", "classes"),
-    [("detection/coco_coordconv", "--model.net.init_args.num_classes=3"), ("segmentation/masks_coordconv", None)],
+    [
+        ("detection/coco_coordconv", "--model.net.init_args.num_classes=3"),
+        pytest.param("segmentation/masks_coordconv", None, marks=pytest.mark.slow),
+    ],
 )
 def test_weights_that_cannot_be_downloaded(cli, tmp_path, monkeypatch, capsys, config, classes):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))

@@ -1,4 +1,4 @@
-"""An evaluation of nothing is refused, and predictions replace none of an earlier run."""
+"""Tests of refused runs: no batch to evaluate, weights in half precision, predictions that would replace others."""
 
 import importlib
 import re
@@ -11,10 +11,11 @@ from torch.utils.data import DataLoader
 
 from lightning_coordconv.coordinates import NotSoClevrDataModule
 from lightning_coordconv.core import BaseTask
-from lightning_coordconv.core.predictions import WritesPredictions
+from lightning_coordconv.core.predictions import WritesPredictions, writes_predictions
 from lightning_coordconv.rl import AgentVideo
 from lightning_coordconv.runtime.ranges import EVALUATED, check_ranges
 from tests.runtime.test_weights import RUN, SMALL
+from tests.slow import slow_except
 
 UNTRAINED = (*SMALL, "--ckpt_path=none", "--figures=true")
 DOMAINS = ("classification", "coordinates", "detection", "generative", "rl", "segmentation")
@@ -46,8 +47,9 @@ def test_a_limit_of_no_batch_is_refused_in_a_command_that_evaluates(command, opt
     check_ranges({"trainer": {option: limit}}, "fit")
 
 
-@pytest.mark.parametrize(("command", "option"), EVALUATED.items())
-def test_nothing_is_written_before_the_refusal(cli, capsys, tmp_path, command, option):
+@pytest.mark.parametrize("command", slow_except(["test"], EVALUATED))
+def test_nothing_is_written_before_the_refusal(cli, capsys, tmp_path, command):
+    option = EVALUATED[command]
     with pytest.raises(SystemExit) as exit_info:
         cli(command, *UNTRAINED, f"--trainer.{option}=0")
     assert exit_info.value.code == 2
@@ -71,7 +73,7 @@ def test_half_precision_is_refused_before_anything_is_written(cli, capsys, tmp_p
 
 
 @pytest.mark.filterwarnings("ignore:Total length of")
-@pytest.mark.parametrize("command", EVALUATED)
+@pytest.mark.parametrize("command", slow_except(["test"], EVALUATED))
 def test_loaders_without_a_batch_are_refused(cli, command):
     with pytest.raises(SystemExit, match=rf"^error: EmptyLoaders has no batch to {command}, so there is no result"):
         cli(command, *UNTRAINED, "--data", f"{__name__}.EmptyLoaders")
@@ -90,6 +92,16 @@ def test_predictions_replace_none(cli, tmp_path):
     assert len(list(path.parents[1].rglob("predictions.csv"))) == 3
 
 
+def test_a_prediction_that_nothing_would_write_is_refused(cli, capsys, tmp_path):
+    quiet = ("--figures=false", "--trainer.callbacks=LearningRateMonitor", "--trainer.callbacks+=RichProgressBar")
+    with pytest.raises(SystemExit) as exit_info:
+        cli("predict", *SMALL, "--ckpt_path=none", *quiet)
+    assert exit_info.value.code == 2
+    message = "error: nothing would write the predictions of CoordinateClassification: leave out --figures false"
+    assert capsys.readouterr().err.startswith(message)
+    assert not list(tmp_path.iterdir())
+
+
 def writers():
     for domain in DOMAINS:
         module = importlib.import_module(f"lightning_coordconv.{domain}")
@@ -103,6 +115,7 @@ def writers():
 @pytest.mark.parametrize("kind", sorted(set(writers()), key=lambda kind: kind.__name__))
 def test_every_writer_refuses_each_of_its_outputs(kind, tmp_path):
     assert issubclass(kind, WritesPredictions)
+    assert writes_predictions(kind())
     assert kind.outputs
     strategy = SimpleNamespace(broadcast=lambda value: value)
     trainer = SimpleNamespace(log_dir=None, default_root_dir=str(tmp_path), strategy=strategy)

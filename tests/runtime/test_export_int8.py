@@ -1,4 +1,4 @@
-"""The option ``--int8``: weights are integers, coordinates are not, and what is printed is measured on the files."""
+"""Tests of ``export --int8``: integer weights, float coordinates, measured accuracies, and what is refused."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Frozen weights that thaw, and the moving average that is tested."""
+"""Tests of the fine-tuning callbacks: frozen weights that are released, and the moving average of the weights."""
 
 import pytest
 import torch

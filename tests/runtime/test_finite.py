@@ -1,4 +1,4 @@
-"""A loss that is no number ends the run before it harms anything."""
+"""Tests that NaN or infinite losses and weights stop a run before a save, and that no step waits for its loss."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""``--model.net.help`` and its like say what an option means, which classes it takes, and their arguments."""
+"""Tests of the help for one option, such as ``--model.net.help``: meaning, classes, arguments, and refused words."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Options out of range are refused in one line, and nothing is written."""
+"""Tests that numeric options out of range are refused in one line before anything is written."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""A run that is resumed after any batch ends with the weights of a run that was not interrupted."""
+"""Tests that runs resumed within an epoch end with the same weights: accumulated gradients, ranks, frozen weights."""
 
 import subprocess
 import sys

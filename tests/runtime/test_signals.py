@@ -1,4 +1,4 @@
-"""A process that is asked to stop ends with exit code 75, whatever it is doing."""
+"""Tests of signals to stop: exit code 75 with the work saved, repeated signals, SIGHUP under nohup, forked workers."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Sweeps skip what has finished, resume what was interrupted, and search options."""
+"""Tests of the command ``sweep``: seeds, skipped and resumed runs, failures, signals, and Optuna searches."""
 
 import json
 import os
@@ -232,6 +232,16 @@ def test_a_real_process_has_one_thread_and_leaves_a_checkpoint(tmp_path, monkeyp
         ([NAMES[0], "--minimize", "val/distance"], "belong to a --search"),
         ([NAMES[0], "--search", "a=uniform(0,1)"], "needs --minimize METRIC or --maximize METRIC"),
         ([*NAMES, "--search", "a=uniform(0,1)", "--minimize", "val/distance"], "takes one config"),
+        ([NAMES[0], "--search", "seed_everything=int(0,5)"], "leave out seed_everything=int(0,5)"),
+        ([NAMES[0], "--search", "trainer.logger.init_args.version=choice(a,b)"], "leave out trainer.logger.init_args"),
+        (
+            [NAMES[0], "--search", "a.b=int(0,5)", "a.init_args.b=int(5,9)"],
+            "looks for a.b, which is given a second time",
+        ),
+        (
+            [NAMES[0], "--a.b=3", "--search", "a.init_args.b=int(0,5)"],
+            "looks for a.init_args.b, which is given a second",
+        ),
     ],
 )
 def test_arguments_that_cannot_work(fits, args, message, capsys):
@@ -253,6 +263,7 @@ def test_arguments_that_cannot_work(fits, args, message, capsys):
         ("lr=uniform(nan,1)", "finite bounds"),
         ("lr=loguniform(0,1)", "above 0"),
         ("lr=choice(a)", "at least two"),
+        ("lr=choice(a, b, a)", "all different"),
         ("lr=choice(a, ]", "none of the forms"),
         ("lr=choice([a, b)", "cannot be read"),
     ],
@@ -309,7 +320,8 @@ def test_a_trial_that_was_interrupted_is_tried_again_with_the_same_options(tmp_p
     assert len(set(suggested)) == 3
 
 
-CHANGES = [("--trainer.max_steps=2",), ("--seeds", "0", "1"), ("--maximize", "val/accuracy"), ("--minimize", "val/b")]
+CHANGES = [("--trainer.max_steps=2",), ("--seeds", "0", "1"), ("--maximize", "val/accuracy"), ("--minimize", "val/b"),
+           ("--search", "data.batch_size=choice(4,8)")]  # fmt: skip
 
 
 @pytest.mark.parametrize("change", [*CHANGES, None], ids=str)

@@ -1,4 +1,4 @@
-"""What an epoch's metrics have seen survives a stop within it."""
+"""Tests that an epoch's training metrics survive a stop and resume within it, also over ranks."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Evaluation runs on trained weights, and resuming keeps what a run has found."""
+"""Tests of the checkpoint that a command loads (``last``, ``best``, a file), and of what a resumed run keeps."""
 
 import json
 import math
@@ -9,8 +9,15 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 
-from lightning_coordconv.coordinates import CoordinateClassification, DeconvDecoder, NotSoClevrDataModule
+from lightning_coordconv.coordinates import (
+    CoordinateClassification,
+    CoordinateRendering,
+    DeconvDecoder,
+    NotSoClevrDataModule,
+)
+from lightning_coordconv.core.checkpoints import CheckpointError
 from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint
+from lightning_coordconv.runtime.checkpoints import load_checkpoint
 from lightning_coordconv.runtime.cli import main
 from tests.core.test_checkpoints import trained
 
@@ -65,11 +72,40 @@ def test_without_a_run_there_is_no_last_checkpoint(cli, capsys, command):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_fit_resumes_from_last_only_in_a_version_that_was_chosen(cli, capsys, earlier, tmp_path):
+    """Lightning would begin another run in another folder, with a hint that is wrong."""
+    last = Path(RUN, "version_0", "checkpoints", "last.ckpt")
+    if earlier:
+        (tmp_path / last).parent.mkdir(parents=True)
+        (tmp_path / last).touch()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SystemExit):
+        cli("fit", *SMALL, "--ckpt_path=last")
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "add --trainer.logger.init_args.version NAME" in error
+    assert error.endswith(f" or --ckpt_path {last}") == earlier
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.slow
 def test_a_file_called_like_a_keyword_is_still_checked(cli, tmp_path, capsys):
     torch.save({"state_dict": CoordinateClassification(DeconvDecoder(2, 3)).state_dict()}, tmp_path / "last.ckpt")
     with pytest.raises(SystemExit):
         cli("fit", *SMALL, *TWO, "--ckpt_path=last.ckpt")
     assert "last.ckpt holds weights of another architecture" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_task_is_refused_whatever_fits(tmp_path):
+    """Two tasks can have networks with weights of the same names and shapes."""
+    task, other = CoordinateClassification(DeconvDecoder(16, 1)), CoordinateRendering(DeconvDecoder(16, 1))
+    checkpoint = {
+        "state_dict": task.state_dict(),
+        "inference": {"task": f"{type(other).__module__}.{type(other).__name__}"},
+    }
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    with pytest.raises(CheckpointError, match="is a checkpoint of CoordinateRendering, and CoordinateClassification"):
+        load_checkpoint(tmp_path / "last.ckpt", task)
 
 
 @pytest.mark.slow

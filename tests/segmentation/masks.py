@@ -1,4 +1,4 @@
-"""Real photographs with masks that are drawn from their boxes: 0 background, 1 the left half, 2 the right half."""
+"""Function for tests that writes real photographs with label masks that are drawn from their boxes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A network of segmentation-models-pytorch in the task: by class_path on the command line, and converted in Python."""
+"""Tests of a network of segmentation-models-pytorch in the task, from a config and converted in Python."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Predictions of large images: tile by tile, without the whole image or its masks in memory."""
+"""Tests that predictions of large images read files tile by tile, without masks, in little memory."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Masks of 16 bits hold the classes 0 to 65,535: labels, metrics, pictures and files take all of them."""
+"""Tests of masks with up to 65,536 classes: predicted labels, files, metrics, figures, data check, and training."""
 
 from pathlib import Path
 
@@ -100,6 +100,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.mark.slow
 def test_data_check_counts_and_draws_them_and_its_options_are_valid(folder, capsys, tmp_path):
     with pytest.raises(SystemExit) as exited:
         main(["data", "check", str(folder), "--out", str(tmp_path / "samples.png")])

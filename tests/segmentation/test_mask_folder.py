@@ -1,4 +1,4 @@
-"""Masks in the formats that people have, and what is wrong with others."""
+"""Tests of the data set of images and masks: formats, names, crops, splits, and masks that are refused."""
 
 import os
 import struct

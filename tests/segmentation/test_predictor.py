@@ -1,4 +1,4 @@
-"""A trained segmentation network in Python: the checkpoint is enough, and its labels are those of evaluation."""
+"""Tests of the trained segmentation network in Python: labels as in the trainer, tiles, drawing, checkpoints."""
 
 from functools import partial
 from pathlib import Path

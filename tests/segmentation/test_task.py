@@ -1,4 +1,4 @@
-"""Segmentation: metrics, networks, tiles, training and the command line."""
+"""Tests of semantic segmentation: metrics, networks, tiles, the task, training and the command line."""
 
 import numpy as np
 import pytest
@@ -25,6 +25,7 @@ from lightning_coordconv.segmentation.metrics import ConfusionMatrix
 from tests.classification.test_task import quiet
 from tests.device_reads import device_reads
 from tests.segmentation.masks import write_masks
+from tests.slow import slow_except
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ class TestMetrics:
         drawn = [(tmp_path / devices / "figures" / "confusion_test.png").read_bytes() for devices in "12"]
         assert drawn[0] == drawn[1]
 
-    @pytest.mark.parametrize("names", [["of", "the", "data"], None])
+    @pytest.mark.parametrize("names", slow_except([["of", "the", "data"]], [["of", "the", "data"], None]))
     def test_the_matrix_has_the_names_of_the_data_or_else_of_the_task(self, tmp_path, monkeypatch, names):
         (tmp_path / "data").mkdir()
         root, drawn = str(write_masks(tmp_path / "data", copies=3)), []

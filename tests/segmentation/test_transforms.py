@@ -1,4 +1,4 @@
-"""v2 transforms of images and masks: what they change, what they bring in, and what is refused."""
+"""Tests of users' transforms of images and masks: equal changes, filled areas, seeds, training samples only, errors."""
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ from torchvision.transforms import v2
 from lightning_coordconv.segmentation import MaskFolderDataModule
 from lightning_coordconv.segmentation.transforms import ImageAndMask
 from tests.segmentation.masks import write_masks
+from tests.slow import slow_except
 
 CORNERS = torch.arange(48).view(6, 8) % 3
 
@@ -105,7 +106,7 @@ def test_pixels_without_a_class_stay_so():
     assert torch.equal(flipped, mask.flip(0))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", slow_except([0], [0, 2]))
 def test_the_seed_fixes_what_is_drawn(tmp_path, workers):
     folder = write_masks(tmp_path)
     changes: list[nn.Module] = [v2.RandomAffine(20), v2.RandomHorizontalFlip(), v2.ColorJitter(0.3)]

@@ -1,1 +1,1 @@
-"""Callbacks that draw generated images."""
+"""Package of callbacks that draw generated images: samples, interpolations, and positions of the objects in them."""

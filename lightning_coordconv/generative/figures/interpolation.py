@@ -1,4 +1,4 @@
-"""Callback that draws images while one latent vector changes into another: objects should move, not fade."""
+"""Callback that draws interpolations after a test: images while one latent vector changes into another."""
 
 from typing import Any
 

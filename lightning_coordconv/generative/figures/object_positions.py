@@ -1,4 +1,4 @@
-"""Callback that draws where objects are in generated images, next to where they are in real images."""
+"""Callback that draws, after a test, the mean image and the objects' positions, of generated and of real images."""
 
 from typing import Any
 

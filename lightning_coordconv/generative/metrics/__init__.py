@@ -1,1 +1,1 @@
-"""Metrics of generated images."""
+"""Package of metrics of generated images: Fréchet distance, variation, interpolation, and the objects in them."""

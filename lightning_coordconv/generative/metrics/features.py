@@ -1,4 +1,4 @@
-"""Fréchet distance, precision and recall of generated images, and the feature networks that they use."""
+"""Metric classes of generated images (Fréchet distance, precision and recall), and the feature networks they use."""
 
 from itertools import pairwise
 from typing import Any, cast

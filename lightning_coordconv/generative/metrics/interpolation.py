@@ -1,4 +1,4 @@
-"""Measures whether objects move or fade while one latent vector changes into another."""
+"""Function that measures whether objects move or fade while one latent vector changes into another."""
 
 import torch
 from torch import Tensor

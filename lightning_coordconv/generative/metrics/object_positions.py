@@ -1,4 +1,4 @@
-"""Metrics that compare positions of objects in generated and real images, and count images with malformed objects."""
+"""Metrics and functions on histograms of objects' positions in generated and real images, and a metric of flaws."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Finds the blue and the red object of two-object Sort-of-CLEVR images, and what is wrong with them."""
+"""Functions that find the blue and the red object in images of two-object Sort-of-CLEVR, and their flaws."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Measures how much generated images differ from one another: finds complete mode collapse in any data."""
+"""Metric of how much generated images differ from one another, which reveals a complete mode collapse."""
 
 from collections.abc import Sequence
 from typing import Any

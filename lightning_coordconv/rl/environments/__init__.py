@@ -1,4 +1,4 @@
-"""Vectorised environments and snapshots of their state; registers Atari, MinAtar and find-and-touch in Gymnasium."""
+"""Registers Atari, MinAtar and find-and-touch in Gymnasium when this package of environments is imported."""
 
 from lightning_coordconv.core.extras import extra
 

@@ -1,4 +1,4 @@
-"""A vector of Atari games that run in ALE's threads: the fastest backend, which differs slightly from SB3's."""
+"""Vector environment of Atari games in ALE's threads: the fastest, with slight differences from Stable-Baselines3's."""
 
 from collections.abc import Sequence
 from typing import Any

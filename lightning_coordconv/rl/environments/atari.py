@@ -1,4 +1,4 @@
-"""Vectors of Atari games that equal SB3's bit for bit, and are faster.
+"""Vector environment of Atari games in one process, equal bit for bit to Stable-Baselines3's wrappers, and faster.
 
 :class:`LeanAtariVecEnv` is ``VecTransposeImage(VecFrameStack(make_atari_env(...)))`` in one class. It asks the emulator
 only for the two screens of a step that are used, and avoids copies.

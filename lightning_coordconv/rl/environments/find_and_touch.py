@@ -1,4 +1,4 @@
-"""A small environment in which only positions matter: find an object and move to it."""
+"""Environment FindAndTouch: an agent moves a hand to an object on a board, where only positions matter."""
 
 from typing import Any
 

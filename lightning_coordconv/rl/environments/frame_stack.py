@@ -1,4 +1,4 @@
-"""Stacks the last frames of some environments, as SB3's ``VecFrameStack`` does."""
+"""Class that stacks the last frames of several environments, as Stable-Baselines3's ``VecFrameStack`` does."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""MinAtar's games as images: five Atari games on boards of 10x10 cells (Young and Tian, 2019)."""
+"""Gymnasium environment of MinAtar's five games on boards of 10x10 cells (Young and Tian, 2019)."""
 
 from typing import Any
 

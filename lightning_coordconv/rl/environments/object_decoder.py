@@ -1,4 +1,4 @@
-"""Writes the state that a snapshot of environments holds into the objects of newly made environments."""
+"""Decoder that writes a snapshot's encoded Python objects into the objects of newly made environments."""
 
 import builtins
 import collections

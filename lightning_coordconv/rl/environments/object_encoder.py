@@ -1,4 +1,4 @@
-"""Encodes Python objects and all that they refer to as plain data, for snapshots of environments."""
+"""Encoder of Python objects and all that they refer to as plain data, for snapshots of environments."""
 
 import collections
 import enum

@@ -1,4 +1,4 @@
-"""Finds the state that environments keep outside their objects: in their classes, functions and modules."""
+"""Class that saves and restores the state that environments keep in classes, functions and modules, for snapshots."""
 
 import collections
 import contextvars

@@ -1,4 +1,4 @@
-"""Saves environments as plain data, and restores them in another process exactly where they were.
+"""Functions that save the state of environments as plain data, and restore it exactly in another process.
 
 The whole graph of Python objects behind a vector of environments is saved: attributes, slots and containers with their
 shared references and cycles, arrays with their shared memory, random generators, the emulators of Atari games, and what

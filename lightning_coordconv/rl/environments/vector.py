@@ -1,4 +1,4 @@
-"""Finds environments by id, and makes SB3's ``VecEnv`` of several of them."""
+"""Functions that find environments by id, check their arguments, and make vectors (SB3's ``VecEnv``) of several."""
 
 import copy
 import difflib
@@ -16,6 +16,7 @@ from stable_baselines3.common.preprocessing import is_image_space, is_image_spac
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack, VecTransposeImage
 
 from lightning_coordconv.core.arguments import check_choice
+from lightning_coordconv.core.worker_processes import leave_signals_to_parent
 from lightning_coordconv.rl.environments.ale import AleVecEnv
 from lightning_coordconv.rl.environments.atari import LeanAtariVecEnv
 from lightning_coordconv.rl.environments.contract import CheckedEnv
@@ -134,6 +135,7 @@ def _make(spec: EnvSpec) -> gym.Env[Any, Any]:
 
 
 def _make_reported(spec: EnvSpec) -> gym.Env[Any, Any]:
+    leave_signals_to_parent()  # this is the process of one environment
     return ReportedEnv(_make(spec))
 
 

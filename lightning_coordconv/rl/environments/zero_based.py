@@ -1,4 +1,4 @@
-"""Shifts discrete spaces that do not start at zero so that they do, as Stable-Baselines3 needs them."""
+"""Wrapper that makes discrete spaces start at zero, as Stable-Baselines3 requires."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Callbacks that make a run safe to interrupt and report its results, whatever its domain."""
+"""Package of callbacks for runs of any domain: checkpoints, interruption, checks, reports and fine-tuning."""
 
 from lightning_coordconv.runtime.callbacks.accumulation import AccumulatedGradients
 from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint

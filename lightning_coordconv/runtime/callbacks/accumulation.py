@@ -1,4 +1,4 @@
-"""Saves the gradients of an unfinished accumulation in checkpoints, and restores them."""
+"""Callback that saves the gradients of an unfinished accumulation in checkpoints, and restores them."""
 
 from typing import Any
 

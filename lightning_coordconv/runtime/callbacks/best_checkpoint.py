@@ -1,4 +1,4 @@
-"""Keeps the checkpoint with the best value of a metric, and ignores values that are not a number."""
+"""Callback that keeps the checkpoint with the best metric, and a function that corrects paths where a run was moved."""
 
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,9 @@ def keep_to_folders(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         if missing:
             del states[callback.state_key]
             if callback.monitor is not None and trainer.state.fn == TrainerFn.FITTING:  # others keep no best
-                rank_zero_info(f"The best {callback.monitor} so far is forgotten: there is no {', '.join(missing)}")
+                rank_zero_info(
+                    f"{folder} lacks the best checkpoint by {callback.monitor} so far: the best from now on is kept"
+                )
             continue
         moved = {name: here.get(state.get(name), "") for name in names if name in state}
         best = {here[path]: value for path, value in state.get("best_k_models", {}).items()}

@@ -1,7 +1,7 @@
-"""The callbacks that the command line adds to a run, unless the run configures its own of that kind."""
+"""Functions that list a run's callbacks (default and configured), and adjust those that watch a validation metric."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,12 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, Progress
 
 from lightning_coordconv.runtime.callbacks.accumulation import AccumulatedGradients
 from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint
+from lightning_coordconv.runtime.callbacks.changed_options import ChangedOptions
 from lightning_coordconv.runtime.callbacks.finite import StopAtNonFinite
 from lightning_coordconv.runtime.callbacks.last_checkpoint import LastCheckpoint
 from lightning_coordconv.runtime.callbacks.preemption import CheckpointingPreemption, Preemption
 from lightning_coordconv.runtime.callbacks.progress import ProgressLines, TerminalProgressBar
 from lightning_coordconv.runtime.callbacks.randomness import RandomState
-from lightning_coordconv.runtime.callbacks.resumed_options import ResumedOptions
 from lightning_coordconv.runtime.callbacks.run_folder import RunFolder
 from lightning_coordconv.runtime.callbacks.running_statistics import RunningStatistics
 from lightning_coordconv.runtime.callbacks.split_file import SplitFile
@@ -47,12 +47,21 @@ def default_callbacks(
         seed: the seed of the run.
         ckpt_path: the checkpoint that a fit resumes from.
         trainer: the trainer's arguments.
+
+    Raises:
+        ValueError: for a configured callback that takes the worst value of the task's metric for the best.
     """
     callbacks: list[Callback] = list(trainer.get("callbacks") or [])
+    for callback in (each for each in callbacks if isinstance(each, ModelCheckpoint | EarlyStopping)):
+        if callback.monitor == monitor and callback.mode != mode:
+            raise ValueError(
+                f"mode of {type(callback).__name__} must be {mode!r}, since a {mode}imum of {monitor} is best, got "
+                f"{callback.mode!r}"
+            )
     defaults: list[Callback] = [
         RunningStatistics(),  # first: reading a metric makes a rank wait for the others
         RunFolder(ckpt_path),
-        ResumedOptions(),
+        ChangedOptions(),
         SplitFile(),
         RunSummary(seed),
         StopAtNonFinite(),
@@ -77,6 +86,23 @@ def default_callbacks(
         for group in (defaults, last)
     )
     return [*before, *callbacks, *after]
+
+
+def judge_after_validation(callbacks: Iterable[Any]) -> None:
+    """Let callbacks that watch a metric of validation act at the end of a validation, where they do not say when.
+
+    By default Lightning's wait for the end of the training epoch, and so miss a checkpoint that is saved after the
+    validation: a run that resumes from it would have forgotten the best checkpoint, and refuse to stop early.
+
+    Args:
+        callbacks: what the command line parsed; changed in place.
+    """
+    for callback in callbacks:
+        arguments = callback.get("init_args") or {}
+        if str(arguments.get("monitor")).startswith("val"):
+            for name in ("save_on_train_epoch_end", "check_on_train_epoch_end"):
+                if name in arguments and arguments[name] is None:
+                    arguments[name] = False
 
 
 def stop_at(monitor: str, mode: str, threshold: float) -> EarlyStopping:

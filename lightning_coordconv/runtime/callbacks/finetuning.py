@@ -1,4 +1,4 @@
-"""Callbacks for fine-tuning: weights that are frozen at first, and a moving average of the weights."""
+"""Callbacks for fine-tuning: one freezes weights at first, one keeps a moving average of the weights."""
 
 from fnmatch import fnmatchcase
 from functools import partial

@@ -1,4 +1,4 @@
-"""Stops a run whose loss or weights are infinite or not a number, and names the step."""
+"""Callback that stops a run whose loss or weights are infinite or NaN, and names the step."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Saves ``last.ckpt``, from which a run resumes, after each validation and at the end of training."""
+"""Callback that saves ``last.ckpt`` after each validation and at the end of training, to resume from."""
 
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ class LastCheckpoint(ModelCheckpoint):
         name = ModelCheckpoint.CHECKPOINT_NAME_LAST
         super().__init__(filename=name, enable_version_counter=False, save_on_train_epoch_end=False)
         self.saved_step = -1
+        self.saved_judgements: dict[str, Any] = {}
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -37,12 +38,28 @@ class LastCheckpoint(ModelCheckpoint):
         super().on_validation_end(trainer, pl_module)
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             self.saved_step = trainer.global_step
+            self.saved_judgements = self._judgements(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save again if a metric of training has chosen another best checkpoint, or counts towards an early stop.
+
+        Not if training ends within the epoch: what was saved there continues it.
+        """
+        super().on_train_epoch_end(trainer, pl_module)
+        saved = self.saved_step == trainer.global_step
+        if saved and trainer.is_last_batch and self.saved_judgements != self._judgements(trainer):
+            self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the steps that followed the last validation."""
         super().on_train_end(trainer, pl_module)
         if self.saved_step != trainer.global_step:
             self._save(trainer)
+
+    def _judgements(self, trainer: Trainer) -> dict[str, Any]:
+        """Return what the callbacks know that watch a metric."""
+        watching = [*trainer.checkpoint_callbacks, *trainer.early_stopping_callbacks]
+        return {callback.state_key: callback.state_dict() for callback in watching if callback is not self}
 
     def _save(self, trainer: Trainer) -> None:
         debugging = trainer.fast_dev_run  # type: ignore[attr-defined]  # Lightning does not declare it
@@ -55,6 +72,10 @@ class LastCheckpoint(ModelCheckpoint):
 
 
 def is_within_epoch(trainer: Trainer, batch_idx: int) -> bool:
-    """Tell at the end of a training batch whether others of its epoch are left, and no validation may follow it."""
+    """Tell at the end of a training batch whether others of its epoch are left, and no validation may follow it.
+
+    Where validations are due by the clock, none counts: a run cannot wait for the next one, which may be hours away.
+    """
     steps = batch_idx + 1 if trainer.check_val_every_n_epoch else trainer.fit_loop.total_batch_idx + 1
-    return not trainer.is_last_batch and bool(steps % (trainer.val_check_batch or 1))
+    interval = trainer.val_check_batch  # None where it is a time
+    return not trainer.is_last_batch and (interval is None or bool(steps % interval))

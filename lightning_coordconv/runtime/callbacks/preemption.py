@@ -1,4 +1,4 @@
-"""Saves a checkpoint and exits with code 75 when the process is asked to stop."""
+"""Callback that saves a checkpoint and exits with code 75 when SIGTERM or SIGUSR1 asks the process to stop."""
 
 import signal
 from dataclasses import dataclass
@@ -95,7 +95,7 @@ class Preemption(Callback):
         if isinstance(checkpoints, ModelCheckpoint) and checkpoints.dirpath is not None:
             path = Path(checkpoints.dirpath, f"{checkpoints.CHECKPOINT_NAME_LAST}{checkpoints.FILE_EXTENSION}")
             trainer.save_checkpoint(path, weights_only=False)
-            rank_zero_info(f"preempted after step {trainer.global_step}: to resume, --ckpt_path last finds {path}")
+            rank_zero_info(f"preempted after step {trainer.global_step}: --ckpt_path {path} continues this run")
         else:
             rank_zero_info(f"preempted after step {trainer.global_step}: no checkpoint is configured, nothing is saved")
         destroy_process_group_at_exit()

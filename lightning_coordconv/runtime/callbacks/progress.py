@@ -1,4 +1,4 @@
-"""Shows the progress of a run: a bar on a terminal, a line every 30 seconds elsewhere."""
+"""Callbacks that show the progress of a run: a bar on a terminal, a line every 30 seconds elsewhere."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""Saves and restores random-number state in checkpoints."""
+"""Callback that saves the state of the random-number generators in checkpoints, and restores it."""
 
 import random
 from typing import Any

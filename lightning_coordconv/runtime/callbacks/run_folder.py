@@ -1,11 +1,13 @@
-"""Gives each run a log folder that no other run uses."""
+"""Callback that locks the log folder of a fit, and refuses a folder that another run uses or has checkpoints in."""
 
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities import rank_zero_info
 
 from lightning_coordconv.runtime.callbacks.best_checkpoint import keep_to_folders
+from lightning_coordconv.runtime.errors import how_to_continue
 from lightning_coordconv.runtime.locks import Lock
 
 
@@ -23,13 +25,15 @@ class RunFolder(Callback):
     def __init__(self, ckpt_path: str | Path | None = None) -> None:
         self.ckpt_path = ckpt_path
         self.lock: Lock | None = None
+        self.folder: Path | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Lock the folder of a fit."""
         log_dir = trainer.log_dir
         if stage != "fit" or log_dir is None:
             return
-        problem = self._take(Path(log_dir)) if trainer.is_global_zero else None
+        self.folder = Path(log_dir)
+        problem = self._take(self.folder) if trainer.is_global_zero else None
         problem = trainer.strategy.broadcast(problem)
         if problem is not None:
             self._unlock()
@@ -44,7 +48,9 @@ class RunFolder(Callback):
         self._unlock()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Unlock it after a failure: Lightning calls no teardown then."""
+        """Unlock it after a failure, as Lightning calls no teardown then; after Ctrl-C say how to continue the run."""
+        if isinstance(exception, KeyboardInterrupt) and self.folder is not None:
+            rank_zero_info(f"interrupted: {how_to_continue(self.folder)}")
         self._unlock()
 
     def _unlock(self) -> None:

@@ -1,4 +1,4 @@
-"""Exchanges batch norm's running statistics between ranks when they are read, not at every step."""
+"""Callback that broadcasts batch norm's running statistics to all ranks before validations and at epoch ends only."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""Writes which files a run trains, validates and tests on."""
+"""Callback that writes to ``split.json`` how a run's files were split at random into training, validation and test."""
 
 import json
 from typing import Any

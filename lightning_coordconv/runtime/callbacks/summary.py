@@ -1,4 +1,4 @@
-"""Writes ``summary.json``: a run's description, duration and results."""
+"""Callback that writes ``summary.json``, a run's description, duration and results, and functions that read it."""
 
 import json
 import time
@@ -88,7 +88,7 @@ class RunSummary(Callback):
         self.summary["test"] = _numbers(trainer.callback_metrics, "test")
         _flush(trainer)
         log_dir = trainer.log_dir
-        if "curve" in self.summary or log_dir is None or not read_fit(Path(log_dir)):
+        if "curve" in self.summary or log_dir is None or not is_of_fit(Path(log_dir)):
             self._write(log_dir)
         self._say(log_dir, steps_done(trainer, pl_module))
 
@@ -131,6 +131,11 @@ def read_fit(folder: Path) -> dict[str, Any]:
     except (FileNotFoundError, json.JSONDecodeError):
         return {}
     return summary if "curve" in summary else {}
+
+
+def is_of_fit(folder: Path) -> bool:
+    """Tell whether a folder is that of a fit, finished or not: an evaluation leaves its files as they are."""
+    return bool(read_fit(folder)) or any(folder.glob("checkpoints/*.ckpt"))
 
 
 def _flush(trainer: Trainer) -> None:

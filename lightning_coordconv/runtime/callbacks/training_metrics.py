@@ -1,4 +1,4 @@
-"""Saves and restores the training metrics of an unfinished epoch in checkpoints."""
+"""Callback that saves the training metrics of an unfinished epoch in checkpoints, and restores them."""
 
 from typing import Any
 

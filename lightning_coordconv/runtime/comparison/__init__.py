@@ -1,1 +1,1 @@
-"""Compares runs: reads their metrics, groups runs that differ in the seed only, and writes tables and curves."""
+"""Package that compares runs: reads metrics, groups runs that differ in the seed only, writes tables and curves."""

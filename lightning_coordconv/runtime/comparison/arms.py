@@ -1,4 +1,4 @@
-"""Groups runs that differ in the seed only into arms, names the arms, and compares their metrics seed by seed."""
+"""Class of an arm (runs that differ in the seed only), and functions that form, name and compare arms."""
 
 import json
 from collections.abc import Collection, Sequence

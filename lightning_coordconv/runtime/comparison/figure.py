@@ -1,4 +1,4 @@
-"""Draws learning curves: the mean over seeds, its bootstrap interval, and each seed."""
+"""Functions that draw learning curves: the mean over seeds, its bootstrap interval, and each seed."""
 
 from collections.abc import Callable, Mapping, Sequence
 

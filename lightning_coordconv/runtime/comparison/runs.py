@@ -1,4 +1,4 @@
-"""Reads the metrics of finished and unfinished runs from the files that loggers leave in their folders."""
+"""Functions that find runs in folders, and read their metrics from ``summary.json``, CSV and TensorBoard files."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Computes bootstrap intervals of statistics over seeds."""
+"""Function that computes bootstrap confidence intervals of statistics over seeds."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

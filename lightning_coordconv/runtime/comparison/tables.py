@@ -1,4 +1,4 @@
-"""Writes the compared runs as tables, in Markdown and CSV; an arm is a group of runs that differ in the seed only."""
+"""Functions that make tables of compared runs in Markdown and CSV: means over seeds, differences from a baseline."""
 
 import csv
 import io

@@ -1,1 +1,1 @@
-"""Trains configs with several seeds, and searches hyperparameters, in processes of one thread each."""
+"""Package of the command ``sweep``: trains configs with several seeds, or searches hyperparameters, in parallel."""

@@ -80,11 +80,16 @@ def check(arguments: argparse.Namespace, options: Sequence[str]) -> None:
     wrong = [option for option in options if not (option.startswith("--") and "=" in option)]
     if wrong:
         raise ValueError(f"arguments for fit are written --name=value, got {' '.join(wrong)}")
-    chosen = [option for option in options if option.partition("=")[0].replace(".init_args", "")[2:] in CHOSEN]
+    spaces = [parse_space(text) for text in arguments.search]
+    names = [short(option) for option in options] + [short(space.option) for space in spaces]
+    chosen = [text for text, name in zip([*options, *arguments.search], names, strict=True) if name in CHOSEN]
     if chosen:
         raise ValueError(
             f"a sweep sets {', '.join(CHOSEN)} for each run, by --seeds and --logs: leave out {' '.join(chosen)}"
         )
+    for space in spaces:
+        if names.count(short(space.option)) > 1:
+            raise ValueError(f"--search looks for {space.option}, which is given a second time: leave out one of them")
     jobs = {config: Job(config, arguments.seeds[0], tuple(options), arguments.logs) for config in arguments.configs}
     for config, job in jobs.items():
         check_logger(config, job)
@@ -96,6 +101,11 @@ def check(arguments: argparse.Namespace, options: Sequence[str]) -> None:
         raise ValueError("a --search needs --minimize METRIC or --maximize METRIC, of validation")
     if arguments.search and len(arguments.configs) > 1:
         raise ValueError(f"a --search takes one config, got {' '.join(arguments.configs)}")
+
+
+def short(option: str) -> str:
+    """Return the name of an option without dashes, its value, and ``init_args``, which may be left out."""
+    return option.removeprefix("--").partition("=")[0].replace(".init_args", "")
 
 
 def check_logger(config: str, job: Job) -> None:
@@ -120,7 +130,8 @@ def train_all(arguments: argparse.Namespace, options: Sequence[str]) -> list[Job
 def search(arguments: argparse.Namespace, options: Sequence[str]) -> list[Job]:
     """Search for options, print the best, and return the finished runs of all trials.
 
-    A study belongs to a config, further options, seeds and a metric: with others a new one begins in the same file.
+    A study belongs to a config, further options, seeds, a metric and the spaces that it searches: with others a new one
+    begins in the same file.
 
     Raises:
         ValueError: if a run fails, or another process uses the file of the study.
@@ -147,7 +158,8 @@ def search(arguments: argparse.Namespace, options: Sequence[str]) -> list[Job]:
     lock = Lock(file)
     if not lock.take():
         raise ValueError(f"another search is writing to {file}: give --study another file, or wait for its end")
-    study = open_study(file, f"{job.experiment}-{job.digest}: {goal}", maximize)
+    searched = ", ".join(sorted(f"{space.option}={space.kind}{space.values}" for space in spaces))
+    study = open_study(file, f"{job.experiment}-{job.digest}: {goal}, {searched}", maximize)
     try:
         optimize(study, objective, arguments.trials, arguments.jobs)
     finally:

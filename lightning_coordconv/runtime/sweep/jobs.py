@@ -1,4 +1,4 @@
-"""Describes and starts the runs of a sweep: each is a process, whose folder is named after its seed and options."""
+"""Class of one run of a sweep (config, seed, options, folder), and the function that runs ``fit`` in a process."""
 
 import hashlib
 import json
@@ -14,6 +14,7 @@ from typing import Any
 from lightning_coordconv.runtime import configs
 from lightning_coordconv.runtime.config_files import Entry, files_of, modules_of, read_config, read_option
 from lightning_coordconv.runtime.sweep.processes import processes
+from lightning_coordconv.runtime.weights import LAST
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ class Job:
         names = {"save_dir": str(self.logs), "name": self.experiment, "version": self.version}
         logger = [f"--trainer.logger.init_args.{name}={value}" for name, value in names.items()]
         output = self.folder / "output.log"
-        code = fit(self.config, self.seed, threads, [*self.options, *logger, "--ckpt_path=last"], output)
+        resume = ["--ckpt_path=last"] if (self.folder / "checkpoints" / LAST).exists() else []
+        code = fit(self.config, self.seed, threads, [*self.options, *logger, *resume], output)
         print(f"{self.folder}: {'done' if self.summary() else f'exit code {code}, {last_line(output)}'}", flush=True)
         return code
 

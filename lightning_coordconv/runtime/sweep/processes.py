@@ -1,4 +1,4 @@
-"""Runs the processes of a sweep, a few at a time, and stops them all when the sweep is stopped."""
+"""Class that runs the child processes of a sweep, a few at a time, and ends them all when the sweep is stopped."""
 
 import subprocess
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Hyperparameter search with Optuna: parses search spaces, and runs a study that can be resumed."""
+"""Functions for hyperparameter search with Optuna: parse search spaces, and run a study that can be resumed."""
 
 import json
 import math
@@ -61,9 +61,10 @@ def parse_space(text: str) -> Space:
     except yaml.YAMLError as error:
         raise ValueError(f"--search {text!r}: the values in brackets cannot be read") from error
     if kind == "choice":
-        if len(values) < 2:
-            raise ValueError(f"--search {text!r}: a choice needs at least two values")
-        return Space(option, kind, tuple(v if isinstance(v, str) else json.dumps(v) for v in values))
+        choices = tuple(value if isinstance(value, str) else json.dumps(value) for value in values)
+        if len(set(choices)) < max(2, len(choices)):
+            raise ValueError(f"--search {text!r}: a choice needs at least two values, all different")
+        return Space(option, kind, choices)
     convert = int if kind == "int" else float
     try:
         low, high = (convert(str(value)) for value in values)

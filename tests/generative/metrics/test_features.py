@@ -1,4 +1,4 @@
-"""Distances in feature space, against formulas and loops."""
+"""Tests of the feature metrics: Fréchet distance, precision and recall by formulas and loops, and feature networks."""
 
 import pytest
 import torch

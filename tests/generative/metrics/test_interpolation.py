@@ -1,4 +1,4 @@
-"""Objects that move and objects that fade."""
+"""Tests of the smoothness of interpolations, with objects that move, fade, jump or disappear."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Pairs of shapes: all four, two, none."""
+"""Tests of the entropy of pairs of shapes, on real images, missing pairs and malformed images."""
 
 import math
 

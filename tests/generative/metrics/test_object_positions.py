@@ -1,4 +1,4 @@
-"""Entropies, divergences and flaws: by hand, on real images, on collapsed and on noisy sets."""
+"""Tests of the metrics of objects: entropy, divergence and flaws, on real, collapsed and noise images."""
 
 import math
 from collections import Counter
@@ -66,6 +66,7 @@ def test_real_images_have_the_entropies_of_the_paper(real):
         assert round(found[f"{kind}_difference"], 1) == 3.5
 
 
+@pytest.mark.slow
 def test_real_images_are_close_to_real_ones(real):
     found = measure(ObjectPositionDivergence(10), images("train"), real)
     assert found["kl"] < 0.12  # what 1,000 images leave
@@ -86,6 +87,7 @@ def test_a_collapsed_set_is_found_out(real):
     assert measure(ObjectFlaws(10), collapsed, real)["well_formed"] == 1
 
 
+@pytest.mark.slow
 def test_noise_is_far_from_real_however_it_spreads(real):
     noise = torch.rand(1000, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     found = measure(ObjectPositionDivergence(10), noise, real)
@@ -109,6 +111,7 @@ def test_a_generator_of_empty_images_is_far_from_real_ones(real):
     assert math.isnan(measure(ObjectPositionEntropy(10), blank, real)["entropy_red"])
 
 
+@pytest.mark.slow
 def test_half_the_images_flawed(real):
     flawed = images("train")
     flawed[::2, :] = 1  # blank

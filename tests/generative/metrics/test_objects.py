@@ -1,4 +1,4 @@
-"""What is found of objects, on images made by hand and on real ones."""
+"""Tests of finding objects and their flaws, in images made by hand and in real ones."""
 
 import pytest
 import torch

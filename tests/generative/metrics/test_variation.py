@@ -1,4 +1,4 @@
-"""Variation of generated images: by the formula, on collapsed, varied and degenerate sets."""
+"""Tests of the variation of generated images: by formula, on real, collapsed and degenerate sets."""
 
 import pytest
 import torch

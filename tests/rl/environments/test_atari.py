@@ -1,4 +1,4 @@
-"""The lean vector of Atari games equals SB3's bit for bit; ALE's own differs as documented."""
+"""Tests that the lean vector of Atari games equals SB3's bit for bit and can be resumed; how ALE's vector differs."""
 
 import numpy as np
 import pytest
@@ -91,6 +91,7 @@ def test_vector_interface():
     assert env.get_images()[1].shape == (210, 160, 3)
 
 
+@pytest.mark.slow
 def test_ale_differs_as_documented():
     """Lives end episodes, scores are reported and the stack starts from zeros, as with SB3; pixels are others."""
     env = make(find("BreakoutNoFrameskip-v4", "ale", {}, {}), 2, "ale", 4)

@@ -1,4 +1,4 @@
-"""What an environment returns against its spaces or Gymnasium's interface is refused in one line."""
+"""Tests that environments whose results or spaces are invalid are refused, and that observations survive a reset."""
 
 import gymnasium as gym
 import numpy as np

@@ -1,4 +1,4 @@
-"""The environment in which only positions matter."""
+"""Tests of the environment FindAndTouch: images, rewards of the shortest way, borders, limit of steps, sizes."""
 
 import gymnasium as gym
 import numpy as np

@@ -1,4 +1,4 @@
-"""MinAtar's games are those of the package ``minatar``, as images."""
+"""Tests that the MinAtar environment shows the package's games as images, and can be resumed."""
 
 import gymnasium as gym
 import numpy as np

@@ -1,4 +1,4 @@
-"""Environments are restored exactly, whatever Python objects they are made of, or a snapshot is refused."""
+"""Tests that snapshots restore environments of any Python objects exactly, or are refused."""
 
 import collections
 import contextvars
@@ -49,7 +49,7 @@ def same(first, second):
     [
         ("lightning_coordconv/FindAndTouch-v0", "sb3", 80),
         ("CartPole-v1", "sb3", 80),
-        ("BreakoutNoFrameskip-v4", "sb3", 40),
+        pytest.param("BreakoutNoFrameskip-v4", "sb3", 40, marks=pytest.mark.slow),
         ("BreakoutNoFrameskip-v4", "lean", 40),
     ],
 )
@@ -640,6 +640,7 @@ def history(env, steps):
     return described
 
 
+@pytest.mark.slow
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(VALUES, min_size=1, max_size=5), ALIASES, st.integers(0, 3))
 def test_any_environment_of_plain_objects_is_restored(makers, aliases, steps):

@@ -1,4 +1,4 @@
-"""Environments are found by their ids; what cannot work is refused, and crashes name the environment."""
+"""Tests of making vectors of environments by id: images, spaces, processes, imports, refused arguments, and crashes."""
 
 import os
 import sys
@@ -147,8 +147,7 @@ class Crashing(Board):
 
 @pytest.mark.parametrize("when", ["construction", "reset", "step"])
 def test_a_crash_names_the_environment(when):
-    if "tests/Crashing-v0" not in gym.registry:
-        gym.register("tests/Crashing-v0", Crashing)
+    gym.register("tests/Crashing-v0", Crashing)
 
     def play():
         env = make(find("tests/Crashing-v0", "sb3", {"when": when}, {}), 1)
@@ -164,8 +163,7 @@ def test_a_crash_names_the_environment(when):
 @pytest.mark.parametrize("error", [SystemExit(0), StopIteration(), KeyError("x")])
 def test_any_error_in_a_step_names_the_environment(error, monkeypatch):
     """A game that ends its process with exit code 0 must not end the run as if it were complete."""
-    if "tests/Crashing-v0" not in gym.registry:
-        gym.register("tests/Crashing-v0", Crashing)
+    gym.register("tests/Crashing-v0", Crashing)
 
     def step(self, action):
         raise error
@@ -187,8 +185,7 @@ def test_any_error_in_a_step_names_the_environment(error, monkeypatch):
     ],
 )
 def test_errors_in_other_processes_name_the_environment(when, message):
-    if "tests/Crashing-v0" not in gym.registry:
-        gym.register("tests/Crashing-v0", Crashing)
+    gym.register("tests/Crashing-v0", Crashing)
     env = make(find("tests/Crashing-v0", "subproc", {"when": when}, {}), 1, "subproc")
     env.reset()
     with pytest.raises(EnvironmentCrashError, match=message):

@@ -1,4 +1,4 @@
-"""Ranks whose agents draw actions with the random numbers that a single process with all environments would draw."""
+"""Program for tests: a command line whose ranks draw the actions that one process for all environments would draw."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Real processes, a rank each, joined by gloo over the loopback interface."""
+"""Helpers for distributed tests: processes of ranks, callbacks that record or send signals, and faulty data."""
 
 import atexit
 import itertools

@@ -1,4 +1,4 @@
-"""Agents on two ranks: one algorithm with all environments, whose runs can be cut in two."""
+"""Tests that agents on two ranks train as in one process, follow presets over recipes, and can be resumed."""
 
 from pathlib import Path
 

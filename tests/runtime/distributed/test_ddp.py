@@ -1,4 +1,4 @@
-"""Two ranks do what one process does: the same weights, the same metrics, each sample once."""
+"""Tests that two ranks end as one process does, exchange running statistics only when read, and use loopback only."""
 
 import json
 import os

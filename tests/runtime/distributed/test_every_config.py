@@ -1,4 +1,4 @@
-"""Every experiment on two ranks: no parameter goes unused, and all ranks end with the same weights."""
+"""Test that every shipped experiment trains on two ranks, which end with the same weights."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Processes are killed, disks fill up, files rot: nothing that was saved is lost, and the run goes on."""
+"""Tests of faults: preemption, killed processes, full disks and damaged files lose nothing that was saved."""
 
 import json
 import os

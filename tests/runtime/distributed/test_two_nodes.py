@@ -1,4 +1,4 @@
-"""Two agents of torchrun that meet on loopback, as two nodes of one process each, train one network."""
+"""Test that two agents of torchrun, as two nodes of one process each, train one network together."""
 
 import json
 import socket

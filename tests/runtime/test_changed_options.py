@@ -1,4 +1,4 @@
-"""A resumed run says which of its options differ from those of its checkpoint."""
+"""Tests that a run reports options that differ from those of its checkpoint, and refuses another optimiser."""
 
 import re
 from types import SimpleNamespace
@@ -7,7 +7,7 @@ import pytest
 from pytorch_lightning.trainer.states import TrainerFn
 
 from lightning_coordconv.core.checkpoints import CheckpointError
-from lightning_coordconv.runtime.callbacks import resumed_options
+from lightning_coordconv.runtime.callbacks import changed_options
 
 SAVED = {
     "net": {"class_path": "torch.nn.Linear", "init_args": {"in_features": 1}},
@@ -22,10 +22,10 @@ def resume(monkeypatch):
 
     def call(given, saved=SAVED, fn=TrainerFn.FITTING):
         said = []
-        monkeypatch.setattr(resumed_options, "rank_zero_info", said.append)
+        monkeypatch.setattr(changed_options, "rank_zero_info", said.append)
         trainer = SimpleNamespace(state=SimpleNamespace(fn=fn))
         checkpoint = {} if saved is None else {"hyper_parameters": saved}
-        resumed_options.ResumedOptions().on_load_checkpoint(trainer, SimpleNamespace(hparams=given), checkpoint)
+        changed_options.ChangedOptions().on_load_checkpoint(trainer, SimpleNamespace(hparams=given), checkpoint)
         return said
 
     return call
@@ -55,6 +55,27 @@ def test_an_optimiser_of_another_class_is_refused(resume, name):
     with pytest.raises(CheckpointError, match=re.escape(message)):
         resume(given, saved)
     assert resume(given, saved, fn=TrainerFn.TESTING) == []
+
+
+@pytest.mark.parametrize(("saved", "given"), [("torch.optim.lr_scheduler.StepLR", None), (None, "mine.Schedule")])
+def test_a_schedule_that_only_one_of_them_has_is_refused(resume, saved, given):
+    """The learning rate would remain where the schedule of the checkpoint left it."""
+    options = [SAVED | {"lr_scheduler": name and {"class_path": name}} for name in (given, saved)]
+    with pytest.raises(CheckpointError, match=re.escape(f"model.lr_scheduler is {given}, and was {saved}")):
+        resume(*options)
+
+
+@pytest.mark.parametrize("fn", [TrainerFn.VALIDATING, TrainerFn.TESTING, TrainerFn.PREDICTING])
+def test_an_evaluation_names_options_of_the_network_and_none_of_the_optimiser(resume, fn):
+    """A network with other options can have weights of the same names and shapes, and computes something else."""
+    given = {
+        "net": {"class_path": "torch.nn.Linear", "init_args": {"in_features": 2}},
+        "optimizer": {"class_path": "torch.optim.SGD"},
+        "lr_scheduler": {"class_path": "mine.Schedule"},
+    }
+    assert resume(given, SAVED | {"lr_scheduler": None}, fn=fn) == [
+        "options that differ from those of the checkpoint: model.net.init_args.in_features is 2, and was 1"
+    ]
 
 
 @pytest.mark.slow

@@ -1,0 +1,147 @@
+"""NetworkTask: the base class of tasks that train one network with one optimiser and log its loss and metrics."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, ClassVar, Literal, cast
+
+import torch
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, Metric, MetricCollection
+
+from lightning_coordconv.core.network_options import apply_network_options
+from lightning_coordconv.core.task import BaseTask, Batch, Outputs
+
+
+class NetworkTask(BaseTask):
+    """Base class of tasks that train one network.
+
+    A subclass passes its metrics to ``super().__init__`` and implements :meth:`evaluate`. The command line and
+    checkpoints know the arguments below also where a subclass hands them on through ``**kwargs``. The tasks of this
+    package repeat them, because editors and the reference show only what a signature names.
+
+    Logged names are ``{stage}/loss``, ``{stage}/{term}`` for the named terms of the loss, and ``{stage}/{metric}``, for
+    the stages ``train``, ``val`` and ``test``.
+
+    Args:
+        net: the network that is trained.
+        metrics: by name; updated with (predictions, targets) in every step, and cloned once per stage.
+        optimizer: builds the optimiser from parameter groups. Its ``weight_decay`` applies only to convolution kernels
+            (parameters of more than two dimensions), as in the paper's reference implementation.
+        lr_scheduler: builds the learning rate schedule; none by default.
+        lr_scheduler_interval: whether the schedule advances once per ``"epoch"`` or once per ``"step"``.
+        train_metrics: the metrics of the training stage, if they differ.
+        compile: see :func:`~lightning_coordconv.core.network_options.apply_network_options`, as for the last one.
+        channels_last: keep its weights in the memory format channels last.
+    """
+
+    unsaved_hparams: frozenset[str] = frozenset({"net", "metrics", "train_metrics", "optimizer", "lr_scheduler"})
+    stages: ClassVar[tuple[str, ...]] = ("train", "val", "test")
+    terms: ClassVar[tuple[str, ...]] = ()
+    """Names of the terms whose sum is the loss."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        metrics: Mapping[str, Metric],
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
+        train_metrics: Mapping[str, Metric] | None = None,
+        compile: bool = False,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        apply_network_options(net, compile, channels_last)
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.lr_scheduler_interval = lr_scheduler_interval
+        # Metrics, because Lightning's mean over ranks is wrong if they have unequal numbers of samples
+        names = [f"{stage}/{name}" for stage in self.stages for name in ("loss", *self.terms)]
+        self.losses = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in names})
+        # Compute groups share states that are equal after the first batch, as of top1 and top5 if all is right
+        collected = partial(MetricCollection, compute_groups=False)
+        self.train_metrics = collected(dict(metrics if train_metrics is None else train_metrics)).clone(prefix="train/")
+        self.val_metrics = collected(dict(metrics)).clone(prefix="val/")
+        self.test_metrics = self.val_metrics.clone(prefix="test/")
+
+    def forward(self, *args: Any) -> Any:
+        """Run the network."""
+        return self.net(*args)
+
+    def evaluate(self, batch: Batch) -> Outputs:
+        """Return the ``loss`` (a scalar), the ``preds`` and ``target`` of the metrics, and further outputs.
+
+        If the loss is a sum of ``terms``, each term is returned by its name.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement evaluate(batch)")
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Outputs:
+        """Return the loss of a training batch."""
+        outputs = self._step(batch, self.train_metrics, "train")
+        return outputs | {"loss": outputs["loss"] * self.share(_count(batch))}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Outputs:
+        """Update the validation metrics."""
+        return self._step(batch, self.val_metrics, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Outputs:
+        """Update the test metrics."""
+        return self._step(batch, self.test_metrics, "test")
+
+    def share(self, samples: int) -> Tensor | float:
+        """Return the weight of a rank's loss with which the mean over ranks is the mean over samples.
+
+        It is 1 except in the last batch of an epoch, of which ranks can have unequal shares.
+
+        Args:
+            samples: number of this rank's samples in the batch.
+        """
+        if self.trainer.world_size == 1 or not self.trainer.is_last_batch:
+            return 1.0
+        share = torch.full((), float(samples), device=self.device)
+        return share / self.mean_over_ranks(share.clone())
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the optimiser's parameter groups: kernels, and all other parameters without weight decay.
+
+        ``lr_scale``, if a group has it, multiplies the optimiser's learning rate.
+        """
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        kernels = [parameter for parameter in parameters if parameter.ndim > 2]
+        others = [parameter for parameter in parameters if parameter.ndim <= 2]
+        groups: list[dict[str, Any]] = [{"params": kernels}] if kernels else []
+        groups += [{"params": others, "weight_decay": 0.0}] if others else []
+        return groups
+
+    def configure_optimizers(self) -> Any:
+        """Build the optimiser of the parameter groups, and the schedule."""
+        optimizer = self.optimizer(self.parameter_groups())
+        for group in optimizer.param_groups:
+            group["lr"] *= group.pop("lr_scale", 1.0)
+        if self.lr_scheduler is None:
+            return optimizer
+        scheduler = {"scheduler": self.lr_scheduler(optimizer), "interval": self.lr_scheduler_interval}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler | {"monitor": self.monitor}}
+
+    def check(self) -> None:
+        """Build the injected optimiser and schedule once, to see that their arguments are valid."""
+        NetworkTask.configure_optimizers(self)  # a subclass's may need the trainer, which there is not yet
+
+    def _step(self, batch: Batch, metrics: MetricCollection, stage: str) -> Outputs:
+        outputs = self.evaluate(batch)
+        metrics.update(outputs["preds"], outputs["target"])
+        samples = _count(batch)
+        log = partial(self.log_dict, on_step=False, on_epoch=True, add_dataloader_idx=False, batch_size=samples)
+        for name in ("loss", *self.terms):
+            mean = cast(MeanMetric, self.losses[f"{stage}/{name}"])
+            mean.update(outputs[name].detach().expand(samples))  # torchmetrics 1.9 drops weights if NaN is allowed
+            log({f"{stage}/{name}": mean}, prog_bar=name == "loss")
+        log(metrics, prog_bar=stage == "val")
+        return outputs
+
+
+def _count(batch: Batch) -> int:
+    """Return the number of samples in a batch."""
+    return len(next(iter(batch.values())))

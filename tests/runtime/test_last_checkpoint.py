@@ -1,0 +1,31 @@
+"""Where within an epoch a run can be saved and stopped."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lightning_coordconv.runtime.callbacks.last_checkpoint import is_within_epoch
+
+
+@pytest.mark.parametrize(
+    ("interval", "every_n_epoch", "last_batch", "within"),
+    [
+        (3, 1, False, [True, True, False, True, True, False]),
+        (4, None, False, [True, False, True, True, True, False]),  # of all batches, of which an epoch before had two
+        (float("inf"), 1, False, [True] * 6),
+        (None, 1, False, [True] * 6),  # by the clock
+        (None, 1, True, [False] * 6),
+    ],
+)
+def test_a_run_stops_after_a_batch_unless_the_epoch_ends_or_a_validation_follows(
+    interval, every_n_epoch, last_batch, within
+):
+    found = []
+    for batch in range(6):
+        trainer: Any = SimpleNamespace(
+            check_val_every_n_epoch=every_n_epoch, val_check_batch=interval, is_last_batch=last_batch,
+            fit_loop=SimpleNamespace(total_batch_idx=batch + 2),
+        )  # fmt: skip
+        found.append(is_within_epoch(trainer, batch))
+    assert found == within

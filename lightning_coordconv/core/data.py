@@ -17,7 +17,7 @@ from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.checkpoints import CheckpointError
 from lightning_coordconv.core.loading import ResumableDataLoader, TrainingSampler
 from lightning_coordconv.core.preprocessing import Preprocessing
-from lightning_coordconv.core.protocols import TaskOfBatches
+from lightning_coordconv.core.protocols import TaskOfBatches, TaskOfTraining
 from lightning_coordconv.core.splits import RandomSplit
 from lightning_coordconv.core.worker_processes import start_worker
 
@@ -39,7 +39,8 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
 
     A subclass that divides files at random does so with ``random_split``, and one whose data sets hold out samples by
     their seed gives them ``split_seed`` and sets ``seeded_split``. Checkpoints hold the names of the files of each
-    part, or that seed, and a run that resumes and a test of its checkpoint have the same parts.
+    part, or that seed, and a run that resumes and a test of its checkpoint have the same parts. So has an evaluation of
+    a task that was trained before in the same process, or loaded from a checkpoint.
 
     The loaders pin memory if the trainer uses a CUDA device, keep their processes between epochs, and give up on
     processes that deliver nothing for ``worker_timeout`` seconds. Each process holds torch's default of two batches
@@ -151,10 +152,10 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
         """Find the files, if they are found before a data set is built; called again for the split of a checkpoint."""
 
     def compare_description(self, trained: Mapping[str, Any]) -> None:
-        """Warn of classes, and of a preparation of images, that are not those of a checkpoint.
+        """Warn of classes, and of a preparation of images, that are not those of training.
 
         Args:
-            trained: what the checkpoint says of its data; see :meth:`describe`.
+            trained: what is known of the data of training; see :meth:`describe`.
         """
         own = self.describe()
         for key in ("class_names", "categories"):
@@ -162,7 +163,7 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
             named = here and here != [str(number) for number in range(len(here))]
             if known and named and known != here:
                 rank_zero_warn(
-                    f"the checkpoint was trained with the {key} {known!r:.200}, but the data have {here!r:.200}: "
+                    f"the network was trained with the {key} {known!r:.200}, but the data have {here!r:.200}: "
                     "labels and predictions are compared by their position in these lists"
                 )
         prepared, here = trained.get("preprocessing"), own.get("preprocessing")
@@ -212,7 +213,23 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
         """Load the samples that predictions are made for."""
         return self._dataloader("predict")
 
+    def teach(self) -> None:
+        """Let the task remember the classes and the split that it is trained on; compare those of a resumed run."""
+        task = getattr(self.trainer, "lightning_module", None)
+        if isinstance(task, TaskOfTraining) and self.trainer:
+            self.compare_description(task.inference if self.trainer.ckpt_path else {})
+            task.inference, task.splits = self.describe(), {type(self).__qualname__: self.state_dict()}
+
+    def recall(self) -> None:
+        """Take over the split that the task was trained on, and compare its classes, in an evaluation."""
+        task = getattr(self.trainer, "lightning_module", None)
+        if isinstance(task, TaskOfTraining) and self.trainer and self.trainer.state.fn != "fit":
+            self.compare_description(task.inference)
+            self.random_split.strict = bool(self.trainer.ckpt_path)
+            self.load_state_dict(task.splits.get(type(self).__qualname__, {}))
+
     def _dataloader(self, split: Split, training: bool | None = None) -> DataLoader[Any]:
+        self.recall()
         dataset = self.dataset(split)
         training = split == "train" if training is None else training
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -223,6 +240,7 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
         if training:
             sampler = TrainingSampler(dataset, batch_size, world_size, rank, self.seed, self.drop_last)
             self._check_epoch(sampler, batch_size)
+            self.teach()
         else:
             samples = len(dataset)  # type: ignore[arg-type]
             if samples < world_size:
@@ -230,9 +248,6 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
                     f"the {split} split of {type(self).__name__} has {samples} samples: fewer than {world_size} ranks"
                 )
             sampler = UnrepeatedDistributedSampler(dataset, world_size, rank, shuffle=False)
-            trained = getattr(getattr(self.trainer, "lightning_module", None), "inference", None)
-            if trained and self.trainer and (self.trainer.state.fn != "fit" or self.trainer.ckpt_path):  # else learnt
-                self.compare_description(trained)
         num_workers = self._workers()
         return (ResumableDataLoader if training else DataLoader)(
             dataset,
@@ -271,18 +286,6 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         ranks = self.trainer.num_devices if self.trainer else 1
         return max(1, min(MAX_DEFAULT_WORKERS, cores // ranks))
-
-
-def report_dropped(what: str, names: Sequence[object]) -> None:
-    """Log how many things were left out of the data, and the names of the first five.
-
-    Args:
-        what: what they are and why they are dropped, in the plural, e.g. ``"files that are no images"``.
-        names: how to find each of them. Nothing is logged if there are none.
-    """
-    if names:
-        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-        rank_zero_info(f"Dropped {len(names)} {what}: {', '.join(map(str, names[:5]))}{more}.")
 
 
 def _identity(batch: Any) -> Any:

@@ -1,5 +1,6 @@
 """Protocols: what callbacks, the command line, tasks and data modules require of each other."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from pytorch_lightning import Trainer
@@ -39,6 +40,14 @@ class TaskOfBatches(Protocol):
     def look_at(self, batch: Any) -> None:
         """Check a batch that is on the host, or note what is checked later."""
         ...
+
+
+@runtime_checkable
+class TaskOfTraining(Protocol):
+    """What a data module requires of a task so that it remembers what it was trained on."""
+
+    inference: Mapping[str, Any]
+    splits: Mapping[str, Any]
 
 
 @runtime_checkable

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Generator, randperm
 
 from lightning_coordconv.core.checkpoints import CheckpointError
@@ -27,12 +27,14 @@ class RandomSplit:
 
     Attributes:
         names: of the files of each part; empty until something is divided.
+        strict: whether files of a restored split that are missing are refused; otherwise all are divided anew.
     """
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
         self.names: dict[str, list[str]] = {}
         self.restored: dict[str, list[str]] = {}
+        self.strict = True
 
     def divide(
         self, names: Sequence[str], folder: Path, kind: str, held_out: int | None = None
@@ -97,6 +99,12 @@ class RandomSplit:
                 )
             return False
         missing = sorted(divided - present)
+        if missing and not self.strict:
+            rank_zero_warn(
+                f"{folder} lacks {len(missing)} of the {len(divided)} {kind} that the network was trained or tested "
+                "on: they are divided anew, so that a test can have some that it was trained on"
+            )
+            return False
         if missing:
             raise ValueError(
                 f"{folder} lacks {len(missing)} of the {len(divided)} {kind} that the checkpoint was trained or tested "
@@ -108,8 +116,17 @@ class RandomSplit:
                 f"Left out {len(added)} {kind} that were added to {folder} after the run of the checkpoint began: "
                 f"{_shown(added)}."
             )
+        if self.names not in ({}, self.restored):
+            rank_zero_info(f"The {kind} in {folder} are divided as they were in training.")
         self.names = self.restored
         return True
+
+
+def splits_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what data modules wrote to a checkpoint about their splits, by the names of their classes."""
+    keys = {"split", "split_seed"}
+    return {name: state for name, state in checkpoint.items() if isinstance(state, dict) and 0 < len(state) <= 2 and
+            state.keys() <= keys}  # fmt: skip
 
 
 def _shown(names: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from lightning_coordconv.core.hyperparameters import is_plain
 from lightning_coordconv.core.modes import warn_of_evaluation_mode
 from lightning_coordconv.core.offline import restoring
 from lightning_coordconv.core.restore import check_kind, named, restore
+from lightning_coordconv.core.splits import splits_of
 from lightning_coordconv.core.undefined import defined_outputs
 
 Batch = Mapping[str, Any]
@@ -66,7 +67,9 @@ class BaseTask(CheckedArguments, LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.inference: Mapping[str, Any] = {}
-        """What a checkpoint says that predictions need, such as class names; see :meth:`describe_data`."""
+        """What predictions need, such as class names, by the data of training; see :meth:`describe_data`."""
+        self.splits: Mapping[str, Any] = {}
+        """The state of the data module of training, by the name of its class; see :class:`~.data.BaseDataModule`."""
         self._defined_outputs = ExitStack()
         # Objects are no plain data. The command line adds what it built them from.
         self.save_hyperparameters(ignore=sorted(self.unsaved_hparams))
@@ -121,11 +124,12 @@ class BaseTask(CheckedArguments, LightningModule):
         """Keep what predictions need besides the weights."""
         found = checkpoint.get(INFERENCE)
         self.inference = dict(found) if isinstance(found, Mapping) else {}
+        self.splits = splits_of(checkpoint)
 
     def describe_data(self) -> Mapping[str, Any]:
-        """Return what predictions need besides the weights, of the data module of a run, else of the checkpoint."""
+        """Return what predictions need besides the weights: of the data of training, or else those of an evaluation."""
         data = self.trainer.datamodule if is_attached(self) else None  # type: ignore[attr-defined]
-        return data.describe() if isinstance(data, BaseDataModule) else self.inference
+        return data.describe() if isinstance(data, BaseDataModule) and not self.inference else self.inference
 
     def figures(self) -> list[Callback]:
         """Return the callbacks that draw figures of the results and write them to tables; none by default."""

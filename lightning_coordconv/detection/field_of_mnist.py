@@ -95,7 +95,7 @@ class FieldOfMnist(CheckedArguments, Dataset[dict[str, Tensor]]):
         self.source = _draw(len(glyphs), num_images, num_digits, generator)
         sizes = torch.randint(SMALLEST, LARGEST + 1, (num_images, num_digits, 2), generator=generator)
         free = canvas - sizes + 1
-        places = (torch.rand(free.shape, generator=generator) * free).long() - (canvas - crop) // 2
+        places = (torch.rand(free.shape, generator=generator, dtype=torch.float32) * free).long() - (canvas - crop) // 2
         self.images = torch.cat(
             [
                 _scatter(glyphs[source].float(), size, place, crop)

@@ -16,7 +16,7 @@ class LatentSampler:
 
     Every rank draws the vectors of all ranks and keeps its share of them, as it does with the samples of a batch. So no
     two ranks get the same vectors, together they get those of a single process, and the state of the stream is the same
-    on all ranks. Vectors are drawn on the CPU: they are the same whatever the device.
+    on all ranks. Vectors are drawn on the CPU, in float32: they are the same whatever the device and the precision.
 
     Args:
         size: length of a vector, at least 1.
@@ -44,9 +44,9 @@ class LatentSampler:
         """Return a rank's share (count, size) of the next ``count * ranks`` vectors, float32, on the CPU."""
         shape = (count, ranks, self.size)
         if self.distribution == "normal":
-            vectors = torch.randn(shape, generator=self.generator)
+            vectors = torch.randn(shape, generator=self.generator, dtype=torch.float32)
         else:
-            vectors = torch.rand(shape, generator=self.generator).mul_(2).sub_(1)
+            vectors = torch.rand(shape, generator=self.generator, dtype=torch.float32).mul_(2).sub_(1)
         binary = vectors[..., : self.binary]
         binary.copy_(torch.where(binary < 0, -1.0, 1.0))
         return vectors[:, rank]

@@ -172,6 +172,7 @@ class EnvironmentDataModule(BaseDataModule):
     def train_dataloader(self) -> Any:
         """Return the minibatches of an epoch, which the task collects."""
         assert self.trainer is not None
+        self.teach()
         task: Any = self.trainer.lightning_module
         return Batches(task.next_minibatch, self.rollouts_per_epoch * task.minibatches_per_rollout())
 

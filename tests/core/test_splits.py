@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from lightning_coordconv.coordinates import NotSoClevrDataModule
 from lightning_coordconv.core.checkpoints import CheckpointError
 from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.splits import RandomSplit
+from lightning_coordconv.core.task import BaseTask
 from lightning_coordconv.detection import CocoDetectionDataModule, FieldOfMnistDataModule, VocDetectionDataModule
 from lightning_coordconv.generative import UnlabelledImagesDataModule
 from lightning_coordconv.runtime.callbacks import SplitFile
@@ -223,6 +225,36 @@ def test_a_run_that_resumes_and_a_test_keep_the_split_when_a_file_was_added(name
     assert not tested.seen["test"] & (first.seen["train"] | first.seen["val"])
     fresh, _ = fitted(MODULES[name](tmp_path / "data", 0), tmp_path / "fresh")
     assert fresh.seen["val"] != first.seen["val"]  # what another file does to the split of a new run
+
+
+class RecordingTask(Recorder, BaseTask):
+    """The same as a task of this package."""
+
+
+@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_task_is_tested_on_the_split_that_it_was_trained_on(name, loaded, tmp_path):
+    write(tmp_path / "data", range(20))
+    task, run = RecordingTask(), trainer(tmp_path, 1)
+    run.fit(task, MODULES[name](tmp_path / "data", 0))
+    run.save_checkpoint(tmp_path / "last.ckpt")
+    trained = task.seen["train"] | task.seen["val"]
+    tested = RecordingTask.load_from_checkpoint(tmp_path / "last.ckpt") if loaded else task
+    write(tmp_path / "data", range(20, 24))
+    trainer(tmp_path, 1).test(tested, MODULES[name](tmp_path / "data", 5), verbose=False)
+    assert tested.seen["test"] == {str(number) for number in range(20)} - trained
+
+
+def test_other_files_are_divided_anew_with_a_warning(tmp_path):
+    write(tmp_path / "data", range(20))
+    write(tmp_path / "fewer", range(10))
+    task = RecordingTask()
+    trainer(tmp_path, 1).fit(task, MODULES["segmentation"](tmp_path / "data", 0))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer(tmp_path, 1).test(task, MODULES["segmentation"](tmp_path / "fewer", 0), verbose=False)
+    assert any("fewer/images lacks 10 of the 20 images that the network" in str(each.message) for each in caught)
+    assert len(task.seen["test"]) == 1
 
 
 @pytest.mark.parametrize("name", MODULES)

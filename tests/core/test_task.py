@@ -1,5 +1,7 @@
 """Tests of tasks with one network: the options ``compile`` and ``channels_last``, and runs after interrupted ones."""
 
+import warnings
+
 import pytest
 import torch
 from pytorch_lightning import Trainer
@@ -7,7 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
-from lightning_coordconv.core import NetworkTask
+from lightning_coordconv.core import BaseDataModule, NetworkTask
 
 
 class Halving(NetworkTask):
@@ -87,3 +89,34 @@ def test_a_prediction_that_was_interrupted_leaves_no_check_behind(tmp_path):
         trainer.predict(task, samples)
     (found,) = trainer.validate(task, samples, verbose=False)
     assert found["val/loss"] == torch.inf
+
+
+class Named(BaseDataModule):
+    """Two samples of classes with names."""
+
+    def __init__(self, *names):
+        super().__init__(num_workers=0)
+        self.class_names = names
+
+    def make_dataset(self, split):
+        return [{"value": torch.full((1,), number)} for number in (1.0, 2.0)]
+
+
+def test_a_task_remembers_the_classes_that_it_was_trained_on(tmp_path):
+    def trainer():
+        return Trainer(
+            default_root_dir=tmp_path, accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+
+    task, first = Watched(nn.Linear(1, 1), {"seen": MeanMetric()}), trainer()
+    first.fit(task, Named("cat", "dog"))
+    for later in (first, trainer()):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            later.test(task, Named("dog", "cat"), verbose=False)
+        said = "trained with the class_names ['cat', 'dog'], but the data have ['dog', 'cat']"
+        assert any(said in str(warning.message) for warning in caught)
+        assert task.describe_data() == {"class_names": ["cat", "dog"]}
+    trainer().fit(task, Named("dog", "cat"))
+    assert task.describe_data() == {"class_names": ["dog", "cat"]}

@@ -17,6 +17,17 @@ def test_ranks_together_draw_what_one_process_does(distribution):
     assert all(torch.equal(alone.generator.get_state(), sampler.generator.get_state()) for sampler in shares)
 
 
+@pytest.mark.parametrize("distribution", ["uniform", "normal"])
+def test_vectors_do_not_depend_on_the_default_dtype(distribution):
+    """Which is float64 within the steps of a run with ``--trainer.precision 64-true``."""
+    expected = LatentSampler(5, distribution, seed=3, binary=1).draw(4)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(LatentSampler(5, distribution, seed=3, binary=1).draw(4), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_distributions():
     uniform, normal = (LatentSampler(4, name, seed=0).draw(20000) for name in ("uniform", "normal"))
     assert uniform.min() >= -1

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from lightning_coordconv.core.data import report_dropped
+from lightning_coordconv.core.dropped import report_dropped
 from lightning_coordconv.core.images import find_files, read_rgb
 
 

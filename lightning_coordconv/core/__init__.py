@@ -1,8 +1,9 @@
 """Base classes and functions of all domains: tasks, data modules, loading, splits, metrics, schedules, checks."""
 
 from lightning_coordconv.core.arguments import check_at_least, check_choice
-from lightning_coordconv.core.data import BaseDataModule, report_dropped
+from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.description import remember_arguments
+from lightning_coordconv.core.dropped import report_dropped
 from lightning_coordconv.core.loading import ResumableDataLoader, TrainingSampler
 from lightning_coordconv.core.metrics import MeanTerms, SampleMean
 from lightning_coordconv.core.network_task import NetworkTask

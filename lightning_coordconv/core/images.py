@@ -12,7 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from lightning_coordconv.core.data import report_dropped
+from lightning_coordconv.core.dropped import report_dropped
 
 LIMIT = "COORDCONV_MAX_IMAGE_PIXELS"
 """Environment variable with the largest number of pixels that an image may have."""

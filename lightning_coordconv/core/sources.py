@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, uint8
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from lightning_coordconv.core.data import report_dropped
+from lightning_coordconv.core.dropped import report_dropped
 from lightning_coordconv.core.images import find_files, read_rgb, to_rgb
 from lightning_coordconv.core.preprocessing import Preprocessing
 

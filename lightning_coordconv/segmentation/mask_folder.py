@@ -13,7 +13,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightning_coordconv.core.data import report_dropped
+from lightning_coordconv.core.dropped import report_dropped
 from lightning_coordconv.core.images import find_files, find_images, is_turned, open_image, read_rgb
 from lightning_coordconv.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from lightning_coordconv.core.survey import NAMED, Refuse, raise_refused, spread

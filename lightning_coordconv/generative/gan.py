@@ -10,6 +10,7 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.strategies import ParallelStrategy
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lightning_coordconv.core.network_options import apply_network_options
@@ -219,3 +220,7 @@ class GAN(GenerativeTask):
         states = ([*net.parameters(), *net.buffers()] for net in (average, self.generator))
         pairs = [(mean, new.detach()) for mean, new in zip(*states, strict=True) if mean.is_floating_point()]
         self.update_average([mean for mean, _ in pairs], [new for _, new in pairs], len(pairs))
+        with torch.no_grad():  # the mean of singular vectors, as of spectral norm, is none: it is iterated once more
+            for module in filter(parametrize.is_parametrized, average.train().modules()):
+                for name in cast(nn.ModuleDict, module.parametrizations):
+                    getattr(module, name)

@@ -12,6 +12,7 @@ from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
 
 from lightning_coordconv.generative import (
     GAN,
@@ -55,6 +56,22 @@ def fit(folder, module, callbacks=(), **arguments):
     runner = trainer(folder, callbacks=list(callbacks), **{"max_epochs": 1, "limit_val_batches": 0} | arguments)
     runner.fit(module, data())
     return runner
+
+
+class NormalisedGenerator(nn.Sequential):
+    """A linear generator with spectral norm."""
+
+    def __init__(self):
+        super().__init__(spectral_norm(nn.Linear(4, 3 * 16 * 16)), nn.Unflatten(1, (3, 16, 16)))
+
+
+def test_the_average_of_a_generator_keeps_its_spectral_norm(tmp_path):
+    seed_everything(0, verbose=False)
+    module = GAN(NormalisedGenerator(), ConvDiscriminator(16, 2), latent_size=4, ema_decay=0.99)
+    fit(tmp_path, module, max_epochs=10)
+    module.eval()
+    for generator in (module.generator, module.average):
+        assert torch.linalg.matrix_norm(generator[0].weight, 2).item() == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize("squash", [True, False])

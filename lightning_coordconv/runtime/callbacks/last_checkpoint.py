@@ -43,7 +43,8 @@ class LastCheckpoint(ModelCheckpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save again if a metric of training has chosen another best checkpoint, or counts towards an early stop."""
         super().on_train_epoch_end(trainer, pl_module)
-        if self.saved_step == trainer.global_step and self.saved_judgements != self._judgements(trainer):
+        saved = trainer.is_last_batch and self.saved_step == trainer.global_step
+        if saved and self.saved_judgements != self._judgements(trainer):
             self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -17,8 +17,9 @@ from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.checkpoints import CheckpointError
 from lightning_coordconv.core.loading import ResumableDataLoader, TrainingSampler
 from lightning_coordconv.core.preprocessing import Preprocessing
-from lightning_coordconv.core.protocols import TaskOfBatches, TaskOfTraining
+from lightning_coordconv.core.protocols import TaskOfBatches
 from lightning_coordconv.core.splits import RandomSplit
+from lightning_coordconv.core.training_data import recall, teach
 from lightning_coordconv.core.worker_processes import start_worker
 
 Split = Literal["train", "val", "test", "predict"]
@@ -213,23 +214,8 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
         """Load the samples that predictions are made for."""
         return self._dataloader("predict")
 
-    def teach(self) -> None:
-        """Let the task remember the classes and the split that it is trained on; compare those of a resumed run."""
-        task = getattr(self.trainer, "lightning_module", None)
-        if isinstance(task, TaskOfTraining) and self.trainer:
-            self.compare_description(task.inference if self.trainer.ckpt_path else {})
-            task.inference, task.splits = self.describe(), {type(self).__qualname__: self.state_dict()}
-
-    def recall(self) -> None:
-        """Take over the split that the task was trained on, and compare its classes, in an evaluation."""
-        task = getattr(self.trainer, "lightning_module", None)
-        if isinstance(task, TaskOfTraining) and self.trainer and self.trainer.state.fn != "fit":
-            self.compare_description(task.inference)
-            self.random_split.strict = bool(self.trainer.ckpt_path)
-            self.load_state_dict(task.splits.get(type(self).__qualname__, {}))
-
     def _dataloader(self, split: Split, training: bool | None = None) -> DataLoader[Any]:
-        self.recall()
+        recall(self)
         dataset = self.dataset(split)
         training = split == "train" if training is None else training
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -240,7 +226,7 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
         if training:
             sampler = TrainingSampler(dataset, batch_size, world_size, rank, self.seed, self.drop_last)
             self._check_epoch(sampler, batch_size)
-            self.teach()
+            teach(self)
         else:
             samples = len(dataset)  # type: ignore[arg-type]
             if samples < world_size:

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 from lightning_coordconv.core.data import BaseDataModule, Split
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.core.hyperparameters import UntrustedCheckpointError, check_plain
+from lightning_coordconv.core.training_data import teach
 from lightning_coordconv.rl.environments.contract import report_far_actions
 from lightning_coordconv.rl.environments.snapshots import NoSnapshotError, restore, snapshot
 from lightning_coordconv.rl.environments.vector import Backend, find, make
@@ -172,7 +173,7 @@ class EnvironmentDataModule(BaseDataModule):
     def train_dataloader(self) -> Any:
         """Return the minibatches of an epoch, which the task collects."""
         assert self.trainer is not None
-        self.teach()
+        teach(self)
         task: Any = self.trainer.lightning_module
         return Batches(task.next_minibatch, self.rollouts_per_epoch * task.minibatches_per_rollout())
 

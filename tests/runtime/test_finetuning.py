@@ -83,6 +83,14 @@ def test_the_average_is_what_is_saved_and_tested(tmp_path):
     assert not torch.equal(net.history[-1]["head.weight"], average["head.weight"])
 
 
+def test_an_average_that_is_used_again_begins_anew(tmp_path):
+    average = MovingAverage(0.9)
+    first, _ = fit(tmp_path, average)
+    second, _ = fit(tmp_path, average)
+    assert all(torch.equal(*pair) for pair in zip(first.parameters(), second.parameters(), strict=True))
+    assert not torch.equal(second.head.weight, second.history[0]["head.weight"])
+
+
 @pytest.mark.parametrize("stopped", [1, 2, 3])
 def test_the_average_resumes_where_it_was(tmp_path, stopped):
     """Both the weights and their average, after every number of steps."""

@@ -73,6 +73,12 @@ class MovingAverage(CheckedArguments, WeightAveraging):
             raise ValueError(f"decay must be from 0 to less than 1, got {decay!r}")
         super().__init__(avg_fn=partial(_average, decay))
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Begin a new average, and count the steps anew: Lightning would take the steps of an earlier run for done."""
+        if stage == TrainerFn.FITTING:
+            self.load_state_dict({"latest_update_step": 0})
+        super().setup(trainer, pl_module, stage)
+
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Restore the average if training is resumed; otherwise it has been loaded as the weights."""
         if trainer.state.fn == TrainerFn.FITTING:

@@ -1,0 +1,30 @@
+"""What a task remembers of the data module that it is trained on: the classes, the preparation of images, the split."""
+
+from typing import Any
+
+from lightning_coordconv.core.protocols import TaskOfTraining
+
+
+def teach(data: Any) -> None:
+    """Let the task of a data module's trainer remember these data; compare them with those of a run that resumes.
+
+    Args:
+        data: a :class:`~lightning_coordconv.core.BaseDataModule`. Without a trainer nothing happens.
+    """
+    task = getattr(data.trainer, "lightning_module", None)
+    if isinstance(task, TaskOfTraining):
+        data.compare_description(task.inference if data.trainer.ckpt_path else {})
+        task.inference, task.splits = data.describe(), {type(data).__qualname__: data.state_dict()}
+
+
+def recall(data: Any) -> None:
+    """Let a data module take over the split that the task was trained on, in an evaluation, and compare the rest.
+
+    Args:
+        data: the same.
+    """
+    task = getattr(data.trainer, "lightning_module", None)
+    if isinstance(task, TaskOfTraining) and data.trainer.state.fn != "fit":
+        data.compare_description(task.inference)
+        data.random_split.strict = bool(data.trainer.ckpt_path)
+        data.load_state_dict(task.splits.get(type(data).__qualname__, {}))

@@ -69,7 +69,7 @@ def test_weights_that_cannot_be_downloaded(cli, tmp_path, monkeypatch, capsys, c
         cli("fit", "-c", config, "--data.root", str(tmp_path), *([classes] if classes else []))
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("error: a download failed: no network; a file that is at the path above")
-    assert "weights_backbone are null" in line
+    assert "the overlay -c detection/ablations/from_scratch" in line
 
 
 def test_a_choice_is_named_though_numbers_are_allowed_too(cli, capsys):

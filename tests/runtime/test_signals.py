@@ -15,6 +15,15 @@ from tests.core.test_checkpoints import environment
 from tests.runtime.test_weights import SMALL
 
 
+class Steps(CoordinateClassification):
+    """Says when it trains, and takes half a second for each step."""
+
+    def training_step(self, *arguments: object) -> object:
+        print("started", flush=True)
+        time.sleep(0.5)
+        return super().training_step(*arguments)
+
+
 class Slow(CoordinateClassification):
     """Says what it does, and takes a minute for it."""
 
@@ -70,6 +79,36 @@ def test_the_exit_code_is_75_at_all_times(command, slow, number, tmp_path):
             assert process.wait(60) == REQUEUE, (tmp_path / "errors").read_text()
         finally:
             process.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_loading_processes_that_get_the_signal_too_do_not_end_the_run(method, tmp_path):
+    """A scheduler sends a signal to all processes of a job."""
+    arguments = [*SMALL, f"--model={__name__}.Steps", "--data.num_workers=2", "--trainer.max_steps=1000"]
+    code = (
+        "import multiprocessing, sys\n"
+        "from lightning_coordconv.runtime.cli import main\n"
+        "if __name__ == '__main__':\n"
+        f"    multiprocessing.set_start_method({method!r})\n"
+        "    main(sys.argv[1:])\n"
+    )
+    (tmp_path / "main.py").write_text(code)
+    with (tmp_path / "errors").open("w") as errors, subprocess.Popen(
+        [sys.executable, "main.py", "fit", *arguments], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE,
+        stderr=errors, text=True, start_new_session=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                if "started" in line:
+                    break
+            os.killpg(process.pid, signal.SIGTERM)
+            assert process.wait(60) == REQUEUE, (tmp_path / "errors").read_text()
+        finally:
+            process.kill()
+    assert "preempted after step" in (tmp_path / "errors").read_text()
+    assert list(tmp_path.rglob("last.ckpt"))
 
 
 def run(code: str, folder: Path) -> int:

@@ -8,13 +8,13 @@ training and eight for the test. The recipe is ``detection/coco_coordconv`` with
 import argparse
 import json
 import random
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw
-
-from lightning_coordconv.runtime.cli import main as run
 
 SIZE = (320, 240)
 PICTURES = {"train": 32, "val": 8}
@@ -60,10 +60,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for split in PICTURES:
             draw(Path(folder), split, seed)
-        run(["fit", "-c", "detection/coco_coordconv", "-c", "detection/ablations/from_scratch", "--data.root", folder,
+        subprocess.run(
+            [sys.executable, "-m", "lightning_coordconv", "fit", "-c", "detection/coco_coordconv",
+             "-c", "detection/ablations/from_scratch", "--data.root", folder,
              "--data.train_annotations", "train.json", "--data.train_images", ".",
              "--data.val_annotations", "val.json", "--data.val_images", ".", "--seed_everything", str(seed),
-             "--trainer.logger.init_args.save_dir", folder, "--trainer.enable_progress_bar", "false"])  # fmt: skip
+             "--trainer.logger.init_args.save_dir", folder], check=True,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

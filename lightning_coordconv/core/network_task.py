@@ -1,4 +1,4 @@
-"""NetworkTask: the base class of tasks that train one network with one optimiser and log its loss and metrics."""
+"""NetworkTask: base class that trains one network; subclasses compute the loss, the base optimises and logs."""
 
 from collections.abc import Mapping
 from functools import partial

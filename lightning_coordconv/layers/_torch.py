@@ -1,4 +1,4 @@
-"""Wrappers of all private names of torch that the layers use: functions, flags and base classes.
+"""Wraps torch's private names for the layers: functions, flags, and bases for convolving and checking state dicts.
 
 ``tests/layers/test_torch_names.py`` fails with a sentence when a new version of torch has dropped one of them.
 """

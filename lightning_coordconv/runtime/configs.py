@@ -1,4 +1,4 @@
-"""Functions that find shipped configs by name and name runs after them, and the command that lists and copies configs.
+"""Functions that find shipped configs and experiments by name and name runs, and the command that lists and copies.
 
 A config's name is its path below the folder of configs, without the suffix: ``detection/coco_coordconv``.
 """

@@ -1,4 +1,4 @@
-"""Function that measures whether objects move or fade while one latent vector changes into another."""
+"""Function that tells from the frames of latent interpolations whether objects move, or fade and appear elsewhere."""
 
 import torch
 from torch import Tensor

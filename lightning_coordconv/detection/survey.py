@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lightning_coordconv.core.images import read_size
 from lightning_coordconv.core.survey import Part, Survey, data_options
 from lightning_coordconv.detection.annotations import Annotations
@@ -17,6 +19,12 @@ from lightning_coordconv.detection.voc_format import FOLDERS, VocFolder
 from lightning_coordconv.detection.yolo_format import SUFFIXES, YoloFolder
 
 OVERLAY = "-c detection/coco_coordconv --data lightning_coordconv.detection."
+ON_A_CPU = (
+    "the command below trains a ResNet-50 on images of 800 pixels, which needs a GPU; for a CPU add "
+    "--model.net.init_args.name fasterrcnn_mobilenet_v3_large_320_fpn --trainer.precision 32-true "
+    "--model.net.init_args.options '{min_size: 160, max_size: 320, box_batch_size_per_image: 64}'"
+)
+"""Remark where there is no GPU."""
 
 
 def surveys(path: Path) -> dict[str, Callable[[int], Survey]]:
@@ -70,8 +78,14 @@ def _coco(path: Path, files: list[Path], limit: int) -> Survey:
     if whole and options["train"]:
         options["val"] = "--data.val_annotations null"  # a run splits the images by chance
     where = " ".join(given or f"--data.{split}_annotations …" for split, given in options.items())
-    survey.options = f"-c detection/coco_coordconv {data_options(root=root)} {where}"
+    _suggest(survey, f"-c detection/coco_coordconv {data_options(root=root)} {where}")
     return survey
+
+
+def _suggest(survey: Survey, options: str) -> None:
+    survey.options = options
+    if not torch.cuda.is_available():
+        survey.remarks.append(ON_A_CPU)
 
 
 def _targets(data: CocoDetection) -> list[str]:
@@ -108,7 +122,7 @@ def _yolo(path: Path, limit: int) -> Survey:
         for split in yolo.sources:
             with survey.collecting("splits that cannot be used"):
                 _add(survey, split, yolo.file.parent, yolo.read(split, survey.refuse))
-    survey.options = f"{OVERLAY}YoloDetectionDataModule {data_options(root=path)}"
+    _suggest(survey, f"{OVERLAY}YoloDetectionDataModule {data_options(root=path)}")
     return survey
 
 
@@ -119,7 +133,7 @@ def _voc(path: Path, limit: int) -> Survey:
         for split in voc.splits:
             with survey.collecting("splits that cannot be used"):
                 _add(survey, split, path, voc.read(split))
-    survey.options = f"{OVERLAY}VocDetectionDataModule {data_options(root=path)}"
+    _suggest(survey, f"{OVERLAY}VocDetectionDataModule {data_options(root=path)}")
     return survey
 
 

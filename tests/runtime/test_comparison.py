@@ -142,6 +142,17 @@ def write_csv(folder, value, hparams=None):
         (folder / "hparams.yaml").write_text(yaml.safe_dump(hparams))
 
 
+def test_a_run_that_logged_nothing_is_named_and_left_out(logs, capsys):
+    compare(logs)
+    before = capsys.readouterr().out
+    (logs / "a" / "version_9").mkdir()
+    (logs / "a" / "version_9" / "metrics.csv").write_text("epoch,step,val_acc\n")
+    compare(logs)
+    output = capsys.readouterr()
+    assert output.out == before
+    assert output.err == f"Not counted: {logs / 'a' / 'version_9' / 'metrics.csv'} has no metrics\n"
+
+
 @pytest.mark.parametrize("kind", ["seedless", "seeded", "summary"])
 def test_runs_of_different_given_folders_are_different_arms(tmp_path, monkeypatch, capsys, kind):
     monkeypatch.chdir(tmp_path)

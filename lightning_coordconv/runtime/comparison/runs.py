@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,18 +54,24 @@ class Run:
     written: float = 0.0
 
 
+class NoMetricsError(ValueError):
+    """A run has logged no metric, as one that ended at once."""
+
+
 def find_runs(paths: Sequence[Path]) -> list[Run]:
     """Return the runs in folders and below them.
 
     Each run is found once, also where folders contain each other or are links to each other. A run is a folder with
     ``summary.json`` (which ``lightning-coordconv fit`` writes), ``metrics.csv`` (Lightning's CSVLogger) or
     TensorBoard's ``events.out.tfevents*``; the first of these that it has is read. A copied summary,
-    ``seed<seed>.json``, is a run too. What ``validate``, ``test`` and ``predict`` write is none.
+    ``seed<seed>.json``, is a run too. What ``validate``, ``test`` and ``predict`` write is none. A run that has logged
+    nothing is left out, with a line on the standard error output that names it, if others are found.
 
     Raises:
         ValueError: if a path does not exist or has no runs, or a file is broken; the message names it.
     """
     found: dict[Path, Run] = {}
+    empty: list[NoMetricsError] = []
     for path in paths:
         if not path.exists():
             raise ValueError(f"{path} does not exist")
@@ -76,10 +83,18 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
                     continue
                 here.add(run)
                 if run not in found:
-                    found[run] = read(file, path)
+                    try:
+                        found[run] = read(file, path)
+                    except NoMetricsError as error:
+                        empty.append(error)
+                        continue
                     found[run].folder = above_runs(path if run != path.resolve() else path.parent)
         if not here:
             raise ValueError(f"{path} has no runs of fit: no {', '.join(READERS)} in it or below")
+    if empty and not found:
+        raise empty[0]
+    for nothing in empty:
+        print(f"Not counted: {nothing}", file=sys.stderr)
     return list(found.values())
 
 
@@ -133,7 +148,7 @@ def read_csv(file: Path, root: Path) -> Run:
     except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise ValueError(f"{file}, line {rows.line_num}: {type(error).__name__}, {error}") from error
     if not curves:
-        raise ValueError(f"{file} has no metrics")
+        raise NoMetricsError(f"{file} has no metrics")
     return from_curves([file], root, curves)
 
 
@@ -150,7 +165,7 @@ def read_events(file: Path, root: Path) -> Run:
     except Exception as error:  # of several libraries
         raise ValueError(f"{file} cannot be read: {error}") from error
     if not curves:
-        raise ValueError(f"{file.parent} has event files without metrics")
+        raise NoMetricsError(f"{file.parent} has event files without metrics")
     return from_curves(sorted(file.parent.glob(f"{EVENTS}*")), root, curves)
 
 

@@ -1,4 +1,4 @@
-"""Functions that let loading and environment processes live on when a signal stops all processes of a run."""
+"""Functions that let loading processes live on for a while when a signal stops all processes of a run."""
 
 import signal
 

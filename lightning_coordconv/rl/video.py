@@ -136,6 +136,8 @@ def _render(env: Any) -> Image:
             frame: Any = env.get_images()[0]
     except Exception as error:  # of the environment's own code
         raise CannotRenderError(f"{type(error).__name__}: {error}") from error
+    if isinstance(frame, str):  # the reason, from another process
+        raise CannotRenderError(frame)
     if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
         shown = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
         raise CannotRenderError(f"render() returned {shown}, not an image (H, W, 3) of uint8")

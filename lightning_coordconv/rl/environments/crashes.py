@@ -64,6 +64,13 @@ class ReportedEnv(gym.Wrapper[Any, Any, Any, Any]):
         except FAILURES as error:
             return self.observation_space.sample(), 0.0, False, False, _report(error)
 
+    def render(self) -> Any:
+        """Return an image or, if the environment cannot be drawn, the reason."""
+        try:
+            return self.env.render()
+        except FAILURES as error:
+            return _reason(error)
+
 
 class NamedVecEnv(VecEnvWrapper):
     """Environments whose errors name them.

@@ -16,7 +16,6 @@ from stable_baselines3.common.preprocessing import is_image_space, is_image_spac
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack, VecTransposeImage
 
 from lightning_coordconv.core.arguments import check_choice
-from lightning_coordconv.core.worker_processes import leave_signals_to_parent
 from lightning_coordconv.rl.environments.ale import AleVecEnv
 from lightning_coordconv.rl.environments.atari import LeanAtariVecEnv
 from lightning_coordconv.rl.environments.contract import CheckedEnv
@@ -135,7 +134,6 @@ def _make(spec: EnvSpec) -> gym.Env[Any, Any]:
 
 
 def _make_reported(spec: EnvSpec) -> gym.Env[Any, Any]:
-    leave_signals_to_parent()  # this is the process of one environment
     return ReportedEnv(_make(spec))
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from lightning_coordconv.rl.environments.crashes import EnvironmentCrashError
 from lightning_coordconv.rl.environments.vector import find, make
+from lightning_coordconv.rl.video import CannotRenderError, play_frames
+from tests.rl.test_evaluation import Still
 
 
 class Board(gym.Env):
@@ -143,6 +145,25 @@ class Crashing(Board):
         if self.when == "quit":
             sys.exit(0)  # as games do when their window is closed
         raise ZeroDivisionError("division by zero")
+
+
+class Undrawn(Board):
+    def step(self, action):
+        return self.reset()[0], 1.0, False, False, {}
+
+    def render(self):
+        raise OSError("no display")
+
+
+@pytest.mark.slow
+def test_a_process_whose_environment_cannot_be_drawn_lives_on():
+    gym.register("tests/Undrawn-v0", Undrawn)
+    env = make(find("tests/Undrawn-v0", "subproc", {}, {}), 1, "subproc")
+    env.reset()
+    with pytest.raises(CannotRenderError, match=r"^OSError: no display$"):
+        next(play_frames(Still(), env, True, 5, False))
+    assert env.step(np.zeros(1, int))[1] == [1.0]
+    env.close()
 
 
 @pytest.mark.parametrize("when", ["construction", "reset", "step"])

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,23 @@ class Slow(CoordinateClassification):
         return super().predict_step(*arguments)
 
 
+@contextmanager
+def started(arguments: list[str], folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run Python in a process group until it prints that it started; what it reports is in the file ``errors``."""
+    with (folder / "errors").open("w") as errors, subprocess.Popen(
+        [sys.executable, *arguments], cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=errors, text=True,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                if "started" in line:
+                    break
+            yield process
+        finally:
+            process.kill()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "slow"),
@@ -64,28 +83,18 @@ class Slow(CoordinateClassification):
 def test_the_exit_code_is_75_at_all_times(command, slow, number, tmp_path):
     arguments = [*SMALL, f"--model={__name__}.Slow", f"--model.slow={slow}"]
     arguments += ["--trainer.max_steps=1"] if command == "fit" else ["--ckpt_path=none"]
-    with (tmp_path / "errors").open("w") as errors, subprocess.Popen(
-        [sys.executable, "-m", "lightning_coordconv", command, *arguments], cwd=tmp_path, env=environment(),
-        stdout=subprocess.PIPE, stderr=errors, text=True,
-    ) as process:  # fmt: skip
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                if "started" in line:
-                    break
-            for _ in range(5):
-                process.send_signal(number)
-                time.sleep(0.02)
-            assert process.wait(60) == REQUEUE, (tmp_path / "errors").read_text()
-        finally:
-            process.kill()
+    with started(["-m", "lightning_coordconv", command, *arguments], tmp_path) as process:
+        for _ in range(5):
+            process.send_signal(number)
+            time.sleep(0.02)
+        assert process.wait(60) == REQUEUE, (tmp_path / "errors").read_text()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_loading_processes_that_get_the_signal_too_do_not_end_the_run(method, tmp_path):
     """A scheduler sends a signal to all processes of a job."""
-    arguments = [*SMALL, f"--model={__name__}.Steps", "--data.num_workers=2", "--trainer.max_steps=1000"]
+    arguments = [*SMALL, f"--model={__name__}.Steps", "--data.num_workers=1", "--trainer.max_steps=1000"]
     code = (
         "import multiprocessing, sys\n"
         "from lightning_coordconv.runtime.cli import main\n"
@@ -94,19 +103,9 @@ def test_loading_processes_that_get_the_signal_too_do_not_end_the_run(method, tm
         "    main(sys.argv[1:])\n"
     )
     (tmp_path / "main.py").write_text(code)
-    with (tmp_path / "errors").open("w") as errors, subprocess.Popen(
-        [sys.executable, "main.py", "fit", *arguments], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE,
-        stderr=errors, text=True, start_new_session=True,
-    ) as process:  # fmt: skip
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                if "started" in line:
-                    break
-            os.killpg(process.pid, signal.SIGTERM)
-            assert process.wait(60) == REQUEUE, (tmp_path / "errors").read_text()
-        finally:
-            process.kill()
+    with started(["main.py", "fit", *arguments], tmp_path) as process:
+        os.killpg(process.pid, signal.SIGTERM)
+        assert process.wait(60) == REQUEUE, (tmp_path / "errors").read_text()
     assert "preempted after step" in (tmp_path / "errors").read_text()
     assert list(tmp_path.rglob("last.ckpt"))
 

@@ -15,6 +15,7 @@ from torchmetrics import MetricCollection
 from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.export import Exportable, ExportError, Format, Run, explained, export, open_exported
 from lightning_coordconv.core.predictor import ImagePredictor, ResultT, Size, TaskT
+from lightning_coordconv.core.protocols import check_samples
 from lightning_coordconv.core.sources import Images
 
 CALIBRATION_BATCHES = 10
@@ -78,11 +79,12 @@ class Int8Predictor(ImagePredictor[TaskT, ResultT], Generic[TaskT, ResultT]):
         Raises:
             ExportError: if the network cannot be exported in this way, or the data have images of another size.
             OSError: if the file cannot be written.
-            ValueError: if the size is not two positive integers.
+            ValueError: if the size is not two positive integers, or the data are of another task.
             ModuleNotFoundError: if torchao, onnxruntime or the exporter is not installed.
         """
         path = Path(path)
         chosen = self.choose(path, size, format)
+        check_samples(self.task, data)
         from lightning_coordconv.core.quantiser import quantise  # needs torchao
 
         data.compare_description(self.task.describe_data())

@@ -1,4 +1,4 @@
-"""Protocols: what callbacks, the command line, tasks and data modules require of each other."""
+"""Protocols: what callbacks, the command line, tasks and data modules require of each other, and a check of samples."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -61,3 +61,13 @@ class DataOfTask(Protocol):
 def data_module(trainer: Trainer) -> Any:
     """Return the data module of a trainer, an attribute that Lightning sets and does not declare."""
     return trainer.datamodule  # type: ignore[attr-defined]
+
+
+def check_samples(task: TaskOfData, data: DataOfTask) -> None:
+    """Raise a ``ValueError`` if the samples of a data module lack a key that a task reads."""
+    missing = task.sample_keys - data.sample_keys
+    if missing:
+        raise ValueError(
+            f"{type(task).__name__} reads {sorted(missing)}, which the samples of {type(data).__name__} do not "
+            f"have: they have {sorted(data.sample_keys)}"
+        )

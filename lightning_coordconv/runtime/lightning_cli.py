@@ -30,7 +30,7 @@ from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.description import INSTANTIATOR
 from lightning_coordconv.core.offline import restoring
 from lightning_coordconv.core.predictions import writes_predictions
-from lightning_coordconv.core.protocols import DataOfTask, TaskOfData
+from lightning_coordconv.core.protocols import DataOfTask, TaskOfData, check_samples
 from lightning_coordconv.core.task import BaseTask
 from lightning_coordconv.runtime import configs
 from lightning_coordconv.runtime.callbacks.defaults import default_callbacks, judge_after_validation
@@ -230,12 +230,7 @@ class CoordConvCLI(ConfiguredCLI):
                 f"trainer.precision must keep the weights of {type(task).__name__} in full precision, as 32-true, "
                 f"bf16-mixed and 16-mixed do, got {precision!r}"
             )
-        missing = task.sample_keys - data.sample_keys
-        if missing:
-            raise ValueError(
-                f"{type(task).__name__} reads {sorted(missing)}, which the samples of {type(data).__name__} do not "
-                f"have: they have {sorted(data.sample_keys)}"
-            )
+        check_samples(task, data)
 
     def _specification(self, key: str) -> dict[str, Any]:
         """Return the arguments that an object was built from, as plain data, in the form that Lightning saves."""

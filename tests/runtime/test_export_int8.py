@@ -142,6 +142,13 @@ def test_other_tasks_are_refused(folder, tmp_path, capsys):
     )
 
 
+def test_data_of_another_task_are_refused(folder, masks, tmp_path, capsys):
+    kind = "lightning_coordconv.segmentation.MaskFolderDataModule"
+    path = config(tmp_path / "masks.yaml", kind, root=str(masks), num_classes=3)
+    message = r"ImageClassification reads \['label'\], which the samples of MaskFolderDataModule do not have: they have"
+    assert_refused(capsys, [folder / "last.ckpt", tmp_path / "a.pt2", "--int8", path], message)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("trainer: {}", "the following arguments are required: data"), ("data: {class_path: no.Such}", "data: .*no")],

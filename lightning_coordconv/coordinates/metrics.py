@@ -43,7 +43,8 @@ def pixel_iou(preds: Tensor, target: Tensor, threshold: float = 0.5) -> Tensor:
         threshold: pixels of a higher probability count as predicted; the reference implementation rounds, which is 0.5.
 
     Returns:
-        IoU (B,) in [0, 1]; NaN for an image in which no pixel is predicted and none is true.
+        IoU (B,) in [0, 1]; NaN for an image in which no pixel is predicted and none is true, or with a probability that
+        is NaN.
 
     Raises:
         ValueError: if the shapes differ.
@@ -55,7 +56,8 @@ def pixel_iou(preds: Tensor, target: Tensor, threshold: float = 0.5) -> Tensor:
     if preds.shape != target.shape:
         raise ValueError(f"expected images of one shape, got {tuple(preds.shape)} and {tuple(target.shape)}")
     predicted, true = (preds > threshold).flatten(1), (target > threshold).flatten(1)
-    return (predicted & true).sum(1) / (predicted | true).sum(1)
+    iou = (predicted & true).sum(1) / (predicted | true).sum(1)
+    return iou.masked_fill(preds.isnan().flatten(1).any(1), torch.nan)
 
 
 class PixelDistance(SampleMean):
@@ -114,9 +116,10 @@ class PositionAccuracy(SampleMean):
         self.tolerance = tolerance
 
     def values(self, preds: Tensor, target: Tensor) -> Tensor:
-        """Return 1 for positions that are right, else 0, (B,)."""
+        """Return 1 for positions that are right, else 0, and NaN for predictions that are NaN, (B,)."""
         _check_positions(preds, target)
-        return ((preds - target).abs() <= self.tolerance).all(dim=1).float()
+        right = ((preds - target).abs() <= self.tolerance).all(dim=1).float()
+        return right.masked_fill(preds.isnan().any(dim=1), torch.nan)
 
 
 class PixelIoU(SampleMean):

@@ -15,6 +15,7 @@ from lightning_coordconv.coordinates.metrics import PixelDistance, PixelIoU, Pos
 from lightning_coordconv.core.network_task import NetworkTask
 from lightning_coordconv.core.predictions import PredictionTable
 from lightning_coordconv.core.task import Batch, Outputs
+from lightning_coordconv.core.undefined import is_undefined
 
 
 class CoordinateTask(NetworkTask):
@@ -120,15 +121,19 @@ class CoordinateClassification(CoordinateTask):
         )
 
     def evaluate(self, batch: Batch) -> Outputs:
-        """Return ``loss``, ``logits`` (B, H, W), and the predicted and true (x, y) ``preds`` and ``target`` (B, 2)."""
+        """Return ``loss``, ``logits`` (B, H, W), and the predicted and true (x, y) ``preds`` and ``target`` (B, 2).
+
+        A position is NaN if a logit is NaN or infinite: then there is no most probable pixel.
+        """
         logits = self.net(batch["xy_scaled"])
         self.check_canvas(logits, batch["onehot"])
         flat = logits.flatten(1)
         peak = flat.detach().argmax(1)
         width = logits.shape[-1]
+        position = torch.stack([peak % width, peak // width], dim=1).float()
         return {
             "loss": F.cross_entropy(flat, batch["pixel_index"]),
-            "preds": torch.stack([peak % width, peak // width], dim=1),
+            "preds": position.masked_fill(is_undefined(flat.detach()).any(1, keepdim=True), torch.nan),
             "target": batch["xy"],
             "logits": logits,
         }

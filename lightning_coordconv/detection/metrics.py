@@ -176,6 +176,6 @@ class MatchedIoU(SampleMean):
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add the pairs of a batch."""
-        iou = self.values(preds, target)
-        self.total += iou.nansum(dtype=self.total.dtype)
-        self.count += (~iou.isnan()).sum()
+        known = ~target.isnan().any(-1)
+        self.total += self.values(preds, target).masked_fill(~known, 0.0).sum(dtype=self.total.dtype)
+        self.count += known.sum()

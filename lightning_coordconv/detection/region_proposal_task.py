@@ -13,6 +13,7 @@ from torchvision.ops import nms
 from lightning_coordconv.core._lightning import is_attached
 from lightning_coordconv.core.network_task import NetworkTask
 from lightning_coordconv.core.task import Batch, Outputs
+from lightning_coordconv.core.undefined import is_undefined
 from lightning_coordconv.detection.figures import DetectionFigures
 from lightning_coordconv.detection.matching import (
     clip_boxes,
@@ -124,7 +125,7 @@ class RegionProposal(NetworkTask):
 
         In training ``preds`` and ``target`` are the sampled positives and their true boxes, (B, P, 4) each, with NaN
         in place of true boxes where fewer were sampled; otherwise lists, for each image, of what :meth:`propose`
-        returns and of the true ``boxes``.
+        returns and of the true ``boxes``. Of an image with an output that is NaN or infinite, all boxes are NaN.
         """
         anchors, offsets, logits = self.net(batch["image"])
         size = batch["image"].shape[-2:]
@@ -151,8 +152,9 @@ class RegionProposal(NetworkTask):
         if self.training:
             target = _rows(seen_true, samples.true).masked_fill(~drawn, torch.nan)
             return outputs | {"preds": _rows(seen, samples.box), "target": target}
+        undefined = is_undefined(torch.cat([offsets, logits], dim=-1).detach()).any((1, 2))
         return outputs | {
-            "preds": self.propose(seen, logits),
+            "preds": self.propose(seen.masked_fill(undefined[:, None, None], torch.nan), logits),
             "target": [{"boxes": clip_boxes(boxes, size) if self.clip else boxes} for boxes in batch["boxes"]],
         }
 

@@ -60,6 +60,8 @@ class GenerativeTask(BaseTask):
       :class:`~lightning_coordconv.generative.ObjectKindEntropy`; in a test also ``path_intact`` and ``path_jump``
       (:func:`~lightning_coordconv.generative.interpolation_smoothness`).
 
+    All are NaN if a value of a generated image is, but for those of real images alone.
+
     The best checkpoint is that of the lowest ``val/kl`` with ``object_radius``, and of the lowest ``val/fid`` without.
 
     The state of the random stream that training draws latent vectors from is part of the checkpoint; every evaluation
@@ -244,16 +246,20 @@ class GenerativeTask(BaseTask):
         metrics.update(preds=fake, target=real, **features)
         losses = self.evaluation_losses(real, output)
         self.loss_names = tuple(losses)
-        self.losses.update(torch.stack(list(losses.values())), len(real))
+        self.losses.update(torch.stack([*losses.values(), fake.mean()]), len(real))  # NaN if a generated image is
         return {"real": real, "generated": fake}
 
     def _log(self, metrics: MetricCollection, stage: str) -> None:
-        values = {name: value.float() for name, value in metrics.compute().items()}
-        values |= {f"{stage}/{name}": value for name, value in zip(self.loss_names, self.losses.compute(), strict=True)}
+        *losses, brightness = self.losses.compute()
+        values = {
+            name: value.float().masked_fill(brightness.isnan() & ("/data_" not in name), torch.nan)
+            for name, value in metrics.compute().items()
+        }
+        values |= {f"{stage}/{name}": value for name, value in zip(self.loss_names, losses, strict=True)}
         metrics.reset()
         self.losses.reset()
         self.log_dict(values, prog_bar=False)
-        if self.object_radius is not None and values[f"{stage}/kl"].isnan():
+        if self.object_radius is not None and values[f"{stage}/data_entropy_kinds"].isnan():
             raise ValueError(
                 f"no real image has a blue and a red object of radius {self.object_radius} on white, so that generated "
                 "objects cannot be judged: set model.object_radius to null for other images, or to their radius"

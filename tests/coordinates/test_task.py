@@ -51,6 +51,17 @@ def test_classification_by_hand():
     assert outputs["loss"].item() == pytest.approx(sum(expected) / 2, rel=1e-5)
 
 
+@pytest.mark.parametrize("kind", [CoordinateClassification, CoordinateRegression, CoordinateRendering])
+def test_outputs_of_nan_have_metrics_of_nan(kind):
+    batch = sample(0, 3000)
+    answer = torch.zeros(2, 2) if kind is CoordinateRegression else torch.zeros(2, 64, 64)
+    answer[1, 1] = math.nan  # of one image of two
+    task = kind(Oracle(answer))
+    outputs = task.evaluate(batch)
+    task.val_metrics.update(outputs["preds"], outputs["target"])
+    assert all(value.isnan() for value in task.val_metrics.compute().values())
+
+
 def test_metrics_that_agree_on_a_batch_stay_apart():
     metrics = CoordinateClassification(Oracle(torch.zeros(1, 64, 64))).val_metrics
     target = torch.tensor([[7, 5]])

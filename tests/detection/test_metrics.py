@@ -69,6 +69,8 @@ def test_pairs_without_a_true_box_count_for_nothing():
     metric.update(boxes, target)
     expected = [1.0] + [iou(a, b) for a, b in zip(boxes[1].tolist(), target[1].tolist(), strict=True)]
     assert metric.compute().item() == pytest.approx(sum(expected) / 4, abs=1e-6)
+    metric.update(boxes * torch.nan, boxes)
+    assert metric.compute().isnan()
 
 
 def test_ties_against_draws():

@@ -60,6 +60,21 @@ def test_loss_is_finite_without_objects():
     assert torch.isfinite(outputs["loss"])
 
 
+@pytest.mark.parametrize("output", [1, 2])
+def test_outputs_of_nan_have_metrics_of_nan(output):
+    answer = [
+        torch.tensor([[0.0, 0.0, 10.0, 20.0], [30.0, 30.0, 40.0, 40.0]]),
+        torch.zeros(1, 2, 4),
+        torch.zeros(1, 2, 2),
+    ]
+    answer[output][0, 1, 0] = math.nan  # of one box of two
+    batch = {"image": torch.zeros(1, 1, 64, 64), "boxes": [torch.tensor([[1.0, 0.0, 11.0, 20.0]])]}
+    task = RegionProposal(Proposals(*answer)).eval()
+    outputs = task.evaluate(batch)
+    task.val_metrics.update(outputs["preds"], outputs["target"])
+    assert all(value.isnan() for value in task.val_metrics.compute().values())
+
+
 def test_the_authors_clip_leaves_the_targets_alone():
     """A digit outside of the image: the first proposal is taught to move to where the digit is, not to its sliver."""
     anchors = torch.tensor([[0.0, 0.0, 10.0, 10.0], [30.0, 30.0, 40.0, 40.0]])

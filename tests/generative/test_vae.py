@@ -44,6 +44,17 @@ def test_the_bound_by_distributions():
     torch.testing.assert_close(found["loss"], error + 0.5 * rate, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("command", ["validate", "test"])
+def test_images_of_nan_have_metrics_of_nan(command, tmp_path):
+    module = task()
+    nn.init.constant_(list(module.generator.parameters())[-1], torch.nan)
+    (result,) = getattr(quiet(tmp_path), command)(module, data(), verbose=False)
+    of_data = {name for name in result if "/data_" in name}
+    finite = {name for name, value in result.items() if value == value}
+    assert len(of_data) == 4
+    assert finite == of_data | {f"{command.replace('validate', 'val')}/rate"}
+
+
 class Images(BaseDataModule):
     def __init__(self, samples):
         super().__init__(num_workers=0)

@@ -88,7 +88,7 @@ class _Given(nn.Module):
 class FrechetDistance(FrechetInceptionDistance):
     """Fréchet distance of the features' normal distributions (Heusel et al., 2017), by torchmetrics; lower is better.
 
-    With Inception's features it is the FID. NaN for fewer than two images of either kind.
+    With Inception's features it is the FID. NaN for fewer than two images of either kind, and for features of NaN.
 
     Args:
         num_features: length of a feature vector.
@@ -105,7 +105,8 @@ class FrechetDistance(FrechetInceptionDistance):
 
     def compute(self) -> Tensor:
         """Return the distance, a scalar."""
-        if min(self.real_features_num_samples, self.fake_features_num_samples) < 2:
+        few = min(self.real_features_num_samples, self.fake_features_num_samples) < 2
+        if few or self.fake_features_sum.isnan().any():  # of which LAPACK prints an error
             return torch.tensor(torch.nan, device=self.device)
         return super().compute()
 

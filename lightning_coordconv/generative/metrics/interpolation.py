@@ -17,7 +17,7 @@ def interpolation_smoothness(frames: Tensor, radius: int) -> dict[str, Tensor]:
         ``intact``: the share of frames that are well formed; an object that fades is missing or broken halfway.
         ``jump``: the longest move of an object between two frames as a share of its whole path, averaged over
         interpolations and objects: 1 / (T - 1) if it moves evenly, 1 if it moves at once. An object that is lost, or
-        never moves, counts as 1.
+        never moves, counts as 1. Both are NaN if a value of a frame is.
 
     Raises:
         ValueError: for other shapes.
@@ -30,4 +30,5 @@ def interpolation_smoothness(frames: Tensor, radius: int) -> dict[str, Tensor]:
     moves = torch.linalg.vector_norm(centres.diff(dim=1), dim=-1)  # (P, T - 1, 2)
     length = moves.sum(1)
     jump = torch.where(length > 0, moves.amax(1) / length, 1.0)  # the NaN of a lost object is not above 0
-    return {"intact": intact.float().mean(), "jump": jump.mean()}
+    results = {"intact": intact.float().mean(), "jump": jump.mean()}
+    return {name: value.masked_fill(frames.isnan().any(), torch.nan) for name, value in results.items()}

@@ -187,7 +187,7 @@ class GAN(GenerativeTask):
         features: Callable[[Tensor], Tensor] = self.discriminator.features  # type: ignore[assignment]
         return loss, self.feature_matching * feature_distance(features(real), features(fake))
 
-    def evaluation_losses(self, real: Tensor, output: Tensor) -> Mapping[str, Tensor]:
+    def evaluation_losses(self, real: Tensor, output: Tensor, latents: Tensor) -> Mapping[str, Tensor]:
         """Return both adversarial losses, without penalties."""
         logits = self.discriminator(self.visible(output))
         return {

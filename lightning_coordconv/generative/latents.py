@@ -9,6 +9,8 @@ Distribution = Literal["uniform", "normal"]
 DISTRIBUTIONS: tuple[Distribution, ...] = ("uniform", "normal")
 FIXED_LATENTS = 64
 """Number of latent vectors that stay the same during a run, for figures."""
+BLOCK = 16
+"""Number of normal values that torch makes at once: with other numbers a sequence depends on how it is divided."""
 
 
 class LatentSampler:
@@ -16,7 +18,8 @@ class LatentSampler:
 
     Every rank draws the vectors of all ranks and keeps its share of them, as it does with the samples of a batch. So no
     two ranks get the same vectors, together they get those of a single process, and the state of the stream is the same
-    on all ranks. Vectors are drawn on the CPU, in float32: they are the same whatever the device and the precision.
+    on all ranks. Vectors do not depend on how many are drawn at once. They are drawn on the CPU, in float32: they are
+    the same whatever the device and the precision.
 
     Args:
         size: length of a vector, at least 1.
@@ -42,10 +45,12 @@ class LatentSampler:
 
     def draw(self, count: int, rank: int = 0, ranks: int = 1) -> Tensor:
         """Return a rank's share (count, size) of the next ``count * ranks`` vectors, float32, on the CPU."""
-        shape = (count, ranks, self.size)
         if self.distribution == "normal":
-            vectors = torch.randn(shape, generator=self.generator, dtype=torch.float32)
+            length = -(-self.size // BLOCK) * BLOCK
+            drawn = torch.randn(count, ranks, length, generator=self.generator, dtype=torch.float32)
+            vectors = drawn[..., : self.size]
         else:
+            shape = (count, ranks, self.size)
             vectors = torch.rand(shape, generator=self.generator, dtype=torch.float32).mul_(2).sub_(1)
         binary = vectors[..., : self.binary]
         binary.copy_(torch.where(binary < 0, -1.0, 1.0))

@@ -144,14 +144,16 @@ class GenerativeTask(BaseTask):
         """Map latent vectors (B, latent_size) to images (B, C, H, W) in [-1, 1], in float32 at least."""
         return to_images(self.sampled_generator(latent))
 
-    def evaluation_losses(self, real: Tensor, output: Tensor) -> Mapping[str, Tensor]:
+    def evaluation_losses(self, real: Tensor, output: Tensor, latents: Tensor) -> Mapping[str, Tensor]:
         """Return the losses to log of an evaluation batch, by name.
 
         Args:
             real: images (B, C, H, W) in [-1, 1].
             output: output of the generator before tanh, of the same shape.
+            latents: the vectors (B, latent_size) that it was made from. To draw others would move the random stream,
+                so that samples depended on the size of the batches.
         """
-        raise NotImplementedError(f"{type(self).__name__} must implement evaluation_losses(real, output)")
+        raise NotImplementedError(f"{type(self).__name__} must implement evaluation_losses(real, output, latents)")
 
     def look_at(self, batch: Any) -> None:
         """Check that the images of a batch, which is still on the host, are in [-1, 1], where tanh can follow them.
@@ -240,11 +242,12 @@ class GenerativeTask(BaseTask):
 
     def _evaluate(self, batch: Batch, metrics: MetricCollection, stage: str) -> Outputs:
         real = self.real_images(batch)
-        output = self.sampled_generator(self.draw(self.evaluation_latents, len(real)))
+        latents = self.draw(self.evaluation_latents, len(real))
+        output = self.sampled_generator(latents)
         fake = to_images(output)
         features = {"pred_features": self.features(fake), "target_features": self.features(real)}
         metrics.update(preds=fake, target=real, **features)
-        losses = self.evaluation_losses(real, output)
+        losses = self.evaluation_losses(real, output, latents)
         self.loss_names = tuple(losses)
         self.losses.update(torch.stack([*losses.values(), fake.mean()]), len(real))  # NaN if a generated image is
         return {"real": real, "generated": fake}

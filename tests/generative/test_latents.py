@@ -17,6 +17,13 @@ def test_ranks_together_draw_what_one_process_does(distribution):
     assert all(torch.equal(alone.generator.get_state(), sampler.generator.get_state()) for sampler in shares)
 
 
+@pytest.mark.parametrize("size", [4, 16, 20])
+@pytest.mark.parametrize("distribution", ["uniform", "normal"])
+def test_vectors_do_not_depend_on_how_many_are_drawn_at_once(distribution, size):
+    whole, parts = LatentSampler(size, distribution, seed=3), LatentSampler(size, distribution, seed=3)
+    assert torch.equal(torch.cat([parts.draw(count) for count in (1, 3, 8)]), whole.draw(12))
+
+
 @pytest.mark.parametrize("distribution", ["uniform", "normal"])
 def test_vectors_do_not_depend_on_the_default_dtype(distribution):
     """Which is float64 within the steps of a run with ``--trainer.precision 64-true``."""

@@ -44,6 +44,17 @@ def test_the_bound_by_distributions():
     torch.testing.assert_close(found["loss"], error + 0.5 * rate, rtol=1e-4, atol=1e-3)
 
 
+def test_a_validation_does_not_depend_on_the_size_of_its_batches(tmp_path):
+    module = task()
+    results = []
+    for size in (3, 8):
+        images = data()
+        images.eval_batch_size = size
+        (result,) = quiet(tmp_path).validate(module, images, verbose=False)
+        results.append(result)
+    assert results[0] == pytest.approx(results[1], rel=1e-4, nan_ok=True)
+
+
 @pytest.mark.parametrize("command", ["validate", "test"])
 def test_images_of_nan_have_metrics_of_nan(command, tmp_path):
     module = task()

@@ -3,11 +3,13 @@
 import json
 import math
 import shutil
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
 from pytorch_lightning import Trainer
+from pytorch_lightning.loggers import CSVLogger
 
 from lightning_coordconv.coordinates import (
     CoordinateClassification,
@@ -19,6 +21,7 @@ from lightning_coordconv.core.checkpoints import CheckpointError
 from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint
 from lightning_coordconv.runtime.checkpoints import load_checkpoint
 from lightning_coordconv.runtime.cli import main
+from lightning_coordconv.runtime.weights import check_version, find_newest
 from tests.core.test_checkpoints import trained
 
 __all__ = ["trained"]
@@ -61,6 +64,17 @@ def test_keywords_mean_the_newest_run_of_the_experiment(cli, copied, caplog, key
     (path,) = (path for path in (copied / "checkpoints").iterdir() if (path.name == "last.ckpt") == (keyword == "last"))
     assert f"--ckpt_path {keyword} is {path}" in caplog.text
     assert f"Loaded model weights from the checkpoint at {path}" in caplog.text
+
+
+@pytest.mark.parametrize("version", ["version_0", "wide/seed_1"])
+def test_the_newest_run_is_found_whatever_its_version_is_called(version, tmp_path):
+    last = tmp_path / "experiment" / version / "checkpoints" / "last.ckpt"
+    last.parent.mkdir(parents=True)
+    last.touch()
+    trainer = Trainer(accelerator="cpu", logger=CSVLogger(tmp_path, "experiment", version="new"))
+    assert find_newest("last", trainer) == str(last)
+    with pytest.raises(ValueError, match=f"or --ckpt_path {last}"):
+        check_version(Namespace(init_args={"version": None}), trainer)
 
 
 @pytest.mark.slow

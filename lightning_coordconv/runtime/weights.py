@@ -56,7 +56,7 @@ def check_version(logger: Any, trainer: Trainer) -> None:
     arguments = getattr(first, "init_args", None) or {}
     if "version" not in arguments or arguments["version"] is not None:
         return
-    others = _all_last(getattr(trainer.logger, "root_dir", None) or "")
+    others = _all_last(trainer)
     newest = f" or --ckpt_path {max(others, key=lambda path: path.stat().st_mtime)}" if others else ""
     raise ValueError(
         "--ckpt_path last resumes the version of the logger that you choose, and without one a new run begins: add "
@@ -74,21 +74,22 @@ def find_newest(keyword: str, trainer: Trainer) -> str:
     Raises:
         FileNotFoundError: if there is no such checkpoint.
     """
-    root = getattr(trainer.logger, "root_dir", None)
     runs = [Path(trainer.log_dir or "", "checkpoints", LAST)]
     if not runs[0].is_file():
-        runs = [] if root is None else _all_last(root)
+        runs = _all_last(trainer)
     if not runs:
-        raise FileNotFoundError(f"no run with a {LAST} in {root or trainer.log_dir}: give a file as --ckpt_path")
+        root = getattr(trainer.logger, "root_dir", None) or trainer.log_dir
+        raise FileNotFoundError(f"no run with a {LAST} in {root}: give a file as --ckpt_path")
     newest = max(runs, key=lambda path: path.stat().st_mtime)
     path = newest if keyword == "last" else _best(newest.parent)
     rank_zero_info(f"--ckpt_path {keyword} is {path}")
     return str(path)
 
 
-def _all_last(root: str | Path) -> list[Path]:
-    """Return the last checkpoints of all versions of a logger, whose names can be nested folders."""
-    return list(Path(root).glob(f"**/checkpoints/{LAST}"))
+def _all_last(trainer: Trainer) -> list[Path]:
+    """Return the last checkpoints of all versions of the logger, whose names can be nested folders."""
+    root = getattr(trainer.logger, "root_dir", None)
+    return [] if root is None else list(Path(root).glob(f"**/checkpoints/{LAST}"))
 
 
 def _best(folder: Path) -> Path:

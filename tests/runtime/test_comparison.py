@@ -153,6 +153,23 @@ def test_a_run_that_logged_nothing_is_named_and_left_out(logs, capsys):
     assert output.err == f"Not counted: {logs / 'a' / 'version_9' / 'metrics.csv'} has no metrics\n"
 
 
+@pytest.mark.parametrize("version", ["version_{}", "seed{}-0123abcd"])
+@pytest.mark.parametrize("given", ["logs", "logs/coordinates", "logs/coordinates/exp"])
+def test_an_unfinished_run_is_of_the_arm_of_its_experiment(tmp_path, capsys, version, given):
+    experiment = tmp_path / "logs" / "coordinates" / "exp"
+    for seed in range(2):
+        write_summary(experiment / version.format(seed), "coordinates/exp", seed, 0.5)
+    config = yaml.safe_load((experiment / version.format(1) / "config.yaml").read_text())
+    logger = {"class_path": "CSVLogger", "init_args": {"save_dir": "logs", "name": "coordinates/exp"}}
+    unfinished = experiment / version.format(2)
+    write_csv(unfinished, 0.1)
+    (unfinished / "config.yaml").write_text(
+        yaml.safe_dump(config | {"seed_everything": 2, "trainer": {"logger": logger}})
+    )
+    (arm,) = gather(find_runs([tmp_path / given]))
+    assert (arm.name, arm.seeds) == ("coordinates/exp", [0, 1, 2])
+
+
 @pytest.mark.parametrize("kind", ["seedless", "seeded", "summary"])
 def test_runs_of_different_given_folders_are_different_arms(tmp_path, monkeypatch, capsys, kind):
     monkeypatch.chdir(tmp_path)

@@ -17,8 +17,8 @@ from lightning_coordconv.runtime.csv_rows import complete_lines
 
 Curve = dict[float, float]
 """Values of a metric by step."""
-VERSION = re.compile(r"(version|seed|run)_?\d+")
-"""Names of folders that tell runs of one experiment apart."""
+VERSION = re.compile(r"(version|seed|run)_?\d+(-[0-9a-f]{8})?")
+"""Names of folders that tell runs of one experiment apart, also those of ``sweep``, which end with a digest."""
 COUNTERS = {"epoch", "step", "hp_metric"}
 """Columns that are no metrics; ``hp_metric`` is TensorBoardLogger's placeholder."""
 
@@ -185,18 +185,18 @@ READERS: dict[str, Callable[[Path, Path], Run]] = {
 
 
 def from_curves(files: Sequence[Path], root: Path, curves: dict[str, Curve]) -> Run:
-    """Return a run that only the curves in its files describe; name and seed are those of folder and configuration."""
+    """Return a run that only the curves in its files describe; name and seed are of its configuration or its folder."""
     folder = files[0].parent
     parts = list(folder.resolve().parts)
     config = read_config(folder)
-    seeds = [int(match[1]) for part in parts if (match := re.fullmatch(r"seed_?(\d+)", part))]
+    seeds = [int(match[1]) for part in parts if (match := re.fullmatch(r"seed_?(\d+)(-[0-9a-f]{8})?", part))]
     while len(parts) > 1 and VERSION.fullmatch(parts[-1]):
         parts.pop()
     below = parts[len(root.resolve().parts) :]
     seed = find_seed(config)
     return Run(
         folder,
-        "/".join(below) or parts[-1],
+        find_name(config) or "/".join(below) or parts[-1],
         seeds[-1] if seed is None and seeds else seed,
         config,
         {name: curve[max(curve)] for name, curve in curves.items()},
@@ -215,6 +215,16 @@ def read_config(folder: Path) -> dict[str, Any] | None:
         if isinstance(config, dict) and config:
             return config
     return None
+
+
+def find_name(config: dict[str, Any] | None) -> str | None:
+    """Return the name of the logger in a configuration of Lightning's command line; None without one."""
+    if config is None or not is_of_command_line(config):
+        return None
+    loggers = (config.get("trainer") or {}).get("logger")
+    first = loggers[0] if isinstance(loggers, list) and loggers else loggers
+    name = (first.get("init_args") or {}).get("name") if isinstance(first, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def find_seed(config: dict[str, Any] | None) -> int | None:

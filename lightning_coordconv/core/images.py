@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -163,6 +164,8 @@ def open_image(source: str | Path | IO[bytes], root: str | Path | None = None) -
         opened = Image.open(source)
     except UnidentifiedImageError as error:
         raise ValueError("it is no image of a known format") from error
+    except Image.DecompressionBombError as error:  # Pillow's own limit is twice as high, and it does not say the size
+        raise _too_large(int(re.findall(r"\d+", str(error))[0]), limit) from error
     with opened as file:
         _check_content(file, limit)
         yield file
@@ -224,12 +227,16 @@ def _check_content(file: Image.Image, limit: int) -> None:
     """Refuse what must not be decoded, by the header of a file."""
     pixels = math.prod(file.size)
     if pixels > limit:
-        raise ValueError(
-            f"it has {file.width} x {file.height} pixels, and the limit is {limit} pixels in all; to raise it, set the "
-            f"environment variable {LIMIT} to {pixels} or more"
-        )
+        raise _too_large(pixels, limit)
     if file.format not in FORMATS:
         raise ValueError(f"it is a file of the format {file.format}, and those that are read are {sorted(FORMATS)}")
+
+
+def _too_large(pixels: int, limit: int) -> ValueError:
+    return ValueError(
+        f"it has {pixels} pixels, and the limit is {limit}; to raise it, set the environment variable {LIMIT} to "
+        f"{pixels} or more"
+    )
 
 
 def _largest_image() -> int:

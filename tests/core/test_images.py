@@ -92,6 +92,19 @@ def test_large_images_are_refused_before_they_are_decoded(tmp_path, monkeypatch)
         read_rgb(bomb)
 
 
+@pytest.mark.parametrize("limit", [119, 59, 1])
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_the_limit_is_exact_and_named_however_much_larger_an_image_is(tmp_path, monkeypatch, limit):
+    """Pillow warns of images beyond its limit, and refuses those beyond twice its limit."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    Image.new("RGB", (10, 12)).save(tmp_path / "a.png")
+    monkeypatch.setenv(LIMIT, str(limit))
+    with pytest.raises(OSError, match=f"it has 120 pixels, and the limit is {limit}; .*{LIMIT} to 120 or more"):
+        read_rgb(tmp_path / "a.png")
+    monkeypatch.setenv(LIMIT, "120")
+    assert read_rgb(tmp_path / "a.png").size == (10, 12)
+
+
 def test_the_limit_can_be_lowered_and_raised(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     Image.new("RGB", (11, 11)).save(tmp_path / "a.png")

@@ -28,6 +28,23 @@ class WritesPredictions(Callback):
     outputs: ClassVar[tuple[str, ...]] = ()
     folder: Path
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check that no other callback writes the same.
+
+        Raises:
+            ValueError: naming the output and the callbacks.
+        """
+        super().setup(trainer, pl_module, stage)
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # which Lightning does not declare
+        for output in self.outputs:
+            names = [
+                type(callback).__name__
+                for callback in callbacks
+                if isinstance(callback, WritesPredictions) and output in callback.outputs
+            ]
+            if len(names) > 1:
+                raise ValueError(f"{' and '.join(names)} would write the same {output}: leave one of them out")
+
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the folder, and check that no output is there.
 

@@ -136,11 +136,14 @@ class BaseTask(CheckedArguments, LightningModule):
         return []
 
     def configure_callbacks(self) -> list[Callback]:
-        """Return the callbacks of :meth:`figures` if ``draws_figures``, except those that the trainer already has."""
+        """Return the callbacks of :meth:`figures` if ``draws_figures``, except those that the trainer already has.
+
+        A subclass of one of them counts as that one.
+        """
         if not self.draws_figures:
             return []
         trainer: Any = self.trainer  # whose type does not declare its callbacks
-        configured = {type(callback) for callback in trainer.callbacks}
+        configured = {kind for callback in trainer.callbacks for kind in type(callback).__mro__}
         return [callback for callback in self.figures() if type(callback) not in configured]
 
     def check(self) -> None:

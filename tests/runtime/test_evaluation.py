@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
 from torch.utils.data import DataLoader
 
@@ -125,6 +126,19 @@ def test_every_writer_refuses_each_of_its_outputs(kind, tmp_path):
             kind().on_predict_start(trainer, None)
         Path(tmp_path, name).unlink()
     kind().on_predict_start(trainer, None)
+
+
+@pytest.mark.parametrize("kind", sorted(set(writers()), key=lambda kind: kind.__name__))
+def test_two_writers_of_the_same_output_are_refused(kind):
+    class Derived(kind):
+        pass
+
+    first, second = kind(), Derived()
+    message = f"{kind.__name__} and Derived would write the same {kind.outputs[0]}: leave one of them out"
+    trainer = Trainer(accelerator="cpu", logger=False, callbacks=[first, second])
+    with pytest.raises(ValueError, match=message):
+        second.setup(trainer, LightningModule(), "predict")
+    first.setup(Trainer(accelerator="cpu", logger=False, callbacks=[first]), LightningModule(), "predict")
 
 
 @pytest.mark.slow

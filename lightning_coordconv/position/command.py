@@ -1,7 +1,8 @@
 """The command ``lightning-coordconv advise``: loads a model by name or checkpoint, prints and saves the advice."""
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from torch import nn
 from torchvision.models import get_model, get_model_builder, list_models
 
 from lightning_coordconv.core import BaseDataModule
-from lightning_coordconv.core.checkpoints import read_state_dict
+from lightning_coordconv.core.changes import find_changes, to_text
+from lightning_coordconv.core.checkpoints import read_archive, read_state_dict
+from lightning_coordconv.core.description import HYPERPARAMETERS
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.core.files import write_text
 from lightning_coordconv.position.advice import Advice, advise
@@ -37,6 +40,9 @@ def main(args: Sequence[str] | None = None) -> Advice:
         raise ValueError(f"advise reads weights from --checkpoint, not from ckpt_path: got {config.ckpt_path!r}")
     objects = parser.instantiate_classes(config)
     model = load_model(objects.model, objects.checkpoint)
+    if objects.checkpoint is not None and not isinstance(objects.model, str):
+        given = json.loads(parser.dump(config, skip_none=False, format="json"))["model"]
+        _name_changes(objects.checkpoint, type(objects.model), given)
     torch.manual_seed(0)
     advice = advise(model, objects.data, objects.images, objects.readout_images)
     folder = Path(objects.out)
@@ -75,6 +81,21 @@ def load_model(model: nn.Module | str, checkpoint: str | Path | None = None) -> 
         reason = str(error).splitlines()[1].strip()
         raise ValueError(f"{checkpoint} holds weights of another architecture: {reason}") from error
     return model
+
+
+def _name_changes(checkpoint: str, kind: type, given: Mapping[str, Any]) -> None:
+    """Print which options of a task or a network are not those of a checkpoint: its weights can fit all the same."""
+    names = {given["class_path"], f"{kind.__module__}.{kind.__qualname__}"}
+    content = read_archive(checkpoint)
+    saved = content.get(HYPERPARAMETERS) if isinstance(content, Mapping) else None
+    if not isinstance(saved, Mapping):
+        return
+    described = [{"class_path": saved.get("_class_path"), "init_args": saved}, *saved.values()]
+    own = [each for each in described if isinstance(each, Mapping) and each.get("class_path") in names]
+    found = find_changes(own[0].get("init_args") or {}, given.get("init_args") or {}) if own else ()
+    changes = [change for change in found if not change.of_optimiser]
+    if changes:
+        print(to_text(changes), file=sys.stderr)
 
 
 def _by_name(name: str) -> nn.Module:

@@ -15,7 +15,7 @@ from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn, 
 from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
 from lightning_coordconv import CoordConv2d, coordconv_layers, to_coordconv
-from lightning_coordconv.classification import PlacedDigitsDataModule, PooledClassifier
+from lightning_coordconv.classification import ImageClassification, PlacedDigitsDataModule, PooledClassifier
 from lightning_coordconv.core import BaseDataModule
 from lightning_coordconv.position import advise, check_frames, command, draw_advice, place, read_positions
 from lightning_coordconv.position.command import load_model
@@ -388,6 +388,31 @@ def test_a_config_of_fit_is_accepted_with_all_its_keys(tmp_path, monkeypatch):
         with pytest.raises(ZeroDivisionError):
             main(["advise", "-c", str(config), *seed])
     assert [data.seed for data in given] == [3, 5]
+
+
+@pytest.mark.parametrize("model", ["task", "network"])
+@pytest.mark.parametrize("padding", ["zeros", "circular"])
+def test_options_that_are_not_those_of_the_checkpoint_are_named(model, padding, tmp_path, monkeypatch, capsys):
+    """The weights fit, and the network computes something else with them."""
+    network = {
+        "class_path": "lightning_coordconv.classification.PooledClassifier",
+        "init_args": {"num_classes": 4, "padding_mode": "circular"},
+    }
+    weights = ImageClassification(PooledClassifier(4)).state_dict()
+    kind = "lightning_coordconv.classification.ImageClassification"
+    checkpoint = {"state_dict": weights, "hyper_parameters": {"_class_path": kind, "net": network}}
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    network["init_args"]["padding_mode"] = padding
+    given = {"class_path": kind, "init_args": {"net": network}}
+    data = {"class_path": "lightning_coordconv.classification.PlacedDigitsDataModule"}
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps({"model": given if model == "task" else network, "data": data}))
+    monkeypatch.setattr(command, "advise", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["advise", "-c", str(config), "--checkpoint", str(tmp_path / "last.ckpt")])
+    name = f"model.{'net.init_args.' if model == 'task' else ''}padding_mode"
+    line = f"options that differ from those of the checkpoint: {name} is zeros, and was circular\n"
+    assert capsys.readouterr().err == (line if padding == "zeros" else "")
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ import torch
 from matplotlib.figure import Figure
 from torch.utils.data import Dataset
 
-from lightning_coordconv.core.arguments import check_at_least, parse_number
+from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.images import read_rgb, read_size
+from lightning_coordconv.core.parsing import parse_number
 from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.core.survey import Refuse, raise_refused
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from lightning_coordconv.core.images import find_images
+from lightning_coordconv.core.image_search import find_images
 
 NAMED = 3
 """Number of pairs of files that a remark names; the others are counted."""

@@ -19,10 +19,10 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.checkpoints import CheckpointError, UntrustedCheckpointError
 from lightning_coordconv.core.export import ExportError, Format
-from lightning_coordconv.core.figures import grid
-from lightning_coordconv.core.figures import to_image as to_pillow
 from lightning_coordconv.core.files import complete_file
 from lightning_coordconv.core.hyperparameters import check_plain
+from lightning_coordconv.core.pictures import grid
+from lightning_coordconv.core.pictures import to_image as to_pillow
 from lightning_coordconv.core.predictor import Predictor, Result, Size, writing
 from lightning_coordconv.core.restore import load_task
 from lightning_coordconv.core.sources import Images

@@ -1,4 +1,4 @@
-"""Callback that draws test results of coordinate tasks: which positions were right, predicted images and their sums."""
+"""Callback and functions that draw test results of coordinate tasks: right positions, predicted images, their sums."""
 
 from collections import defaultdict
 from typing import Any

@@ -1,4 +1,4 @@
-"""Functions that compare the content of image files, and return remarks on repeated ones and on those in no split."""
+"""Functions that compare image files' content, and report images in two splits, twice in one split, or in no split."""
 
 import hashlib
 import os

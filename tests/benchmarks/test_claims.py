@@ -12,7 +12,7 @@ from benchmarks.claims.claim import less, mean_of
 from benchmarks.claims.evidence import FAILS, HOLDS, NOT_RUN, OPEN, Arm, Best, Count, Criterion, Finding
 from benchmarks.claims.paper import claims
 from benchmarks.claims.records import metric
-from lightning_coordconv.runtime import configs
+from lightning_coordconv.runtime import shipped_configs
 
 CONTROL = "coordinates/classification_uniform_coordconv"  # a config with batches of 4
 
@@ -217,7 +217,7 @@ def test_experiments_of_claims_exist_and_have_a_cost():
             if source in ("detection_verdict", "paper_regressor"):
                 continue
             if source != "rl":
-                assert configs.find(experiment)
+                assert shipped_configs.find(experiment)
             assert page.core_hours(experiment) or page.estimate(experiment), experiment
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import ExifTags, Image, ImageOps
 
-from lightning_coordconv.segmentation import MaskFolder, MaskFolderDataModule
+from lightning_coordconv.segmentation import MaskFolder, MaskFolderDataModule, mask_writer
 from lightning_coordconv.segmentation.mask_files import read_mask
 from lightning_coordconv.segmentation.mask_writer import MaskWriter
 from tests.photographs import noise

@@ -1,4 +1,4 @@
-"""Base class of tasks that checks each batch's labels against the network's outputs, and a class of labels on the CPU."""
+"""Base class of tasks that checks labels against the network's outputs, and a class of labels in CPU memory."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

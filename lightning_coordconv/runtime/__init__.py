@@ -1,1 +1,1 @@
-"""Package of what all runs share: command line, checkpoint files, distributed start-up, comparison, sweeps, callbacks."""
+"""Package of what all runs share: command line, checkpoint files, distributed start-up, comparison, callbacks."""

@@ -2,8 +2,7 @@
 
 How many images a second does ``fit`` train, against a plain torchvision training loop over the same batches? Which part
 of its time does it wait for data? How much longer is a step with CoordConv? All are compared side by side in one run,
-in rounds; results are medians. ``python -m benchmarks.detection verdict`` is the paper's experiment; see
-:mod:`benchmarks.detection_verdict`.
+in rounds; results are medians.
 """
 
 import argparse
@@ -23,7 +22,6 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
 
-from benchmarks import detection_verdict
 from benchmarks.measure import Timing, compare
 from lightning_coordconv.detection import (
     DigitFasterRCNN,
@@ -203,8 +201,15 @@ def arms(seconds: float) -> dict[str, dict[str, Timing]]:
     return {name: compare(group, torch.device("cpu"), seconds, generator) for name, group in steps.items()}
 
 
-def speed(arguments: argparse.Namespace) -> None:
+def main() -> None:
     """Measure and print the speed of steps and of ``fit``."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=20, help="how often fit and the loop have new processes")
+    parser.add_argument("--rounds", type=int, default=5, help="of these processes")
+    parser.add_argument("--images", type=int, default=160, help="images of a round")
+    parser.add_argument("--seconds", type=float, default=60.0, help="to compare the steps of each detector")
+    arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
     print(f"{arguments.threads} threads of a CPU, torch {torch.__version__}")
@@ -215,22 +220,6 @@ def speed(arguments: argparse.Namespace) -> None:
                 f"({timing.low:.3f}-{timing.high:.3f}), {timing.rounds} rounds"
             )
     throughput(arguments.processes, arguments.rounds, arguments.images, arguments.threads)
-
-
-def main() -> None:
-    """Run the command that the user names; the speed by default."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.set_defaults(command=speed)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--processes", type=int, default=20, help="how often fit and the loop have new processes")
-    parser.add_argument("--rounds", type=int, default=5, help="of these processes")
-    parser.add_argument("--images", type=int, default=160, help="images of a round")
-    parser.add_argument("--seconds", type=float, default=60.0, help="to compare the steps of each detector")
-    verdict = parser.add_subparsers(title="other commands").add_parser("verdict", help="the paper's experiment")
-    detection_verdict.add_arguments(verdict)
-    verdict.set_defaults(command=detection_verdict.main)
-    arguments = parser.parse_args()
-    arguments.command(arguments)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Trains the paper's detector in eight variants and tabulates its IoU: ``python -m benchmarks.detection verdict``.
+"""Trains the paper's detector in eight variants and tabulates its IoU: ``python -m benchmarks.detection_verdict``.
 
 The paper reports 24 % better IoU with CoordConv ("test IOU-select": best-scored box). Which settings its numbers come
 from is not recorded, so this grid has each combination of three details of the authors' code, for both arms:
@@ -116,8 +116,9 @@ def table(folder: Path) -> Iterator[str]:
             yield f"| {variant} | {arm} | {len(records)} | {numbers} |"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the command."""
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the options."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--list", action="store_true", help="print the runs, which of them are done, and the cost")
     action.add_argument("--run", action="store_true", help="make the runs that have no record")
@@ -130,10 +131,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--eval-images", type=int, default=1_000)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--records", type=Path, default=RECORDS, help="folder of the records")
+    return parser.parse_args(argv)
 
 
-def main(arguments: argparse.Namespace) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """List the runs, make them, or print their table."""
+    arguments = parse(argv)
     if arguments.table:
         print("\n".join(table(arguments.records)))
         return
@@ -158,3 +161,7 @@ def main(arguments: argparse.Namespace) -> None:
         unfinished.rename(path)
         print(f"{run.variant} {run.arm} seed {run.seed}: best_iou {record['test']['test/best_iou']:.3f}, "
               f"{record['seconds']:.0f} s", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

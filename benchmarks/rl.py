@@ -1,12 +1,10 @@
-"""Measures speed of A2C and its environments beside Stable-Baselines3, and host costs: ``python -m benchmarks.rl``.
+"""Measures the speed of A2C and of Atari environments beside Stable-Baselines3: ``python -m benchmarks.rl``.
 
 Each arm trains A2C on Pong, with the settings of the shipped recipe, for a few seconds in a new process (or two), one
 after the other within a round. The clock runs from the first update to the last, without the start, the ROMs and the
 first reset. The table shows the median and the range over rounds.
 
-``--environments`` times only the environments, with random actions. ``--host`` measures what decides the speed on a
-GPU and needs none to be measured: the time of the main thread, and the copies between host and device, for each update
-with the ``ale`` backend and 16, 64 and 256 games.
+``--environments`` times only the environments, with random actions.
 """
 
 import argparse
@@ -22,7 +20,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
-from torch.overrides import TorchFunctionMode
 
 from lightning_coordconv.rl import CoordConvNatureCNN, PolicyArguments
 from lightning_coordconv.rl.environments.vector import Backend, find, make
@@ -135,79 +132,6 @@ def ours(
     return updates * n_envs * 5 / (clock.ended - clock.started) if trainer.is_global_zero else None
 
 
-class Copies(TorchFunctionMode):
-    """Counts the bytes of NumPy arrays that become tensors, and of tensors that become arrays, call by call."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.to_device: list[int] = []
-        self.to_host: list[int] = []
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = getattr(func, "__name__", "")
-        if name in ("as_tensor", "tensor") and isinstance(args[0], np.ndarray):
-            self.to_device.append(args[0].nbytes)
-        elif name == "cpu":
-            self.to_host.append(args[0].numel() * args[0].element_size())
-        return func(*args, **(kwargs or {}))
-
-
-def host(n_envs: int, updates: int = 6) -> dict[str, float]:
-    """Return what an update of A2C costs the host: milliseconds of its main thread, and copies, with their bytes."""
-    from pytorch_lightning import Trainer
-
-    from lightning_coordconv.rl import A2C, EnvironmentDataModule
-
-    class Measured(A2C):
-        copies = Copies()
-
-        def next_minibatch(self) -> Any:
-            with self.copies:
-                return super().next_minibatch()
-
-    data = EnvironmentDataModule(GAME, n_envs, "ale", 4, 10**6)
-    task = Measured(updates * n_envs * 5, policy_kwargs=POLICY, **ARGUMENTS)
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=-1,
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    seconds: list[float] = []
-    data.setup = _timed_setup(data.setup, data, seconds)  # type: ignore[method-assign]
-    trainer.fit(task, data)
-    copies = task.copies
-    return {
-        "games": n_envs,
-        "milliseconds of the main thread in the environments": 5e3 * statistics.median(seconds),
-        "copies to the device": len(copies.to_device) / updates,
-        "kilobytes to the device": sum(copies.to_device) / updates / 1e3,
-        "copies to the host": len(copies.to_host) / updates,
-        "kilobytes to the host": sum(copies.to_host) / updates / 1e3,
-    }
-
-
-def _timed_setup(setup: Any, data: Any, seconds: list[float]) -> Any:
-    """Return a data module's setup after which the steps of its training environments are timed."""
-
-    def timed(stage: str) -> None:
-        setup(stage)
-        wait = data.train_env.step_wait
-
-        def step_wait() -> Any:
-            start = time.thread_time()
-            result = wait()
-            seconds.append(time.thread_time() - start)
-            return result
-
-        data.train_env.step_wait = step_wait
-
-    return timed
-
-
 def run(name: str, n_envs: int, updates: int) -> float:
     """Return the rate of an arm, measured in a new process."""
     command = [sys.executable, "-m", "benchmarks.rl", "--arm", name, "--envs", str(n_envs), "--updates", str(updates)]
@@ -236,7 +160,6 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=60)
     parser.add_argument("--envs", type=int, default=16)
     parser.add_argument("--environments", action="store_true", help="time only the environments")
-    parser.add_argument("--host", action="store_true", help="measure the host's share of an update")
     parser.add_argument("--save", type=Path, help="a JSON file for the rates")
     parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -249,14 +172,6 @@ def main() -> None:
             rate = sb3(arguments.envs, arguments.updates)
         if rate is not None:
             print("rate", rate)
-        return
-    if arguments.host:
-        torch.set_num_threads(1)
-        measured = [host(n_envs) for n_envs in (16, 64, 256)]
-        for name in measured[0]:
-            print(f"| {' | '.join([name, *(f'{row[name]:,.2f}' for row in measured)])} |")
-        if arguments.save:
-            arguments.save.write_text(json.dumps(measured, indent=1) + "\n")
         return
     rates: dict[str, list[float]] = {name: [] for name in (BACKENDS if arguments.environments else ARMS)}
     for _ in range(arguments.rounds):

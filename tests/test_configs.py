@@ -9,10 +9,10 @@ import torch
 import yaml
 
 from lightning_coordconv.coordinates import CoordinateClassification, CoordinateFigures
-from lightning_coordconv.runtime import configs
-from lightning_coordconv.runtime.configs import CONFIGS
+from lightning_coordconv.runtime import shipped_configs
+from lightning_coordconv.runtime.shipped_configs import CONFIGS
 
-EXPERIMENTS = configs.experiments()
+EXPERIMENTS = shipped_configs.experiments()
 OVERLAYS = sorted(CONFIGS.glob("*/ablations/**/*.yaml"))
 STEPS = ("--trainer.max_steps=2", "--trainer.limit_val_batches=1", "--trainer.limit_test_batches=1",
          "--trainer.limit_predict_batches=1", "--trainer.check_val_every_n_epoch=null",

@@ -15,12 +15,14 @@ from lightning_coordconv.core.network_options import apply_network_options
 from lightning_coordconv.core.offline import restoring
 from lightning_coordconv.detection import Detector
 from lightning_coordconv.layers import CoordConv2d
-from lightning_coordconv.runtime import configs
+from lightning_coordconv.runtime import shipped_configs
 from lightning_coordconv.segmentation import SemanticSegmentation
 from tests.test_configs import STEPS, smoke
 
-EXPERIMENTS = [name for name, paths in configs.experiments().items() if len(paths) == 1]  # overlays build no other task
-MODELS = {name: yaml.safe_load(configs.experiments()[name][0].read_text())["model"] for name in EXPERIMENTS}
+EXPERIMENTS = [
+    name for name, paths in shipped_configs.experiments().items() if len(paths) == 1
+]  # overlays build no other task
+MODELS = {name: yaml.safe_load(shipped_configs.experiments()[name][0].read_text())["model"] for name in EXPERIMENTS}
 TASKS = sorted({model["class_path"] for model in MODELS.values()})
 QUICKLY_COMPILED = (
     "classification/digits_coordconv",

@@ -19,7 +19,7 @@ from torchvision.io import write_png
 
 from benchmarks.gpu.commands import fit
 from benchmarks.measure import peak_bytes
-from lightning_coordconv.runtime import configs
+from lightning_coordconv.runtime import shipped_configs
 
 RESULTS = Path(__file__).parents[1] / "results" / "costs.json"
 SORT_OF_CLEVR, BEDROOMS, IMAGENET = 50_000, 3_033_042, 1_281_167
@@ -68,7 +68,7 @@ def draw(folder: Path, count: int, side: int) -> None:
 def measure(experiment: str) -> dict[str, Any]:
     """Return what an experiment costs: operations of an image, bytes of a step, images and hours of the whole run."""
     merged: dict[str, dict[str, Any]] = {"data": {}, "trainer": {}}
-    for path in configs.find(experiment):
+    for path in shipped_configs.find(experiment):
         config = yaml.safe_load(path.read_text())
         merged["data"] |= config.get("data", {}).get("init_args", {})
         merged["trainer"] |= config.get("trainer", {})

@@ -119,7 +119,7 @@ def detection() -> Claim:
         (
             "lightning-coordconv sweep detection/proposals_{conv,coordconv}{,_long,_unseen,_same,_paper} "
             "detection/proposals_coordconv_{heads,zero_to_one} --seeds 0 1 2 3 4",
-            "python -m benchmarks.detection verdict --run --arms conv coordconv zero_to_one --seeds 5",
+            "python -m benchmarks.detection_verdict --run --arms conv coordconv zero_to_one --seeds 5",
         ),
     )
 

@@ -10,7 +10,7 @@ import yaml
 
 from benchmarks import detection_verdict, paper_regressor, results
 from lightning_coordconv.coordinates import CoordConvRegressor
-from lightning_coordconv.runtime import configs
+from lightning_coordconv.runtime import shipped_configs
 
 Run = dict[str, Any]
 
@@ -42,7 +42,7 @@ def lengths(experiment: str, run: Run) -> dict[str, float]:
 
 def batch_size(experiment: str) -> int:
     """Return the batch size of an experiment's configs."""
-    data = [yaml.safe_load(Path(path).read_text()).get("data", {}) for path in configs.find(experiment)]
+    data = [yaml.safe_load(Path(path).read_text()).get("data", {}) for path in shipped_configs.find(experiment)]
     return [part["init_args"]["batch_size"] for part in data if "batch_size" in part.get("init_args", {})][-1]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from benchmarks.gpu.commands import attempt
 from benchmarks.gpu.parts import Row, Setting
-from lightning_coordconv.runtime.configs import experiments
+from lightning_coordconv.runtime.shipped_configs import experiments
 
 STEPS = (
     "--trainer.max_steps=2",

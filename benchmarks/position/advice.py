@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from benchmarks import results
-from benchmarks.position import patches
+from benchmarks.position import signals
 from benchmarks.position.configs import TASKS
 from benchmarks.position.data import GeneratedDataModule
 from benchmarks.position.networks import SignalClassifier
@@ -28,7 +28,7 @@ def subject(name: str) -> tuple[nn.Module, BaseDataModule]:
         environments = EnvironmentDataModule("lightning_coordconv/FindAndTouch-v0", env_kwargs={"size": 24}, n_envs=16)
         return A2C(total_timesteps=1, policy_kwargs=policy), environments
     if name == "time_window":
-        return SignalClassifier(1, 3, as_rows=True), GeneratedDataModule(patches.events_as_rows, 64, seed=0)
+        return SignalClassifier(1, 3, as_rows=True), GeneratedDataModule(signals.events_as_rows, 64, seed=0)
     task = TASKS[name]
     return task.make_module("zero_padding").net, task.make_data(0)
 

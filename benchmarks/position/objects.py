@@ -1,4 +1,4 @@
-"""Functions that generate images of objects with masks, sides or keypoints, and the class of the keypoint task."""
+"""Functions that generate images with label masks: objects' grid cells, and the sides of pasted flowers."""
 
 from functools import cache
 
@@ -10,10 +10,8 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from benchmarks.position.data import Tensors
-from benchmarks.position.task import ScoredTask
 from lightning_coordconv.core.data import Split
 from lightning_coordconv.core.digits import SPLITS, DigitSplit, mnist_digits
-from lightning_coordconv.core.task import Batch
 from lightning_coordconv.generative import SortOfClevr
 from lightning_coordconv.generative.sort_of_clevr import object_masks
 
@@ -22,7 +20,6 @@ CANVAS, CELLS = 32, 4
 """Height and width of an image of masks in pixels, and cells of the grid in a row and in a column."""
 RADIUS = 4
 SIDE_CANVAS = 80
-KEYPOINT_CANVAS = 48
 
 
 def with_frame(image: Tensor, mask: Tensor) -> Tensors:
@@ -122,22 +119,3 @@ def sides(split: Split, generator: Generator) -> Tensors:
             mask[number, rows, columns][inside] = label
         images[number] = image
     return with_frame(images * 2 - 1, mask)
-
-
-def keypoints(split: Split, generator: Generator) -> Tensors:
-    """Return two-object Sort-of-CLEVR with the place of the red object, ``xy_scaled``: -1 to 1 spans the image."""
-    seed = int(torch.randint(2**31, (), generator=generator))
-    data = SortOfClevr("train", COUNTS[split], KEYPOINT_CANVAS, 6, seed=seed)
-    red = data.centres[:, 1]
-    return {"image": data.images.float() / 127.5 - 1, "xy_scaled": (red + 0.5) / KEYPOINT_CANVAS * 2 - 1}
-
-
-class KeypointTask(ScoredTask):
-    """Predicts the place of an object."""
-
-    unit = "error in pixels"
-
-    def score(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the squared error of the place, and its distance from the true one in pixels."""
-        difference = self.net(batch["image"]) - batch["xy_scaled"]
-        return difference.square().mean(), difference.norm(dim=1) * KEYPOINT_CANVAS / 2

@@ -1,6 +1,6 @@
-"""Two tasks of the position benchmark with their data: denoise patches of digits, and classify pulses by time.
+"""Task of the position benchmark that trains a diffusion model to denoise patches of digits, and its data.
 
-The first one trains a diffusion model on patches, as Wang et al. do (2023, arXiv 2304.12526).
+Source: Wang et al., "Patch Diffusion" (2023, arXiv 2304.12526).
 """
 
 import torch
@@ -18,9 +18,6 @@ PATCH = 16
 """Height and width of the patches that training sees, of images of 32 x 32 pixels."""
 LEVELS = 6
 """Noise levels at which an image is evaluated."""
-TIMES, MARGIN = 128, 20
-"""Samples of a signal, and of its ends where no event is: further than a unit of the last layer sees."""
-COUNTS = {"train": 4000, "val": 300, "test": 500, "predict": 500}
 
 
 def centred_digits(split: Split, generator: Generator) -> Tensors:
@@ -64,37 +61,3 @@ class DenoisingTask(ScoredTask):
             found = self.net(noisy)
         errors = (found - noise).square().mean((1, 2, 3))
         return errors.mean(), errors if self.training else errors.view(count, LEVELS).mean(1)
-
-
-def events(split: Split, generator: Generator) -> Tensors:
-    """Return noisy signals (1, 128) with one pulse, whose class is the third of the window that the pulse is in.
-
-    The pulse is a triangle of 9 samples, upwards or downwards. Besides the signal ``image`` and its ``label`` a sample
-    has ``left``, the pulse's time.
-    """
-    count = COUNTS[split]
-    inner = TIMES - 2 * MARGIN
-    time = MARGIN + torch.randint(inner, (count,), generator=generator)
-    label = (time - MARGIN) * 3 // inner
-    sign = torch.randint(2, (count, 1), generator=generator) * 2 - 1
-    pulse = (1 - (torch.arange(TIMES) - time[:, None]).abs() / 5).clamp(min=0) * sign
-    signal = pulse + 0.1 * torch.randn(count, TIMES, generator=generator)
-    return {"image": signal[:, None], "label": label, "left": time}
-
-
-def events_as_rows(split: Split, generator: Generator) -> Tensors:
-    """Return the signals of :func:`events` as images of one row, (1, 1, 128), which ``advise`` reads."""
-    samples = events(split, generator)
-    return {**samples, "image": samples["image"][:, :, None], "top": torch.zeros_like(samples["left"])}
-
-
-class SignalTask(ScoredTask):
-    """Predicts the class of a signal."""
-
-    mode = "max"
-    unit = "accuracy"
-
-    def score(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the cross-entropy of the class, and whether it is found."""
-        logits: Tensor = self.net(batch["image"])
-        return F.cross_entropy(logits, batch["label"]), (logits.argmax(1) == batch["label"]).float()

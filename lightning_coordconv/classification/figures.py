@@ -7,7 +7,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from lightning_coordconv.core.figures import draw_confusion, figures_folder, save_pictures
+from lightning_coordconv.core.confusion import draw_confusion
+from lightning_coordconv.core.figures import figures_folder, save_pictures
 from lightning_coordconv.core.protocols import data_module
 
 MOST_CLASSES = 1000

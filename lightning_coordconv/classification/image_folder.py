@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from lightning_coordconv.core.dropped import report_dropped
-from lightning_coordconv.core.images import find_files, read_rgb
+from lightning_coordconv.core.image_search import find_files
+from lightning_coordconv.core.images import read_rgb
 
 
 class LabelledImages(Dataset[dict[str, Any]]):

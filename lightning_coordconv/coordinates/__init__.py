@@ -20,7 +20,8 @@ from lightning_coordconv.coordinates.metrics import (
 from lightning_coordconv.coordinates.point_data import PointsDataModule
 from lightning_coordconv.coordinates.point_predictor import PointPrediction, PointPredictor
 from lightning_coordconv.coordinates.point_task import PointRegression
-from lightning_coordconv.coordinates.points import PointImages, read_points
+from lightning_coordconv.coordinates.points import PointImages
+from lightning_coordconv.coordinates.points_file import read_points
 from lightning_coordconv.coordinates.predictor import CoordinatePredictions, CoordinatePredictor
 from lightning_coordconv.coordinates.regressors import (
     CoordConvMaxRegressor,

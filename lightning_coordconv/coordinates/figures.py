@@ -1,4 +1,4 @@
-"""Callback that draws test results of coordinate tasks: which positions were right, predicted images and their sums."""
+"""Callback and functions that draw test results of coordinate tasks: right positions, predicted images, their sums."""
 
 from collections import defaultdict
 from typing import Any
@@ -9,7 +9,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lightning_coordconv.core.arguments import check_at_least
-from lightning_coordconv.core.figures import figures_folder, gathered, save_pictures
+from lightning_coordconv.core.figures import figures_folder, save_pictures
+from lightning_coordconv.core.ranks import gathered
 
 Columns = dict[str, Tensor]
 LOADERS = ("test", "train")
@@ -63,7 +64,7 @@ class CoordinateFigures(Callback):
             part: {name: torch.cat([columns[name] for columns in reports]) for name in reports[0]}
             for part, reports in self.reports.items()
         }
-        parts = gathered(trainer, (columns, self.sums))
+        parts = gathered((columns, self.sums))
         folder = figures_folder(trainer)
         if folder is None or not columns:
             return

@@ -1,4 +1,4 @@
-"""Metrics of the coordinate tasks: pixel distance and accuracy of positions, and IoU of predicted and true pixels."""
+"""Metrics of the coordinate tasks, and functions for them: pixel distance and accuracy of positions, IoU of pixels."""
 
 from typing import Any, Literal
 

@@ -6,7 +6,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from pytorch_lightning.utilities import rank_zero_info
 
-from lightning_coordconv.coordinates.points import PointImages, draw_point, implausible, read_points
+from lightning_coordconv.coordinates.points import PointImages, draw_point
+from lightning_coordconv.coordinates.points_file import implausible, read_points
 from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.data import BaseDataModule, Split
 from lightning_coordconv.core.preprocessing import Preprocessing

@@ -1,9 +1,6 @@
-"""Data set of pictures with one point each, and functions that read and check the CSV file and draw a sample."""
+"""Data set of pictures with one labelled point each, and the function that draws a sample."""
 
-import csv
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,113 +8,10 @@ import torch
 from matplotlib.figure import Figure
 from torch.utils.data import Dataset
 
-from lightning_coordconv.core.arguments import check_at_least, parse_number
-from lightning_coordconv.core.images import read_rgb, read_size
+from lightning_coordconv.coordinates.points_file import Point
+from lightning_coordconv.core.arguments import check_at_least
+from lightning_coordconv.core.images import read_rgb
 from lightning_coordconv.core.preprocessing import Preprocessing
-from lightning_coordconv.core.survey import Refuse, raise_refused
-
-COLUMNS = ("image", "x", "y")
-REFUSED = "lines that cannot be used"
-
-
-@dataclass(frozen=True)
-class Point:
-    """A line of a file of points.
-
-    Attributes:
-        name: of the image, as the file has it.
-        x: of the point in pixels, to the right; 0 is the middle of the first column.
-        y: of the point in pixels, downwards; 0 is the middle of the first row.
-        size: width and height of the image in pixels, turned as its EXIF orientation says.
-    """
-
-    name: str
-    x: float
-    y: float
-    size: tuple[int, int]
-
-
-def read_points(file: Path, refuse: Refuse = raise_refused) -> list[Point]:
-    """Read a CSV file with the columns ``image``, ``x`` and ``y``; further columns are ignored.
-
-    Args:
-        file: in UTF-8, with a line of names first. Images are paths relative to its folder, each on one line.
-        refuse: receives each line that cannot be used, which is left out if it returns.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is no CSV file with these columns, or has no line that can be used. For the first line that
-            cannot be used, naming file, line and value: a field is missing or has a line break, there are more fields
-            than columns, a number is none or not finite, a point lies outside of its image, or an image is named twice.
-        OSError: for the first image that is missing or cannot be read.
-    """
-    if not file.is_file():
-        raise FileNotFoundError(f"there is no file {file}: expected a CSV file with the columns {', '.join(COLUMNS)}")
-    points: dict[Path, Point] = {}
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines, skipinitialspace=True, strict=True)
-            names = [name.strip() for name in reader.fieldnames or ()]
-            missing = [name for name in COLUMNS if name not in names]
-            if missing:
-                raise ValueError(f"{file} line 1 has no {', '.join(missing)}: it names the columns {', '.join(names)}")
-            if twice := sorted({name for name in names if names.count(name) > 1}):
-                raise ValueError(f"{file} line 1 names the columns {', '.join(twice)} more than once")
-            reader.fieldnames = names
-            for row in reader:
-                place = f"{file} line {reader.line_num}"
-                try:
-                    point = _read(row, file.parent, place)
-                    image = (file.parent / point.name).resolve()
-                    if image in points:
-                        first = "" if points[image].name == point.name else f", which is also {points[image].name}"
-                        raise ValueError(f"{place} names the image {point.name} once more{first}")
-                    points[image] = point
-                except (ValueError, OSError) as error:
-                    refuse(REFUSED, error)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{file} is no CSV file in UTF-8: {error}") from error
-    if not points:
-        raise ValueError(f"{file} has no line with a point")
-    return list(points.values())
-
-
-def implausible(points: Sequence[Point]) -> list[str]:
-    """Return a line, if the points are probably not given in pixels."""
-    shares = all(0 <= min(point.x, point.y) <= max(point.x, point.y) <= 1 < min(point.size) for point in points)
-    return ["all points are in the first pixels of their image: are they shares of its width and height?"] * shares
-
-
-def _read(row: dict[str, Any], folder: Path, place: str) -> Point:
-    further = row.get(None)  # type: ignore[call-overload]  # where csv puts the fields that have no column
-    if further:
-        raise ValueError(f"{place} has fields without a column: {', '.join(further)}; numbers have a decimal point")
-    broken = [name for name, value in row.items() if len(str(value).splitlines()) > 1]
-    if broken:
-        raise ValueError(
-            f"{place} has a line break in {', '.join(broken)}: is there a quotation mark too many or too few?"
-        )
-    values = {name: (row[name] or "").strip() for name in COLUMNS}
-    empty = [name for name, value in values.items() if not value]
-    if empty:
-        raise ValueError(f"{place} has no {', '.join(empty)}")
-    try:
-        size = read_size(folder / values["image"])
-    except OSError as error:
-        raise OSError(f"{place}: {error}") from error
-    x, y = (_number(values[name], name, length, place) for name, length in zip(COLUMNS[1:], size, strict=True))
-    return Point(values["image"], x, y, size)
-
-
-def _number(text: str, name: str, length: int, place: str) -> float:
-    """Return a position within an image of some length in pixels."""
-    try:
-        number = parse_number(text)
-    except ValueError:
-        number = math.nan
-    if not -0.5 <= number <= length - 0.5:  # also if NaN
-        raise ValueError(f"{place} has {name} = {text!r}, but it must be a number in [0, {length - 1}]")
-    return number
 
 
 class PointImages(Dataset[dict[str, Any]]):

@@ -1,4 +1,4 @@
-"""Regressor networks that map an image to the position of its object: CoordConv and convolutional ones."""
+"""Regressor networks that map an image to the position of its object, and TensorFlow's "same" padding for them."""
 
 import torch
 from torch import Tensor, nn

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from lightning_coordconv.coordinates.points import PointImages, draw_point, implausible, read_points
+from lightning_coordconv.coordinates.points import PointImages, draw_point
+from lightning_coordconv.coordinates.points_file import implausible, read_points
 from lightning_coordconv.core.splits import PARTS, RandomSplit
 from lightning_coordconv.core.survey import Part, Survey, data_options
 

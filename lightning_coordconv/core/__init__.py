@@ -1,4 +1,4 @@
-"""Base classes and functions of all domains: tasks, data modules, loading, splits, metrics, schedules, checks."""
+"""Public API of the shared base: tasks, data modules, loaders, splits, metrics, schedules and argument checks."""
 
 from lightning_coordconv.core.arguments import check_at_least, check_choice
 from lightning_coordconv.core.data import BaseDataModule

@@ -1,10 +1,7 @@
-"""Functions that check integers, choices and the names of label classes, and parse numbers, with one-line errors."""
+"""Functions that check arguments of constructors: integers with a minimum, choices, and the names of classes."""
 
-import re
 from collections.abc import Collection, Sequence
 from numbers import Integral
-
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def check_at_least(minimum: int, **arguments: object) -> None:
@@ -50,30 +47,6 @@ def check_choice(name: str, value: object, allowed: Collection[object]) -> None:
     """
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
-
-
-def parse_number(text: str) -> float:
-    """Return the number that a text of a file is, in decimal notation.
-
-    Python's ``float`` also reads ``1_0`` as 10, digits of other scripts, ``inf`` and ``nan``.
-
-    Args:
-        text: with or without spaces around the number.
-
-    Raises:
-        ValueError: if it is no number.
-
-    Example:
-        >>> parse_number(" 1.5e2 ")
-        150.0
-        >>> parse_number("1_0")
-        Traceback (most recent call last):
-        ...
-        ValueError: expected a number, got '1_0'
-    """
-    if not NUMBER.fullmatch(text.strip()):
-        raise ValueError(f"expected a number, got {text!r}")
-    return float(text)
 
 
 def check_names(class_names: Sequence[str], num_classes: int) -> None:

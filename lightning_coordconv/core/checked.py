@@ -1,4 +1,4 @@
-"""Base class and functions that check numbers, flags and strings given to a constructor against its annotations."""
+"""Base class and functions that check constructor arguments (numbers, flags, strings) against their annotations."""
 
 import functools
 import inspect

@@ -1,4 +1,4 @@
-"""Functions that describe objects by class and arguments, detect changed networks, and add to a task's checkpoint."""
+"""Functions that describe objects by class and arguments, and add these descriptions to a task's checkpoint."""
 
 import functools
 import inspect
@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities import rank_zero_warn
-from torch import nn
 
 from lightning_coordconv.core.hyperparameters import is_plain
+from lightning_coordconv.core.network_changes import find_change, structure_of
 
 InstanceT = TypeVar("InstanceT")
 HYPERPARAMETERS = LightningModule.CHECKPOINT_HYPER_PARAMS_KEY
@@ -18,10 +18,6 @@ UNDESCRIBED = "undescribed"
 """Key of the former: names of arguments that the task was given and that the checkpoint does not describe."""
 INSTANTIATOR = "pytorch_lightning.cli.instantiate_module"
 """What builds a task of Lightning from hyperparameters that name classes."""
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-"""Classes that Lightning exchanges in a run on several devices."""
-FREE = frozenset({"training", "momentum", "inplace"})
-"""Attributes of torch's modules that change nothing that a trained network computes."""
 
 
 def remember_arguments(cls: type[InstanceT]) -> type[InstanceT]:
@@ -40,7 +36,7 @@ def remember_arguments(cls: type[InstanceT]) -> type[InstanceT]:
         if type(self) is cls:
             arguments = inspect.signature(build).bind(self, *args, **kwargs).arguments
             vars(self)["init_args"] = dict(list(arguments.items())[1:])
-            vars(self)["init_structure"] = _structure(self)
+            vars(self)["init_structure"] = structure_of(self)
 
     setattr(cls, "__init__", initialise)  # noqa: B010  # mypy refuses the assignment
     return cls
@@ -62,39 +58,6 @@ def describe(instance: object) -> dict[str, Any] | None:
     if not is_plain(arguments):
         return None
     return {"class_path": f"{type(instance).__module__}.{type(instance).__qualname__}", "init_args": arguments}
-
-
-def find_change(instance: object) -> str | None:
-    """Return the name of a module of a network that is not what the arguments of the network build.
-
-    Compared are the classes of modules and their public attributes that are numbers, texts or tuples of them, such as a
-    stride; not the weights, which a checkpoint holds.
-
-    Args:
-        instance: any object; if its class does not remember arguments, no change is known.
-
-    Returns:
-        The name of the first one, ``""`` for the network itself; ``None`` if all are as they were built.
-    """
-    built = getattr(instance, "init_structure", None)
-    if not isinstance(built, dict):
-        return None
-    now = _structure(instance)
-    return next((name for name in {**built, **now} if built.get(name) != now.get(name)), None)
-
-
-def _structure(instance: object) -> dict[str, tuple[object, dict[str, Any]]]:
-    """Return the class of each module of a network, and its plain attributes, by the name of the module."""
-    found: dict[str, tuple[object, dict[str, Any]]] = {}
-    for name, module in instance.named_modules() if isinstance(instance, nn.Module) else ():
-        kind = "batch norm" if type(module) in BATCH_NORMS else f"{type(module).__module__}.{type(module).__qualname__}"
-        values = {key: value for key, value in vars(module).items() if key not in FREE and not key.startswith("_")}
-        found[name] = kind, {key: value for key, value in values.items() if _is_plain(value)}
-    return found
-
-
-def _is_plain(value: object) -> bool:
-    return isinstance(value, bool | int | float | str) or (isinstance(value, tuple) and all(map(_is_plain, value)))
 
 
 def complete(

@@ -1,19 +1,16 @@
-"""Functions that find image files, read their size, orientation and pixels as RGB, and refuse unusable ones."""
+"""Functions that read an image file's size, EXIF orientation and RGB pixels, and refuse unusable files."""
 
 import math
 import os
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
-from torchvision.datasets.folder import IMG_EXTENSIONS
-
-from lightning_coordconv.core.dropped import report_dropped
 
 LIMIT = "COORDCONV_MAX_IMAGE_PIXELS"
 """Environment variable with the largest number of pixels that an image may have."""
@@ -92,60 +89,6 @@ def to_rgb(image: Image.Image, *, upright: bool = True) -> Image.Image:
     return image.convert("RGB")
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Return the image files anywhere below a folder, sorted; the names of other files are logged.
-
-    Raises:
-        FileNotFoundError: if there are none, or no such folder.
-        ValueError: if a link leads back to a folder that holds it.
-    """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}")
-    files = find_files(folder)
-    paths = sorted(path for path in files if path.suffix.lower() in IMG_EXTENSIONS)
-    if not paths:
-        raise FileNotFoundError(f"there are no images ({', '.join(IMG_EXTENSIONS)}) in {folder}")
-    others = [path for path in files if path.suffix.lower() not in IMG_EXTENSIONS]
-    report_dropped(f"files in {folder} that are no images", [path.relative_to(folder) for path in others])
-    return paths
-
-
-def leave_out_repeated(paths: Sequence[Path], folder: Path) -> list[Path]:
-    """Return paths without those that lead to the file of an earlier one, whose names are logged.
-
-    A picture behind two links would otherwise be in two parts of a random split. Costs 2 microseconds a file.
-
-    Args:
-        paths: of files.
-        folder: where they were found.
-    """
-    first: dict[object, Path] = {}
-    for path in paths:
-        first.setdefault(_identity(path), path)
-    kept = set(first.values())
-    repeated = [path.relative_to(folder) for path in paths if path not in kept]
-    report_dropped(f"files in {folder} that are links to others of them", repeated)
-    return list(first.values())
-
-
-def find_files(folder: Path) -> list[Path]:
-    """Return the files anywhere below a folder, behind links too, those of each folder sorted.
-
-    Raises:
-        ValueError: if a link leads back to a folder that holds it: its files would be found again and again.
-    """
-    found: list[Path] = []
-    above: dict[str, list[str]] = {}  # for each folder, its real path and those of the folders that lead to it
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        real, leading = os.path.realpath(parent), above.get(os.path.dirname(parent), [])
-        if real in leading:
-            raise ValueError(f"{parent} is a link to a folder that holds it, so its files would be found without end")
-        above[parent] = [*leading, real]
-        folders.sort()
-        found += [Path(parent, name) for name in sorted(names)]
-    return found
-
-
 @contextmanager
 def open_image(source: str | Path | IO[bytes], root: str | Path | None = None) -> Iterator[Image.Image]:
     """Return a context in which an image is open. Everything that reads an image opens it here.
@@ -169,14 +112,6 @@ def open_image(source: str | Path | IO[bytes], root: str | Path | None = None) -
     with opened as file:
         _check_content(file, limit)
         yield file
-
-
-def _identity(path: Path) -> object:
-    try:
-        found = path.stat()
-    except OSError:  # such as a broken link, which is refused where it is read
-        return path
-    return found.st_dev, found.st_ino
 
 
 def orientation_of(file: Image.Image) -> int:

@@ -1,4 +1,4 @@
-"""Base class of tasks that checks labels against the network's outputs, and the class of labels on the host."""
+"""Base class of tasks that checks labels against the network's outputs, and a class of labels in CPU memory."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

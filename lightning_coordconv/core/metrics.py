@@ -1,4 +1,4 @@
-"""Base class of metrics that are means over samples, exact for any number of ranks, and a metric of several means."""
+"""Base class of metrics that are a mean of one value per sample, exact over ranks, and a metric of several means."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""NetworkTask: base class that trains one network; subclasses compute the loss, the base optimises and logs."""
+"""NetworkTask: base class of Lightning modules that train one network; it optimises and logs a subclass's loss."""
 
 from collections.abc import Mapping
 from functools import partial

@@ -10,8 +10,8 @@ from pytorch_lightning.callbacks import BasePredictionWriter, Callback
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
-from lightning_coordconv.core.figures import gathered
 from lightning_coordconv.core.files import complete_file
+from lightning_coordconv.core.ranks import gathered
 
 Columns = Mapping[str, Tensor | list[str]]
 """Columns of a table by name: tensors (B,) or lists of B strings."""
@@ -89,7 +89,7 @@ class PredictionTable(WritesPredictions, BasePredictionWriter):
         """Gather the columns of all ranks and write them."""
         names = list(predictions[0]) if predictions else []  # a rank can be left without samples
         columns = {name: [value for batch in predictions for value in _values(batch[name])] for name in names}
-        tables = [table for table in gathered(trainer, columns) if table]
+        tables = [table for table in gathered(columns) if table]
         if not trainer.is_global_zero or not tables:
             return
         path = self.folder / "predictions.csv"

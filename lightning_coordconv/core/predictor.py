@@ -17,8 +17,8 @@ from torchvision.transforms.v2.functional import resize
 from lightning_coordconv.core.arguments import check_at_least, check_names
 from lightning_coordconv.core.checkpoints import CheckpointError
 from lightning_coordconv.core.export import SIZES, Exportable, ExportError, Format, choose_format, export
-from lightning_coordconv.core.figures import to_picture
 from lightning_coordconv.core.modes import predicting
+from lightning_coordconv.core.pictures import to_picture
 from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.core.restore import load_task
 from lightning_coordconv.core.sources import Images, Source, find_sources

@@ -1,4 +1,4 @@
-"""Class that prepares an image for a network: channels, resizing, cropping, stretching and normalisation."""
+"""Class that prepares an image for a network: colour channels, resizing, cropping, value range and normalisation."""
 
 import math
 from collections.abc import Mapping

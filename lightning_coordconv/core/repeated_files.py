@@ -1,4 +1,4 @@
-"""Functions that compare the content of image files, and return remarks on repeated ones and on those in no split."""
+"""Functions that compare image files' content, and report images in two splits, twice in one split, or in no split."""
 
 import hashlib
 import os
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from lightning_coordconv.core.images import find_images
+from lightning_coordconv.core.image_search import find_images
 
 NAMED = 3
 """Number of pairs of files that a remark names; the others are counted."""

@@ -12,7 +12,8 @@ from torch import Tensor, uint8
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from lightning_coordconv.core.dropped import report_dropped
-from lightning_coordconv.core.images import find_files, read_rgb, to_rgb
+from lightning_coordconv.core.image_search import find_files
+from lightning_coordconv.core.images import read_rgb, to_rgb
 from lightning_coordconv.core.preprocessing import Preprocessing
 
 OneImage: TypeAlias = str | Path | Image.Image | NDArray[np.uint8] | Tensor

@@ -1,4 +1,4 @@
-"""What a task remembers of the data module that it is trained on: the classes, the preparation of images, the split."""
+"""Functions by which a task remembers the classes, preprocessing and split of its data, and compares later data."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Copies tensors between host and device without making the host wait: a function, and a class for late reads."""
+"""Functions and a class that copy tensors between CPU and GPU without making the CPU wait."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Functions that let loading processes live on for a while when a signal stops all processes of a run."""
+"""Functions that seed a data-loading process, and let it outlive a signal that stops all processes of a run."""
 
 import signal
 

@@ -2,6 +2,7 @@
 
 from lightning_coordconv.detection.average_precision import CocoAveragePrecision, KeypointAveragePrecision
 from lightning_coordconv.detection.coco import CocoDetection
+from lightning_coordconv.detection.coco_results import CocoResults
 from lightning_coordconv.detection.data import (
     CocoDetectionDataModule,
     VocDetectionDataModule,
@@ -9,7 +10,7 @@ from lightning_coordconv.detection.data import (
 )
 from lightning_coordconv.detection.field_of_mnist import FieldOfMnist
 from lightning_coordconv.detection.field_of_mnist_data import FieldOfMnistDataModule
-from lightning_coordconv.detection.figures import CocoResults, DetectionFigures
+from lightning_coordconv.detection.figures import DetectionFigures
 from lightning_coordconv.detection.image_files import ImageFiles
 from lightning_coordconv.detection.image_frames import use_image_frames
 from lightning_coordconv.detection.metrics import (

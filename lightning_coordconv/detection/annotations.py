@@ -1,4 +1,4 @@
-"""Class of the annotations of one split, as COCO's lists whatever their format, with the place in a file of each."""
+"""Class of a split's annotations as COCO's lists, and functions that read lines of text and word remarks on entries."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -12,6 +12,7 @@ from torchmetrics import Metric
 from torchmetrics.detection import MeanAveragePrecision
 
 from lightning_coordconv.core.extras import extra
+from lightning_coordconv.core.ranks import gathered
 
 PERSON_SIGMAS = (
     0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089,
@@ -191,14 +192,8 @@ def images_of_all_ranks(metric: Metric) -> Iterator[None]:
 
     Images are in the order that they were dealt out in, which decides between equal scores.
     """
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    if not distributed or torch.distributed.get_world_size() == 1:
-        yield
-        return
     own: dict[str, Any] = dict(metric.metric_state)  # lists
-    states = {name: _moved(values, torch.device("cpu")) for name, values in own.items()}
-    parts = [states] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(parts, states)
+    parts = gathered({name: _moved(values, torch.device("cpu")) for name, values in own.items()})
     try:
         for name in own:
             rounds = range(max(len(part[name]) for part in parts))

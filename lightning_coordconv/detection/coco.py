@@ -1,4 +1,4 @@
-"""Data set of images with boxes, and optionally masks or keypoints, from annotations in COCO's format."""
+"""Data set of images with boxes, masks or keypoints in COCO's format, and a check that splits share categories."""
 
 import math
 import os

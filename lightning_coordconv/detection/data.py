@@ -18,7 +18,7 @@ from lightning_coordconv.detection.coco_format import read_annotations
 from lightning_coordconv.detection.image_files import ImageFiles, Links, Policy
 from lightning_coordconv.detection.skeleton import Skeleton
 from lightning_coordconv.detection.targets import TargetName
-from lightning_coordconv.detection.transforms import try_transforms
+from lightning_coordconv.detection.transform_trial import try_transforms
 from lightning_coordconv.detection.voc_format import VocFolder
 from lightning_coordconv.detection.yolo_format import YoloFolder
 

@@ -8,7 +8,8 @@ import torch
 from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import pil_to_tensor, to_dtype
 
-from lightning_coordconv.core.images import find_images, read_rgb
+from lightning_coordconv.core.image_search import find_images
+from lightning_coordconv.core.images import read_rgb
 
 Policy = Literal["error", "drop"]
 Links = Literal["inside", "anywhere"]

@@ -1,4 +1,4 @@
-"""Hooks for torchvision's detectors that give each image of a batch its coordinates, and mask its padding."""
+"""Functions that hook torchvision's detectors to see each image's own coordinates, not its padding, also if traced."""
 
 import threading
 from collections import OrderedDict

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 from torchvision.ops.misc import FrozenBatchNorm2d
 
+from lightning_coordconv.core.batch_norm import use_momentum_of_torch
 from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.checkpoints import read_state_dict
 from lightning_coordconv.core.description import remember_arguments
-from lightning_coordconv.core.initialisation import use_momentum_of_torch
 from lightning_coordconv.core.offline import is_restoring
 from lightning_coordconv.detection.image_frames import use_image_frames
 from lightning_coordconv.layers import Encoding, to_coordconv

@@ -1,23 +1,18 @@
-"""Class that applies and checks a user's transforms of images and boxes, and a trial for images that lose all boxes."""
+"""Class that applies a user's transforms to an image and its boxes, and checks what they return."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import to_dtype
 
-from lightning_coordconv.core.survey import NAMED, spread
-
 PER_BOX = ("labels", "iscrowd", "filled")
 """What a sample has for each box, beside its targets."""
 THINNEST = 1e-3
 """Side of a box, in pixels, that counts as none: torchvision's detectors drop proposals that are as thin."""
-TRIED = 64
-"""Number of images, evenly spread, whose boxes are transformed before training."""
 TOLERANCE = 1e-3
 """By how much values of an image may leave [0, 1], as resampling and changes of colour let them."""
 
@@ -63,46 +58,6 @@ class ImageAndBoxes:
                 "normalisation to the detector"
             )
         return {**sample, "image": image}
-
-
-def try_transforms(
-    transform: ImageAndBoxes,
-    images: Sequence[Mapping[str, Any]],
-    annotated: Callable[[Mapping[str, Any]], dict[str, Any]],
-) -> list[str]:
-    """Transform the boxes of some images, which are blank, and count the images whose boxes the transforms all drop.
-
-    Random numbers of the run are kept.
-
-    Args:
-        transform: of the data set.
-        images: with ``id``, ``file_name``, ``width`` and ``height``.
-        annotated: returns ``boxes`` of an image, and an entry of each key for each box.
-
-    Returns:
-        A line that names such images, if there are any.
-
-    Raises:
-        ValueError: if no image keeps a box.
-    """
-    tried, emptied = 0, []
-    with isolate_rng():
-        for number in spread(len(images), TRIED) if transform.changes else []:
-            image = images[number]
-            objects = annotated(image)
-            if len(objects["boxes"]):
-                tried += 1
-                blank = tv_tensors.Image(torch.zeros((3, image["height"], image["width"]), dtype=torch.uint8))
-                if not len(transform(objects | {"image": blank})["boxes"]):
-                    emptied.append(image["file_name"])
-    if not emptied:
-        return []
-    more = f" and {len(emptied) - NAMED} more" if len(emptied) > NAMED else ""
-    named = ", ".join(emptied[:NAMED]) + more
-    line = f"the transforms leave no box in {len(emptied)} of {tried} images tried: {named}"
-    if len(emptied) == tried:
-        raise ValueError(f"{line}; there would be nothing to train on")
-    return [line]
 
 
 def _check(sample: Any, keys: tuple[str, ...]) -> None:

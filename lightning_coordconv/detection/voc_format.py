@@ -7,8 +7,9 @@ from xml.etree import ElementTree
 
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from lightning_coordconv.core.arguments import parse_number
-from lightning_coordconv.core.images import find_files, read_size
+from lightning_coordconv.core.image_search import find_files
+from lightning_coordconv.core.images import read_size
+from lightning_coordconv.core.parsing import parse_number
 from lightning_coordconv.core.splits import RandomSplit
 from lightning_coordconv.core.survey import Refuse, raise_refused
 from lightning_coordconv.detection.annotations import Annotations, read_lines, remark

@@ -7,8 +7,9 @@ from typing import Any
 
 import yaml
 
-from lightning_coordconv.core.arguments import parse_number
-from lightning_coordconv.core.images import find_images, read_size
+from lightning_coordconv.core.image_search import find_images
+from lightning_coordconv.core.images import read_size
+from lightning_coordconv.core.parsing import parse_number
 from lightning_coordconv.core.survey import Refuse, raise_refused
 from lightning_coordconv.detection.annotations import Annotations, read_lines, remark
 

@@ -6,20 +6,12 @@ from lightning_coordconv.generative.figures.object_positions import ObjectPositi
 from lightning_coordconv.generative.figures.samples import GeneratedImages, SampleGrid
 from lightning_coordconv.generative.gan import GAN
 from lightning_coordconv.generative.lsun import LSUNImages
-from lightning_coordconv.generative.metrics.features import (
-    FrechetDistance,
-    FrozenFeatures,
-    PooledPixels,
-    PrecisionRecall,
-    RandomFeatures,
-)
+from lightning_coordconv.generative.metrics.feature_metrics import FrechetDistance, PrecisionRecall
+from lightning_coordconv.generative.metrics.features import FrozenFeatures, PooledPixels, RandomFeatures
 from lightning_coordconv.generative.metrics.interpolation import interpolation_smoothness
+from lightning_coordconv.generative.metrics.object_flaws import ObjectFlaws
 from lightning_coordconv.generative.metrics.object_kinds import ObjectKindEntropy
-from lightning_coordconv.generative.metrics.object_positions import (
-    ObjectFlaws,
-    ObjectPositionDivergence,
-    ObjectPositionEntropy,
-)
+from lightning_coordconv.generative.metrics.object_positions import ObjectPositionDivergence, ObjectPositionEntropy
 from lightning_coordconv.generative.metrics.objects import find_flaws, find_objects
 from lightning_coordconv.generative.metrics.variation import SampleVariation
 from lightning_coordconv.generative.networks import (

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from lightning_coordconv.core.data import BaseDataModule, Split
-from lightning_coordconv.core.images import find_images, leave_out_repeated
+from lightning_coordconv.core.image_search import find_images, leave_out_repeated
 from lightning_coordconv.generative.lsun import LSUNImages
 from lightning_coordconv.generative.sort_of_clevr import SHAPES, Shape, SortOfClevr
 from lightning_coordconv.generative.unlabelled_images import UnlabelledImages

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from lightning_coordconv.core.images import find_images, read_size
+from lightning_coordconv.core.image_search import find_images
+from lightning_coordconv.core.images import read_size
 from lightning_coordconv.core.survey import Part, Survey, data_options
 from lightning_coordconv.generative.data import UnlabelledImagesDataModule
 from lightning_coordconv.generative.unlabelled_images import UnlabelledImages

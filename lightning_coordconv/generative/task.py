@@ -18,19 +18,12 @@ from lightning_coordconv.generative.figures.interpolation import Interpolation
 from lightning_coordconv.generative.figures.object_positions import ObjectPositionFigures
 from lightning_coordconv.generative.figures.samples import GeneratedImages, SampleGrid
 from lightning_coordconv.generative.latents import FIXED_LATENTS, Distribution, LatentSampler
-from lightning_coordconv.generative.metrics.features import (
-    FrechetDistance,
-    FrozenFeatures,
-    PooledPixels,
-    PrecisionRecall,
-)
+from lightning_coordconv.generative.metrics.feature_metrics import FrechetDistance, PrecisionRecall
+from lightning_coordconv.generative.metrics.features import FrozenFeatures, PooledPixels
 from lightning_coordconv.generative.metrics.interpolation import interpolation_smoothness
+from lightning_coordconv.generative.metrics.object_flaws import ObjectFlaws
 from lightning_coordconv.generative.metrics.object_kinds import ObjectKindEntropy
-from lightning_coordconv.generative.metrics.object_positions import (
-    ObjectFlaws,
-    ObjectPositionDivergence,
-    ObjectPositionEntropy,
-)
+from lightning_coordconv.generative.metrics.object_positions import ObjectPositionDivergence, ObjectPositionEntropy
 from lightning_coordconv.generative.metrics.objects import find_objects
 from lightning_coordconv.generative.metrics.variation import SampleVariation
 

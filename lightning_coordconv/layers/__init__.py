@@ -1,5 +1,6 @@
 """CoordConv layers, coordinate encodings and frames, and functions that convert, fold and fuse; imports only torch."""
 
+from lightning_coordconv.layers.add_coords import AddCoords
 from lightning_coordconv.layers.cache import clear_coordinate_cache, limit_coordinate_cache
 from lightning_coordconv.layers.conv import (
     CoordConv1d,
@@ -10,7 +11,6 @@ from lightning_coordconv.layers.conv import (
     CoordConvTranspose3d,
 )
 from lightning_coordconv.layers.convert import coordconv_layers, from_coordconv, to_coordconv
-from lightning_coordconv.layers.coords import AddCoords
 from lightning_coordconv.layers.encodings import (
     Cartesian,
     ConstantCoordinates,

@@ -22,7 +22,8 @@ from lightning_coordconv.layers.coordinate_bias import convolve_with_coordinates
 from lightning_coordconv.layers.coords import check_input, describe_coordinates, num_coordinates
 from lightning_coordconv.layers.encodings import Encoding
 from lightning_coordconv.layers.frames import active_frame
-from lightning_coordconv.layers.guards import GuardedModule, is_traced_symbolically, trace_as_leaf
+from lightning_coordconv.layers.guards import GuardedModule
+from lightning_coordconv.layers.tracing import is_traced_symbolically, trace_as_leaf
 
 _CLASSES = {1: (nn.Conv1d, nn.ConvTranspose1d), 2: (nn.Conv2d, nn.ConvTranspose2d), 3: (nn.Conv3d, nn.ConvTranspose3d)}
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}

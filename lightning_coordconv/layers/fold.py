@@ -4,7 +4,6 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
 
 from lightning_coordconv.layers._torch import ConvNd
 from lightning_coordconv.layers.arguments import check_module
@@ -12,14 +11,9 @@ from lightning_coordconv.layers.base import CoordConvNd
 from lightning_coordconv.layers.convert import coordconv_layers
 from lightning_coordconv.layers.coordinate_bias import convolve_coordinates
 from lightning_coordconv.layers.frames import active_frame
-from lightning_coordconv.layers.guards import (
-    GuardedModule,
-    check_forward,
-    check_not_quantised,
-    copy_module,
-    is_traced_symbolically,
-    trace_as_leaf,
-)
+from lightning_coordconv.layers.guards import GuardedModule, check_forward, check_not_quantised
+from lightning_coordconv.layers.reparametrized import copy_module, make_weights_permanent
+from lightning_coordconv.layers.tracing import is_traced_symbolically, trace_as_leaf
 from lightning_coordconv.layers.variants import derive, plain_class
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -176,25 +170,6 @@ def fold_coordconv(model: ModuleT, example_inputs: Tensor | tuple[Any, ...]) -> 
         for layer, biases_of_layer in biases.items():
             _fold(layer, biases_of_layer)
     return folded
-
-
-def make_weights_permanent(layer: ConvNd) -> None:
-    """Replace parametrized, pruned and normalised tensors of a layer by their present values, in place."""
-    if parametrize.is_parametrized(layer):
-        # Not torch's remove_parametrizations, which changes the class that a copy shares with the original layer.
-        values = {name: getattr(layer, name).detach().clone() for name in layer.parametrizations}  # type: ignore[union-attr]
-        del layer.parametrizations
-        layer.__class__ = type(layer).__bases__[0]
-        for name, value in values.items():
-            layer.register_parameter(name, nn.Parameter(value))
-    tensors = {name for name, _ in [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]}
-    for name in ("weight", "coord_weight", "bias"):
-        if f"{name}_g" in tensors:
-            remove_weight_norm(layer, name)
-        elif f"{name}_u" in tensors:
-            remove_spectral_norm(layer, name)
-        elif f"{name}_mask" in tensors:
-            prune.remove(layer, name)
 
 
 def _record(layer: CoordConvNd, x: Tensor, out: Tensor, biases: dict[tuple[Sizes, Sizes], Tensor]) -> None:

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from lightning_coordconv.layers._torch import ConvNd, has_forward_hooks, overridden
 from lightning_coordconv.layers.arguments import check_module
 from lightning_coordconv.layers.base import CoordConvNd
-from lightning_coordconv.layers.fold import FOLDED, FoldedConvNd, make_weights_permanent
-from lightning_coordconv.layers.guards import check_forward, copy_module
+from lightning_coordconv.layers.fold import FOLDED, FoldedConvNd
+from lightning_coordconv.layers.guards import check_forward
+from lightning_coordconv.layers.reparametrized import copy_module, make_weights_permanent
 from lightning_coordconv.layers.variants import plain_class
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)

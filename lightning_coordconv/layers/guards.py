@@ -1,19 +1,15 @@
-"""Base class and functions that refuse what drops a layer's coordinates (fusion, scripting), and copy or trace it.
+"""Base class and functions that refuse what a layer cannot do: fusion, scripting, quantisation, a replaced forward.
 
 Torch and other libraries replace convolutions by code that reads ``weight``, ``bias`` and the geometry
 and knows of no coordinate bias. Where they call a method of the layer on the way, the layer refuses. Where they do not,
 nothing can; ``docs/compatibility.md`` lists those.
 """
 
-import copy
 import inspect
 from collections.abc import Iterator
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from torch import Tensor, nn
-from torch.fx import Proxy
-
-ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 FUSIONS = ("torch.nn.utils.fusion", "ultralytics.utils.torch_utils")
 """Modules whose functions fuse batch norm into a layer by setting its ``weight`` and ``bias``."""
@@ -70,26 +66,6 @@ def check_forward(module: nn.Module, name: str) -> None:
             "or fuse the model before that, or remove the hooks with "
             "accelerate.hooks.remove_hook_from_module(model, recurse=True)"
         )
-
-
-def copy_module(module: ModuleT) -> ModuleT:
-    """Return a deep copy of a module, which torch's own copy refuses after pruning and normalisation.
-
-    Their functions keep the weight as the result of an operation, as an attribute. The copy holds its present value.
-    """
-    kept = [value for part in module.modules() for value in vars(part).values() if isinstance(value, Tensor)]
-    return copy.deepcopy(module, {id(value): value.detach().clone() for value in kept if not value.is_leaf})
-
-
-def is_traced_symbolically(input: object) -> bool:
-    """Return whether ``torch.fx`` traces a model symbolically, with proxies in place of tensors."""
-    return isinstance(input, Proxy)
-
-
-def trace_as_leaf(module: nn.Module, input: Any, *args: Any, **kwargs: Any) -> Tensor:
-    """Record a call of a module in the graph of ``torch.fx``, as it records the layers of torch."""
-    tracer = input.tracer
-    return cast(Tensor, tracer.create_proxy("call_module", tracer.path_of_module(module), (input, *args), kwargs))
 
 
 def check_not_quantised(x: Tensor, name: str) -> None:

@@ -11,7 +11,7 @@ from lightning_coordconv.layers.arguments import check_sizes
 from lightning_coordconv.layers.conv import CoordConv2d
 from lightning_coordconv.layers.coordinate_bias import convolve_coordinates
 from lightning_coordconv.layers.coords import check_floating, check_samples
-from lightning_coordconv.layers.guards import is_traced_symbolically, trace_as_leaf
+from lightning_coordconv.layers.tracing import is_traced_symbolically, trace_as_leaf
 
 
 class TiledCoordConv2d(CoordConv2d):

@@ -19,10 +19,10 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.checkpoints import CheckpointError, UntrustedCheckpointError
 from lightning_coordconv.core.export import ExportError, Format
-from lightning_coordconv.core.figures import grid
-from lightning_coordconv.core.figures import to_image as to_pillow
 from lightning_coordconv.core.files import complete_file
 from lightning_coordconv.core.hyperparameters import check_plain
+from lightning_coordconv.core.pictures import grid
+from lightning_coordconv.core.pictures import to_image as to_pillow
 from lightning_coordconv.core.predictor import Predictor, Result, Size, writing
 from lightning_coordconv.core.restore import load_task
 from lightning_coordconv.core.sources import Images
@@ -30,10 +30,11 @@ from lightning_coordconv.rl.data import EVALUATION, EnvironmentDataModule
 from lightning_coordconv.rl.environments.vector import frames_per_second
 from lightning_coordconv.rl.environments.zero_based import ZeroBased
 from lightning_coordconv.rl.evaluation import play_seeded
+from lightning_coordconv.rl.frames import play_frames
 from lightning_coordconv.rl.precision import policy_calls
 from lightning_coordconv.rl.ranges import check_ranges
 from lightning_coordconv.rl.task import EVALUATION_SEEDS, AgentTask
-from lightning_coordconv.rl.video import enlarged, play_frames, write_video
+from lightning_coordconv.rl.video_files import enlarged, write_video
 
 TOLERANCE = 1e-5
 """Allowed difference of an exported agent's values and log-probabilities."""

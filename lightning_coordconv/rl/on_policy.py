@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lightning_coordconv.core._lightning import is_attached
 from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.extras import extra
+from lightning_coordconv.core.ranks import gathered
 from lightning_coordconv.core.transfers import to_device
 from lightning_coordconv.rl import _sb3
 from lightning_coordconv.rl.environments.snapshots import NoSnapshotError
@@ -189,11 +190,7 @@ class OnPolicyTask(AgentTask):
         if self.rollouts is not None:
             data = self.data
             mine = {"rollouts": self.rollouts.state_dict(), "environments": data.snapshot()}
-            states = [mine]
-            if self.trainer.world_size > 1:
-                states = [{}] * self.trainer.world_size
-                torch.distributed.all_gather_object(states, mine)
-            checkpoint["ranks"] = states
+            checkpoint["ranks"] = gathered(mine)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check the spaces, and keep the state of the ranks until training starts.

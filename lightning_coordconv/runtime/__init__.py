@@ -1,1 +1,1 @@
-"""Package of the command line, checkpoints, distributed start-up and callbacks that runs of every domain share."""
+"""Package of what all runs share: command line, checkpoint files, distributed start-up, comparison, callbacks."""

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from lightning_coordconv import __version__
-from lightning_coordconv.runtime.configs import with_paths
 from lightning_coordconv.runtime.errors import OneLineParser, from_user_code, one_line
+from lightning_coordconv.runtime.shipped_configs import with_paths
 from lightning_coordconv.runtime.signals import stop_signals
 
 DEBUG = "--debug"

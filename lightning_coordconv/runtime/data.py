@@ -10,8 +10,8 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from lightning_coordconv.core.arguments import check_at_least
-from lightning_coordconv.core.figures import to_picture
 from lightning_coordconv.core.files import complete_file
+from lightning_coordconv.core.pictures import to_picture
 from lightning_coordconv.core.repeated_files import remarks_on_files
 from lightning_coordconv.core.survey import Survey
 from lightning_coordconv.runtime.errors import OneLineParser

@@ -1,4 +1,4 @@
-"""Parser and functions that give errors in one line, and tell those of the user's code and of Lightning apart."""
+"""Parser and functions that give errors in one line, tell whose code raised them, and how to resume the run."""
 
 import argparse
 import re

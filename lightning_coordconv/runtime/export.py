@@ -16,8 +16,8 @@ from lightning_coordconv.core.restore import domain_of, task_class
 from lightning_coordconv.core.shipped import find_weights
 from lightning_coordconv.runtime.classes import build_data
 from lightning_coordconv.runtime.config_files import read_config
-from lightning_coordconv.runtime.configs import find
 from lightning_coordconv.runtime.errors import OneLineParser
+from lightning_coordconv.runtime.shipped_configs import find
 
 EPILOG = """The format follows from the suffix of OUT: .onnx, .pt2 (a torch.export.ExportedProgram), .zip
 (Stable-Baselines3). The file appears once its outputs have been compared with those of the network on three inputs.

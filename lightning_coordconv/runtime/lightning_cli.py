@@ -32,7 +32,7 @@ from lightning_coordconv.core.offline import restoring
 from lightning_coordconv.core.predictions import writes_predictions
 from lightning_coordconv.core.protocols import DataOfTask, TaskOfData, check_samples
 from lightning_coordconv.core.task import BaseTask
-from lightning_coordconv.runtime import configs
+from lightning_coordconv.runtime import shipped_configs
 from lightning_coordconv.runtime.callbacks.defaults import default_callbacks, judge_after_validation
 from lightning_coordconv.runtime.callbacks.saved_config import SavedConfig
 from lightning_coordconv.runtime.checkpoints import DurableCheckpointIO, load_checkpoint
@@ -75,7 +75,7 @@ class CoordConvParser(LightningArgumentParser):
     def parse_args(self, args: Any = None, *more: Any, **options: Any) -> Any:
         """Parse arguments in which a config may be given by its name, and ``null`` is no word."""
         try:
-            args = configs.with_paths(sys.argv[1:] if args is None else args)
+            args = shipped_configs.with_paths(sys.argv[1:] if args is None else args)
             answer = explain_option(args)
         except ValueError as error:
             self.error(str(error))
@@ -110,7 +110,7 @@ class CoordConvCLI(ConfiguredCLI):
 
     def before_instantiate_classes(self) -> None:
         """Name the folder of logs after the configs, and order what happens after a validation."""
-        configs.name_loggers(self.options)
+        shipped_configs.name_loggers(self.options)
         judge_after_validation(self.options.trainer.callbacks or [])
 
     @property

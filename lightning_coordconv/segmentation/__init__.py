@@ -1,9 +1,10 @@
 """Semantic segmentation: the task, networks with coordinates, data of images and label masks, metrics, predictor."""
 
 from lightning_coordconv.segmentation.data import MaskFolderDataModule
-from lightning_coordconv.segmentation.figures import MaskWriter, SegmentationFigures
+from lightning_coordconv.segmentation.figures import SegmentationFigures
 from lightning_coordconv.segmentation.image_files import ImageFiles
 from lightning_coordconv.segmentation.mask_folder import MaskFolder
+from lightning_coordconv.segmentation.mask_writer import MaskWriter
 from lightning_coordconv.segmentation.metrics import MeanIoU, PixelAccuracy
 from lightning_coordconv.segmentation.networks import SegmentationNetwork
 from lightning_coordconv.segmentation.predictor import Segmentation, SegmentationPredictor, load

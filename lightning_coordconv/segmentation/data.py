@@ -10,11 +10,12 @@ from torch import nn
 
 from lightning_coordconv.core.arguments import check_at_least, check_names
 from lightning_coordconv.core.data import BaseDataModule, Split
-from lightning_coordconv.core.images import find_images, leave_out_repeated
+from lightning_coordconv.core.image_search import find_images, leave_out_repeated
 from lightning_coordconv.core.survey import Refuse, raise_refused
-from lightning_coordconv.segmentation.figures import draw_masks
+from lightning_coordconv.segmentation.drawing import draw_masks
 from lightning_coordconv.segmentation.image_files import ImageFiles
-from lightning_coordconv.segmentation.mask_folder import PREPROCESSING, MaskFolder, pad_to, report_unused_masks
+from lightning_coordconv.segmentation.mask_files import report_unused_masks
+from lightning_coordconv.segmentation.mask_folder import PREPROCESSING, MaskFolder, pad_to
 
 
 class MaskFolderDataModule(BaseDataModule):

@@ -6,8 +6,9 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from lightning_coordconv.core.images import find_images, read_size
-from lightning_coordconv.segmentation.mask_folder import name_of
+from lightning_coordconv.core.image_search import find_images
+from lightning_coordconv.core.images import read_size
+from lightning_coordconv.segmentation.mask_files import name_of
 
 
 class ImageFiles(Dataset[dict[str, Any]]):

@@ -1,27 +1,23 @@
-"""Data set of images and label masks in two folders, and functions that read, pad and check masks."""
+"""Data set of images and label masks in two folders, and the function that pads images and masks to a size."""
 
-import glob
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightning_coordconv.core.dropped import report_dropped
-from lightning_coordconv.core.images import find_files, find_images, is_turned, open_image, read_rgb
+from lightning_coordconv.core.image_search import find_images
+from lightning_coordconv.core.images import is_turned, read_rgb
 from lightning_coordconv.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from lightning_coordconv.core.survey import NAMED, Refuse, raise_refused, spread
+from lightning_coordconv.segmentation.mask_files import mask_of, name_of, read_mask, report_unused_masks
 from lightning_coordconv.segmentation.transforms import ImageAndMask
 
 PREPROCESSING = Preprocessing(mean=IMAGENET_MEAN, std=IMAGENET_STD)
-LOSSY = {"AVIF", "JPEG", "JPEG2000", "MPO", "WEBP"}
-"""Formats that change label values at the borders of classes, by Pillow's names."""
 LOOKED_AT = 16
 """Number of masks that are looked at for their classes before a run."""
 
@@ -88,7 +84,7 @@ class MaskFolder(Dataset[dict[str, Any]]):
         for path in found:
             try:
                 name = name_of(path, images, seen)
-                mask = _mask_of(path, name, masks)
+                mask = mask_of(path, name, masks)
             except (FileNotFoundError, ValueError) as error:
                 refuse("images without a mask that can be used", error)
                 continue
@@ -166,123 +162,9 @@ class MaskFolder(Dataset[dict[str, Any]]):
         return image[:, rows, columns], mask[rows, columns], (top, left)
 
 
-def read_mask(path: Path, num_classes: int, ignore_index: int) -> Tensor:
-    """Read a mask (H, W), int64.
-
-    Args:
-        path: an indexed PNG, or a grey image of up to 16 bits.
-        num_classes: number of classes.
-        ignore_index: value of pixels without a class.
-
-    Raises:
-        ValueError: if it is in a lossy format, or has several channels, values that are no class, or no pixel of a
-            class.
-        OSError: naming the file, for what :func:`~lightning_coordconv.core.images.read_rgb` refuses in an image file.
-    """
-    try:
-        with open_image(path) as file:
-            mode, image_format = file.mode, file.format
-            if "jpeg" in str(file.info.get("compression")):  # in a TIFF file
-                image_format = "JPEG"
-            most = _largest_value(file)
-            values = np.array(ImageOps.exif_transpose(file))
-    except Exception as error:
-        raise OSError(f"{path} cannot be read as a mask: {error}; replace or remove it") from error
-    _check_lossless(path, image_format)
-    if mode == "1":
-        values = values.astype(np.uint8)
-    if most is not None:
-        values = np.rint(values * (most / (255 if mode == "L" else 65535))).astype(np.uint16)
-    if values.ndim != 2 or values.dtype.kind not in "ui":
-        raise ValueError(
-            f"{path} is an image of mode {mode!r}; a mask is an indexed PNG or a grey image of 8 or 16 bits, whose "
-            "values are classes"
-        )
-    mask = torch.from_numpy(values.astype(np.int64))
-    present = mask.unique()
-    unknown = present[((present < 0) | (present >= num_classes)) & (present != ignore_index)].tolist()
-    if unknown:
-        shown = ", ".join(map(str, unknown[:5])) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
-        raise ValueError(
-            f"{path} has the values {shown}, which are neither classes (0 to {num_classes - 1}) nor "
-            f"ignore_index ({ignore_index})"
-        )
-    if not len(present[present != ignore_index]):
-        raise ValueError(f"{path} has no pixel of a class: all are ignore_index ({ignore_index}); remove the pair")
-    return mask
-
-
-def _largest_value(file: Image.Image) -> int | None:
-    """Return the largest value that a grey file can hold, if Pillow stretches values up to it over 8 or 16 bits.
-
-    These are grey files of 2 or 4 bits, and PGM files, which name it. A mask would otherwise have the classes 0 and 85
-    in place of 0 and 1, and its last class would be 255, which does not count.
-    """
-    for tile in getattr(file, "tile", ()):
-        arguments = tile.args if isinstance(tile.args, tuple) else (tile.args,)
-        if str(arguments[0]).startswith(("L;2", "L;4")):  # "L;2I" if white is 0
-            return 2 ** int(arguments[0][2]) - 1
-        if tile.codec_name.startswith("ppm"):
-            return int(arguments[1])
-    return None
-
-
-def report_unused_masks(images: Iterable[Path], masks: Path) -> None:
-    """Log which files in a folder of masks belong to no image.
-
-    Args:
-        images: paths of all images, relative to their folder.
-        masks: the folder of masks.
-    """
-    names = {path.with_suffix("") for path in images}
-    files = [path.relative_to(masks) for path in find_files(masks)] if masks.is_dir() else []
-    unused = [path for path in files if path.with_suffix("") not in names]
-    report_dropped(f"files in {masks} that are no mask of an image", unused)
-
-
 def pad_to(values: Tensor, height: int, width: int, fill: float) -> Tensor:
     """Pad an image or a mask (..., H, W) at the bottom and right to a size."""
     if values.shape[-2:] == (height, width):
         return values
     padding = (0, width - values.shape[-1], 0, height - values.shape[-2])
     return torch.nn.functional.pad(values, padding, value=fill)
-
-
-def name_of(path: Path, images: Path, seen: Mapping[Path, Path]) -> Path:
-    """Return the path of an image relative to its folder, without the ending.
-
-    Args:
-        path: of the image.
-        images: the folder.
-        seen: images that were found before, by this name.
-
-    Raises:
-        ValueError: if one of them has the same name.
-    """
-    name = path.relative_to(images).with_suffix("")
-    if name in seen:
-        raise ValueError(
-            f"{seen[name]} and {path} have the same name up to the ending, so they would have the same mask: rename "
-            "one of them and its mask"
-        )
-    return name
-
-
-def _mask_of(path: Path, name: Path, masks: Path) -> Path:
-    """Return the mask of an image, which has the same name; that of ``a.1`` is no mask of ``a``."""
-    beginning = glob.escape(name.name)
-    found = sorted(mask for mask in (masks / name.parent).glob(f"{beginning}.*") if mask.stem == name.name)
-    if not found:
-        raise FileNotFoundError(f"{path} has no mask: expected {masks / name}.png")
-    if len(found) > 1:
-        raise ValueError(f"{path} has several masks, {found[0].name} and {found[1].name}: remove all but one")
-    _check_lossless(found[0], Image.registered_extensions().get(found[0].suffix.lower()))
-    return found[0]
-
-
-def _check_lossless(mask: Path, image_format: str | None) -> None:
-    if image_format in LOSSY:
-        raise ValueError(
-            f"{mask} is a mask in a lossy format ({image_format}), which changes the values at the borders of classes: "
-            "make masks again and save them as PNG"
-        )

@@ -5,9 +5,9 @@ from typing import Any, Literal, get_args
 from torch import Tensor, nn
 from torchvision.models import get_model
 
+from lightning_coordconv.core.batch_norm import use_momentum_of_torch
 from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.description import remember_arguments
-from lightning_coordconv.core.initialisation import use_momentum_of_torch
 from lightning_coordconv.layers import Encoding, to_coordconv
 
 Name = Literal[

@@ -15,8 +15,9 @@ from lightning_coordconv.core.predictor import Result, Size, writing
 from lightning_coordconv.core.regions import ImageRegions
 from lightning_coordconv.core.sources import Images, Source
 from lightning_coordconv.layers import coordconv_layers, fold_coordconv
-from lightning_coordconv.segmentation.figures import draw_masks, save_mask
+from lightning_coordconv.segmentation.drawing import draw_masks
 from lightning_coordconv.segmentation.mask_folder import PREPROCESSING
+from lightning_coordconv.segmentation.mask_writer import save_mask
 from lightning_coordconv.segmentation.task import SemanticSegmentation
 from lightning_coordconv.segmentation.tiles import predict_tiles
 

@@ -8,7 +8,7 @@ from typing import Any
 from lightning_coordconv.core.data import Split
 from lightning_coordconv.core.survey import Part, Survey, data_options
 from lightning_coordconv.segmentation.data import MaskFolderDataModule
-from lightning_coordconv.segmentation.figures import draw_masks
+from lightning_coordconv.segmentation.drawing import draw_masks
 from lightning_coordconv.segmentation.mask_folder import MaskFolder
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")

@@ -19,8 +19,9 @@ from lightning_coordconv.core.task import Batch, Outputs
 from lightning_coordconv.core.undefined import is_undefined
 from lightning_coordconv.layers import coordinate_frame
 from lightning_coordconv.segmentation.data import MaskFolderDataModule
-from lightning_coordconv.segmentation.figures import MaskWriter, SegmentationFigures
+from lightning_coordconv.segmentation.figures import SegmentationFigures
 from lightning_coordconv.segmentation.mask_folder import PREPROCESSING
+from lightning_coordconv.segmentation.mask_writer import MaskWriter
 from lightning_coordconv.segmentation.metrics import UNDEFINED, MeanIoU, PixelAccuracy
 from lightning_coordconv.segmentation.tiles import predict_tiles
 

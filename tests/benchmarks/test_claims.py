@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from benchmarks import detection_verdict, results
-from benchmarks.claims import costs, evidence, page, records
+from benchmarks.claims import costs, evidence, missing_runs, page, records
 from benchmarks.claims.claim import less, mean_of
 from benchmarks.claims.evidence import FAILS, HOLDS, NOT_RUN, OPEN, Arm, Best, Count, Criterion, Finding
 from benchmarks.claims.paper import claims
 from benchmarks.claims.records import metric
-from lightning_coordconv.runtime import configs
+from lightning_coordconv.runtime import shipped_configs
 
 CONTROL = "coordinates/classification_uniform_coordconv"  # a config with batches of 4
 
@@ -217,17 +217,17 @@ def test_experiments_of_claims_exist_and_have_a_cost():
             if source in ("detection_verdict", "paper_regressor"):
                 continue
             if source != "rl":
-                assert configs.find(experiment)
-            assert page.core_hours(experiment) or page.estimate(experiment), experiment
+                assert shipped_configs.find(experiment)
+            assert missing_runs.core_hours(experiment) or missing_runs.estimate(experiment), experiment
 
 
 def test_missing_runs_complete_five_seeds_and_are_priced(record):
     claim = next(claim for claim in claims() if claim.name == "rendering quadrant")
     record("coordinates/rendering_quadrant_coordconv", [1.0] * 5, "iou")
     record("coordinates/rendering_quadrant_deconv", [0.3] * 2, "iou")
-    left = list(page.missing(claim.experiments))
+    left = list(missing_runs.missing(claim.experiments))
     assert left == [("coordinates/rendering_quadrant_deconv", [2, 3, 4])]
-    assert page.total(left) == "3 core hours"
+    assert missing_runs.total(left) == "3 core hours"
 
 
 def test_costs_are_extrapolated_from_two_batches(monkeypatch):

@@ -21,7 +21,7 @@ from lightning_coordconv.classification import (
     figures,
 )
 from lightning_coordconv.core import PredictionTable
-from lightning_coordconv.core.figures import draw_confusion
+from lightning_coordconv.core.confusion import draw_confusion
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "classification"
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from lightning_coordconv.core.images import LIMIT, find_images, is_turned, read_rgb, read_size, to_rgb
+from lightning_coordconv.core.image_search import find_images
+from lightning_coordconv.core.images import LIMIT, is_turned, read_rgb, read_size, to_rgb
 from tests.photographs import noise
 
 RAMP = np.linspace(0, 65_535, 64 * 48).reshape(48, 64).round()

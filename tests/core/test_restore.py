@@ -9,7 +9,8 @@ from torch import nn
 from lightning_coordconv import Cartesian, CoordConv2d
 from lightning_coordconv.classification import ImageClassification, PooledClassifier, ResNetClassifier
 from lightning_coordconv.core.checkpoints import CheckpointError
-from lightning_coordconv.core.description import complete, find_change
+from lightning_coordconv.core.description import complete
+from lightning_coordconv.core.network_changes import find_change
 from lightning_coordconv.core.restore import load_weights, restore
 
 

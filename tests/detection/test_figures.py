@@ -21,7 +21,7 @@ from lightning_coordconv.detection import (
     RegionProposalNet,
 )
 from lightning_coordconv.detection.boxes import PREDICTED, TRUE, draw_boxes
-from lightning_coordconv.detection.figures import _samples
+from lightning_coordconv.detection.figures import samples_of
 from tests.classification.test_task import quiet
 from tests.detection.test_task import Answers
 
@@ -136,7 +136,7 @@ def test_results_are_coco_s(tmp_path, photographs):
 
 def test_a_batch_is_taken_apart():
     batch = {"image": torch.zeros(2, 1, 4, 4), "image_id": torch.tensor([7, 8]), "path": ["a", "b"]}
-    first, second = _samples(batch, [FOUND, FOUND])
+    first, second = samples_of(batch, [FOUND, FOUND])
     assert first["image"].shape == (1, 4, 4)
     assert (int(second["image_id"]), second["path"]) == (8, "b")
     assert second["predicted"].keys() == FOUND.keys()

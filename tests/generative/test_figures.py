@@ -7,7 +7,7 @@ import torch
 from matplotlib import image
 from PIL import Image
 
-from lightning_coordconv.core.figures import grid, save_gif, to_bytes
+from lightning_coordconv.core.pictures import grid, save_gif, to_bytes
 from lightning_coordconv.generative import CoordConvGenerator
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "generative"

@@ -18,7 +18,8 @@ from stable_baselines3.common.env_util import make_vec_env
 import lightning_coordconv.rl.environments  # noqa: F401  # registers the environment
 from lightning_coordconv.rl import AgentVideo, CoordConvNatureCNN
 from lightning_coordconv.rl.environments.vector import frames_per_second
-from lightning_coordconv.rl.video import overlay, play_frames, saliency
+from lightning_coordconv.rl.frames import play_frames
+from lightning_coordconv.rl.saliency import overlay, saliency
 from tests.rl.agents import TOUCH
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "rl"

@@ -22,12 +22,12 @@ from lightning_coordconv.coordinates import (
     NotSoClevrDataModule,
     StridedRegressor,
 )
-from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint, keep_to_folders
+from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint
 from lightning_coordconv.runtime.callbacks.defaults import default_callbacks, stop_at
 from lightning_coordconv.runtime.callbacks.last_checkpoint import LastCheckpoint
 from lightning_coordconv.runtime.callbacks.preemption import CheckpointingPreemption, Preemption
 from lightning_coordconv.runtime.callbacks.progress import ProgressLines
-from lightning_coordconv.runtime.callbacks.run_folder import RunFolder
+from lightning_coordconv.runtime.callbacks.run_folder import RunFolder, keep_to_folders
 from lightning_coordconv.runtime.callbacks.saved_config import SavedConfig
 from lightning_coordconv.runtime.callbacks.summary import RunSummary
 

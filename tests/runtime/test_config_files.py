@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightning_coordconv.runtime import configs
+from lightning_coordconv.runtime import shipped_configs
 from lightning_coordconv.runtime.config_files import files_of, read_config, read_option
 
 DATA = "class_path: lightning_coordconv.coordinates.NotSoClevrDataModule\n"
@@ -35,7 +35,7 @@ def test_what_the_parser_would_pass_over_is_refused_with_its_line(text, message,
     path = tmp_path / "config.yaml"
     path.write_text(text)
     with pytest.raises(ValueError, match=f"config.yaml.*{message}"):
-        configs.with_paths(["fit", "-c", str(path)])
+        shipped_configs.with_paths(["fit", "-c", str(path)])
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_what_the_parser_would_pass_over_is_refused_with_its_line(text, message,
 def test_keys_of_the_same_name_in_different_places_are_accepted(text, tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(text)
-    assert configs.with_paths(["fit", "-c", str(path)]) == ["fit", f"--config={path}"]
+    assert shipped_configs.with_paths(["fit", "-c", str(path)]) == ["fit", f"--config={path}"]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_files_that_configs_and_options_refer_to_are_read_too(text, message, ref
         (folder / "config.yaml").write_text(refers)
         words = ["fit", "-c", str(folder / "config.yaml")]
     with pytest.raises(ValueError, match=f"part.*line 2: {message}"):
-        configs.with_paths(words)
+        shipped_configs.with_paths(words)
 
 
 def test_a_file_of_a_class_within_a_class_is_read_and_other_files_are_not(tmp_path):
@@ -103,7 +103,7 @@ def test_aliases_are_read_once(tmp_path):
 
 
 def test_every_config_passes():
-    counts = {name: len(read_config(configs.CONFIGS / f"{name}.yaml")) for name in configs.names()}
+    counts = {name: len(read_config(shipped_configs.CONFIGS / f"{name}.yaml")) for name in shipped_configs.names()}
     assert counts
     assert min(counts.values()) > 0
 
@@ -118,9 +118,9 @@ SPELLINGS = [
 @pytest.mark.parametrize("words", SPELLINGS, ids=" ".join)
 def test_an_option_without_effect_is_refused_in_every_spelling(words):
     with pytest.raises(ValueError, match=SEED):
-        configs.with_paths(["fit", *words])
+        shipped_configs.with_paths(["fit", *words])
 
 
 @pytest.mark.parametrize("words", [["--a"], ["--a="], ["--a", "["], ["--a=x: y: z"], ["--a=- 1"], ["--data", "-"]])
 def test_other_options_are_left_to_the_parser(words):
-    assert configs.with_paths(["fit", *words]) == ["fit", *words]
+    assert shipped_configs.with_paths(["fit", *words]) == ["fit", *words]

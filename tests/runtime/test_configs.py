@@ -7,7 +7,7 @@ import sys
 import pytest
 import yaml
 
-from lightning_coordconv.runtime import configs
+from lightning_coordconv.runtime import shipped_configs
 from lightning_coordconv.runtime.cli import main
 
 SMALL = ("--data.batch_size=2", "--data.count=4", "--data.eval_count=2", "--trainer.max_steps=2", "--figures=false",
@@ -19,7 +19,7 @@ SMALL = ("--data.batch_size=2", "--data.count=4", "--data.eval_count=2", "--trai
 def test_list_has_every_config_with_its_first_line(capsys):
     main(["configs", "list"])
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == configs.names()
+    assert [line.split()[0] for line in lines] == shipped_configs.names()
     assert all(len(line.split()) > 2 for line in lines)
     (line,) = (line for line in lines if line.startswith("detection/coco_conv "))
     assert line.endswith("no coordinates, the baseline.")
@@ -39,7 +39,7 @@ def test_copy(dest, file, tmp_path, monkeypatch, capsys):
     (tmp_path / "mine").mkdir()
     main(["configs", "copy", "detection/coco_conv", *dest])
     assert capsys.readouterr().out == f"{file}\n"
-    assert (tmp_path / file).read_text() == (configs.CONFIGS / "detection" / "coco_conv.yaml").read_text()
+    assert (tmp_path / file).read_text() == (shipped_configs.CONFIGS / "detection" / "coco_conv.yaml").read_text()
     (tmp_path / file).write_text("changed")
     with pytest.raises(SystemExit):
         main(["configs", "copy", "detection/coco_conv", *dest])
@@ -71,15 +71,15 @@ NAMES = ["generative/small_conv", "generative/small_conv.yaml", "configs/generat
 @pytest.mark.parametrize("before", [["-c"], ["--config"]])
 def test_names_become_paths(name, before, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    path = str(configs.CONFIGS / "generative" / "small_conv.yaml")
-    assert configs.with_paths(["fit", *before, name, "--x", "1"]) == ["fit", f"--config={path}", "--x", "1"]
-    assert configs.with_paths(["fit", f"{before[0]}={name}"]) == ["fit", f"--config={path}"]
+    path = str(shipped_configs.CONFIGS / "generative" / "small_conv.yaml")
+    assert shipped_configs.with_paths(["fit", *before, name, "--x", "1"]) == ["fit", f"--config={path}", "--x", "1"]
+    assert shipped_configs.with_paths(["fit", f"{before[0]}={name}"]) == ["fit", f"--config={path}"]
 
 
 def test_an_experiment_becomes_its_configs():
-    folder = configs.CONFIGS / "generative"
+    folder = shipped_configs.CONFIGS / "generative"
     paths = [str(folder / name) for name in ("small_conv.yaml", "ablations/coordinates_in_d.yaml")]
-    args = configs.with_paths(["fit", "-c", "generative/small_conv_coordinates_in_d"])
+    args = shipped_configs.with_paths(["fit", "-c", "generative/small_conv_coordinates_in_d"])
     assert args == ["fit", *(f"--config={path}" for path in paths)]
 
 
@@ -87,9 +87,9 @@ def test_files_come_before_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "generative").mkdir()
     (tmp_path / "generative" / "small_conv.yaml").write_text("model: mine")
-    assert configs.with_paths(["-c", "generative/small_conv.yaml"]) == ["--config=generative/small_conv.yaml"]
-    packaged = configs.CONFIGS / "generative" / "small_conv.yaml"
-    assert configs.with_paths(["-c", "generative/small_conv"]) == [f"--config={packaged}"]
+    assert shipped_configs.with_paths(["-c", "generative/small_conv.yaml"]) == ["--config=generative/small_conv.yaml"]
+    packaged = shipped_configs.CONFIGS / "generative" / "small_conv.yaml"
+    assert shipped_configs.with_paths(["-c", "generative/small_conv"]) == [f"--config={packaged}"]
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,11 @@ def test_logs_are_named_after_the_configs(names, folder, cli):
 
 
 def test_presets_do_not_change_the_name():
-    paths = [configs.CONFIGS / "rl" / "a2c_pong_conv.yaml", configs.CONFIGS / "presets" / "agents_on_two_cores.yaml"]
-    assert configs.experiment(paths) == "rl/a2c_pong_conv"
+    paths = [
+        shipped_configs.CONFIGS / "rl" / "a2c_pong_conv.yaml",
+        shipped_configs.CONFIGS / "presets" / "agents_on_two_cores.yaml",
+    ]
+    assert shipped_configs.experiment(paths) == "rl/a2c_pong_conv"
 
 
 class Logger(dict):
@@ -155,11 +158,11 @@ def test_a_name_that_the_user_chose_stays(given, named):
     logger = Logger(class_path="CSVLogger", init_args={"save_dir": "logs", "name": given})
     nameless = Logger(class_path="MLFlowLogger", init_args={"run_name": None})
     for loggers in (logger, [logger, nameless]):
-        configs.name_loggers({"config": ["/a/mine.yaml"], "trainer": {"logger": loggers}})
+        shipped_configs.name_loggers({"config": ["/a/mine.yaml"], "trainer": {"logger": loggers}})
     assert logger.init_args["name"] == named
     assert nameless.init_args == {"run_name": None}
     for loggers in (None, True, False):
-        configs.name_loggers({"config": ["/a/mine.yaml"], "trainer": {"logger": loggers}})
+        shipped_configs.name_loggers({"config": ["/a/mine.yaml"], "trainer": {"logger": loggers}})
 
 
 @pytest.mark.slow

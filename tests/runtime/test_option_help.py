@@ -2,8 +2,8 @@
 
 import pytest
 
-from lightning_coordconv.runtime.configs import with_paths
 from lightning_coordconv.runtime.option_help import explain
+from lightning_coordconv.runtime.shipped_configs import with_paths
 
 MASKS = with_paths(["fit", "-c", "segmentation/masks_coordconv"])
 DATA = "lightning_coordconv.segmentation.MaskFolderDataModule"

@@ -185,7 +185,7 @@ stop_signals.install()
 sleeper = "import sys, time, pathlib; pathlib.Path(sys.argv[1]).touch(); time.sleep(60)"
 processes.map(lambda i: processes.call([sys.executable, "-c", sleeper, f"started{i}"]), range(6), 2)
 """
-    root = jobs.configs.PACKAGE.parent
+    root = jobs.shipped_configs.PACKAGE.parent
     with subprocess.Popen(
         [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(root)}
     ) as sweep:
@@ -201,7 +201,7 @@ processes.map(lambda i: processes.call([sys.executable, "-c", sleeper, f"started
 @pytest.mark.slow
 def test_a_real_process_has_one_thread_and_leaves_a_checkpoint(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(jobs.configs.PACKAGE.parent),
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(jobs.shipped_configs.PACKAGE.parent),
                                                                    os.environ.get("PYTHONPATH")])))  # fmt: skip
     options = ("--trainer.max_steps=2", "--trainer.limit_val_batches=1", "--trainer.limit_test_batches=1",
                "--trainer.check_val_every_n_epoch=null", "--trainer.val_check_interval=1",

@@ -19,8 +19,9 @@ from lightning_coordconv.segmentation import (
     SemanticSegmentation,
     predict_tiles,
 )
-from lightning_coordconv.segmentation.figures import draw_masks, save_mask
-from lightning_coordconv.segmentation.mask_folder import read_mask
+from lightning_coordconv.segmentation.drawing import draw_masks
+from lightning_coordconv.segmentation.mask_files import read_mask
+from lightning_coordconv.segmentation.mask_writer import save_mask
 from tests.classification.test_task import quiet
 
 

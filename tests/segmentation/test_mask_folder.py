@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import ExifTags, Image, ImageOps
 
-from lightning_coordconv.segmentation import MaskFolder, MaskFolderDataModule, figures
-from lightning_coordconv.segmentation.figures import MaskWriter
-from lightning_coordconv.segmentation.mask_folder import read_mask
+from lightning_coordconv.segmentation import MaskFolder, MaskFolderDataModule, mask_writer
+from lightning_coordconv.segmentation.mask_files import read_mask
+from lightning_coordconv.segmentation.mask_writer import MaskWriter
 from tests.photographs import noise
 
 
@@ -291,7 +291,7 @@ def test_names_that_fit_two_files_are_refused(pair):
 
 
 def test_the_number_of_masks_is_that_of_all_ranks(monkeypatch, tmp_path, caplog):
-    monkeypatch.setattr(figures, "gathered", lambda trainer, part: [part, 3])
+    monkeypatch.setattr(mask_writer, "gathered", lambda part: [part, 3])
     writer = MaskWriter()
     writer.folder, writer.written = tmp_path, 2
     with caplog.at_level("INFO"):

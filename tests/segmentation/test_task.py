@@ -10,7 +10,7 @@ from torch import nn
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
 from lightning_coordconv import CoordConv2d, coordconv_layers
-from lightning_coordconv.core.figures import draw_confusion
+from lightning_coordconv.core.confusion import draw_confusion
 from lightning_coordconv.segmentation import (
     MaskFolderDataModule,
     MeanIoU,

@@ -4,7 +4,8 @@ from typing import Any
 
 from pytorch_lightning import Callback, Trainer
 
-from lightning_coordconv.core.figures import figures_folder, grid, save_gif, save_pictures
+from lightning_coordconv.core.figures import figures_folder, save_pictures
+from lightning_coordconv.core.pictures import grid, save_gif
 from lightning_coordconv.generative.latents import FIXED_LATENTS
 
 

@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
-from lightning_coordconv.core.figures import figures_folder, gathered, save_pictures
+from lightning_coordconv.core.figures import figures_folder, save_pictures
+from lightning_coordconv.core.ranks import gathered
 
 KINDS = ("real", "generated")
 
@@ -35,7 +36,7 @@ class ObjectPositionFigures(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Gather sums and centres of all ranks, and draw them."""
-        parts = gathered(trainer, (self.sums, {kind: torch.cat(self.centres[kind]) for kind in KINDS}))
+        parts = gathered((self.sums, {kind: torch.cat(self.centres[kind]) for kind in KINDS}))
         folder = figures_folder(trainer)
         if folder is None:
             return

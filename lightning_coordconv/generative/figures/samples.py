@@ -8,7 +8,8 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
-from lightning_coordconv.core.figures import figures_folder, grid, save_gif, save_pictures, to_bytes, to_image
+from lightning_coordconv.core.figures import figures_folder, save_pictures
+from lightning_coordconv.core.pictures import grid, save_gif, to_bytes, to_image
 from lightning_coordconv.core.predictions import WritesPredictions
 
 

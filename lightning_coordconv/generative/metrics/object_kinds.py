@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from lightning_coordconv.generative.metrics.object_positions import entropy
 from lightning_coordconv.generative.metrics.objects import find_flaws, find_objects
+from lightning_coordconv.generative.metrics.position_histograms import entropy
 
 
 class ObjectKindEntropy(Metric):

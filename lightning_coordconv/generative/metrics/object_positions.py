@@ -1,4 +1,4 @@
-"""Metrics and functions on histograms of objects' positions in generated and real images, and a metric of flaws."""
+"""Metrics of objects' positions in generated and real images: entropy of histograms, divergence between them."""
 
 from typing import Any
 
@@ -7,73 +7,10 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lightning_coordconv.generative.metrics.objects import find_flaws, find_objects
+from lightning_coordconv.generative.metrics.position_histograms import coverage, divergence, entropy, position_histogram
 
 POSITIONS = ("red", "blue", "difference")
 """The measured positions: of the red object, of the blue one, and of the red relative to the blue one."""
-
-
-def position_histogram(positions: Tensor, limits: tuple[float, float], bins: int = 10) -> Tensor:
-    """Count positions in the cells of a square grid.
-
-    Args:
-        positions: (x, y), (B, 2); rows with NaN are left out, positions beyond the limits count in the outer cells.
-        limits: start and end of the grid along both axes.
-        bins: cells along an axis.
-
-    Returns:
-        Counts (bins, bins), int64, rows y and columns x.
-
-    Example:
-        >>> position_histogram(torch.tensor([[1.0, 1.0], [1.0, 3.0], [1.5, 3.5]]), (0, 4), bins=2)
-        tensor([[1, 0],
-                [2, 0]])
-    """
-    start, stop = limits
-    positions = positions[positions.isfinite().all(1)]
-    cells = ((positions - start) * (bins / (stop - start))).floor().long().clamp(0, bins - 1)
-    return torch.bincount(cells[:, 1] * bins + cells[:, 0], minlength=bins**2).view(bins, bins)
-
-
-def entropy(counts: Tensor) -> Tensor:
-    """Return the entropy of a histogram in nats; NaN if it is empty.
-
-    Example:
-        >>> entropy(torch.tensor([5, 5, 0, 0]))
-        tensor(0.6931)
-    """
-    probability = counts.flatten() / counts.sum()
-    return torch.special.entr(probability).sum()
-
-
-def divergence(preds: Tensor, target: Tensor) -> Tensor:
-    """Return the Kullback-Leibler divergence of one histogram from another, in nats.
-
-    Half a count is added to every cell of both (Krichevsky and Trofimov), so it is finite.
-
-    Args:
-        preds: counts (...) of generated images.
-        target: counts (...) of real images.
-
-    Example:
-        >>> divergence(torch.tensor([3, 0]), torch.tensor([1, 1]))
-        tensor(0.3164)
-    """
-    p, q = ((counts + 0.5).flatten() / (counts + 0.5).sum() for counts in (preds, target))
-    return (p * (p / q).log()).sum()
-
-
-def coverage(preds: Tensor, target: Tensor) -> Tensor:
-    """Return the share of the cells with real objects that also have generated ones; NaN without real objects.
-
-    Args:
-        preds: counts (...) of generated images.
-        target: counts (...) of real images.
-
-    Example:
-        >>> coverage(torch.tensor([3, 0, 1]), torch.tensor([1, 1, 0]))
-        tensor(0.5000)
-    """
-    return ((preds > 0) & (target > 0)).sum() / (target > 0).sum()
 
 
 class ObjectPositions(Metric):
@@ -180,34 +117,3 @@ class ObjectPositionDivergence(ObjectPositions):
         results |= {f"coverage_{name}": coverage(preds, target) for name, preds, target in pairs}
         no_objects = self.target.sum() == 0
         return {name: value.masked_fill(no_objects, torch.nan) for name, value in results.items()}
-
-
-class ObjectFlaws(Metric):
-    """Share of images that are ``well_formed``, and of those with a ``missing``, an ``extra`` or a ``broken`` object.
-
-    Args:
-        radius: of the objects, see :func:`~lightning_coordconv.generative.find_flaws`.
-        kwargs: passed to :class:`torchmetrics.Metric`.
-    """
-
-    full_state_update = False
-    is_differentiable = False
-    counts: Tensor
-    images: Tensor
-
-    def __init__(self, radius: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.radius = radius
-        self.add_state("counts", torch.zeros(3, dtype=torch.long), dist_reduce_fx="sum")
-        self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
-
-    def update(self, preds: Tensor) -> None:
-        """Add generated images, (B, 3, H, W) in [-1, 1]."""
-        found = find_flaws(find_objects(preds, self.radius), self.radius)
-        self.counts += torch.stack(list(found.values())).sum(1)
-        self.images += len(preds)
-
-    def compute(self) -> dict[str, Tensor]:
-        """Return four shares, in [0, 1]."""
-        missing, extra, broken = self.counts / self.images
-        return {"well_formed": 1 - missing - extra - broken, "missing": missing, "extra": extra, "broken": broken}

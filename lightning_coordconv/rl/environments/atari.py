@@ -1,4 +1,4 @@
-"""Vector environment of Atari games in one process, equal bit for bit to Stable-Baselines3's wrappers, and faster.
+"""Classes of an Atari game and of a vector of games in one process, equal bit for bit to Stable-Baselines3's wrappers.
 
 :class:`LeanAtariVecEnv` is ``VecTransposeImage(VecFrameStack(make_atari_env(...)))`` in one class. It asks the emulator
 only for the two screens of a step that are used, and avoids copies.

@@ -1,4 +1,4 @@
-"""Wrapper that raises an error where an environment contradicts its own spaces or Gymnasium's interface."""
+"""Wrapper that refuses an environment that breaks its own spaces or Gymnasium's interface, and a check of actions."""
 
 import copy
 from collections.abc import Iterator, Mapping

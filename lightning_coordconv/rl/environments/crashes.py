@@ -1,4 +1,4 @@
-"""Wrappers and exception classes that add the name of an environment to the errors that it raises."""
+"""Wrappers, exceptions and a context manager that add an environment's name to the errors that it raises."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

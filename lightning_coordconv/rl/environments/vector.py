@@ -1,4 +1,4 @@
-"""Functions that find environments by id, check their arguments, and make vectors (SB3's ``VecEnv``) of several."""
+"""Functions that find environments by id, check their arguments, make a vector of them, and tell its frame rate."""
 
 import copy
 import difflib

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lightning_coordconv.runtime import configs
+from lightning_coordconv.runtime import shipped_configs
 from lightning_coordconv.runtime.config_files import Entry, files_of, modules_of, read_config, read_option
 from lightning_coordconv.runtime.sweep.processes import processes
 from lightning_coordconv.runtime.weights import LAST
@@ -36,12 +36,12 @@ class Job:
     @property
     def experiment(self) -> str:
         """The name of the experiment."""
-        return configs.experiment(configs.find(self.config))
+        return shipped_configs.experiment(shipped_configs.find(self.config))
 
     @property
     def entries(self) -> list[Entry]:
         """Every key of the configs, and of the files and options that add to them, in the order that they count in."""
-        found = [entry for path in configs.find(self.config) for entry in read_config(path)]
+        found = [entry for path in shipped_configs.find(self.config) for entry in read_config(path)]
         for option in self.options:
             name, _, value = option.partition("=")
             found += read_config(Path(value)) if name == "--config" else read_option(name, value)

@@ -5,14 +5,8 @@ import torch
 from torch import nn
 
 from lightning_coordconv.generative import SortOfClevr
-from lightning_coordconv.generative.metrics.features import (
-    FrechetDistance,
-    FrozenFeatures,
-    PooledPixels,
-    PrecisionRecall,
-    RandomFeatures,
-    share_in_manifold,
-)
+from lightning_coordconv.generative.metrics.feature_metrics import FrechetDistance, PrecisionRecall, share_in_manifold
+from lightning_coordconv.generative.metrics.features import FrozenFeatures, PooledPixels, RandomFeatures
 
 
 def draw(count, shift=0.0, scale=1.0, seed=0, length=3):

@@ -7,15 +7,9 @@ import pytest
 import torch
 
 from lightning_coordconv.generative import SortOfClevr
-from lightning_coordconv.generative.metrics.object_positions import (
-    ObjectFlaws,
-    ObjectPositionDivergence,
-    ObjectPositionEntropy,
-    coverage,
-    divergence,
-    entropy,
-    position_histogram,
-)
+from lightning_coordconv.generative.metrics.object_flaws import ObjectFlaws
+from lightning_coordconv.generative.metrics.object_positions import ObjectPositionDivergence, ObjectPositionEntropy
+from lightning_coordconv.generative.metrics.position_histograms import coverage, divergence, entropy, position_histogram
 
 
 def images(split, count=1000, size=64, radius=10, seed=0):

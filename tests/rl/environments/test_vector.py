@@ -9,7 +9,7 @@ import pytest
 
 from lightning_coordconv.rl.environments.crashes import EnvironmentCrashError
 from lightning_coordconv.rl.environments.vector import find, make
-from lightning_coordconv.rl.video import CannotRenderError, play_frames
+from lightning_coordconv.rl.frames import CannotRenderError, play_frames
 from tests.rl.test_evaluation import Still
 
 

@@ -1,6 +1,5 @@
 """Tests of the grid of the paper's detection experiment: its runs, skipped runs, and its table."""
 
-import argparse
 import json
 
 import pytest
@@ -10,9 +9,7 @@ from lightning_coordconv.detection import FieldOfMnistDataModule
 
 
 def command(folder, *options: str) -> None:
-    parser = argparse.ArgumentParser()
-    detection_verdict.add_arguments(parser)
-    detection_verdict.main(parser.parse_args([*options, "--records", str(folder)]))
+    detection_verdict.main([*options, "--records", str(folder)])
 
 
 def test_runs_with_a_record_are_skipped(tmp_path, capsys, monkeypatch):

@@ -1,0 +1,43 @@
+"""Function that finds out whether a network was changed after its constructor built it."""
+
+from typing import Any
+
+from torch import nn
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+"""Classes that Lightning exchanges in a run on several devices."""
+FREE = frozenset({"training", "momentum", "inplace"})
+"""Attributes of torch's modules that change nothing that a trained network computes."""
+
+
+def find_change(instance: object) -> str | None:
+    """Return the name of a module of a network that is not what the arguments of the network build.
+
+    Compared are the classes of modules and their public attributes that are numbers, texts or tuples of them, such as a
+    stride; not the weights, which a checkpoint holds.
+
+    Args:
+        instance: any object; if its class does not remember arguments, no change is known.
+
+    Returns:
+        The name of the first one, ``""`` for the network itself; ``None`` if all are as they were built.
+    """
+    built = getattr(instance, "init_structure", None)
+    if not isinstance(built, dict):
+        return None
+    now = structure_of(instance)
+    return next((name for name in {**built, **now} if built.get(name) != now.get(name)), None)
+
+
+def structure_of(instance: object) -> dict[str, tuple[object, dict[str, Any]]]:
+    """Return the class of each module of a network, and its plain attributes, by the name of the module."""
+    found: dict[str, tuple[object, dict[str, Any]]] = {}
+    for name, module in instance.named_modules() if isinstance(instance, nn.Module) else ():
+        kind = "batch norm" if type(module) in BATCH_NORMS else f"{type(module).__module__}.{type(module).__qualname__}"
+        values = {key: value for key, value in vars(module).items() if key not in FREE and not key.startswith("_")}
+        found[name] = kind, {key: value for key, value in values.items() if _is_plain(value)}
+    return found
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, bool | int | float | str) or (isinstance(value, tuple) and all(map(_is_plain, value)))

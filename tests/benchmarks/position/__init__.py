@@ -1,0 +1,1 @@
+"""Tests of the position benchmark, which trains small tasks with and without coordinates."""

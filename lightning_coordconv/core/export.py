@@ -1,5 +1,6 @@
 """Functions that export a network to ONNX or torch.export and keep the file only if it computes the same."""
 
+import io
 import json
 import logging
 import warnings
@@ -164,7 +165,9 @@ def _to_onnx(exportable: Exportable, path: Path) -> None:
 def _to_torch(exportable: Exportable, path: Path) -> None:
     if exportable.traced:
         raise ExportError("torch.export cannot export this network: export it to .onnx")
-    torch.export.save(to_program(exportable), path, extra_files={METADATA: json.dumps(exportable.metadata)})
+    content = io.BytesIO()  # torch ends the process where it cannot write
+    torch.export.save(to_program(exportable), content, extra_files={METADATA: json.dumps(exportable.metadata)})
+    path.write_bytes(content.getbuffer())
 
 
 def to_program(exportable: Exportable) -> torch.export.ExportedProgram:

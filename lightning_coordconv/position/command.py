@@ -17,7 +17,7 @@ from lightning_coordconv.core.changes import find_changes, to_text
 from lightning_coordconv.core.checkpoints import read_archive, read_state_dict
 from lightning_coordconv.core.description import HYPERPARAMETERS
 from lightning_coordconv.core.extras import extra
-from lightning_coordconv.core.files import write_text
+from lightning_coordconv.core.files import complete_file, write_text
 from lightning_coordconv.position.advice import Advice, advise
 from lightning_coordconv.position.figures import draw_advice
 
@@ -47,7 +47,8 @@ def main(args: Sequence[str] | None = None) -> Advice:
     advice = advise(model, objects.data, objects.images, objects.readout_images)
     folder = Path(objects.out)
     write_text(folder / "advice.json", json.dumps(advice.to_dict(), indent=1) + "\n")
-    draw_advice(advice).savefig(folder / "advice.png", dpi=100)
+    with complete_file(folder / "advice.png") as part:
+        draw_advice(advice).savefig(part, dpi=100, format="png")
     print(advice)
     print(f"Details: {folder / 'advice.json'}, {folder / 'advice.png'}")
     return advice

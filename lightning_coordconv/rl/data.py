@@ -11,6 +11,7 @@ from lightning_coordconv.core.extras import extra
 from lightning_coordconv.core.hyperparameters import UntrustedCheckpointError, check_plain
 from lightning_coordconv.core.training_data import teach
 from lightning_coordconv.rl.environments.contract import report_far_actions
+from lightning_coordconv.rl.environments.crashes import EnvironmentCrashError
 from lightning_coordconv.rl.environments.snapshots import NoSnapshotError, restore, snapshot
 from lightning_coordconv.rl.environments.vector import Backend, find, make
 from lightning_coordconv.rl.random_steps import RandomSteps
@@ -230,7 +231,21 @@ class EnvironmentDataModule(BaseDataModule):
         return arguments
 
     def _make(self, n_envs: int, backend: Backend) -> VecEnv:
-        return make(self.spec, n_envs, backend, self.frame_stack, self.wrapper_kwargs)
+        """Make a vector of environments.
+
+        Raises:
+            ValueError: with the reason, if they cannot be made with the ``env_kwargs`` or ``wrapper_kwargs`` given.
+        """
+        given = {name: value for name in ("env_kwargs", "wrapper_kwargs") if (value := getattr(self, name))}
+        try:
+            if given and backend == "subproc":
+                make(self.spec, 1, "sb3", self.frame_stack, self.wrapper_kwargs).close()  # a process hides the reason
+            return make(self.spec, n_envs, backend, self.frame_stack, self.wrapper_kwargs)
+        except EnvironmentCrashError as error:
+            if not given:
+                raise
+            arguments = " and ".join(f"{name} {value}" for name, value in given.items())
+            raise ValueError(f"{error}; check {arguments}") from error
 
     def _rank(self) -> int:
         return self.trainer.global_rank if self.trainer else 0

@@ -36,5 +36,9 @@ def main(args: Sequence[str]) -> None:
             raise ValueError(f"{target} exists: remove it, or give another destination")
     for target, source in copies.items():
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
+        try:
+            shutil.copyfile(source, target)
+        except OSError:  # complete_file would import torch
+            target.unlink(missing_ok=True)
+            raise
         print(target)

@@ -343,3 +343,11 @@ def test_spaces_of_other_kinds_are_refused_by_name(tmp_path, monkeypatch, observ
 def test_more_environments_than_memory_holds_are_refused(name):
     with pytest.raises(ValueError, match=rf"{name} must be from 1 to \d+, got {10**9}"):
         EnvironmentDataModule("CartPole-v1", **{name: 10**9})
+
+
+@pytest.mark.parametrize("backend", ["sb3", "subproc"])
+@pytest.mark.parametrize("size", [-3, "large"])
+def test_a_value_that_the_environment_refuses_is_named(backend, size):
+    environments = EnvironmentDataModule(TOUCH, env_kwargs={"size": size}, backend=backend)
+    with pytest.raises(ValueError, match=rf"size must be .*, got {size!r}; check env_kwargs \{{'size': {size!r}\}}"):
+        environments.setup("fit")

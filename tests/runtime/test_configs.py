@@ -9,6 +9,7 @@ import yaml
 
 from lightning_coordconv.runtime import shipped_configs
 from lightning_coordconv.runtime.cli import main
+from tests.full_disk import full_disk
 
 SMALL = ("--data.batch_size=2", "--data.count=4", "--data.eval_count=2", "--trainer.max_steps=2", "--figures=false",
          "--model.generator.init_args.width=2", "--model.discriminator.init_args.width=2",
@@ -45,6 +46,13 @@ def test_copy(dest, file, tmp_path, monkeypatch, capsys):
         main(["configs", "copy", "detection/coco_conv", *dest])
     assert capsys.readouterr().err.endswith(f"{file} exists: remove it, or give another destination\n")
     assert (tmp_path / file).read_text() == "changed"
+
+
+def test_a_copy_that_cannot_be_written_leaves_no_file(tmp_path, capsys):
+    with full_disk(10), pytest.raises(SystemExit):
+        main(["configs", "copy", "detection/coco_conv", str(tmp_path)])
+    assert "error: [Errno 27] File too large" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_copy_of_an_experiment_has_all_its_configs(tmp_path, capsys):

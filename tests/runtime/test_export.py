@@ -35,6 +35,7 @@ from lightning_coordconv.segmentation import SegmentationNetwork, SemanticSegmen
 from tests.classification.test_task import quiet
 from tests.detection.test_image_frames import shaken as at_random
 from tests.detection.test_torchvision_detectors import MOBILE, SMALL
+from tests.full_disk import full_disk
 from tests.rl.agents import data as environments
 from tests.rl.agents import trainer
 
@@ -237,6 +238,13 @@ def test_wrong_files_and_arguments_end_with_one_line(classifier, tmp_path, capsy
 def test_a_folder_that_cannot_be_written_is_named(classifier, tmp_path, capsys):
     (tmp_path / "locked").mkdir(mode=0o500)
     assert_refused(capsys, [classifier, tmp_path / "locked" / "a.onnx"], "a.onnx cannot be written: .*Permission")
+
+
+@pytest.mark.parametrize("name", ["a.pt2", "a.onnx"])
+def test_a_full_disk_is_named(tmp_path, capsys, name):
+    with full_disk(1000):
+        assert_refused(capsys, ["regressor", tmp_path / name], f"{name} cannot be written: .*File too large")
+    assert not list(tmp_path.iterdir())
 
 
 class OwnTask(BaseTask):

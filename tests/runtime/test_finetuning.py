@@ -1,5 +1,7 @@
 """Tests of the fine-tuning callbacks: frozen weights that are released, and the moving average of the weights."""
 
+from types import MappingProxyType
+
 import pytest
 import torch
 from pytorch_lightning import LightningModule, Trainer
@@ -89,6 +91,15 @@ def test_an_average_that_is_used_again_begins_anew(tmp_path):
     second, _ = fit(tmp_path, average)
     assert all(torch.equal(*pair) for pair in zip(first.parameters(), second.parameters(), strict=True))
     assert not torch.equal(second.head.weight, second.history[0]["head.weight"])
+
+
+def test_a_task_that_cannot_be_copied_has_no_average(tmp_path):
+    net = Line()
+    net.spaces = MappingProxyType({})  # as those of agents have
+    with pytest.raises(
+        ValueError, match=r"the weights of Line cannot be averaged, as it cannot be copied \(.*\): leave"
+    ):
+        MovingAverage(0.5).setup(Trainer(accelerator="cpu", logger=False), net, "fit")
 
 
 @pytest.mark.parametrize("stopped", [1, 2, 3])

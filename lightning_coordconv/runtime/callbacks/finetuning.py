@@ -65,7 +65,7 @@ class MovingAverage(CheckedArguments, WeightAveraging):
         decay: of the average, per step, after the warm-up, from 0 to less than 1.
 
     Raises:
-        ValueError: for another decay.
+        ValueError: for another decay; in a fit, for a task that cannot be copied, as those of agents.
     """
 
     def __init__(self, decay: float = 0.999) -> None:
@@ -77,7 +77,13 @@ class MovingAverage(CheckedArguments, WeightAveraging):
         """Begin a new average, and count the steps anew: Lightning would take the steps of an earlier run for done."""
         if stage == TrainerFn.FITTING:
             self.load_state_dict({"latest_update_step": 0})
-        super().setup(trainer, pl_module, stage)
+        try:
+            super().setup(trainer, pl_module, stage)
+        except TypeError as error:  # of the copy
+            raise ValueError(
+                f"the weights of {type(pl_module).__name__} cannot be averaged, as it cannot be copied ({error}): "
+                "leave out MovingAverage"
+            ) from error
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Restore the average if training is resumed; otherwise it has been loaded as the weights."""

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import sys
@@ -17,6 +16,7 @@ import torch
 from lightning_coordconv.core.checkpoints import DamagedCheckpointError, verify
 from lightning_coordconv.runtime.checkpoints import DurableCheckpointIO
 from lightning_coordconv.runtime.signals import REQUEUE
+from tests.full_disk import full_disk
 from tests.runtime.distributed import ranks
 
 NAME = "coordinates/classification_quadrant_coordconv"
@@ -184,19 +184,14 @@ def test_a_run_killed_while_it_writes_a_checkpoint_leaves_the_one_before(tmp_pat
 
 
 def test_a_full_disk_costs_no_checkpoint(tmp_path):
-    """A limit on the size of files stands in for the disk: writing fails in the middle of the file."""
     path = tmp_path / "last.ckpt"
     files = DurableCheckpointIO()
     files.save_checkpoint({"state_dict": {"weight": torch.zeros(10)}}, path)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-        with pytest.raises(OSError, match=f"could not write {path}, earlier checkpoints are not changed"):
-            files.save_checkpoint({"state_dict": {"weight": torch.zeros(1_000_000)}}, path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, ignored)
+    with (
+        full_disk(100_000),
+        pytest.raises(OSError, match=f"could not write {path}, earlier checkpoints are not changed"),
+    ):
+        files.save_checkpoint({"state_dict": {"weight": torch.zeros(1_000_000)}}, path)
     assert files.load_checkpoint(path, weights_only=True)["state_dict"]["weight"].shape == (10,)
     assert list(tmp_path.iterdir()) == [path]
 

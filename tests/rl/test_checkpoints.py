@@ -1,4 +1,4 @@
-"""Tests of agents' checkpoints and SB3 zips: those of other algorithms, spaces or rollouts are refused; no code runs."""
+"""Tests that agents refuse checkpoints and SB3 zips of other algorithms, spaces or rollouts, and run no code in them."""
 
 import copy
 import math

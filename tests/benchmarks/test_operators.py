@@ -1,4 +1,4 @@
-"""Test of the list of the slowest operators of a training step."""
+"""Test of the list of the slowest operators of a training step: operators and how often they are called."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Tests that snapshots restore environments of any Python objects exactly, or are refused."""
+"""Tests of snapshots of environments: the same future, kinds of attributes that are restored or refused, no imports."""
 
 import pytest
 

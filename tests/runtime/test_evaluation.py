@@ -1,4 +1,4 @@
-"""Tests of refused runs: no batch to evaluate, weights in half precision, predictions that would replace others."""
+"""Tests that runs are refused before they write: no batch to evaluate, half precision, predictions that exist."""
 
 import importlib
 import re

@@ -1,4 +1,4 @@
-"""Where within an epoch a run can be saved and stopped."""
+"""Test that a run can be saved and stopped after a batch, unless the epoch ends or a validation follows."""
 
 from types import SimpleNamespace
 from typing import Any

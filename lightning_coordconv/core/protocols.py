@@ -1,4 +1,4 @@
-"""Protocols: what callbacks, the command line, tasks and data modules require of each other."""
+"""Protocols: what callbacks, commands, tasks and data modules require of each other; and access to the data module."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable

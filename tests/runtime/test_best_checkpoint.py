@@ -14,7 +14,7 @@ from lightning_coordconv.coordinates import (
     NotSoClevrDataModule,
 )
 from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint
-from tests.runtime.test_weights import SMALL, TWO
+from tests.runtime.runs import SMALL, TWO
 
 
 class Undefined(CoordinateClassification):

@@ -1,6 +1,7 @@
-"""Functions for tests that build a small GAN, its data and a trainer, and train it."""
+"""Functions for tests that build a small GAN, its data and a trainer, and train it; the GAN's config."""
 
 from functools import partial
+from pathlib import Path
 
 import torch
 from pytorch_lightning import Trainer
@@ -42,3 +43,6 @@ def fit(folder, module, callbacks=(), **arguments):
     runner = trainer(folder, callbacks=list(callbacks), **{"max_epochs": 1, "limit_val_batches": 0} | arguments)
     runner.fit(module, data())
     return runner
+
+
+CONFIG = Path(__file__).parents[2] / "configs" / "generative" / "small_coordconv.yaml"

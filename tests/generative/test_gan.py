@@ -18,8 +18,7 @@ from lightning_coordconv.generative import (
     ConvDiscriminator,
 )
 from lightning_coordconv.runtime.callbacks.finite import StopAtNonFinite
-from tests.generative.gans import ADAM, data, fit, networks, task, trainer
-from tests.generative.test_gan_refused import CONFIG
+from tests.generative.gans import ADAM, CONFIG, data, fit, networks, task, trainer
 from tests.runtime.distributed import ranks
 
 

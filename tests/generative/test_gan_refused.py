@@ -1,7 +1,6 @@
 """Tests that GANs refuse wrong arguments, networks and data that do not fit, and data for the wrong config."""
 
 import json
-from pathlib import Path
 
 import pytest
 from torch import nn
@@ -10,9 +9,7 @@ from lightning_coordconv.generative import (
     GAN,
     ConvDiscriminator,
 )
-from tests.generative.gans import data, networks, task, trainer
-
-CONFIG = Path(__file__).parents[2] / "configs" / "generative" / "small_coordconv.yaml"
+from tests.generative.gans import CONFIG, data, networks, task, trainer
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Tests of coordinate axes and grids against their documented values, and of arguments that are refused."""
+"""Tests of coordinate axes and grids against their documented values: ends, conventions, crops, dtypes, resampling."""
 
 import hypothesis.strategies as st
 import pytest

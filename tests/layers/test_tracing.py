@@ -1,4 +1,4 @@
-"""Tests of tracing layers by torch.jit.trace, make_fx, torch.fx: other sizes, kept frames, layers as single nodes."""
+"""Tests of tracing layers by torch.jit, torch.export and torch.fx: other sizes, kept frames, layers as single nodes."""
 
 import contextlib
 

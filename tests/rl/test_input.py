@@ -1,4 +1,4 @@
-"""Tests that agents refuse options, spaces, extractors and numbers of environments that cannot work, with a reason."""
+"""Tests that agents refuse options, spaces and extractors that cannot work, and share environments among ranks."""
 
 import re
 from pathlib import Path

@@ -1,13 +1,19 @@
-"""Fixture that replaces the runs of the command ``sweep`` by a function that writes their results at once."""
+"""Fixtures for tests of runs: a trained checkpoint, a copy of its folder, and runs of ``sweep`` that end at once."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
 from lightning_coordconv.runtime.sweep import jobs
+from tests.core.test_checkpoints import trained
+from tests.runtime.runs import RUN
 from tests.runtime.sweeps import LR
+
+__all__ = ["trained"]
 
 
 @pytest.fixture
@@ -34,3 +40,10 @@ def fits(tmp_path, monkeypatch):
 
     monkeypatch.setattr(jobs, "fit", fit)
     return made
+
+
+@pytest.fixture
+def copied(trained, tmp_path, monkeypatch) -> Path:
+    """Copy the folder of a run into the working folder, and return it."""
+    monkeypatch.chdir(tmp_path)
+    return shutil.copytree(trained.parents[1], RUN / "version_0")

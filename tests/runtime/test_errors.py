@@ -13,7 +13,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from lightning_coordconv.coordinates import CoordinateClassification
 from lightning_coordconv.runtime.errors import explain
-from tests.runtime.test_weights import SMALL
+from tests.runtime.runs import SMALL
 
 USER_MODULE = """
 import torch

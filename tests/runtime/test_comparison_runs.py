@@ -32,6 +32,16 @@ def test_runs_of_lightnings_loggers(tmp_path, capsys, kind, seeded):
     assert lines[7] == ("| other | 3 | 1 (1 to 1) |" if seeded else "| other | 0 | no seed in common |")
 
 
+def test_what_add_hparams_writes_is_no_run(tmp_path):
+    logger = TensorBoardLogger(tmp_path, name="exp")
+    logger.log_metrics({"val_loss": 1.0}, 1)
+    logger.experiment.add_hparams({"lr": 0.1}, {"hparam/val_loss": 1.0})
+    logger.finalize("success")
+    assert len({path.parent for path in tmp_path.rglob("events*")}) == 2
+    (run,) = find_runs([tmp_path])
+    assert list(run.metrics) == ["val_loss"]
+
+
 @pytest.mark.parametrize("kind", [CSVLogger, TensorBoardLogger])
 def test_the_values_of_a_resumed_run_replace_those_that_were_lost(tmp_path, monkeypatch, kind):
     # event files are in the order of their seconds, and two lives of a run do not begin in the same one

@@ -435,3 +435,11 @@ def test_bad_input_on_the_command_line(cli, capsys, arguments, message):
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(("radius", "judge"), [(3, "val/kl"), (None, "val/fid")])
+def test_progress_shows_the_metric_that_judges(tmp_path, radius, judge):
+    module = task(object_radius=radius)
+    runner = fit(tmp_path, module, limit_train_batches=1, limit_val_batches=1)
+    assert module.monitor == judge
+    assert {name for name in runner.progress_bar_metrics if name.startswith("val/")} == {judge}

@@ -83,9 +83,7 @@ def main(args: Sequence[str] | None = None) -> None:
         if OneLineParser.debug or not str(error).startswith("operator torchvision::"):  # torchvision's own check
             raise
         found = f"torchvision {version('torchvision')} was not built for torch {version('torch')}"
-        print(
-            f"error: {found} ({error}): install matching versions of both from one index", file=sys.stderr
-        )
+        print(f"error: {found} ({error}): install matching versions of both from one index", file=sys.stderr)
         raise SystemExit(2) from error
     finally:
         stop_signals.uninstall()

@@ -120,7 +120,8 @@ class Survey:
         for kind, errors in self.refused.items():
             lines += ["", f"refused: {len(errors)} {kind}", *(f"  {error}" for error in list(errors)[:NAMED])]
             lines += [f"  and {len(errors) - NAMED} more"] if len(errors) > NAMED else []
-        lines += ["", *(f"note: {remark}" for remark in self.remarks)] if self.remarks else []
+        remarks = [*_absent(self.parts), *self.remarks]
+        lines += ["", *(f"note: {remark}" for remark in remarks)] if remarks else []
         if self.options:
             lines += ["", f"train with: lightning-coordconv fit {self.options}"]
         return "\n".join(lines)
@@ -156,6 +157,16 @@ def _splits(parts: Sequence[Part], counted: str) -> list[str]:
             row += [str(sum(part.per_image)), f"{least} to {most}"]
         rows.append([*row, _range(part.sizes)])
     return _table(rows)
+
+
+def _absent(parts: Sequence[Part]) -> Iterator[str]:
+    """Yield a line on each split that lacks a class which another one has."""
+    for part in parts:
+        names = dict.fromkeys(name for other in parts for name, count in other.classes.items() if count)
+        absent = [name for name in names if not part.classes[name]]
+        if absent:
+            more = f" and {len(absent) - NAMED} more" if len(absent) > NAMED else ""
+            yield f"{part.name} has no example of the class {', '.join(absent[:NAMED])}{more}, which other splits have"
 
 
 def _classes(parts: Sequence[Part], counted: str) -> list[str]:

@@ -80,7 +80,7 @@ class CocoDetection(Dataset[dict[str, Any]]):
         unreadable: why each image that was dropped cannot be read.
 
     Raises:
-        FileNotFoundError: if there is no annotation file.
+        FileNotFoundError: if there is no annotation file, or none of its images.
         ValueError: if it is not in COCO's format, or contradicts itself or the size of an image, for bad boxes, and if
             there is no box, or none is left.
         OSError: for bad images, and if none is left.
@@ -112,6 +112,11 @@ class CocoDetection(Dataset[dict[str, Any]]):
         self.skeleton: Skeleton = getattr(self.targets.get("keypoints"), "skeleton", Skeleton())
         self.transform = ImageAndBoxes(transforms, [key for target in self.targets.values() for key in target.keys])
         self.images: list[dict[str, Any]] = sorted(content["images"], key=lambda image: image["id"])
+        if self.images and not any((folder / image["file_name"]).exists() for image in self.images):
+            raise FileNotFoundError(
+                f"none of the images of {read.source} is in {folder}, such as {self.images[0]['file_name']}: "
+                "train_images, val_images and test_images are the folders that hold them"
+            )
         self.unreadable: list[str] = []
         if bad_images == "drop":
             reasons = why_unreadable([folder / image["file_name"] for image in self.images], self.root, read.source)

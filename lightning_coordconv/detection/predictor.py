@@ -73,7 +73,8 @@ class Detections(Result):
 
     def __repr__(self) -> str:
         found = ", ".join(f"{name} {score:.2f}" for name, score, _ in self)
-        return f"{self.source.name}: {len(self)} boxes{': ' if found else ''}{found}"
+        hidden = f", {self.hidden} below {self.threshold:g}" if self.hidden else ""
+        return f"{self.source.name}: {len(self)} boxes{hidden}{': ' if found else ''}{found}"
 
     def draw(self) -> Figure:
         """Draw the boxes on the image, with names and scores, and masks and keypoints."""

@@ -149,7 +149,9 @@ class UnlabelledImagesDataModule(BaseDataModule):
     def plot(self, sample: dict[str, Tensor]) -> Figure:
         """Draw one sample."""
         figure = Figure(figsize=(3, 3), layout="constrained")
-        figure.subplots().imshow((sample["image"].permute(1, 2, 0).numpy() + 1) / 2)
+        axes = figure.subplots()
+        axes.imshow((sample["image"].permute(1, 2, 0).numpy() + 1) / 2)
+        axes.set_axis_off()
         return figure
 
 

@@ -13,6 +13,8 @@ from lightning_coordconv.generative.unlabelled_images import UnlabelledImages
 
 STEPS, BATCH_SIZE = 3500, 16
 """Training batches of ``generative/small_coordconv``, in which its learning rate falls to zero, and images in each."""
+IMAGE_SIZE = 32
+"""Side of the images that a run of these options sees."""
 VALIDATIONS = 7
 """Validations of ``generative/small_coordconv``, each with a picture of samples."""
 
@@ -35,7 +37,7 @@ def _survey(path: Path, files: list[Path], limit: int) -> Survey:
         with survey.collecting("files that cannot be read"):
             part.sizes[read_size(file)] += 1
     with survey.collecting("folders that cannot be used"):
-        data = UnlabelledImagesDataModule(str(path), eval_count=held_out)
+        data = UnlabelledImagesDataModule(str(path), image_size=IMAGE_SIZE, eval_count=held_out)
         pictures = UnlabelledImages(files, data.transform("val"))
         part.draw = lambda index: data.plot(pictures[index])
         survey.read(part, pictures)
@@ -44,9 +46,9 @@ def _survey(path: Path, files: list[Path], limit: int) -> Survey:
     if batches:
         epochs = math.ceil(STEPS / batches)
         every = math.ceil(epochs / VALIDATIONS)
+        options = data_options(root=path, image_size=IMAGE_SIZE, eval_count=held_out)
         survey.options = (
-            f"-c generative/small_coordconv --data UnlabelledImagesDataModule {data_options(root=path, image_size=32)} "
-            f"--data.eval_count {held_out} --model.object_radius null "
+            f"-c generative/small_coordconv --data UnlabelledImagesDataModule {options} --model.object_radius null "
             f"--trainer.max_epochs {math.ceil(epochs / every) * every} --trainer.check_val_every_n_epoch {every}"
         )
     return survey

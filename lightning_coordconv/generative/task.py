@@ -254,7 +254,8 @@ class GenerativeTask(BaseTask):
         values |= {f"{stage}/{name}": value for name, value in zip(self.loss_names, losses, strict=True)}
         metrics.reset()
         self.losses.reset()
-        self.log_dict(values, prog_bar=False)
+        for shown in (False, True):
+            self.log_dict({name: values[name] for name in values if (name == self.monitor) is shown}, prog_bar=shown)
         if self.object_radius is not None and values[f"{stage}/data_entropy_kinds"].isnan():
             raise ValueError(
                 f"no real image has a blue and a red object of radius {self.object_radius} on white, so that generated "

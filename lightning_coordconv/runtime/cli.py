@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import NamedTuple
 
 from lightning_coordconv import __version__
@@ -77,6 +78,12 @@ def main(args: Sequence[str] | None = None) -> None:
         if OneLineParser.debug or from_user_code(error):
             raise
         print(f"error: {one_line(str(error).strip())}", file=sys.stderr)
+        raise SystemExit(2) from error
+    except RuntimeError as error:
+        if OneLineParser.debug or not str(error).startswith("operator torchvision::"):  # torchvision's own check
+            raise
+        found = f"torchvision {version('torchvision')} was not built for torch {version('torch')}"
+        print(f"error: {found} ({error}): install matching versions of both from one index", file=sys.stderr)
         raise SystemExit(2) from error
     finally:
         stop_signals.uninstall()

@@ -11,6 +11,8 @@ from typing import NoReturn
 
 LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 PACKAGE = str(Path(__file__).parents[1])
+IN_WORKER = re.compile(r"Caught (\w+) in [^\n]*\.\nOriginal Traceback")
+"""Beginning of what torch makes of an error in a loading process: its traceback, which ends in its message."""
 BOILERPLATE = re.compile(
     r"Does not validate against any of the Union subtypes|Subtypes: |Errors:$|Expected a <class 'NoneType'>|"
     r"Given value|Type typing\.|Problem with given class_path|Parser key |Expected a path but|$"
@@ -36,15 +38,16 @@ class OneLineParser(argparse.ArgumentParser):
 
 def one_line(message: str) -> str:
     """Return the line that matters of a message by jsonargparse: the option, what is wrong with it, and its value."""
-    lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
+    lines = [line.strip().removeprefix("- ") for line in original(message).splitlines()]
     installing = [line for line in lines if "pip install 'lightning-coordconv[" in line]
     if installing:
         return installing[0]
     download = re.search(r"<urlopen error (.*)>", message)
     if download:  # torch.hub has printed from where to where
         return (
-            f"a download failed: {download[1]}; a file that is at the path above is not downloaded. A detector trains "
-            "from random weights with the overlay -c detection/ablations/from_scratch"
+            f"a download failed: {download[1]}; a file that is at the path above is not downloaded. From random "
+            "weights a detector trains with the overlay -c detection/ablations/from_scratch, and a network of "
+            "segmentation/masks_... with --model.net.init_args.weights_backbone null"
         )
     reasons = [line for line in lines if not BOILERPLATE.match(line)]
     reason = (reasons or lines or [""])[0].partition(". Got value: Namespace(")[0]
@@ -66,13 +69,24 @@ def one_line(message: str) -> str:
     return f"{'.'.join(keys)}: {reason}" if keys else reason
 
 
+def original(message: str) -> str:
+    """Return the message of an error; of one in a loading process, what that error said."""
+    caught = IN_WORKER.match(message)
+    said = re.findall(rf"^(?:\w+\.)*{caught[1]}: (.*)", message, re.MULTILINE) if caught else []
+    return said[-1] if said else message
+
+
 def from_user_code(error: BaseException) -> bool:
     """Tell whether an error, or one that it was raised from, passed through a file of the user."""
-    return any(
-        not frame.filename.startswith((PACKAGE, *LIBRARIES, "<"))
-        for link in _chain(error)
-        for frame in traceback.extract_tb(link.__traceback__)
-    )
+    return any(not name.startswith((PACKAGE, *LIBRARIES, "<")) for link in _chain(error) for name in _files(link))
+
+
+def _files(error: BaseException) -> list[str]:
+    """Return the files that an error passed through, in the loading process too where it was raised in one."""
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    if IN_WORKER.match(str(error)):
+        files += re.findall(r'^ *File "(.+)", line \d+, in ', str(error), re.MULTILINE)
+    return files
 
 
 def from_lightning(error: BaseException) -> bool:
@@ -95,7 +109,7 @@ def explain(error: BaseException, log_dir: str | None) -> str:
         error: ended the run.
         log_dir: the folder that the run writes to.
     """
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    reason = (original(str(error)).strip() or type(error).__name__).splitlines()[0].rstrip(".")
     files = {frame.filename.replace("\\", "/") for frame in traceback.extract_tb(error.__traceback__)}
     if isinstance(error, EOFError | ConnectionError | RuntimeError):
         if any("torch/utils/data/" in file for file in files):

@@ -41,7 +41,8 @@ def main(args: Sequence[str] | None = None) -> None:
     else:
         accuracy = _export_int8(model, options, size)
         difference = accuracy.difference
-    print(f"Wrote {options.out}: outputs differ from the network's by {difference:.1e} of the largest value at most.")
+    share = f"{difference:.1e} of the largest value"
+    print(f"Wrote {options.out}. Its outputs differ from the network's by at most {share}.")
     if accuracy is not None:
         print(accuracy)
 

@@ -209,8 +209,8 @@ class CoordConvCLI(ConfiguredCLI):
         if not any(writes_predictions(callback) for callback in callbacks if not isinstance(callback, ProgressBar)):
             raise ValueError(
                 f"nothing would write the predictions of {type(self.model).__name__}: leave out --figures false, or "
-                "add with --trainer.callbacks+= a callback that does: lightning_coordconv.core.PredictionTable or, "
-                "for boxes, lightning_coordconv.detection.CocoResults"
+                "return from its figures(), or add with --trainer.callbacks+=, a callback that does: "
+                "lightning_coordconv.core.PredictionTable or, for boxes, lightning_coordconv.detection.CocoResults"
             )
 
     def _check_batches(self, command: str, batches: list[int | float]) -> None:

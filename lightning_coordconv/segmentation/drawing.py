@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from torch import Tensor
 
 OPACITY = 0.55
-"""Of a mask over its image."""
+"""Of a mask over its image, which is grey there: the colours are those of the legend on objects of any colour."""
 
 
 def draw_masks(sample: Mapping[str, Any], class_names: Sequence[str], ignore_index: int) -> Figure:
@@ -23,6 +23,7 @@ def draw_masks(sample: Mapping[str, Any], class_names: Sequence[str], ignore_ind
         ignore_index: value of pixels that are left uncoloured.
     """
     image = _displayed(sample["image"])
+    grey = image.mean(-1, keepdims=True)
     titles = {"mask": "truth", "predicted": "prediction"}
     masks = {title: sample[key] for key, title in titles.items() if key in sample}
     figure = Figure(figsize=(4 * (1 + len(masks)), 4), layout="constrained")
@@ -34,7 +35,7 @@ def draw_masks(sample: Mapping[str, Any], class_names: Sequence[str], ignore_ind
         known = (mask >= 0) & (mask < len(class_names)) & (sample.get("mask", mask) != ignore_index)
         shown |= set(mask[known].unique().tolist())
         overlay = image.copy()
-        overlay[known.numpy()] = OPACITY * colours[mask[known].numpy()] / 255 + (1 - OPACITY) * image[known.numpy()]
+        overlay[known.numpy()] = OPACITY * colours[mask[known].numpy()] / 255 + (1 - OPACITY) * grey[known.numpy()]
         axes.imshow(overlay)
         axes.set_title(title)
     for axes in (first, *others):

@@ -1,5 +1,6 @@
 """Functions that collect contents and faults of folders of images and masks, for the command ``data check``."""
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,8 @@ def _survey(path: Path, limit: int) -> Survey:
             dataset.num_classes = MOST
             _add(survey, split, dataset)
     classes = sorted({int(name) for part in survey.parts for name in part.classes})
+    for part in survey.parts:
+        part.classes = Counter({str(value): part.classes[str(value)] for value in classes})  # in their order
     if len(classes) > 1:
         count = classes[-1] + 1
         survey.options = f"-c segmentation/masks_coordconv {data_options(root=path, num_classes=count)}"

@@ -64,6 +64,14 @@ def test_order_labels_and_images_without_boxes(folder):
     assert [len(empty[key]) for key in ("labels", "area", "iscrowd")] == [0, 0, 0]
 
 
+@pytest.mark.parametrize("bad_images", ["error", "drop"])
+def test_a_folder_without_any_of_the_images_is_named_with_its_option(folder, bad_images):
+    (folder / "other").mkdir()
+    message = rf"none of the images of \S+ is in {folder / 'other'}, such as \S+: train_images, val_images"
+    with pytest.raises(FileNotFoundError, match=message):
+        CocoDetection(folder / "other", write(folder), bad_images=bad_images)
+
+
 def test_crowds_only_on_request(folder):
     path = write(folder, annotations=[annotation(1, [1, 1, 5, 5]), annotation(2, [0, 0, 30, 30], iscrowd=1)])
     assert CocoDetection(folder, path)[0]["iscrowd"].tolist() == [0, 1]

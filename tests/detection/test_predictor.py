@@ -123,6 +123,7 @@ def test_a_threshold_leaves_out_lower_scores(trained, photographs):
     assert 0 < len(some) < len(everything)
     assert some.scores.min() >= threshold
     assert len(some) + some.hidden == len(everything)
+    assert f"china.jpg: {len(some)} boxes, {some.hidden} below {threshold:g}: " in repr(some)
     assert [detection.name for detection in some] == list(some.names)
     for wrong in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match=r"threshold must be in \[0, 1\]"):

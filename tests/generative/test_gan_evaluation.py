@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from lightning_coordconv.generative import (
     SortOfClevrDataModule,
 )
-from tests.generative.gans import data, task, trainer
+from tests.generative.gans import data, fit, task, trainer
 
 
 def test_without_averaging_samples_come_from_the_generator():
@@ -102,3 +102,11 @@ def test_evaluation_shows_the_discriminator_what_training_shows_it(tmp_path, squ
         output = module.generator(module.evaluation_latents.draw(6))
         logits = module.discriminator(torch.tanh(output) if squash else output)
     assert result["test/loss_g"] == pytest.approx(F.softplus(-logits).mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("radius", "judge"), [(3, "val/kl"), (None, "val/fid")])
+def test_progress_shows_the_metric_that_judges(tmp_path, radius, judge):
+    module = task(object_radius=radius)
+    runner = fit(tmp_path, module, limit_train_batches=1, limit_val_batches=1)
+    assert module.monitor == judge
+    assert {name for name in runner.progress_bar_metrics if name.startswith("val/")} == {judge}

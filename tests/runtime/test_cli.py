@@ -3,7 +3,9 @@
 import inspect
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -20,6 +22,22 @@ CONFIG = Path(__file__).parents[2] / "configs" / "coordinates" / "classification
 
 class NothingDataModule(BaseDataModule):
     """Has samples without a single key."""
+
+
+def test_torchvision_that_does_not_belong_to_torch_is_named(cli, capsys, monkeypatch):
+    """A build for a GPU beside torch for a CPU cannot be imported."""
+    fault = "operator torchvision::nms does not exist"
+    monkeypatch.setattr(
+        "lightning_coordconv.runtime.cli.importlib.import_module", Mock(side_effect=RuntimeError(fault))
+    )
+    with pytest.raises(SystemExit) as ended:
+        cli("data", "check", "folder")
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: torchvision ")
+    assert f"was not built for torch {version('torch')} ({fault}): install" in error
+    with pytest.raises(RuntimeError, match=fault):
+        cli("data", "check", "folder", "--debug")
 
 
 @pytest.mark.parametrize(

@@ -251,6 +251,20 @@ def test_masks_of_one_class_are_named_and_no_run_is_proposed(tmp_path, capsys):
     assert "train with" not in report
 
 
+def test_classes_of_masks_are_in_their_order_and_absent_ones_are_named(tmp_path, capsys):
+    for number, (split, classes) in enumerate({"train": (0, 2), "val": (0, 1), "test": (0, 2)}.items()):
+        for kind, values in (("images", np.full((8, 8, 3), 50 * number)), ("masks", np.resize(classes, (8, 8)))):
+            (tmp_path / split / kind).mkdir(parents=True)
+            Image.fromarray(values.astype(np.uint8)).save(tmp_path / split / kind / "a.png")
+    code, report = check(tmp_path, capsys)
+    assert code == 0
+    assert re.findall(r"^(\d)  +(\d) +(\d) +(\d)$", report, re.MULTILINE) == [
+        ("0", "1", "1", "1"), ("1", "0", "1", "0"), ("2", "1", "0", "1"),
+    ]  # fmt: skip
+    for split, absent in (("train", 1), ("val", 2), ("test", 1)):
+        assert f"note: {split} has no example of the class {absent}, which other splits have" in report
+
+
 def test_masks_without_pairs_and_of_other_sizes_are_named(tmp_path, capsys):
     root = write_pairs(tmp_path / "data")
     (root / "masks" / "0_china.png").unlink()

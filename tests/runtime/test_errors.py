@@ -5,14 +5,17 @@ import os
 import re
 import sys
 import threading
+from pathlib import Path
 from unittest.mock import Mock
 from urllib.error import URLError
 
 import pytest
 from tensorboard.summary.writer.record_writer import RecordWriter
+from torch.utils.data import DataLoader, Dataset
 
 from lightning_coordconv.coordinates import CoordinateClassification
-from lightning_coordconv.runtime.errors import explain
+from lightning_coordconv.generative.unlabelled_images import UnlabelledImages
+from lightning_coordconv.runtime.errors import explain, from_user_code, one_line
 from tests.runtime.runs import SMALL
 
 USER_MODULE = """
@@ -69,7 +72,8 @@ def test_weights_that_cannot_be_downloaded(cli, tmp_path, monkeypatch, capsys, c
         cli("fit", "-c", config, "--data.root", str(tmp_path), *([classes] if classes else []))
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("error: a download failed: no network; a file that is at the path above")
-    assert "the overlay -c detection/ablations/from_scratch" in line
+    for way_out in ("a detector trains with the overlay -c detection/ablations/from_scratch", "weights_backbone null"):
+        assert way_out in line
 
 
 def test_a_choice_is_named_though_numbers_are_allowed_too(cli, capsys):
@@ -140,6 +144,35 @@ def test_a_lost_connection_is_blamed_on_the_process_that_it_led_to(file, blamed)
         explained = explain(error, None)
     assert blamed in explained
     assert blamed or explained == "EOFError"
+
+
+class Unreadable(Dataset):
+    """Somebody's own data set, with a bug."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        raise OSError("a bug of the user's\nin two lines")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message", "is_user"),
+    [
+        (
+            UnlabelledImages([Path("none.jpg")], lambda image: image),
+            "none.jpg cannot be read as an image",
+            False,
+        ),
+        (Unreadable(), "a bug of the user's", True),
+    ],
+)
+def test_an_error_in_a_loading_process_is_explained_as_in_the_run(dataset, message, is_user):
+    with pytest.raises(OSError, match="Caught") as caught:
+        next(iter(DataLoader(dataset, num_workers=1)))
+    assert explain(caught.value, None).startswith(message)
+    assert one_line(str(caught.value)).startswith(message)
+    assert from_user_code(OSError(str(caught.value))) is is_user  # without the frames of this test
 
 
 @pytest.mark.slow

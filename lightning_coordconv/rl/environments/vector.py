@@ -161,7 +161,8 @@ def _installed(env_id: str) -> str:
     close = difflib.get_close_matches(env_id, gym.registry, n=3)
     guess = f"Did you mean {' or '.join(close)}? " if close else ""
     names = ", ".join(name.removesuffix("NoFrameskip-v4") for name in games)
+    listed = f": {names}" if "NoFrameskip" in env_id or env_id.startswith("ALE/") else ""
     return (
         f"{guess}For an environment of another package, or of a module in the current folder, write <module>:<id>, "
-        f"where <module> registers it. {len(games)} Atari games are installed, as <name>NoFrameskip-v4: {names}."
+        f"where <module> registers it. {len(games)} Atari games are installed, as <name>NoFrameskip-v4{listed}."
     )

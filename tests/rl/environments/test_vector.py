@@ -68,6 +68,7 @@ def test_processes_of_their_own():
             "62 Atari games are installed, as <name>NoFrameskip-v4: Adventure, AirRaid",
         ),
         ("no_such_package:Game-v0", "sb3", {}, {}, "write <module>:<id>, where <module> registers it"),
+        ("Corridor-v0", "sb3", {}, {}, r"62 Atari games are installed, as <name>NoFrameskip-v4\.$"),
         ("ALE/Pong-v5", "sb3", {}, {}, r"ALE/Pong-v5 skips frames itself \(frameskip 4\).*use PongNoFrameskip-v4"),
         ("Pong-v4", "lean", {}, {}, r"Pong-v4 skips frames itself \(frameskip \(2, 5\)\)"),
         ("CartPole-v1", "lean", {}, {}, "backend 'lean' runs only Atari games, and CartPole-v1 is not one"),

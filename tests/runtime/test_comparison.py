@@ -246,6 +246,39 @@ def test_a_run_that_did_not_finish_is_counted(logs, capsys):
     assert "| a | 0, 1, 2 | 0.5 (0.4 to 0.6), 2 runs |" in capsys.readouterr().out
 
 
+def test_copies_of_a_run_are_named(logs, tmp_path, capsys):
+    """Without a seed, or with another one, they count as runs of their own, and their interval is too narrow."""
+    compare(logs)
+    assert "same values" not in capsys.readouterr().out
+    for number in range(2):
+        write_summary(tmp_path / f"c{number}" / "run", "c", 0, 0.25)
+        write_summary(logs / "a" / f"version_{number + 7}", "a", number + 7, 0.125, lr=0.1)
+    compare(logs, tmp_path / "c0", tmp_path / "c1")  # of two arms, which may well agree
+    lines = capsys.readouterr().out.splitlines()
+    note = "2 runs have the same values of all metrics (copies, or a seed without effect): "
+    assert [line for line in lines if "same values" in line] == [
+        f"{note}{logs / 'a' / 'version_7'}, {logs / 'a' / 'version_8'}."
+    ]
+
+
+def test_runs_of_other_lengths_are_told(tmp_path, capsys):
+    for name, steps in (("a", 4), ("b", 2)):
+        (tmp_path / name).mkdir()
+        rows = "".join(f"{step},{1 / step},\n" for step in range(1, steps + 1))
+        (tmp_path / name / "metrics.csv").write_text(f"step,val/loss,val/new\n{rows}")
+    compare(tmp_path)
+    assert capsys.readouterr().out.endswith("\n\nThe last values of val/loss are of steps 2 to 4.\n")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+@pytest.mark.filterwarnings("error")
+def test_values_that_are_not_finite_have_no_interval(tmp_path, capsys, value):
+    for number, shown in enumerate((value, 0.5)):
+        write_csv(tmp_path / f"version_{number}", shown)
+    compare(tmp_path)
+    assert f" | 2 runs | {value} |\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("option", slow_except(["verbose"], ["verbose", "return_predictions"]))
 @pytest.mark.parametrize("files", [["summary.json"], ["events.out.tfevents.1"], []])
 def test_the_folder_of_an_evaluation_is_no_run(logs, capsys, option, files):

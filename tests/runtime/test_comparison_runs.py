@@ -76,7 +76,7 @@ BROKEN = {
     "summary.json": ['{"experiment": "a"', "[]", '{"experiment": "a", "seed": 0}', "",
                      '{"experiment": "a", "seed": 0, "curve": [{"step": "x", "val": 1}]}'],
     "metrics.csv": ["", "epoch,step,loss\n", "epoch,loss\n0,1.0\n", "step,loss\n1,high\n",
-                    "step,loss\n1,0.5\n2\0,0.5\n"],
+                    "step,loss\n1,0.5\n2\0,0.5\n", "step,loss,loss\n1,0.5,0.6\n"],
     "events.out.tfevents.1": ["", "no events"],
 }  # fmt: skip
 

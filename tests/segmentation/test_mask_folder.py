@@ -77,6 +77,12 @@ def test_grey_values_are_classes_whatever_value_is_white(pair, name, content, mo
     assert read_mask(pair / "masks" / name, most + 1, -1).tolist() == values.tolist()
 
 
+@pytest.mark.parametrize("content", [b"P1 3 1 0 1 1", b"P4 3 1 \x60"])
+def test_white_is_one_in_bitmaps(pair, content):
+    (pair / "masks" / "a.pbm").write_bytes(content)
+    assert read_mask(pair / "masks" / "a.pbm", 2, -1).tolist() == [[1, 0, 0]]
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 def test_masks_are_turned_as_their_images_are(tmp_path, orientation, kind, caplog):

@@ -146,6 +146,9 @@ def read_csv(file: Path, root: Path) -> Run:
     try:
         lines = complete_lines(file.read_bytes()).decode(errors="replace")
         rows = csv.DictReader(io.StringIO(lines, newline=""), strict=True)
+        names = rows.fieldnames or ()
+        if twice := sorted({name for name in names if list(names).count(name) > 1}):
+            raise ValueError(f"the columns {', '.join(twice)} occur more than once")
         for row in rows:
             for name, cell in row.items():
                 if cell and name not in COUNTERS:

@@ -4,8 +4,10 @@ import copy
 import difflib
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from multiprocessing.connection import Connection
+from multiprocessing.util import Finalize
 from typing import Any, Literal, get_args
 
 import gymnasium as gym
@@ -16,6 +18,7 @@ from stable_baselines3.common.preprocessing import is_image_space, is_image_spac
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack, VecTransposeImage
 
 from lightning_coordconv.core.arguments import check_choice
+from lightning_coordconv.core.worker_processes import leave_signals_to_parent
 from lightning_coordconv.rl.environments.ale import AleVecEnv
 from lightning_coordconv.rl.environments.atari import LeanAtariVecEnv
 from lightning_coordconv.rl.environments.contract import CheckedEnv
@@ -113,6 +116,8 @@ def _vector(spec: EnvSpec, n_envs: int, backend: Backend, n_stack: int, wrapper_
         env: VecEnv = make_atari_env(single, n_envs, wrapper_kwargs=wrapper_kwargs, vec_env_cls=vec_env_cls)
     else:
         env = make_vec_env(single, n_envs, vec_env_cls=vec_env_cls)
+    if isinstance(env, SubprocVecEnv):
+        Finalize(env, _hang_up, (env.remotes,), exitpriority=0)
     if n_stack > 1:
         env = VecFrameStack(env, n_stack)
     space = env.observation_space
@@ -134,7 +139,14 @@ def _make(spec: EnvSpec) -> gym.Env[Any, Any]:
 
 
 def _make_reported(spec: EnvSpec) -> gym.Env[Any, Any]:
+    leave_signals_to_parent()  # this is the process of one environment
     return ReportedEnv(_make(spec))
+
+
+def _hang_up(remotes: Sequence[Connection]) -> None:
+    """Close the pipes to processes, which ends them; multiprocessing would wait for those that take no signal."""
+    for remote in remotes:
+        remote.close()
 
 
 def _checked(spec: EnvSpec, **arguments: Any) -> gym.Env[Any, Any]:

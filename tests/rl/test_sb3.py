@@ -1,4 +1,4 @@
-"""Tests that the private names of Stable-Baselines3 exist in the installed release, and that learning makes no folder."""
+"""Tests that Stable-Baselines3's private names exist in the installed release, and that learning makes no folder."""
 
 import inspect
 from importlib.metadata import version

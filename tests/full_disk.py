@@ -1,4 +1,4 @@
-"""Context manager that stands in for a full disk."""
+"""Context manager for tests in which writing more than a number of bytes fails as on a full disk."""
 
 import resource
 import signal

@@ -1,4 +1,4 @@
-"""Tests of the three coordinate tasks: losses and metrics by hand, optimisers, learning, and checkpoints."""
+"""Tests of the three coordinate tasks: losses and metrics by hand, NaN outputs, optimisers, learning, checkpoints."""
 
 import math
 from types import SimpleNamespace

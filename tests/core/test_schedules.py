@@ -1,4 +1,4 @@
-"""Tests of the warm-up and cosine schedule: rates by hand, restoring, prolonged runs, and wrong numbers of steps."""
+"""Tests of the warm-up and cosine schedule: rates by hand, restoring, prolonged runs, older states, wrong steps."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Tests of the region-proposal task: losses and suppression by hand and by loops, clipping, and learning."""
+"""Tests of the region-proposal task: losses and suppression by hand and by loops, clipping, learning, NaN outputs."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Tests of the evaluation of GANs: averaged generator, seeds, FID without objects, collapse warnings, discriminator."""
+"""Tests of the evaluation of GANs: averaged generator, seeds, FID, collapse warnings, discriminator, progress bar."""
 
 import pytest
 import torch

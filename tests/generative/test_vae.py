@@ -1,4 +1,4 @@
-"""Tests of the VAE task: the evidence lower bound by torch.distributions, learning, resuming, wrong arguments."""
+"""Tests of the VAE task: evidence lower bound, validation by any batch size, NaN, learning, resuming, bad arguments."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Tests that the private names of Stable-Baselines3 that the package uses exist in the installed release."""
+"""Tests that Stable-Baselines3's private names exist in the installed release, and that learning makes no folder."""
 
 import inspect
 from importlib.metadata import version

@@ -1,4 +1,4 @@
-"""Tests of making vectors of environments by id: images, spaces, processes, imports, refused arguments, and crashes."""
+"""Tests of making vectors of environments by id: images, spaces, processes, imports, refusals, crashes, signals."""
 
 import os
 import sys

@@ -67,7 +67,7 @@ def environments(n_envs: int, steps: int) -> dict[str, float]:
     return {name: steps * n_envs / taken for name, taken in seconds.items()}
 
 
-def sb3(n_envs: int, updates: int) -> float:
+def stable_baselines3_rate(n_envs: int, updates: int, device: str = "cpu") -> float:
     """Return environment steps a second of SB3's ``learn``."""
     from stable_baselines3 import A2C
     from stable_baselines3.common.callbacks import BaseCallback
@@ -86,8 +86,9 @@ def sb3(n_envs: int, updates: int) -> float:
 
     clock = Clock()
     env = make(find(GAME, "sb3", {}, {}), n_envs, "sb3", 4)
-    agent = A2C("CnnPolicy", env, policy_kwargs={**POLICY}, device="cpu", **ARGUMENTS)
+    agent = A2C("CnnPolicy", env, policy_kwargs={**POLICY}, device=device, **ARGUMENTS)
     agent.learn((SKIPPED + updates + 1) * n_envs * 5, callback=clock)
+    env.close()
     return updates * n_envs * 5 / (clock.ended - clock.started)
 
 
@@ -169,7 +170,7 @@ def main() -> None:
         if ranks:
             rate = ours(backend, ranks, channels_last, precision, arguments.envs, arguments.updates)
         else:
-            rate = sb3(arguments.envs, arguments.updates)
+            rate = stable_baselines3_rate(arguments.envs, arguments.updates)
         if rate is not None:
             print("rate", rate)
         return

@@ -1,4 +1,4 @@
-"""Fixtures for all tests: seeds, an in-process command line, and folders of images, masks and annotations."""
+"""Fixtures and hooks for all tests: seeds, an in-process command line, and folders of images, masks and annotations."""
 
 import random
 import shutil

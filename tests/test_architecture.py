@@ -1,4 +1,4 @@
-"""Tests of the layout: which folder may import which, public names, length of files, and phrases not to use."""
+"""Tests of the layout: allowed imports, public names, lengths and first lines of files, and phrases not to use."""
 
 import ast
 import importlib

@@ -1,4 +1,4 @@
-"""Tests that every experiment fits, tests and restores its checkpoint; style of configs; default figures, callbacks."""
+"""Tests that every shipped config trains, tests and restores; their style; default figures and callbacks."""
 
 import pydoc
 from fnmatch import fnmatch

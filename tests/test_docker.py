@@ -1,4 +1,4 @@
-"""Tests that the files of docker/ (Dockerfile, compose, README) agree, and that the SLURM script requeues a run."""
+"""Tests of docker/: image stages, build context, README, nodes of the compose file, and the requeueing SLURM script."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""Tests that tasks run on a new data set with the keys they read, and that test options fit all data of a domain."""
+"""Tests that tasks run on a new data set with only the keys they read, and that these tests' options fit all data."""
 
 from inspect import signature
 

@@ -1,4 +1,4 @@
-"""Class of a claim of the CoordConv paper, and functions that compare two arms and make the usual criteria."""
+"""Class of a claim of the CoordConv paper, and functions that make its criteria and compare two experiments."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

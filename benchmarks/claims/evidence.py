@@ -1,4 +1,4 @@
-"""Classes of criteria (bounds for results of runs) and of their findings, and the function that derives a verdict.
+"""Classes of criteria (bounds for results of runs) and their findings, and functions that derive and count verdicts.
 
 A criterion compares a quantity, computed from the records of one or more experiments, with a bound from the paper. It
 

@@ -13,46 +13,18 @@ ROLLOUT = 5  # steps of each environment in an update of A2C
 def rates(setting: Setting) -> Iterator[Row]:
     """Measure each arm, all with the settings of the shipped recipe."""
     try:
-        import stable_baselines3  # noqa: F401
+        from benchmarks.rl import stable_baselines3_rate
     except ModuleNotFoundError as error:
         raise NotPossibleError("pip install 'lightning-coordconv[rl]' for the agents") from error
     # backend, games, updates
     arms = [("sb3", 16, 60), ("lean", 16, 60), ("ale", 16, 60), ("ale", 64, 30), ("ale", 256, 20)]
     if setting.small:
         arms = [("sb3", 2, 5), ("ale", 2, 5)]
-    first = stable_baselines3_rate(setting, *arms[0][1:])
+    first = stable_baselines3_rate(*arms[0][1:], device=str(setting.device))
     yield {"arm": "stable-baselines3", "games": arms[0][1], "steps_a_second": first, "ratio": 1.0}
     for backend, games, updates in arms:
         rate = rate_of_ours(setting, backend, games, updates)
         yield {"arm": f"ours, {backend}", "games": games, "steps_a_second": rate, "ratio": rate / first}
-
-
-def stable_baselines3_rate(setting: Setting, n_envs: int, updates: int) -> float:
-    """Return environment steps a second of Stable-Baselines3's ``learn``."""
-    from stable_baselines3 import A2C
-    from stable_baselines3.common.callbacks import BaseCallback
-
-    from benchmarks.rl import ARGUMENTS, GAME, POLICY
-    from lightning_coordconv.rl.environments.vector import find, make
-
-    class Clock(BaseCallback):
-        rollouts, started, ended = 0, 0.0, 0.0
-
-        def _on_rollout_start(self) -> None:
-            self.ended = time.perf_counter()
-            if self.rollouts == SKIPPED:
-                self.started = self.ended
-            self.rollouts += 1
-
-        def _on_step(self) -> bool:
-            return True
-
-    clock = Clock()
-    env = make(find(GAME, "sb3", {}, {}), n_envs, "sb3", 4)
-    agent = A2C("CnnPolicy", env, policy_kwargs={**POLICY}, device=setting.device, **ARGUMENTS)
-    agent.learn((SKIPPED + updates + 1) * n_envs * ROLLOUT, callback=clock)
-    env.close()
-    return updates * n_envs * ROLLOUT / (clock.ended - clock.started)
 
 
 def rate_of_ours(setting: Setting, backend: Any, n_envs: int, updates: int) -> float:

@@ -1,4 +1,4 @@
-"""Function that trains coordinate classification and rendering on a GPU: CoordConv to the end, others briefly."""
+"""Function that trains coordinate tasks on a GPU: CoordConv to the end, for its accuracy, baselines for their speed."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Functions that run ``advise`` on each task of the position benchmark, and write and read the advice."""
+"""Functions that run ``lightning-coordconv advise`` on each task of the position benchmark, and keep its advice."""
 
 import json
 from pathlib import Path

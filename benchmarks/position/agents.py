@@ -1,4 +1,4 @@
-"""Function that trains the position benchmark's agents on find-and-touch, by experiments of ``configs/rl``."""
+"""Function that trains the position benchmark's agents, which move a hand to an object, by configs of configs/rl."""
 
 from pathlib import Path
 

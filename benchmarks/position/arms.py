@@ -1,4 +1,4 @@
-"""Table of the arms (what a network sees of position) of the position benchmark, and the function that makes one."""
+"""Table of variants (arms) of a network by what it sees of position, and the function that converts to one."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Functions that collect what a folder of class subfolders holds and its faults, for ``data check``."""
+"""Functions that collect contents and faults of a folder of class folders, for the command ``data check``."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""Functions that collect what a CSV file of points holds and its faults, for ``data check``."""
+"""Functions that collect contents and faults of a CSV file of points, for the command ``data check``."""
 
 from collections.abc import Callable
 from functools import partial

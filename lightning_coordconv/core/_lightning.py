@@ -1,4 +1,4 @@
-"""Wrappers of all private names of Lightning and torchmetrics that the package uses."""
+"""Wrappers of all private names of Lightning and torchmetrics that the package uses: functions and a LightningCLI."""
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import LightningCLI

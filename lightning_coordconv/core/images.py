@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION
 
 LIMIT = "COORDCONV_MAX_IMAGE_PIXELS"
 """Environment variable with the largest number of pixels that an image may have."""
@@ -24,6 +25,8 @@ SIXTEEN_BIT = {"I;16", "I;16L", "I;16B", "I;16N"}
 """Pillow's modes of grey images whose values run from 0 to 65,535."""
 WITHOUT_SCALE = {"I": "32-bit integers", "F": "floating-point numbers"}
 """Pillow's modes of images that do not say which value is white."""
+WHITE_IS_ZERO = 0
+"""Value of the tag ``PhotometricInterpretation`` of TIFF files whose values fall from black to white."""
 
 
 def read_rgb(path: str | Path, root: str | Path | None = None, *, upright: bool = True) -> Image.Image:
@@ -39,7 +42,7 @@ def read_rgb(path: str | Path, root: str | Path | None = None, *, upright: bool 
 
     Raises:
         OSError: naming the file, if it is missing, no regular file, outside of ``root``, no image or a damaged one, if
-            it holds 32-bit integers or floating-point numbers, whose scale is unknown, or has more pixels than allowed:
+            its values have no known scale (see :func:`check_scale`), or it has more pixels than allowed:
             Pillow's ``MAX_IMAGE_PIXELS``, 89 million, or the environment variable ``COORDCONV_MAX_IMAGE_PIXELS``.
     """
     with reading(path, root) as file:
@@ -73,13 +76,10 @@ def to_rgb(image: Image.Image, *, upright: bool = True) -> Image.Image:
     """Convert a Pillow image to RGB, 8 bits a channel, and turn it upright, as :func:`read_rgb` does.
 
     Raises:
-        ValueError: if it holds 32-bit integers or floating-point numbers, whose scale is unknown.
+        ValueError: see :func:`check_scale`.
     """
-    ppm = image.format == "PPM"  # whose mode I runs to 65,535
-    if image.mode in WITHOUT_SCALE and not ppm:
-        raise ValueError(
-            f"it holds {WITHOUT_SCALE[image.mode]}, of which the value of white is unknown; save it with 8 or 16 bits"
-        )
+    check_scale(image)
+    _do_not_map(image)
     image = ImageOps.exif_transpose(image) if upright else image
     if image.mode in SIXTEEN_BIT or image.mode == "I":
         values = np.asarray(image).astype(np.uint32)
@@ -87,6 +87,23 @@ def to_rgb(image: Image.Image, *, upright: bool = True) -> Image.Image:
     if image.mode in ("P", "PA"):  # Pillow warns where it would drop the transparency of a palette
         return image.convert("RGBA").convert("RGB")
     return image.convert("RGB")
+
+
+def check_scale(image: Image.Image) -> None:
+    """Refuse an image whose values cannot be scaled from black to white.
+
+    Raises:
+        ValueError: if it holds 32-bit integers or floating-point numbers, of which the value of white is unknown; or if
+            it is a TIFF file of 16 bits in which 0 is white, which Pillow, unlike those of 8 bits, does not invert.
+    """
+    ppm = image.format == "PPM"  # whose mode I runs to 65,535
+    if image.mode in WITHOUT_SCALE and not ppm:
+        raise ValueError(
+            f"it holds {WITHOUT_SCALE[image.mode]}, of which the value of white is unknown; save it with 8 or 16 bits"
+        )
+    tags = getattr(image, "tag_v2", {})
+    if image.mode in SIXTEEN_BIT and tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO:
+        raise ValueError("its 16-bit values are 0 in white pixels (WhiteIsZero); save it with 0 as black")
 
 
 @contextmanager
@@ -111,7 +128,14 @@ def open_image(source: str | Path | IO[bytes], root: str | Path | None = None) -
         raise _too_large(int(re.findall(r"\d+", str(error))[0]), limit) from error
     with opened as file:
         _check_content(file, limit)
+        _do_not_map(file)
         yield file
+
+
+def _do_not_map(image: Any) -> None:
+    """Let Pillow decode a TIFF file whose pixels lie on their side: mapped, they become rows of the upright width."""
+    if image.format == "TIFF" and orientation_of(image) >= 5:
+        image.filename = ""
 
 
 def orientation_of(file: Image.Image) -> int:

@@ -1,4 +1,4 @@
-"""Function that finds out whether a network was changed after its constructor built it."""
+"""Functions that describe a network's structure, and find the first module that was changed since it was built."""
 
 from typing import Any
 

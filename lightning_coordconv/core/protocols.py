@@ -1,4 +1,4 @@
-"""Protocols: what callbacks, the command line, tasks and data modules require of each other, and a check of samples."""
+"""Protocols: what callbacks, commands, tasks and data modules require of each other; functions on data modules."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from lightning_coordconv.core.images import WITHOUT_SCALE, orientation_of, reading, to_rgb
+from lightning_coordconv.core.images import WITHOUT_SCALE, check_scale, orientation_of, reading, to_rgb
 
 UNCOMPRESSED = {"L": "u1", "RGB": "u1", "I;16": "<u2", "I;16B": ">u2"}
 """numpy's type of the numbers in uncompressed files by Pillow's mode."""
@@ -45,6 +45,7 @@ class ImageRegions:
         self._path = path
         self._decoded: Image.Image | None = None
         with reading(path) as file:
+            check_scale(file)
             self._blocks = _uncompressed(file, Path(path).stat().st_size)
             width, height = file.size
             if not self._blocks:

@@ -1,9 +1,29 @@
-"""Function that builds a learning-rate schedule over the steps of a run: linear warm-up, then cosine decay to zero."""
+"""Learning-rate schedule over the steps of a run, linear warm-up and cosine decay to zero: its function and class."""
 
 import math
+from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+
+from lightning_coordconv.core.checkpoints import CheckpointError
+
+
+class WarmupCosine(LambdaLR):
+    """The schedule of :func:`warmup_cosine`, which refuses the state of another one."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from a state.
+
+        Raises:
+            CheckpointError: if it is that of another schedule, such as the one of an earlier release.
+        """
+        if "lr_lambdas" not in state_dict:
+            raise CheckpointError(
+                "the learning rates of the checkpoint follow another schedule, as of an earlier release, which "
+                "cannot be continued: begin a new run; in Python, load(FILE).task.train() is a task with its weights"
+            )
+        super().load_state_dict(state_dict)
 
 
 def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup_steps: int = 0) -> LambdaLR:
@@ -31,4 +51,4 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup_steps: int = 0)
         share = min(1.0, (step - warmup_steps) / (total_steps - warmup_steps))
         return (1 + math.cos(math.pi * share)) / 2
 
-    return LambdaLR(optimizer, factor)
+    return WarmupCosine(optimizer, factor)

@@ -1,4 +1,4 @@
-"""Class that collects the counts, sizes, classes and faults of a data folder, and reports them for ``data check``.
+"""Class that collects counts, sizes, classes and faults of a data folder, for the command ``data check``.
 
 A reader passes each entry that it cannot use to a function, a ``Refuse``. A run raises the first one; a survey collects
 them all.

@@ -1,4 +1,4 @@
-"""Context manager under which a task's networks raise an error if they return NaN or infinity, and its checks."""
+"""Context manager under which a task's networks raise an error at NaN or infinity, and functions that find these."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

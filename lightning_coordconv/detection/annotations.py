@@ -1,4 +1,4 @@
-"""Class of a split's annotations as COCO's lists, and functions that read lines of text and word remarks on entries."""
+"""Class of a split's annotations as COCO's lists, and functions that read lines of text and name faulty entries."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Functions that hook torchvision's detectors to see each image's own coordinates, not its padding, also if traced."""
+"""Functions that make torchvision's detectors see each image's own coordinates and no padding, by hooks."""
 
 import threading
 from collections import OrderedDict

@@ -1,4 +1,4 @@
-"""Networks that detect digits: the paper's region-proposal network, a Faster R-CNN on its backbone, their encoding."""
+"""Networks that detect digits: the paper's region-proposal network, and a Faster R-CNN; their output and encoding."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args

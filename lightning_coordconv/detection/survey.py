@@ -1,4 +1,4 @@
-"""Functions that recognise COCO, YOLO or VOC data and collect their contents and faults, for ``data check``."""
+"""Functions that recognise COCO, YOLO or VOC data and collect contents and faults, for the command ``data check``."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Functions that collect contents and faults of a folder of pictures, and suggest options to train a generator."""
+"""Functions that collect contents and faults of a folder of pictures, for the command ``data check``."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Functions that compute the coordinate bias of a layer, eagerly or traced, and add it to the convolution.
+"""Functions that compute a layer's coordinate bias (the convolution of its coordinates) and add it to the output.
 
 There are two routes. Eager: a convolution of the coordinate grid if map and kernel are small, else matrix products with
 taps (:mod:`taps`); the grid and the taps are kept, and the addition is in place. Traced or transformed (compiled,

@@ -157,7 +157,8 @@ def fold_coordconv(model: ModuleT, example_inputs: Tensor | tuple[Any, ...]) -> 
             assert isinstance(layer, CoordConvNd)
             _record(layer, args[0] if args else kwargs["input"], out, biases.setdefault(layer, {}))
 
-        handles = [layer.register_forward_hook(record, with_kwargs=True) for layer in layers.values()]
+        # before other hooks, which may change the output
+        handles = [layer.register_forward_hook(record, prepend=True, with_kwargs=True) for layer in layers.values()]
         folded(*args)
         for handle in handles:
             handle.remove()

@@ -1,4 +1,4 @@
-"""Function that draws the result of ``advise``: maps of the target, and what each stage knows of position."""
+"""Function that draws the result of the command ``advise``: maps of the target, and what stages know of position."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Class and function that collect positions, targets and image content from a data set's samples, for ``advise``."""
+"""Class and function that collect positions, targets and image content from samples, for the command ``advise``."""
 
 import hashlib
 from collections.abc import Iterable, Mapping

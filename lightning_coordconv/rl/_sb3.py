@@ -15,6 +15,7 @@ from lightning_coordconv.core.extras import extra
 
 with extra("rl", "agents"):
     from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.logger import Logger
     from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
     from stable_baselines3.common.vec_env import VecEnv
     from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
@@ -50,6 +51,7 @@ def make_algorithm(
 
 def begin_learning(algorithm: OnPolicyAlgorithm, total_timesteps: int) -> BaseCallback:
     """Reset counters and environments as ``learn`` does, and return the callback that collection calls."""
+    algorithm.set_logger(Logger(folder=None, output_formats=[]))  # the one of learn leaves an empty folder in /tmp
     _, callback = algorithm._setup_learn(total_timesteps, reset_num_timesteps=True)
     return callback
 

@@ -1,4 +1,4 @@
-"""Trained agent for use in Python: loads a checkpoint, plays and evaluates episodes, records videos, exports to SB3."""
+"""Trained agent for use in Python: loads a checkpoint, plays and evaluates episodes, records videos, exports."""
 
 import copy
 import statistics

@@ -1,4 +1,4 @@
-"""Type of ``policy_kwargs``, the arguments of SB3's policies, and functions that convert class names in it and back."""
+"""Type of Stable-Baselines3's ``policy_kwargs``, and functions that convert class names in it and back."""
 
 from typing import Any, TypedDict
 

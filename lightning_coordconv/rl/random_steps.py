@@ -1,4 +1,4 @@
-"""Data set of a random agent's observations, labelled with the rewards of the next steps, for ``advise``."""
+"""Data set of a random agent's observations, labelled with the next rewards, for the command ``advise``."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Class that collects rollouts with an SB3 algorithm, returns their minibatches, and saves and restores its state."""
+"""Class that collects rollouts with Stable-Baselines3, returns their minibatches, and saves and restores its state."""
 
 import math
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Lightning's checkpoint reader and writer: writes files completely or not at all, and verifies them when loading."""
+"""Lightning's checkpoint reader and writer with whole, verified files, and a function that checks that weights fit."""
 
 import os
 from pathlib import Path

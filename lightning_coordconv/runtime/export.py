@@ -1,4 +1,4 @@
-"""The command ``lightning-coordconv export``: writes a checkpoint's network as an ONNX, torch.export or SB3 file."""
+"""The command ``lightning-coordconv export``: writes a network as ONNX (also INT8), torch.export or an SB3 zip."""
 
 import argparse
 import importlib

@@ -1,14 +1,20 @@
-"""Function that hides messages of libraries that the user of a run cannot act on."""
+"""Functions that hide messages of libraries that the user of a run cannot act on."""
 
 import logging
+import threading
 import warnings
 
 HIDDEN = ("litlogger", "litmodels", "TPU available", "HPU available", "Seed set to")
 """Parts of messages: advertisements, devices that nobody asked for, and the seed, which the summary has."""
+_report_error = threading.excepthook
 
 
 def silence_libraries() -> None:
-    """Hide Lightning's advertisements and advice, and deprecations that only a new release of a library can remove."""
+    """Hide Lightning's advertisements and advice, and deprecations that only a new release of a library can remove.
+
+    TensorBoard's thread that writes prints no traceback either: its error is raised again by what it is asked to write.
+    """
+    threading.excepthook = _report_unless_raised_again
     for library in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(f"{library}.utilities.rank_zero").addFilter(_is_shown)
         logging.getLogger(f"{library}.utilities.seed").addFilter(_is_shown)
@@ -20,3 +26,8 @@ def silence_libraries() -> None:
 
 def _is_shown(record: logging.LogRecord) -> bool:
     return not any(name in record.getMessage() for name in HIDDEN)
+
+
+def _report_unless_raised_again(error: threading.ExceptHookArgs) -> None:
+    if not (isinstance(error.exc_value, OSError) and type(error.thread).__module__.startswith("tensorboard.")):
+        _report_error(error)

@@ -73,7 +73,7 @@ def _largest_value(file: Image.Image) -> int | None:
         arguments = tile.args if isinstance(tile.args, tuple) else (tile.args,)
         if str(arguments[0]).startswith(("L;2", "L;4")):  # "L;2I" if white is 0
             return 2 ** int(arguments[0][2]) - 1
-        if tile.codec_name.startswith("ppm"):
+        if tile.codec_name.startswith("ppm") and len(arguments) > 1:  # files of 1 bit name no value
             return int(arguments[1])
     return None
 

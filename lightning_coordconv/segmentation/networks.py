@@ -1,4 +1,4 @@
-"""Network class of torchvision's segmentation networks, with CoordConv layers in chosen places."""
+"""Network class of torchvision's segmentation networks, with a CoordConv layer first, in the head, or nowhere."""
 
 from typing import Any, Literal, get_args
 

@@ -1,4 +1,4 @@
-"""Functions that collect contents and faults of folders of images and label masks, for ``data check``."""
+"""Functions that collect contents and faults of folders of images and masks, for the command ``data check``."""
 
 from collections import Counter
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Tests of the GAN collapse experiment: its records, figure, skipped runs, and the balanced first layer."""
+"""Tests of the GAN collapse experiment: records, figure, skipped runs, and the initialisation that balances inputs."""
 
 import json
 import sys

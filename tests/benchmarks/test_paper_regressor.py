@@ -1,4 +1,4 @@
-"""Tests of the shortcut that trains the paper's regressor over many seeds: equal to the network; a run's test error."""
+"""Tests of the shortcut for training the paper's regressor: equal outputs and gradients, and the errors of a run."""
 
 import torch
 from torch.nn import functional as F

@@ -1,12 +1,10 @@
-"""Tests of the tables of run summaries (experiments, proposals, generated samples) and of the slowest operators."""
+"""Tests of the tables of run summaries: experiments, cost ratios, region proposals, and generated samples."""
 
 import json
 
 import pytest
-import torch
 
-from benchmarks import operators, results
-from lightning_coordconv.layers import CoordConv2d
+from benchmarks import results
 
 CURVE = [
     {"step": 10, "seconds": 1.0, "cpu_seconds": 1.5, "val/accuracy": 0.5},
@@ -66,9 +64,3 @@ def test_samples_stand_below_real_images(runs):
     assert real == "| real images |  |  | 4.00 |  |  |  |"
     assert "| 0, 1 | 4.00 ± 0.71 (3.50 to 4.50) | 0.50 ± 0.00 (0.50 to 0.50) | 60 | cpu, 2 threads |" in row
     assert results.measures(["a/c"], {"kl": "KL"}) == "Not run yet."
-
-
-def test_operators_of_a_step(monkeypatch):
-    monkeypatch.setattr(operators, "STEPS", 2)
-    found = {name: calls for name, _, calls in operators.operators(CoordConv2d(1, 2, 3), torch.randn(2, 1, 6, 6))}
-    assert found["aten::convolution_backward"] == 2  # of the input, and of the coordinate grid

@@ -1,4 +1,4 @@
-"""Tests that image classification trains and updates metrics without reads of the device, and that a read is found."""
+"""Tests that classifiers train and update metrics without the CPU waiting for the device, and that a wait is found."""
 
 import pytest
 import torch

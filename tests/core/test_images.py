@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION
 
 from lightning_coordconv.core.image_search import find_images
 from lightning_coordconv.core.images import LIMIT, is_turned, read_rgb, read_size, to_rgb
+from lightning_coordconv.core.regions import ImageRegions
 from tests.photographs import noise
 
 RAMP = np.linspace(0, 65_535, 64 * 48).reshape(48, 64).round()
@@ -51,6 +53,17 @@ def test_values_without_a_scale_are_refused(tmp_path, kind):
         OSError, match=r"a.tif cannot be read as an image: it holds .*, of which the value of white is unknown"
     ):
         read_rgb(tmp_path / "a.tif")
+
+
+def test_sixteen_bits_in_which_zero_is_white_are_refused(tmp_path):
+    """Pillow inverts such TIFF files of 8 bits, and not those of 16."""
+    white_is_zero = {PHOTOMETRIC_INTERPRETATION: 0}
+    Image.fromarray(EXPECTED).save(tmp_path / "8.tif", tiffinfo=white_is_zero)
+    Image.fromarray(RAMP.astype(np.uint16)).save(tmp_path / "16.tif", tiffinfo=white_is_zero)
+    assert np.array_equal(np.asarray(read_rgb(tmp_path / "8.tif"))[..., 0], EXPECTED)
+    for reader in (read_rgb, ImageRegions):
+        with pytest.raises(OSError, match=r"16.tif cannot be read .*: its 16-bit values are 0 in white pixels"):
+            reader(tmp_path / "16.tif")
 
 
 MODES = {
@@ -209,6 +222,24 @@ def test_images_are_turned_upright(tmp_path, orientation, suffix):
     assert seen[12:].max() < 60
     with Image.open(tmp_path / f"a.{suffix}") as opened:
         assert np.array_equal(np.asarray(to_rgb(opened)), seen)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "I;16", "RGBA", "CMYK", "1", "LA"])
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_tiff_files_of_every_mode_are_turned_as_they_lie(tmp_path, mode, orientation):
+    """Pillow maps uncompressed pixels into memory, and would take those on their side for rows of the upright width."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    picture = Image.fromarray(RAMP.astype(np.uint16)) if mode == "I;16" else Image.fromarray(EXPECTED).convert(mode)
+    picture.save(tmp_path / "a.tif", exif=exif)
+    picture.getexif()[ExifTags.Base.Orientation] = orientation
+    expected = np.asarray(to_rgb(picture))
+    assert np.array_equal(np.asarray(read_rgb(tmp_path / "a.tif")), expected)
+    with Image.open(tmp_path / "a.tif") as opened:
+        assert np.array_equal(np.asarray(to_rgb(opened)), expected)
+    height, width = expected.shape[:2]
+    regions = ImageRegions(tmp_path / "a.tif")[:, :height, :width]
+    assert np.array_equal(regions.permute(1, 2, 0).numpy(), expected)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
 from lightning_coordconv.core import warmup_cosine
+from lightning_coordconv.core.checkpoints import CheckpointError
 
 
 def test_each_group_keeps_its_own_rate():
@@ -67,6 +69,20 @@ def test_a_run_that_is_prolonged_has_the_rates_of_the_longer_one():
     assert rates[4][4:] == pytest.approx(rates[8][4:])
     assert rates[8][4:] == sorted(rates[8][4:], reverse=True)
     assert rates[8][-1] == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("warmup", [0, 2])
+def test_the_state_of_an_earlier_release_is_refused_with_a_way_out(warmup):
+    """It was made of torch's schedules."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    earlier = CosineAnnealingLR(optimizer, T_max=4 - warmup)
+    if warmup:
+        earlier = SequentialLR(optimizer, [LinearLR(optimizer), earlier], milestones=[warmup])
+    with pytest.raises(
+        CheckpointError,
+        match=r"another schedule, as of an earlier release, .*: begin a new run; in Python, load\(FILE\)",
+    ):
+        warmup_cosine(optimizer, 4, warmup).load_state_dict(earlier.state_dict())
 
 
 @pytest.mark.parametrize(("total", "warmup"), [(5, 5), (5, -1), (0, 0)])

@@ -1,4 +1,4 @@
-"""Tests of tasks with one network: the options ``compile`` and ``channels_last``, and runs after interrupted ones."""
+"""Tests of tasks with one network: compiling, channels-last format, runs after interrupted ones, class names."""
 
 import warnings
 

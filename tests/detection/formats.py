@@ -1,8 +1,12 @@
-"""Functions for tests that write three photographs with their boxes in the formats of YOLO and Pascal VOC."""
+"""Functions for tests that write three photographs with boxes as YOLO or Pascal VOC data, and build data modules."""
 
 import json
 from pathlib import Path
 
+from lightning_coordconv.detection import (
+    VocDetectionDataModule,
+    YoloDetectionDataModule,
+)
 from tests.photographs import CATEGORIES, write_photographs
 
 NAMES = list(CATEGORIES.values())
@@ -59,3 +63,16 @@ def write_voc(root: Path, lists: bool = True) -> Path:
         names = "".join(f"{Path(image['file_name']).stem}\n" for image in images)
         (root / "ImageSets" / "Main" / f"{split}.txt").write_text(names)
     return root
+
+
+def yolo(folder: Path, **arguments: object) -> YoloDetectionDataModule:
+    return YoloDetectionDataModule(str(folder), num_workers=0, **arguments)
+
+
+def voc(folder: Path, **arguments: object) -> VocDetectionDataModule:
+    return VocDetectionDataModule(str(folder), num_workers=0, **arguments)
+
+
+def named(sample: dict, categories: dict) -> list[tuple[str, list[float]]]:
+    names = [categories[label][1] for label in sample["labels"].tolist()]
+    return list(zip(names, sample["boxes"].tolist(), strict=True))

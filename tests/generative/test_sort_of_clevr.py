@@ -1,4 +1,4 @@
-"""Tests of two-object Sort-of-CLEVR: pixels against a slow painter, random positions, seeds, wrong arguments."""
+"""Tests of two-object Sort-of-CLEVR: pixels against a slow reference, random positions, seeds, wrong arguments."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Tests of the VAE task: the evidence bound by torch.distributions, learning, resuming, wrong arguments."""
+"""Tests of the VAE task: the evidence lower bound by torch.distributions, learning, resuming, wrong arguments."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Tests that the six layers equal a concatenation, for all torch arguments; initialisation, checkpoints, errors."""
+"""Tests that the six CoordConv layers equal a concatenation, for all arguments; initialisation, checkpoints, errors."""
 
 import inspect
 import math

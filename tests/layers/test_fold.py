@@ -239,3 +239,15 @@ def test_a_state_dict_of_another_input_size_is_refused_though_outputs_are_alike(
         assert first(torch.randn(1, 1, 8, 8)).shape == second(torch.randn(1, 1, 7, 7)).shape
     with pytest.raises(RuntimeError, match=f"coordinate_bias_{size}x{size}_to"):
         second.load_state_dict(first.state_dict())
+
+
+@pytest.mark.parametrize("change", [torch.Tensor.bfloat16, lambda out: out[..., 1:], lambda out: out[:, :1]])
+def test_hooks_that_change_an_output_act_on_the_folded_layer(change):
+    torch.manual_seed(0)
+    layer = CoordConv2d(2, 3, kernel_size=3, padding=1)
+    layer.register_forward_hook(lambda module, args, out: change(out))
+    image = torch.rand(2, 2, 7, 8)
+    folded = fold_coordconv(layer, image)
+    (bias,) = (folded.get_buffer(name) for name in folded.folded_sizes)
+    assert bias.dtype == torch.float32
+    torch.testing.assert_close(folded(image), layer(image))

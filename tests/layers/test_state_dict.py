@@ -1,4 +1,4 @@
-"""Tests of state dicts: keys of parameters only, and weights of other coordinates are refused."""
+"""Tests of state dicts of layers: keys of parameters only, a record of the coordinates, and others are refused."""
 
 import copy
 import io

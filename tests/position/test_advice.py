@@ -1,50 +1,17 @@
-"""Tests of the advice for models and data with known answers, of its measurements, and of its command."""
+"""Tests of the advice for models and data with known answers, of its figure, and that the model stays as it was."""
 
-import json
-from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Any
 
 import pytest
-import timm
 import torch
 from torch import nn
-from torch.utils.data import Dataset
-from torchvision.models import resnet18
-from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn, retinanet_resnet50_fpn
-from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
 from lightning_coordconv import CoordConv2d, coordconv_layers, to_coordconv
-from lightning_coordconv.classification import ImageClassification, PlacedDigitsDataModule, PooledClassifier
-from lightning_coordconv.core import BaseDataModule
-from lightning_coordconv.position import advise, check_frames, command, draw_advice, place, read_positions
-from lightning_coordconv.position.command import load_model
-from lightning_coordconv.position.features import run, stages
-from lightning_coordconv.runtime.cli import main
+from lightning_coordconv.classification import PlacedDigitsDataModule, PooledClassifier
+from lightning_coordconv.position import advise, draw_advice
 from lightning_coordconv.segmentation import SemanticSegmentation
+from tests.position.samples import GivenDataModule, images
 from tests.slow import slow_except
-
-
-class Samples(Dataset):
-    def __init__(self, samples: list[Mapping[str, Any]]) -> None:
-        self.samples = samples
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Mapping[str, Any]:
-        return self.samples[index]
-
-
-class GivenDataModule(BaseDataModule):
-    """Serves samples that a test made."""
-
-    def __init__(self, samples: list[Mapping[str, Any]]) -> None:
-        super().__init__()
-        self.samples = samples
-
-    def make_dataset(self, split: str) -> Samples:
-        return Samples(self.samples)
 
 
 class Wrapper(nn.Module):
@@ -57,10 +24,6 @@ class Wrapper(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.net(self.before(image))
-
-
-def images(count: int, channels: int = 1, size: int = 32) -> list[torch.Tensor]:
-    return list(torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(0)))
 
 
 @pytest.mark.parametrize(
@@ -228,223 +191,6 @@ def test_the_model_is_left_as_it_was():
         assert getattr(module, "padding_mode", "zeros") == "zeros"
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name])
-
-
-class TestReadout:
-    def test_coordinates_are_read(self):
-        network = nn.Sequential(CoordConv2d(1, 8, 1), nn.Identity())
-        (stage,) = read_positions(network, images(8), ["0"])
-        assert min(stage.images_low, stage.without_padding, stage.blank, stage.blank_without_padding) > 0.99
-
-    def test_zero_padding_is_found_and_taken_away(self):
-        network = nn.Sequential(*[layer for _ in range(6) for layer in (nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())])
-        network[0] = nn.Conv2d(1, 8, 3, padding=1)
-        (stage,) = read_positions(network, images(8, size=12), ["11"])
-        assert stage.blank > 0.15
-        assert stage.blank_without_padding == 0
-        assert 1 <= stage.reach <= 6
-        assert stage.without_padding < 0.1
-
-    def test_a_layer_without_padding_knows_nothing(self):
-        network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU())
-        (stage,) = read_positions(network, images(8), ["1"])
-        assert stage.images < 0.1
-        assert stage.blank == 0
-        assert stage.reach == 0
-
-
-@pytest.mark.parametrize(
-    ("network", "classes"),
-    [
-        (resnet18, ["conv1", "layer4.1.conv2"]),
-        (lambda: lraspp_mobilenet_v3_large(weights=None, weights_backbone=None), None),
-        (lambda: timm.create_model("convnext_atto"), None),
-        pytest.param(
-            lambda: fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None),
-            None,
-            marks=pytest.mark.slow,
-        ),
-    ],
-    ids=["resnet18", "lraspp", "convnext", "faster_rcnn"],
-)
-def test_places_can_be_converted(network, classes):
-    model = network().eval()
-    inputs = images(1, 3, 96)
-    placement = place(model, lambda: run(model, inputs))
-    assert placement.names
-    if classes is not None:
-        assert placement.names == classes
-    before = stages(model, inputs)
-    to_coordconv(model, where=placement.names)
-    assert list(coordconv_layers(model)) == sorted(placement.names, key=list(dict(model.named_modules())).index)
-    assert stages(model, inputs) == before
-
-
-@pytest.mark.slow
-def test_the_first_convolution_of_each_head_is_converted():
-    model = fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None).eval()
-    heads = [name for name in place(model, lambda: run(model, images(1, 3, 96))).names if "head" in name]
-    assert heads == ["rpn.head.conv.0.0"]
-    model = retinanet_resnet50_fpn(weights=None, weights_backbone=None).eval()
-    heads = [name for name in place(model, lambda: run(model, images(1, 3, 96))).names if "head" in name]
-    assert heads == ["head.classification_head.conv.0.0", "head.regression_head.conv.0.0"]
-
-
-class TestFrames:
-    @pytest.mark.slow
-    def test_crops_that_say_where_they_lie_need_their_frame(self):
-        samples = [{"image": image, "origin": (0, 8), "size": (64, 64)} for image in images(4)]
-        assert check_frames(nn.Conv2d(1, 2, 3), Samples(samples), images(4)).placed
-        mask = torch.arange(32).expand(32, 32) // 16
-        data = GivenDataModule([sample | {"mask": mask} for sample in samples * 10])
-        network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1))
-        assert "coordinate_frame(origin, size" in str(advise(network, data))
-
-    def test_random_samples_and_sizes_are_found(self):
-        class Random(Samples):
-            def __getitem__(self, index: int) -> Mapping[str, Any]:
-                return {"image": torch.rand(1, 32, 32)}
-
-        network = nn.Conv2d(1, 2, 3)
-        sizes = [torch.rand(1, 32, 32), torch.rand(1, 32, 48)]
-        found = check_frames(network, Random([{}] * 4), sizes)
-        assert found.random
-        assert found.sizes == 2
-        assert not check_frames(network, Samples([{"image": image} for image in images(4)]), sizes[:1]).random
-
-    @pytest.mark.slow
-    def test_a_convolution_does_not_change_with_the_batch(self):
-        model = fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None).eval()
-        given = images(4, 3, 64)
-        found = check_frames(model, Samples([{"image": image} for image in given]), given[:2])
-        assert found.batch is not None
-        assert found.resized is None
-
-
-def test_models_by_name_are_built_without_a_download(monkeypatch):
-    def refuse(*args, **kwargs):
-        raise AssertionError("a download")
-
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
-    for name in ("fasterrcnn_mobilenet_v3_large_320_fpn", "lraspp_mobilenet_v3_large", "resnet18"):
-        assert isinstance(load_model(name), nn.Module)
-
-
-def test_weights_of_a_task_are_those_of_its_network(tmp_path):
-    network = PooledClassifier(3)
-    state = {f"net.{name}": value for name, value in network.state_dict().items()} | {"metric": torch.zeros(1)}
-    torch.save({"state_dict": state}, tmp_path / "task.ckpt")
-    loaded = load_model(PooledClassifier(3), tmp_path / "task.ckpt")
-    assert all(map(torch.equal, loaded.state_dict().values(), network.state_dict().values()))
-
-
-def test_a_config_is_given_by_its_name(tmp_path, capsys, cli):
-    cli("advise", "-c", "classification/digits_conv", "--images", "40", "--readout_images", "4")
-    assert "Class given the place of the object" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        cli("advise", "-c", "classification/nothing")
-    assert "error: there is no config 'classification/nothing'" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_command(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    network = "lightning_coordconv.classification.PooledClassifier"
-    data = "lightning_coordconv.classification.PlacedDigitsDataModule"
-    main(
-        [
-            "advise",
-            "--model",
-            network,
-            "--model.num_classes",
-            "4",
-            "--data",
-            data,
-            "--data.labels",
-            "position",
-            "--images",
-            "60",
-        ]
-    )
-    out = capsys.readouterr().out
-    assert "position removes" in out
-    assert "Therefore:" in out
-    written = json.loads((tmp_path / "advice" / "advice.json").read_text())
-    assert written["sentences"] == out.splitlines()[:-1]
-    assert (tmp_path / "advice" / "advice.png").stat().st_size > 10_000
-
-
-def test_a_config_of_fit_is_accepted_with_all_its_keys(tmp_path, monkeypatch):
-    """Its seed is that of the data, as in fit."""
-    config = tmp_path / "config.yaml"
-    config.write_text(
-        "seed_everything: 3\nfigures: true\nckpt_path: null\nweights_only: null\ntrainer: {max_epochs: 1}\n"
-        "model: {class_path: lightning_coordconv.classification.PooledClassifier, init_args: {num_classes: 4}}\n"
-        "data: {class_path: lightning_coordconv.classification.PlacedDigitsDataModule, init_args: {labels: position}}\n"
-    )
-    given = []
-    monkeypatch.setattr(command, "advise", lambda model, data, *_: given.append(data) or 1 / 0)
-    for seed in ([], ["--seed_everything=5"]):
-        with pytest.raises(ZeroDivisionError):
-            main(["advise", "-c", str(config), *seed])
-    assert [data.seed for data in given] == [3, 5]
-
-
-@pytest.mark.parametrize("model", ["task", "network"])
-@pytest.mark.parametrize("padding", ["zeros", "circular"])
-def test_options_that_are_not_those_of_the_checkpoint_are_named(model, padding, tmp_path, monkeypatch, capsys):
-    """The weights fit, and the network computes something else with them."""
-    network = {
-        "class_path": "lightning_coordconv.classification.PooledClassifier",
-        "init_args": {"num_classes": 4, "padding_mode": "circular"},
-    }
-    weights = ImageClassification(PooledClassifier(4)).state_dict()
-    kind = "lightning_coordconv.classification.ImageClassification"
-    checkpoint = {"state_dict": weights, "hyper_parameters": {"_class_path": kind, "net": network}}
-    torch.save(checkpoint, tmp_path / "last.ckpt")
-    network["init_args"]["padding_mode"] = padding
-    given = {"class_path": kind, "init_args": {"net": network}}
-    data = {"class_path": "lightning_coordconv.classification.PlacedDigitsDataModule"}
-    config = tmp_path / "config.yaml"
-    config.write_text(json.dumps({"model": given if model == "task" else network, "data": data}))
-    monkeypatch.setattr(command, "advise", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        main(["advise", "-c", str(config), "--checkpoint", str(tmp_path / "last.ckpt")])
-    name = f"model.{'net.init_args.' if model == 'task' else ''}padding_mode"
-    line = f"options that differ from those of the checkpoint: {name} is zeros, and was circular\n"
-    assert capsys.readouterr().err == (line if padding == "zeros" else "")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            ["--model", "resnet18", "--ckpt_path", "x.ckpt"],
-            "advise reads weights from --checkpoint, not",
-        ),
-        (["--model", "resnet18", "--bogus", "1"], "--bogus"),
-        (["--model", "resnet1"], "torchvision has no model 'resnet1'"),
-        pytest.param(["--model", "timm/resnet1"], "timm has no model 'resnet1'", marks=pytest.mark.slow),
-        pytest.param(
-            ["--model", "resnet18", "--checkpoint", "nowhere.pt"], "no checkpoint at nowhere.pt", marks=pytest.mark.slow
-        ),
-        pytest.param(
-            ["--model", "resnet18", "--checkpoint", "other.pt"],
-            "other.pt holds weights of another architecture",
-            marks=pytest.mark.slow,
-        ),
-        (["--model", "resnet18", "--images", "2"], "num_images must be at least 4, got 2"),
-    ],
-)
-def test_bad_input_is_refused_in_one_line(arguments, message, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pt")
-    data = ["--data", "lightning_coordconv.classification.PlacedDigitsDataModule"]
-    with pytest.raises(SystemExit) as info:
-        main(["advise", *arguments, *data])
-    assert info.value.code == 2
-    assert message in capsys.readouterr().err.splitlines()[-1]
-    assert not (tmp_path / "advice").exists()
 
 
 def test_the_picture_has_a_map_for_each_target():

@@ -1,4 +1,4 @@
-"""Tests of the trained agent in Python: rewards equal those of the test; films, seeds, and refused checkpoints."""
+"""Tests of the trained agent in Python: rewards equal those of the test; videos, seeds, and refused checkpoints."""
 
 from pathlib import Path
 

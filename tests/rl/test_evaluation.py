@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
-from lightning_coordconv.rl import A2C, AgentVideo
+from lightning_coordconv.rl import A2C
 from lightning_coordconv.rl.environments.vector import find, make
 from lightning_coordconv.rl.evaluation import Episodes, play_episodes, play_seeded
 from lightning_coordconv.runtime.callbacks.randomness import RandomState
@@ -230,28 +229,3 @@ def test_dict_observations_need_their_policy(policy, tmp_path):
     gym.register("tests/Mixed-v0", Mixed)
     with pytest.raises(ValueError, match=f"policy must be MultiInputPolicy for the .*, got '{policy}'"):
         trainer(tmp_path).fit(A2C(20, policy), data(2, "tests/Mixed-v0"))
-
-
-class Unrenderable(Mixed):
-    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012  # as gymnasium declares it
-
-    def __init__(self, render_mode=None):
-        self.render_mode = render_mode
-
-    def render(self):
-        raise OSError("no display")
-
-
-@pytest.mark.parametrize("kind", [Mixed, Unrenderable])
-def test_an_environment_that_cannot_render_is_reported_once(kind, tmp_path):
-    name = f"tests/{kind.__name__}-video-v0"
-    gym.register(name, kind)
-    run = trainer(tmp_path, limit_val_batches=1, callbacks=[AgentVideo()])
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        run.fit(A2C(80, "MultiInputPolicy"), data(2, name))
-    said = [str(warning.message) for warning in caught if "no videos are recorded" in str(warning.message)]
-    assert len(said) == 1
-    assert name in said[0]
-    assert run.current_epoch == 2
-    assert not list(tmp_path.rglob("*.mp4"))

@@ -28,6 +28,13 @@ def test_private_names_exist(kind):
         assert hasattr(algorithm, name), f"{RELEASE} has no attribute {name}"
 
 
+@pytest.mark.parametrize("verbose", [0, 1])
+def test_learning_leaves_no_folder(tmp_path, monkeypatch, verbose):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    _sb3.begin_learning(sb3.A2C("MlpPolicy", make_vec_env("CartPole-v1", 1), verbose=verbose), 100)
+    assert not list(tmp_path.iterdir())
+
+
 def test_private_names_of_vectors_exist():
     vector = make_vec_env("CartPole-v1", 3)
     missing = [name for name in (*_sb3.VECTOR_METHODS, "_seeds") if not hasattr(vector, name)]

@@ -1,4 +1,4 @@
-"""Tests of the human-normalised scores of Atari games."""
+"""Tests of the human-normalised scores of Atari games: random 0, human 1, and environments without a human score."""
 
 import gymnasium as gym
 import pytest

@@ -1,7 +1,8 @@
-"""Tests of videos of agents: files of a run, saliency against finite differences, overlay and speed."""
+"""Tests of videos of agents: files of a run, saliency against finite differences, overlay, speed, no rendering."""
 
 import csv
 import functools
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,11 +17,12 @@ from gymnasium.wrappers import TransformReward
 from stable_baselines3.common.env_util import make_vec_env
 
 import lightning_coordconv.rl.environments  # noqa: F401  # registers the environment
-from lightning_coordconv.rl import AgentVideo, CoordConvNatureCNN
+from lightning_coordconv.rl import A2C, AgentVideo, CoordConvNatureCNN
 from lightning_coordconv.rl.environments.vector import frames_per_second
 from lightning_coordconv.rl.frames import play_frames
 from lightning_coordconv.rl.saliency import overlay, saliency
-from tests.rl.agents import TOUCH
+from tests.rl.agents import TOUCH, data, trainer
+from tests.rl.test_evaluation import Mixed
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "rl"
 QUICK = ("--data.n_envs=2", "--data.eval_episodes=3", "--model.total_timesteps=40", "--data.rollouts_per_epoch=2",
@@ -123,3 +125,29 @@ def test_numbers(arguments):
     (name, value) = next(iter(arguments.items()))
     with pytest.raises(ValueError, match=f"{name} must be at least .* got {value}"):
         AgentVideo(**arguments)
+
+
+class Unrenderable(Mixed):
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012  # as gymnasium declares it
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def render(self):
+        raise OSError("no display")
+
+
+@pytest.mark.filterwarnings("ignore:.isinstance.treespec:FutureWarning")
+@pytest.mark.parametrize("kind", [Mixed, Unrenderable])
+def test_an_environment_that_cannot_render_is_reported_once(kind, tmp_path):
+    name = f"tests/{kind.__name__}-video-v0"
+    gymnasium.register(name, kind)
+    run = trainer(tmp_path, limit_val_batches=1, callbacks=[AgentVideo()])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run.fit(A2C(80, "MultiInputPolicy"), data(2, name))
+    said = [str(warning.message) for warning in caught if "no videos are recorded" in str(warning.message)]
+    assert len(said) == 1
+    assert name in said[0]
+    assert run.current_epoch == 2
+    assert not list(tmp_path.rglob("*.mp4"))

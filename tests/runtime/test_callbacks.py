@@ -1,8 +1,7 @@
-"""Tests of what a run leaves: summary, figures, checkpoints, folders, stop at a threshold, and lines of progress."""
+"""Tests of what a run leaves: summary, figures, events, checkpoints, an earlier fit's files, and lines of progress."""
 
 import csv
 import json
-import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,11 +22,10 @@ from lightning_coordconv.coordinates import (
     StridedRegressor,
 )
 from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint
-from lightning_coordconv.runtime.callbacks.defaults import default_callbacks, stop_at
+from lightning_coordconv.runtime.callbacks.defaults import default_callbacks
 from lightning_coordconv.runtime.callbacks.last_checkpoint import LastCheckpoint
 from lightning_coordconv.runtime.callbacks.preemption import CheckpointingPreemption, Preemption
 from lightning_coordconv.runtime.callbacks.progress import ProgressLines
-from lightning_coordconv.runtime.callbacks.run_folder import RunFolder, keep_to_folders
 from lightning_coordconv.runtime.callbacks.saved_config import SavedConfig
 from lightning_coordconv.runtime.callbacks.summary import RunSummary
 
@@ -86,36 +84,6 @@ def test_figures_of_each_task(task, drawn, tmp_path):
     assert {path.stem for path in Path(trainer.log_dir, "figures").glob("*.png")} == drawn
 
 
-class Solved(CoordinateClassification):
-    """Reports a perfect accuracy whatever it paints."""
-
-    def evaluate(self, batch):
-        outputs = super().evaluate(batch)
-        return outputs | {"preds": outputs["target"]}
-
-
-@pytest.mark.parametrize(("task", "steps"), [(Solved, 1), (CoordinateClassification, 3)])
-def test_training_stops_at_the_threshold(task, steps, tmp_path):
-    trainer = Trainer(
-        accelerator="cpu", max_epochs=3, limit_train_batches=1, logger=False, default_root_dir=tmp_path,
-        callbacks=[stop_at("val/accuracy", "max", 1.0)], enable_progress_bar=False, enable_model_summary=False,
-        enable_checkpointing=False,
-    )  # fmt: skip
-    trainer.fit(task(DeconvDecoder(2, 1, 16)), NotSoClevrDataModule("quadrant", canvas=16, size=3))
-    assert trainer.global_step == steps
-
-
-@pytest.mark.parametrize(
-    ("mode", "threshold", "value", "stops"),
-    [("max", 1.0, 1.0, True), ("max", 0.999, 0.9989, False), ("min", 0.01, 0.01, True), ("min", 0.01, 0.0101, False),
-     ("max", 1.0, math.nan, False)],
-)  # fmt: skip
-def test_a_threshold_is_reached_by_its_own_value(mode, threshold, value, stops):
-    callback = stop_at("val/metric", mode, threshold)
-    stopped = callback.monitor_op(torch.tensor(value), callback.stopping_threshold)
-    assert bool(stopped) == stops
-
-
 def test_a_test_without_training_has_a_summary_too(tmp_path):
     trainer = Trainer(
         accelerator="cpu", default_root_dir=tmp_path, callbacks=[RunSummary()], limit_test_batches=1,
@@ -160,71 +128,6 @@ def test_every_run_saves_the_last_checkpoint_after_the_best(configured, kinds):
     """Lightning takes the first callback for the one that knows the best; a preempted run stops after the last."""
     found = default_callbacks("val/loss", "min", None, 0, None, {"callbacks": configured})
     assert [type(callback) for callback in found if isinstance(callback, Checkpoint)] == kinds
-
-
-@pytest.mark.parametrize(
-    ("files", "ckpt_path", "message"),
-    [
-        ([], "last", None),
-        (["last.ckpt", "epoch=0.ckpt"], "last", None),
-        (["epoch=0.ckpt"], "last", r"holds no last.ckpt to resume from: give --ckpt_path one of epoch=0.ckpt"),
-        (["epoch=0.ckpt"], None, "holds the checkpoints of another run"),
-        (["epoch=0.ckpt"], "checkpoints/epoch=0.ckpt", None),
-    ],
-)
-def test_a_fit_starts_anew_only_in_an_empty_folder(files, ckpt_path, message, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "checkpoints").mkdir()
-    for name in files:
-        (tmp_path / "checkpoints" / name).touch()
-    strategy = SimpleNamespace(broadcast=lambda value: value)
-    trainer = SimpleNamespace(log_dir=str(tmp_path), is_global_zero=True, strategy=strategy)
-    folder = RunFolder(ckpt_path)
-    if message is None:
-        folder.setup(trainer, None, "fit")
-    else:
-        with pytest.raises(FileExistsError, match=message):
-            folder.setup(trainer, None, "fit")
-    folder.teardown(trainer, None, "fit")
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_ctrl_c_says_how_to_continue(there, tmp_path, caplog):
-    folder = RunFolder()
-    strategy = SimpleNamespace(broadcast=lambda value: value)
-    folder.setup(SimpleNamespace(log_dir=str(tmp_path), is_global_zero=True, strategy=strategy), None, "fit")
-    last = tmp_path / "checkpoints" / "last.ckpt"
-    if there:
-        last.parent.mkdir()
-        last.touch()
-    with caplog.at_level("INFO"):
-        folder.on_exception(None, None, KeyboardInterrupt())
-    expected = f"--ckpt_path {last} continues this run" if there else "there is no checkpoint yet"
-    assert caplog.messages == [f"interrupted: {expected}"]
-
-
-@pytest.mark.parametrize(("present", "command"), [(True, "fit"), (False, "fit"), (False, "predict")])
-def test_a_run_whose_folder_was_moved_remembers_its_best_checkpoint(present, command, tmp_path, caplog):
-    """Where the file did not come along, a fit says so."""
-    before = BestCheckpoint(dirpath=tmp_path / "old", monitor="val/a")
-    path = str(tmp_path / "old" / "epoch=1.ckpt")
-    before.best_model_path = before.kth_best_model_path = path
-    before.best_k_models, before.best_model_score = {path: torch.tensor(0.5)}, torch.tensor(0.5)
-    after = BestCheckpoint(dirpath=tmp_path / "new", monitor="val/a")
-    (tmp_path / "new").mkdir()
-    if present:
-        (tmp_path / "new" / "epoch=1.ckpt").touch()
-    checkpoint = {"callbacks": {before.state_key: before.state_dict()}}
-    with caplog.at_level("INFO"):
-        keep_to_folders(SimpleNamespace(checkpoint_callbacks=[after], state=SimpleNamespace(fn=command)), checkpoint)
-    if not present:
-        assert checkpoint == {"callbacks": {}}
-        assert ("lacks the best checkpoint by val/a so far" in caplog.text) == (command == "fit")
-        return
-    after.load_state_dict(checkpoint["callbacks"][after.state_key])
-    here = str(tmp_path / "new" / "epoch=1.ckpt")
-    assert (after.best_model_path, after.kth_best_model_path, after.best_k_models) == (here, here, {here: 0.5})
-    assert after.best_model_score == 0.5
 
 
 @pytest.mark.parametrize(("max_epochs", "line"), [(60, "epoch 2 of 60, 12 optimiser"), (-1, "epoch 2, 12 optimiser")])

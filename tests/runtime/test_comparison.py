@@ -1,4 +1,4 @@
-"""Tests of the command ``compare``: reading runs, arms, paired differences, intervals, files, and errors."""
+"""Tests of the command ``compare``: which runs form an arm, tables, written files, figures, and refused arguments."""
 
 import csv
 import hashlib
@@ -6,32 +6,16 @@ import itertools
 import json
 import random
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import yaml
 from matplotlib.image import imread
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
-from tensorboard.summary.writer import event_file_writer
 
-from lightning_coordconv.runtime.cli import main
-from lightning_coordconv.runtime.comparison.arms import Arm, differences, gather
+from lightning_coordconv.runtime.comparison.arms import Arm, gather
 from lightning_coordconv.runtime.comparison.figure import draw
 from lightning_coordconv.runtime.comparison.runs import Run, find_runs
-from lightning_coordconv.runtime.comparison.statistics import bootstrap
-from lightning_coordconv.runtime.csv_rows import keep_rows
+from tests.runtime.compared_runs import compare, fails, write_csv, write_summary
 from tests.slow import slow_except
-
-
-def write_summary(folder, name, seed, accuracy, **options):
-    folder.mkdir(parents=True)
-    curve = [{"step": step, "seconds": 1.0, "val/accuracy": accuracy * step / 20} for step in (10, 20)]
-    summary = {"experiment": name, "seed": seed, "weights": 7, "steps": 20, "curve": curve, "train": {},
-               "test": {"test/accuracy": accuracy, "test/loss": 1 - accuracy}}  # fmt: skip
-    (folder / "summary.json").write_text(json.dumps(summary))
-    config = {"seed_everything": seed, "model": {"class_path": "A", "init_args": options}, "data": {"seed": seed}}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
 
 
 @pytest.fixture
@@ -41,22 +25,6 @@ def logs(tmp_path):
         write_summary(tmp_path / "logs" / "a" / f"version_{k}", "a", seed, accuracy, lr=0.1)
         write_summary(tmp_path / "logs" / "b" / f"version_{k}", "b", seed + 1, accuracy + 0.2, lr=0.2)
     return tmp_path / "logs"
-
-
-def compare(*args):
-    main(["compare", *map(str, args)])
-
-
-def fails(capsys, *args):
-    """Return the line in which a command ends."""
-    with pytest.raises(SystemExit) as end:
-        compare(*args)
-    output = capsys.readouterr()
-    assert end.value.code == 2
-    assert output.out == ""
-    (message,) = output.err.splitlines()
-    assert message.startswith("error: ")
-    return message
 
 
 def contents(folder):
@@ -114,32 +82,6 @@ def test_of_a_seed_that_was_run_twice_the_newest_run_counts(logs, capsys):
     compare(logs)
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == f"Not counted: 1 run with a newer run of the same seed: {logs / 'a' / 'version_1'} (seed 1)."
-
-
-@pytest.mark.parametrize("kind", [CSVLogger, TensorBoardLogger])
-@pytest.mark.parametrize("seeded", slow_except([True], [True, False]))
-def test_runs_of_lightnings_loggers(tmp_path, capsys, kind, seeded):
-    for arm, offset in (("mine", 0.0), ("other", 1.0)):
-        for seed in range(3):
-            logger = kind(tmp_path, name=arm)
-            logger.log_hyperparams({"lr": offset, "seed": seed} if seeded else {"lr": offset})
-            for step in (1, 2):
-                logger.log_metrics({"val_loss": offset + seed * step}, step)
-            logger.save()
-            logger.finalize("success")
-    compare(tmp_path, "--figure", tmp_path / "figure.png")
-    lines = capsys.readouterr().out.splitlines()
-    seeds = "0, 1, 2" if seeded else "3 runs"
-    assert lines[2] == f"| mine | {seeds} | 2 (0 to 4) |"
-    assert lines[3] == f"| other | {seeds} | 3 (1 to 5) |"
-    assert lines[7] == ("| other | 3 | 1 (1 to 1) |" if seeded else "| other | 0 | no seed in common |")
-
-
-def write_csv(folder, value, hparams=None):
-    folder.mkdir(parents=True)
-    (folder / "metrics.csv").write_text(f"epoch,step,val_acc\n0,9,{value}\n")
-    if hparams is not None:
-        (folder / "hparams.yaml").write_text(yaml.safe_dump(hparams))
 
 
 def test_a_run_that_logged_nothing_is_named_and_left_out(logs, capsys):
@@ -283,31 +225,6 @@ def test_a_figure_has_all_metrics_arms_and_steps():
     assert figure.get_supxlabel() == "no curves of none"
 
 
-@pytest.mark.parametrize("kind", [CSVLogger, TensorBoardLogger])
-def test_the_values_of_a_resumed_run_replace_those_that_were_lost(tmp_path, monkeypatch, kind):
-    # event files are in the order of their seconds, and two lives of a run do not begin in the same one
-    monkeypatch.setattr(event_file_writer, "time", SimpleNamespace(time=itertools.count(1).__next__))
-    for life, steps in ((1.0, (1, 2, 3, 4, 5)), (2.0, (3, 4))):
-        logger = kind(tmp_path, name="a", version=0)
-        if kind is CSVLogger:
-            keep_rows(logger)
-        for step in steps:
-            logger.log_metrics({"val_loss": life * step}, step)
-        logger.save()
-        logger.finalize("success")
-    (run,) = find_runs([tmp_path])
-    assert run.curves == {"val_loss": {1: 1, 2: 2, 3: 6, 4: 8}}
-    assert run.metrics == {"val_loss": 8}
-
-
-def test_a_line_that_was_cut_is_left_out(tmp_path):
-    write_csv(tmp_path / "a", "0.5\n1,19,0.123456")
-    path = tmp_path / "a" / "metrics.csv"
-    path.write_text(path.read_text()[:-4])
-    (run,) = find_runs([tmp_path])
-    assert run.metrics == {"val_acc": 0.5}
-
-
 def test_names_with_bars_stay_in_their_cells(tmp_path, capsys):
     write_summary(tmp_path / "a", "a|b", 0, 0.5)
     compare(tmp_path)
@@ -329,6 +246,39 @@ def test_a_run_that_did_not_finish_is_counted(logs, capsys):
     assert "| a | 0, 1, 2 | 0.5 (0.4 to 0.6), 2 runs |" in capsys.readouterr().out
 
 
+def test_copies_of_a_run_are_named(logs, tmp_path, capsys):
+    """Without a seed, or with another one, they count as runs of their own, and their interval is too narrow."""
+    compare(logs)
+    assert "same values" not in capsys.readouterr().out
+    for number in range(2):
+        write_summary(tmp_path / f"c{number}" / "run", "c", 0, 0.25)
+        write_summary(logs / "a" / f"version_{number + 7}", "a", number + 7, 0.125, lr=0.1)
+    compare(logs, tmp_path / "c0", tmp_path / "c1")  # of two arms, which may well agree
+    lines = capsys.readouterr().out.splitlines()
+    note = "2 runs have the same values of all metrics (copies, or a seed without effect): "
+    assert [line for line in lines if "same values" in line] == [
+        f"{note}{logs / 'a' / 'version_7'}, {logs / 'a' / 'version_8'}."
+    ]
+
+
+def test_runs_of_other_lengths_are_told(tmp_path, capsys):
+    for name, steps in (("a", 4), ("b", 2)):
+        (tmp_path / name).mkdir()
+        rows = "".join(f"{step},{1 / step},\n" for step in range(1, steps + 1))
+        (tmp_path / name / "metrics.csv").write_text(f"step,val/loss,val/new\n{rows}")
+    compare(tmp_path)
+    assert capsys.readouterr().out.endswith("\n\nThe last values of val/loss are of steps 2 to 4.\n")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+@pytest.mark.filterwarnings("error")
+def test_values_that_are_not_finite_have_no_interval(tmp_path, capsys, value):
+    for number, shown in enumerate((value, 0.5)):
+        write_csv(tmp_path / f"version_{number}", shown)
+    compare(tmp_path)
+    assert f" | 2 runs | {value} |\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("option", slow_except(["verbose"], ["verbose", "return_predictions"]))
 @pytest.mark.parametrize("files", [["summary.json"], ["events.out.tfevents.1"], []])
 def test_the_folder_of_an_evaluation_is_no_run(logs, capsys, option, files):
@@ -345,27 +295,6 @@ def test_the_folder_of_an_evaluation_is_no_run(logs, capsys, option, files):
     assert capsys.readouterr().out == before
 
 
-def test_missing_and_empty_folders(tmp_path, capsys):
-    assert fails(capsys, tmp_path / "none").endswith("none does not exist")
-    assert "has no runs of fit: no summary.json, " in fails(capsys, tmp_path)
-
-
-BROKEN = {
-    "summary.json": ['{"experiment": "a"', "[]", '{"experiment": "a", "seed": 0}', "",
-                     '{"experiment": "a", "seed": 0, "curve": [{"step": "x", "val": 1}]}'],
-    "metrics.csv": ["", "epoch,step,loss\n", "epoch,loss\n0,1.0\n", "step,loss\n1,high\n",
-                    "step,loss\n1,0.5\n2\0,0.5\n"],
-    "events.out.tfevents.1": ["", "no events"],
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in BROKEN.items() for text in texts])
-def test_a_broken_file_is_named(tmp_path, capsys, name, text):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / name).write_text(text)
-    assert str(tmp_path / "run") in fails(capsys, tmp_path)
-
-
 def test_unknown_metrics_and_arms(logs, tmp_path, capsys):
     assert "a has no metric 'none': it has seconds, steps, test/accuracy" in fails(capsys, logs, "--metric", "none")
     assert "no arm 'c': the arms are a, b" in fails(capsys, logs, "--baseline", "c")
@@ -378,27 +307,3 @@ def test_unknown_metrics_and_arms(logs, tmp_path, capsys):
 def test_a_baseline_can_be_chosen(logs, capsys):
     compare(logs, "--baseline", "b", "--metric", "test/loss")
     assert "| difference to b | pairs | test/loss |" in capsys.readouterr().out
-
-
-def test_differences_are_paired_by_seed():
-    ours = Arm("ours", [Run(None, "ours", seed, metrics={"m": 10.0 * seed + 1}) for seed in (3, 1, 2)])
-    theirs = Arm("theirs", [Run(None, "theirs", seed, metrics={"m": 10.0 * seed}) for seed in (2, 3, 9)])
-    assert differences(ours, theirs, "m").tolist() == [1.0, 1.0]
-
-
-def test_intervals_move_and_scale_with_the_values():
-    values = np.random.default_rng(1).normal(size=8)
-    low, high = bootstrap([values], np.mean)
-    assert values.min() <= low < values.mean() < high <= values.max()
-    assert bootstrap([3 * values + 5], np.mean) == pytest.approx((3 * low + 5, 3 * high + 5))
-    ends = bootstrap([values, values - 2], lambda ours, theirs: ours.mean() - theirs.mean())
-    assert ends[0] < 2 < ends[1]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("seeds", "least", "most"), [(3, 0.6, 0.9), (20, 0.88, 1.0)])
-def test_how_often_an_interval_contains_the_true_mean(seeds, least, most):
-    """With few seeds it is too narrow, as the note below the tables says."""
-    generator = np.random.default_rng(0)
-    ends = [bootstrap([generator.normal(size=seeds)], np.mean) for _ in range(60)]
-    assert least <= np.mean([low <= 0 <= high for low, high in ends]) <= most

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from lightning_coordconv.coordinates import CoordinateClassification
 from lightning_coordconv.generative.unlabelled_images import UnlabelledImages
 from lightning_coordconv.runtime.errors import explain, from_user_code, one_line
-from tests.runtime.test_weights import SMALL
+from tests.runtime.runs import SMALL
 
 USER_MODULE = """
 import torch

@@ -1,4 +1,6 @@
-"""Tests of callbacks that watch a metric: whether less is better, when it is judged, what the last checkpoint knows."""
+"""Tests of callbacks that watch a metric: direction, when it is judged, the last checkpoint, and thresholds."""
+
+import math
 
 import pytest
 import torch
@@ -7,7 +9,12 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lightning_coordconv.runtime.callbacks.defaults import default_callbacks, judge_after_validation
+from lightning_coordconv.coordinates import (
+    CoordinateClassification,
+    DeconvDecoder,
+    NotSoClevrDataModule,
+)
+from lightning_coordconv.runtime.callbacks.defaults import default_callbacks, judge_after_validation, stop_at
 from lightning_coordconv.runtime.callbacks.last_checkpoint import LastCheckpoint
 
 
@@ -77,3 +84,33 @@ def test_the_last_checkpoint_knows_the_best(options, tmp_path):
     assert states[best.state_key]["best_model_path"] == best.best_model_path
     assert states[stop.state_key] == stop.state_dict()
     assert "epoch=1" in best.best_model_path
+
+
+class Solved(CoordinateClassification):
+    """Reports a perfect accuracy whatever it paints."""
+
+    def evaluate(self, batch):
+        outputs = super().evaluate(batch)
+        return outputs | {"preds": outputs["target"]}
+
+
+@pytest.mark.parametrize(("task", "steps"), [(Solved, 1), (CoordinateClassification, 3)])
+def test_training_stops_at_the_threshold(task, steps, tmp_path):
+    trainer = Trainer(
+        accelerator="cpu", max_epochs=3, limit_train_batches=1, logger=False, default_root_dir=tmp_path,
+        callbacks=[stop_at("val/accuracy", "max", 1.0)], enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=False,
+    )  # fmt: skip
+    trainer.fit(task(DeconvDecoder(2, 1, 16)), NotSoClevrDataModule("quadrant", canvas=16, size=3))
+    assert trainer.global_step == steps
+
+
+@pytest.mark.parametrize(
+    ("mode", "threshold", "value", "stops"),
+    [("max", 1.0, 1.0, True), ("max", 0.999, 0.9989, False), ("min", 0.01, 0.01, True), ("min", 0.01, 0.0101, False),
+     ("max", 1.0, math.nan, False)],
+)  # fmt: skip
+def test_a_threshold_is_reached_by_its_own_value(mode, threshold, value, stops):
+    callback = stop_at("val/metric", mode, threshold)
+    stopped = callback.monitor_op(torch.tensor(value), callback.stopping_threshold)
+    assert bool(stopped) == stops

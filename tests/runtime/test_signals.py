@@ -14,7 +14,7 @@ import pytest
 from lightning_coordconv.coordinates import CoordinateClassification
 from lightning_coordconv.runtime.signals import REQUEUE, StopSignals
 from tests.core.test_checkpoints import environment
-from tests.runtime.test_weights import SMALL
+from tests.runtime.runs import SMALL
 
 
 class Steps(CoordinateClassification):

@@ -1,4 +1,4 @@
-"""Tests of the command ``sweep``: seeds, skipped and resumed runs, failures, signals, and Optuna searches."""
+"""Tests of the command ``sweep``: seeds, skipped, changed and resumed runs, failures, signals, refused arguments."""
 
 import json
 import os
@@ -8,56 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-import yaml
 
 from lightning_coordconv.runtime import signals
-from lightning_coordconv.runtime.cli import main
-from lightning_coordconv.runtime.locks import Lock
-from lightning_coordconv.runtime.sweep import jobs, search
-
-NAMES = ("coordinates/regression_quadrant_coordconv", "coordinates/regression_quadrant_conv")
-LR = "model.optimizer.init_args.lr"
-
-
-@pytest.fixture
-def fits(tmp_path, monkeypatch):
-    """Replace the processes of fit: the distance is the squared distance of log10(lr) from -2, and the seed."""
-    monkeypatch.chdir(tmp_path)
-    made = []
-
-    def fit(config, seed, threads, options, output):
-        made.append((config, seed))
-        given = dict(option.removeprefix("--").split("=", 1) for option in options)
-        folder = output.parent
-        folder.mkdir(parents=True, exist_ok=True)
-        output.write_text("started\nit ends here\n")
-        if given.get("fail") == str(seed):
-            return 3
-        value = (np.log10(float(given.get(LR, 1e-3))) + 2) ** 2 + seed
-        row = {"step": 1, "val/distance": value, "val/accuracy": -value}
-        summary = {"experiment": config, "seed": seed, "curve": [row, row | {"step": 2, "val/distance": value + 1}]}
-        test = {} if given.get("trainer.limit_test_batches") == "0" else {"test/distance": value}
-        (folder / "summary.json").write_text(json.dumps(summary | {"test": test}))
-        (folder / "config.yaml").write_text(yaml.safe_dump({"seed_everything": seed, "lr": given.get(LR, 1e-3)}))
-        return 0
-
-    monkeypatch.setattr(jobs, "fit", fit)
-    return made
-
-
-def sweep(*args):
-    main(["sweep", *args])
-
-
-def fails(capsys, *args):
-    """Return the line in which a command ends."""
-    with pytest.raises(SystemExit) as end:
-        sweep(*args)
-    message = capsys.readouterr().err.splitlines()[-1] if end.value.code == 2 else str(end.value.code)
-    assert message.startswith("error: ")
-    return message
+from lightning_coordconv.runtime.sweep import jobs
+from tests.runtime.sweeps import NAMES, fails, sweep
 
 
 def test_every_config_is_trained_with_every_seed_and_compared(fits, capsys):
@@ -247,129 +202,3 @@ def test_a_real_process_has_one_thread_and_leaves_a_checkpoint(tmp_path, monkeyp
 def test_arguments_that_cannot_work(fits, args, message, capsys):
     assert message in fails(capsys, *args)
     assert fits == []
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("lr", "none of the forms"),
-        ("lr=normal(0,1)", "none of the forms"),
-        ("lr=uniform(0,1", "none of the forms"),
-        ("lr=uniform(0)", "two numbers"),
-        ("lr=uniform(a,b)", "two numbers"),
-        ("lr=int(0.5,2)", "two integers"),
-        ("lr=uniform(1,0)", "LOW less than HIGH"),
-        ("lr=uniform(0,inf)", "finite bounds"),
-        ("lr=uniform(nan,1)", "finite bounds"),
-        ("lr=loguniform(0,1)", "above 0"),
-        ("lr=choice(a)", "at least two"),
-        ("lr=choice(a, b, a)", "all different"),
-        ("lr=choice(a, ]", "none of the forms"),
-        ("lr=choice([a, b)", "cannot be read"),
-    ],
-)
-def test_broken_spaces(fits, text, message, capsys):
-    assert message in fails(capsys, NAMES[0], "--minimize", "val/distance", "--search", text)
-    assert fits == []
-
-
-def test_spaces():
-    assert search.parse_space("--lr=loguniform(1e-4,1e-1)") == ("lr", "loguniform", (1e-4, 1e-1))
-    assert search.parse_space("n=int(16, 128)") == ("n", "int", (16, 128))
-    assert search.parse_space("a=choice(0.1, null, [1, 2], x)") == ("a", "choice", ("0.1", "null", "[1, 2]", "x"))
-
-
-def test_the_value_of_a_trial_is_the_mean_of_the_best_in_validation():
-    curves = [[{"v/a": 3.0}, {"v/a": 1.0}, {"v/a": float("nan")}], [{"v/a": 2.0}, {"v/b": 0.0}]]
-    summaries = [{"curve": curve} for curve in curves]
-    assert search.best_value(summaries, "v/a", maximize=False) == 1.5
-    assert search.best_value(summaries, "v/a", maximize=True) == 2.5
-    with pytest.raises(ValueError, match="no finite 'v/c' in validation: it has v/a"):
-        search.best_value(summaries, "v/c", maximize=True)
-
-
-@pytest.mark.slow
-def test_a_search_finds_the_best_option_and_can_be_resumed(fits, capsys):
-    pytest.importorskip("optuna")
-    arguments = (NAMES[0], "--search", f"{LR}=loguniform(1e-4, 1)", "--minimize", "val/distance", "--seeds", "0", "1")
-    sweep(*arguments, "--trials", "10")
-    assert len(fits) == 20
-    capsys.readouterr()
-    sweep(*arguments, "--trials", "25", "--jobs", "2")
-    assert len(fits) == 50
-    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("best of 25 trials"))
-    assert abs(np.log10(float(line.rpartition("=")[2])) + 2) < 0.3
-    fits.clear()
-    sweep(*arguments, "--trials", "25")
-    assert fits == []
-
-
-def test_a_trial_that_was_interrupted_is_tried_again_with_the_same_options(tmp_path):
-    pytest.importorskip("optuna")
-    space = search.parse_space("lr=loguniform(1e-4, 1)")
-    study = search.open_study(tmp_path / "study.log", "a", maximize=False)
-    interrupted = space.suggest(study.ask())
-    suggested = []
-
-    def objective(trial):
-        suggested.append(space.suggest(trial))
-        return 0.0
-
-    search.optimize(search.open_study(tmp_path / "study.log", "a", maximize=False), objective, trials=3, jobs=1)
-    assert suggested[0] == interrupted
-    assert len(set(suggested)) == 3
-
-
-CHANGES = [("--trainer.max_steps=2",), ("--seeds", "0", "1"), ("--maximize", "val/accuracy"), ("--minimize", "val/b"),
-           ("--search", "data.batch_size=choice(4,8)")]  # fmt: skip
-
-
-@pytest.mark.parametrize("change", [*CHANGES, None], ids=str)
-def test_a_search_with_other_runs_or_another_metric_is_another_study(change, fits, tmp_path, capsys, monkeypatch):
-    pytest.importorskip("optuna")
-    monkeypatch.setattr("lightning_coordconv.runtime.sweep.command.best_value", lambda *args: 0.0)
-    config = tmp_path / "mine.yaml"
-    config.write_text("trainer: {max_epochs: 1}\n")
-    goal = () if change and change[0].startswith("--m") else ("--minimize", "val/distance")
-    arguments = ("mine.yaml", "--search", f"{LR}=uniform(0.001, 1)", "--trials", "2")
-    sweep(*arguments, "--minimize", "val/distance")
-    fits.clear()
-    if change is None:
-        config.write_text("trainer: {max_epochs: 2}\n")
-    sweep(*arguments, *goal, *(change or ()))
-    trials = [line for line in capsys.readouterr().out.splitlines() if "mine/seed" in line]
-    assert len(trials) == {None: 4, CHANGES[1]: 6}.get(change, 4)
-    fits.clear()
-    sweep(*arguments, *goal, *(change or ()))
-    assert fits == []
-
-
-def test_a_file_that_holds_no_study_is_refused(fits, tmp_path, capsys):
-    pytest.importorskip("optuna")
-    (tmp_path / "s.log").write_text("no study\n")
-    arguments = (NAMES[0], "--search", f"{LR}=uniform(0.001, 1)", "--study", str(tmp_path / "s.log"))
-    assert "is not the file of a study" in fails(capsys, *arguments, "--minimize", "val/distance")
-
-
-def test_a_study_that_another_process_writes_to_is_refused(fits, tmp_path, capsys):
-    file = tmp_path / "s.log"
-    file.touch()
-    lock = Lock(file)
-    assert lock.take()
-    arguments = (NAMES[0], "--search", f"{LR}=uniform(0.001, 1)", "--minimize", "val/distance", "--study", str(file))
-    assert f"another search is writing to {file}" in fails(capsys, *arguments)
-    assert fits == []
-    lock.release()
-
-
-def test_a_failed_run_stops_a_search(fits, capsys):
-    pytest.importorskip("optuna")
-    arguments = (NAMES[0], "--search", f"{LR}=uniform(0.001, 1)", "--minimize", "val/distance", "--fail=0")
-    assert "a run failed, so the search stops: logs/" in fails(capsys, *arguments)
-    assert len(fits) == 1
-
-
-def test_a_search_without_optuna_names_the_extra(fits, monkeypatch, capsys):
-    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
-    message = fails(capsys, NAMES[0], "--search", f"{LR}=uniform(0.001, 1)", "--minimize", "val/distance")
-    assert "pip install 'lightning-coordconv[search]'" in message

@@ -1,7 +1,5 @@
-"""Tests of the checkpoint that a command loads (``last``, ``best``, a file), and of what a resumed run keeps."""
+"""Tests of the checkpoint that a command loads: ``last``, ``best``, ``none``, a file, a name, or none of these."""
 
-import json
-import math
 import shutil
 from argparse import Namespace
 from pathlib import Path
@@ -15,29 +13,11 @@ from lightning_coordconv.coordinates import (
     CoordinateClassification,
     CoordinateRendering,
     DeconvDecoder,
-    NotSoClevrDataModule,
 )
 from lightning_coordconv.core.checkpoints import CheckpointError
-from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint
 from lightning_coordconv.runtime.checkpoints import load_checkpoint
-from lightning_coordconv.runtime.cli import main
 from lightning_coordconv.runtime.weights import check_version, find_newest
-from tests.core.test_checkpoints import trained
-
-__all__ = ["trained"]
-CONFIG = Path(__file__).parents[2] / "configs" / "coordinates" / "classification_quadrant_deconv.yaml"
-SMALL = ("-c", str(CONFIG), "--data.canvas=16", "--data.size=3", "--model.net.init_args.canvas=16",
-         "--model.net.init_args.mul=1", "--trainer.limit_val_batches=1", "--trainer.check_val_every_n_epoch=null",
-         "--trainer.val_check_interval=1", "--trainer.enable_progress_bar=false")  # fmt: skip
-RUN = Path("logs", "coordinates", "classification_quadrant_deconv")
-TWO = ("--trainer.max_steps=2", "--trainer.logger.init_args.version=mine")
-
-
-@pytest.fixture
-def copied(trained, tmp_path, monkeypatch) -> Path:
-    """Copy the folder of a run into the working folder, and return it."""
-    monkeypatch.chdir(tmp_path)
-    return shutil.copytree(trained.parents[1], RUN / "version_0")
+from tests.runtime.runs import RUN, SMALL, TWO
 
 
 @pytest.mark.slow
@@ -123,136 +103,10 @@ def test_a_checkpoint_of_another_task_is_refused_whatever_fits(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("interval", [2, 100])
-def test_steps_after_the_last_validation_are_saved(cli, interval):
-    arguments = ("--trainer.max_steps=3", "--trainer.logger.init_args.version=mine")
-    folder = cli("fit", *SMALL, *arguments, f"--trainer.val_check_interval={interval}") / RUN / "mine"
-    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3
-    cli(
-        "fit",
-        *SMALL,
-        *arguments,
-        f"--trainer.val_check_interval={interval}",
-        "--trainer.max_steps=5",
-        "--ckpt_path=last",
-    )
-    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 5
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("interval", [4, 100])
-def test_a_run_that_ended_within_an_epoch_continues_with_the_samples_that_are_left(cli, interval):
-    """More steps later are the same run as more steps at once, bit for bit: Lightning counted the epoch as complete."""
-    arguments = ("fit", *SMALL, f"--trainer.val_check_interval={interval}", "--trainer.logger.init_args.version")
-    folder = cli(*arguments, "whole", "--trainer.max_steps=6") / RUN
-    cli(*arguments, "parts", "--trainer.max_steps=3")
-    cli(*arguments, "parts", "--trainer.max_steps=6", "--ckpt_path=last")
-    whole, parts = (
-        torch.load(folder / name / "checkpoints" / "last.ckpt", weights_only=True) for name in ("whole", "parts")
-    )
-    assert parts["epoch"] == whole["epoch"]
-    for name, weight in whole["state_dict"].items():
-        assert torch.equal(parts["state_dict"][name], weight)
-
-
-@pytest.mark.slow
-def test_a_finished_run_that_is_resumed_keeps_its_summary(cli):
-    folder = cli("fit", *SMALL, *TWO)
-    path = folder / RUN / "mine" / "summary.json"
-    before = json.loads(path.read_text())
-    assert len(before["curve"]) == before["steps"] == 2
-    cli("fit", *SMALL, *TWO, "--ckpt_path=last")
-    assert json.loads(path.read_text()) == before
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("command", ["test", "predict"])
-def test_an_evaluation_in_the_folder_of_a_fit_leaves_its_files(cli, command):
-    folder = cli("fit", *SMALL, *TWO) / RUN / "mine"
-    before = {name: (folder / name).read_text() for name in ("summary.json", "config.yaml")}
-    cli(command, *SMALL, *TWO[1:], "--ckpt_path=last")
-    assert {name: (folder / name).read_text() for name in before} == before
-    main(["compare", str(folder.parent)])
-
-
-@pytest.mark.slow
-def test_a_copied_checkpoint_that_is_continued_elsewhere_is_tested(cli, copied, tmp_path, caplog):
-    """The best checkpoint that it names is in another folder."""
-    last = shutil.copy(copied / "checkpoints" / "last.ckpt", tmp_path / "copied.ckpt")
-    shutil.rmtree(copied)
-    with caplog.at_level("INFO"):
-        cli("fit", *SMALL, "--trainer.max_steps=3", "--ckpt_path", last, "--trainer.logger.init_args.version=new")
-    (best,) = (path for path in (tmp_path / RUN / "new" / "checkpoints").iterdir() if path.name != "last.ckpt")
-    assert f"Loaded model weights from the checkpoint at {best.relative_to(tmp_path)}" in caplog.text
-    assert "test/accuracy" in json.loads((tmp_path / RUN / "new" / "summary.json").read_text())["test"]
-
-
-@pytest.mark.slow
-def test_a_checkpoint_cannot_have_other_files_removed(cli, copied, tmp_path):
-    """Lightning removes the checkpoint that is no longer the best, wherever a resumed checkpoint says that it is."""
-    victim = tmp_path / "victim.ckpt"
-    victim.write_text("valuable")
-    path = copied / "checkpoints" / "last.ckpt"
-    checkpoint = torch.load(path, weights_only=True)
-    for state in checkpoint["callbacks"].values():
-        if "best_model_path" in state:
-            named = f"{copied.resolve()}/checkpoints/../../../../../victim.ckpt"
-            state |= {"best_model_path": named, "kth_best_model_path": named, "best_model_score": torch.tensor(-1.0),
-                      "kth_value": torch.tensor(-1.0), "best_k_models": {named: torch.tensor(-1.0)}}  # fmt: skip
-            del state["dirpath"]
-    torch.save(checkpoint, path)
-    cli("fit", *SMALL, "--trainer.max_steps=4", "--ckpt_path=last", "--trainer.logger.init_args.version=version_0")
-    assert victim.read_text() == "valuable"
-
-
-class WholeBatches(NotSoClevrDataModule):
-    """Leaves out training samples that do not fill a batch."""
-
-    drop_last = True
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Total length of .* across ranks is zero")
-def test_a_fit_without_an_optimiser_step_is_refused(cli):
-    """Fewer samples than a batch has."""
-    with pytest.raises(
-        SystemExit, match=r"error: the train split of WholeBatches has \d+ samples, too few for a batch of \d+"
-    ):
-        cli("fit", *SMALL, *TWO, f"--data={__name__}.WholeBatches", "--data.batch_size=1000")
-
-
-@pytest.mark.slow
 def test_a_run_without_checkpoints_tests_its_last_weights(cli, capsys):
     folder = cli("fit", *SMALL, *TWO, "--trainer.enable_checkpointing=false")
     assert not list(folder.rglob("*.ckpt"))
     assert "the test uses the last weights" in capsys.readouterr().out
-
-
-class Undefined(CoordinateClassification):
-    """Reports an accuracy that is NaN until the third validation."""
-
-    def on_validation_epoch_end(self):
-        self.log("val/score", torch.tensor(math.nan if self.current_epoch < 2 else 0.5))
-
-
-@pytest.mark.slow
-def test_nan_is_never_the_best(tmp_path):
-    best = BestCheckpoint(tmp_path, monitor="val/score", mode="max", filename="{epoch}")
-    trainer = Trainer(
-        accelerator="cpu", max_epochs=3, limit_train_batches=1, logger=False, callbacks=[best],
-        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
-    )  # fmt: skip
-    trainer.fit(Undefined(DeconvDecoder(2, 1, 16)), NotSoClevrDataModule("quadrant", canvas=16, size=3))
-    assert Path(best.best_model_path).name == "epoch=2.ckpt"
-    assert [path.name for path in tmp_path.iterdir()] == ["epoch=2.ckpt"]
-
-
-@pytest.mark.slow
-def test_nan_is_never_the_best_of_a_configured_checkpoint(cli, capsys):
-    checkpoint = {"class_path": "ModelCheckpoint", "init_args": {"monitor": "val/score", "mode": "max"}}
-    model = "--model=tests.runtime.test_weights.Undefined"
-    cli("fit", *SMALL, *TWO, model, f"--trainer.callbacks={json.dumps([checkpoint])}", "--trainer.max_epochs=2")
-    assert "no checkpoint was chosen as the best: the test uses the last weights" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -1,10 +1,11 @@
-"""Function for tests that writes real photographs with label masks that are drawn from their boxes."""
+"""Functions for tests that write photographs with label masks, or one mask, and build the data set of a folder."""
 
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from lightning_coordconv.segmentation import MaskFolder
 from tests.photographs import write_photographs
 
 SIZES = {"china.png": (96, 128), "flower.png": (96, 128), "hopper.png": (128, 96)}
@@ -25,3 +26,14 @@ def write_masks(folder: Path, copies: int = 2) -> Path:
             mask[: height // 8] = 0
             Image.fromarray(mask).save(folder / "masks" / f"{number}_{name}")
     return folder
+
+
+def save(pair, mask, name="a.png", **options):
+    """Write a mask, an array or an image, into the folder of masks."""
+    image = mask if isinstance(mask, Image.Image) else Image.fromarray(mask)
+    image.save(pair / "masks" / name, **options)
+
+
+def dataset(pair, **options):
+    """Return the data set of the folders of images and masks, with three classes."""
+    return MaskFolder(pair / "images", pair / "masks", 3, **options)

@@ -4,35 +4,15 @@ import os
 import struct
 import zlib
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image, ImageOps
 
-from lightning_coordconv.segmentation import MaskFolder, MaskFolderDataModule, mask_writer
+from lightning_coordconv.segmentation import MaskFolder, MaskFolderDataModule
 from lightning_coordconv.segmentation.mask_files import read_mask
-from lightning_coordconv.segmentation.mask_writer import MaskWriter
-from tests.photographs import noise
-
-
-@pytest.fixture
-def pair(tmp_path):
-    (tmp_path / "images").mkdir()
-    (tmp_path / "masks").mkdir()
-    noise((12, 10)).convert("RGB").save(tmp_path / "images" / "a.jpg")
-    return tmp_path
-
-
-def save(pair, mask, name="a.png", **options):
-    image = mask if isinstance(mask, Image.Image) else Image.fromarray(mask)
-    image.save(pair / "masks" / name, **options)
-
-
-def dataset(pair, **options):
-    return MaskFolder(pair / "images", pair / "masks", 3, **options)
-
+from tests.segmentation.masks import dataset, save
 
 VALUES = np.arange(120).reshape(10, 12) % 3
 
@@ -95,6 +75,12 @@ def test_grey_values_are_classes_whatever_value_is_white(pair, name, content, mo
     values = values_up_to(most)
     (pair / "masks" / name).write_bytes(content(values))
     assert read_mask(pair / "masks" / name, most + 1, -1).tolist() == values.tolist()
+
+
+@pytest.mark.parametrize("content", [b"P1 3 1 0 1 1", b"P4 3 1 \x60"])
+def test_white_is_one_in_bitmaps(pair, content):
+    (pair / "masks" / "a.pbm").write_bytes(content)
+    assert read_mask(pair / "masks" / "a.pbm", 2, -1).tolist() == [[1, 0, 0]]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -288,29 +274,3 @@ def test_names_that_fit_two_files_are_refused(pair):
     Image.new("RGB", (12, 10)).save(pair / "images" / "a.png")
     with pytest.raises(ValueError, match=r"a.jpg and .*a.png have the same name up to the ending"):
         dataset(pair)
-
-
-def test_the_number_of_masks_is_that_of_all_ranks(monkeypatch, tmp_path, caplog):
-    monkeypatch.setattr(mask_writer, "gathered", lambda part: [part, 3])
-    writer = MaskWriter()
-    writer.folder, writer.written = tmp_path, 2
-    with caplog.at_level("INFO"):
-        writer.on_predict_end(None, None)
-    assert "Wrote 5 masks to" in caplog.text
-
-
-def test_images_of_one_name_in_two_folders_have_two_predictions(pair, tmp_path):
-    save(pair, np.zeros((10, 12), np.uint8))
-    for side in ("left", "right"):
-        for kind, colour in (("images", "RGB"), ("masks", "L")):
-            (pair / kind / side).mkdir()
-            Image.new(colour, (12, 10)).save(pair / kind / side / "b.png")
-    samples = list(dataset(pair))
-    writer = MaskWriter()
-    strategy = SimpleNamespace(broadcast=lambda value: value)
-    writer.on_predict_start(SimpleNamespace(log_dir=str(tmp_path / "log"), strategy=strategy), None)
-    predictions = [torch.zeros(10, 12, dtype=torch.uint8)] * len(samples)
-    batch = {"name": [sample["name"] for sample in samples], "path": [sample["path"] for sample in samples]}
-    writer.write_on_batch_end(None, None, predictions, None, batch, 0, 0)
-    written = {str(path.relative_to(tmp_path / "log" / "masks")) for path in (tmp_path / "log").rglob("*.png")}
-    assert written == {"a.png", "left/b.png", "right/b.png"}

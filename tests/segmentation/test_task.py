@@ -1,178 +1,19 @@
-"""Tests of semantic segmentation: metrics, networks, tiles, the task, training and the command line."""
+"""Tests of the semantic segmentation task: crops, padding, ignored pixels, command line, learning, wrong arguments."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pytorch_lightning import seed_everything
-from pytorch_lightning.loggers import CSVLogger
 from torch import nn
-from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
-from lightning_coordconv import CoordConv2d, coordconv_layers
-from lightning_coordconv.core.confusion import draw_confusion
+from lightning_coordconv import CoordConv2d
 from lightning_coordconv.segmentation import (
     MaskFolderDataModule,
     MeanIoU,
-    PixelAccuracy,
-    SegmentationFigures,
-    SegmentationNetwork,
     SemanticSegmentation,
-    figures,
-    predict_tiles,
 )
-from lightning_coordconv.segmentation.metrics import ConfusionMatrix
-from tests.classification.test_task import quiet
 from tests.device_reads import device_reads
-from tests.segmentation.masks import write_masks
-from tests.slow import slow_except
-
-
-@pytest.fixture
-def maps():
-    generator = torch.Generator().manual_seed(0)
-    target = torch.randint(4, (3, 8, 9), generator=generator)
-    preds = torch.where(torch.rand(3, 8, 9, generator=generator) < 0.6, target, (target + 1) % 4)
-    target[0, :2] = 255
-    return preds, target
-
-
-class TestMetrics:
-    def test_the_matrix_is_that_of_torchmetrics(self, maps):
-        ours, theirs = ConfusionMatrix(4), MulticlassConfusionMatrix(4, ignore_index=255)
-        assert torch.equal(ours(*maps), theirs(*maps))
-
-    @pytest.mark.slow
-    def test_two_ranks_draw_the_matrix_of_one(self, tmp_path):
-        (tmp_path / "data").mkdir()
-        root = str(write_masks(tmp_path / "data", copies=10))  # of which three are for the test
-        for ranks in ({"devices": 1}, {"devices": 2, "strategy": "ddp_fork"}):
-            seed_everything(0)
-            task = SemanticSegmentation(nn.Conv2d(3, 3, 1), 3)
-            logger = CSVLogger(tmp_path, "", str(ranks["devices"]))
-            trainer = quiet(tmp_path, logger=logger, callbacks=[SegmentationFigures(1)], **ranks)
-            trainer.test(task, MaskFolderDataModule(root, 3, num_workers=0), verbose=False)
-        drawn = [(tmp_path / devices / "figures" / "confusion_test.png").read_bytes() for devices in "12"]
-        assert drawn[0] == drawn[1]
-
-    @pytest.mark.parametrize("names", slow_except([["of", "the", "data"]], [["of", "the", "data"], None]))
-    def test_the_matrix_has_the_names_of_the_data_or_else_of_the_task(self, tmp_path, monkeypatch, names):
-        (tmp_path / "data").mkdir()
-        root, drawn = str(write_masks(tmp_path / "data", copies=3)), []
-        monkeypatch.setattr(figures, "draw_confusion", lambda *given: drawn.append(given) or draw_confusion(*given))
-        data = MaskFolderDataModule(root, 3, num_workers=0, class_names=names)
-        trainer = quiet(tmp_path, logger=CSVLogger(tmp_path), callbacks=[SegmentationFigures(1)])
-        task = SemanticSegmentation(nn.Conv2d(3, 3, 1), 3, class_names=["of", "a", "task"])
-        trainer.test(task, data, verbose=False)
-        assert drawn[0][1] == (names or task.class_names)
-
-    def test_mean_iou_is_that_of_torchmetrics(self, maps):
-        ours, theirs = MeanIoU(4), MulticlassJaccardIndex(4, ignore_index=255)
-        for preds, target in zip(*(part.split(1) for part in maps), strict=True):
-            ours.update(preds, target)
-            theirs.update(preds, target)
-        torch.testing.assert_close(ours.compute(), theirs.compute())
-
-    def test_ranks_are_summed(self, maps):
-        both, first, second = MeanIoU(4), MeanIoU(4), MeanIoU(4)
-        both.update(*maps)
-        first.update(*(part[:1] for part in maps))
-        second.update(*(part[1:] for part in maps))
-        for state, expected in both.metric_state.items():
-            assert torch.equal(first.metric_state[state] + second.metric_state[state], expected)
-
-    def test_a_class_that_does_not_occur_does_not_count(self):
-        metric = MeanIoU(3)
-        metric.update(torch.zeros(1, 2, 2, dtype=torch.long), torch.zeros(1, 2, 2, dtype=torch.long))
-        assert metric.compute() == 1
-        assert metric.per_class().isnan().tolist() == [False, True, True]
-
-    @pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
-    def test_nothing_is_not_perfect(self):
-        assert MeanIoU(2).compute().isnan()
-        assert PixelAccuracy().compute().isnan()
-
-    def test_ignored_pixels_do_not_count(self):
-        metric = PixelAccuracy()
-        metric.update(torch.tensor([[[0, 1, 1]]]), torch.tensor([[[0, 0, 255]]]))
-        assert metric.compute() == 0.5
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("coordinates", ["none", "first", "head"])
-@pytest.mark.parametrize("name", ["lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large"])
-def test_networks_keep_their_function_when_they_get_coordinates(name, coordinates):
-    torch.manual_seed(0)
-    plain = SegmentationNetwork(name, 3).eval()
-    network = SegmentationNetwork(name, 3, coordinates).eval()
-    network.load_state_dict(plain.state_dict())
-    image = torch.rand(1, 3, 64, 96)
-    with torch.no_grad():
-        assert torch.equal(network(image)["out"], plain(image)["out"])
-    assert len(coordconv_layers(network)) == (coordinates != "none")
-
-
-@pytest.mark.parametrize(("name", "value"), [("name", "unet"), ("coordinates", "tail")])
-def test_unknown_networks_are_named(name, value):
-    with pytest.raises(ValueError, match=f"{name} must be one of .*, got '{value}'"):
-        SegmentationNetwork(**{name: value})
-
-
-def pointwise_network() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        CoordConv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), CoordConv2d(8, 3, 1)
-    )
-
-
-class TestTiles:
-    @pytest.mark.parametrize(("tile", "overlap"), [(32, 4), (16, 4), (40, 8), (64, 16), (12, 2)])
-    @pytest.mark.parametrize("size", [(64, 96), (50, 33), (8, 100)])
-    def test_tiles_agree_with_the_whole_image(self, size, tile, overlap):
-        network, image = pointwise_network(), torch.rand(3, *size)
-        with torch.no_grad():
-            whole = network(image[None])[0].argmax(0)
-            tiled = predict_tiles(network, image, tile, overlap)
-        assert tiled.dtype == torch.uint8
-        assert (tiled == whole).float().mean() > 0.999  # where two classes are equal to rounding either may win
-
-    def test_a_network_with_a_stride_agrees_too(self):
-        torch.manual_seed(0)
-        network = nn.Sequential(
-            CoordConv2d(3, 8, 3, stride=2, padding=1),
-            nn.ReLU(),
-            CoordConv2d(8, 3, 3, padding=1),
-            nn.Upsample(scale_factor=2),
-        )
-        image = torch.rand(3, 128, 96)
-        with torch.no_grad():
-            whole = network(image[None])[0].argmax(0)
-            assert (predict_tiles(network, image, 64, 16) == whole).float().mean() > 0.999
-
-    def test_of_an_image_in_a_file_one_tile_at_a_time_is_prepared(self, tmp_path):
-        generator = np.random.default_rng(0)
-        image = np.memmap(tmp_path / "image.raw", np.uint8, "w+", shape=(3, 200, 150))
-        image[:] = generator.integers(0, 256, image.shape, np.uint8)
-        image.flush()
-        mapped = torch.from_numpy(np.memmap(tmp_path / "image.raw", np.uint8, "c", shape=image.shape))
-        network, shapes = pointwise_network(), []
-
-        def prepare(part: torch.Tensor) -> torch.Tensor:
-            shapes.append(part.shape)
-            return part / 255
-
-        with torch.no_grad():
-            tiled = predict_tiles(network, mapped, 64, 8, prepare)
-            assert max(max(shape) for shape in shapes) == 64
-            assert (tiled == network(mapped[None] / 255)[0].argmax(0)).float().mean() > 0.999
-
-    def test_without_frames_tiles_would_not_agree(self):
-        """The test above can fail: tiles that take themselves for the whole image give other classes."""
-        network, image = pointwise_network(), torch.rand(3, 64, 96)
-        with torch.no_grad():
-            whole = network(image[None])[0].argmax(0)
-            apart = torch.cat([network(part[None])[0].argmax(0) for part in image.split(32, dim=1)])
-        assert (apart == whole).float().mean() < 0.99
+from tests.segmentation.test_tiles import pointwise_network
 
 
 def batch(size=(32, 32)):

@@ -1,4 +1,4 @@
-"""Wrapper that refuses an environment that breaks its own spaces or Gymnasium's interface, and a check of actions."""
+"""Wrapper that refuses environments that break their spaces or Gymnasium's interface, and a warning on actions."""
 
 import copy
 from collections.abc import Iterator, Mapping

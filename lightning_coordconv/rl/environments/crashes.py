@@ -14,6 +14,9 @@ INVALID, FAILED = "environment_invalid", "environment_failed"
 FAILURES = (Exception, SystemExit)
 """What counts as an error: a game that calls ``sys.exit`` in a step must not end the run as if it were complete."""
 
+TEMPFAIL = 75
+"""Exit code of a run that a signal has asked to stop, which may come while an environment is at work."""
+
 
 class EnvironmentCrashError(RuntimeError):
     """An environment raised an error, or its process ended; the error itself is the cause."""
@@ -42,6 +45,8 @@ def named(env_id: str, what: str) -> Iterator[None]:
     except (EnvironmentCrashError, InvalidEnvironmentError):
         raise
     except FAILURES as error:
+        if isinstance(error, SystemExit) and error.code == TEMPFAIL:
+            raise
         # contextlib takes a RuntimeError whose cause is a StopIteration for an error of its generator
         cause = None if isinstance(error, StopIteration) else error
         raise EnvironmentCrashError(f"the environment {env_id} failed in {what}: {_reason(error)}") from cause

@@ -78,4 +78,5 @@ def is_within_epoch(trainer: Trainer, batch_idx: int) -> bool:
     """
     steps = batch_idx + 1 if trainer.check_val_every_n_epoch else trainer.fit_loop.total_batch_idx + 1
     interval = trainer.val_check_batch  # None where it is a time
-    return not trainer.is_last_batch and (interval is None or bool(steps % interval))
+    validates = trainer.enable_validation and interval is not None and steps % interval == 0
+    return not trainer.is_last_batch and not validates

@@ -18,6 +18,8 @@ IGNORED = SEEDS | {
 }  # fmt: skip
 """Options of the command line that do not change what is learned, where its configurations have them."""
 PATHS = {"class_path", "init_args"}
+TIMES = {"seconds", "cpu_seconds"}
+"""Metrics that differ between two runs that compute the same."""
 NAMED = 3
 """Options that the name of an arm shows at most."""
 
@@ -42,6 +44,22 @@ class Arm:
     def by_seed(self, metric: str) -> dict[int, float]:
         """Return the last values of a metric by seed."""
         return {run.seed: run.metrics[metric] for run in self.runs if run.seed is not None and metric in run.metrics}
+
+
+def repeated(arms: Sequence[Arm]) -> list[list[Run]]:
+    """Return the groups of runs of an arm that agree in all metrics and curves but times, as a run and its copy do."""
+    groups: dict[str, list[Run]] = {}
+    for arm in arms:
+        for run in arm.runs:
+            values = [sorted((name, kept[name]) for name in kept.keys() - TIMES) for kept in (run.metrics, run.curves)]
+            groups.setdefault(repr((arm.name, values)), []).append(run)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def last_steps(arms: Sequence[Arm], metric: str) -> set[float]:
+    """Return the steps at which runs have their last value of a metric of validation, as far as they have its curve."""
+    curves = [run.curves[metric] for arm in arms for run in arm.runs if metric in run.curves]
+    return set() if metric.startswith("test") else {max(curve) for curve in curves}
 
 
 def gather(runs: Sequence[Run]) -> list[Arm]:
@@ -140,8 +158,9 @@ def default_metrics(arms: Sequence[Arm]) -> list[str]:
 
 
 def interval(values: Values) -> tuple[float, float] | None:
-    """Return a 95 % bootstrap interval of the mean; None for fewer than two values."""
-    return bootstrap([values], lambda some: some.mean(0)) if len(values) > 1 else None
+    """Return a 95 % bootstrap interval of the mean; None for fewer than two values, or one that is not finite."""
+    usable = len(values) > 1 and np.isfinite(values).all()
+    return bootstrap([values], lambda some: some.mean(0)) if usable else None
 
 
 def differences(arm: Arm, baseline: Arm, metric: str) -> Values:

@@ -79,7 +79,7 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
         for pattern, read in READERS.items():
             for file in [path] if path.is_file() and path.match(pattern) else sorted(path.rglob(pattern)):
                 run = (file if file.name.startswith("seed") else file.parent).resolve()
-                if run in here or is_evaluation(read_config(file.parent)):
+                if run in here or is_part_of_a_run(run) or is_evaluation(read_config(file.parent)):
                     continue
                 here.add(run)
                 if run not in found:
@@ -103,6 +103,11 @@ def above_runs(folder: Path) -> Path:
     while VERSION.fullmatch(folder.name):
         folder = folder.parent
     return folder
+
+
+def is_part_of_a_run(folder: Path) -> bool:
+    """Tell whether TensorBoard's ``add_hparams`` made a folder, named by the time, in that of a run."""
+    return re.fullmatch(r"\d{9,}\.\d+", folder.name) is not None and any(folder.parent.glob(f"{EVENTS}*"))
 
 
 def is_evaluation(config: dict[str, Any] | None) -> bool:
@@ -141,6 +146,9 @@ def read_csv(file: Path, root: Path) -> Run:
     try:
         lines = complete_lines(file.read_bytes()).decode(errors="replace")
         rows = csv.DictReader(io.StringIO(lines, newline=""), strict=True)
+        names = rows.fieldnames or ()
+        if twice := sorted({name for name in names if list(names).count(name) > 1}):
+            raise ValueError(f"the columns {', '.join(twice)} occur more than once")
         for row in rows:
             for name, cell in row.items():
                 if cell and name not in COUNTERS:

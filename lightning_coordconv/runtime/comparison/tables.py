@@ -5,7 +5,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 
-from lightning_coordconv.runtime.comparison.arms import Arm, differences, interval
+from lightning_coordconv.runtime.comparison.arms import Arm, differences, interval, last_steps, repeated
 from lightning_coordconv.runtime.comparison.statistics import CONFIDENCE, Values
 
 
@@ -76,7 +76,7 @@ def to_markdown(arms: Sequence[Arm], metrics: Sequence[str], baseline: Arm) -> s
                     for text, shared in zip(texts_of(found, pairs, "pair"), both, strict=True)
                 ]
                 lines.append(f"| {escaped(arm.name)} | {pairs} | {' | '.join(texts)} |")
-    return "\n".join([*lines, "", *notes(arms)])
+    return "\n".join([*lines, "", *notes(arms, metrics)])
 
 
 def escaped(text: str) -> str:
@@ -94,8 +94,8 @@ def count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def notes(arms: Sequence[Arm]) -> list[str]:
-    """Return what the numbers of the tables are, and which runs they leave out."""
+def notes(arms: Sequence[Arm], metrics: Sequence[str]) -> list[str]:
+    """Return what the numbers of the tables are, which runs they leave out, and which runs are alike or shorter."""
     lines = [
         "Values of one run each: an interval needs at least two seeds."
         if max(len(arm.runs) for arm in arms) < 2
@@ -105,6 +105,14 @@ def notes(arms: Sequence[Arm]) -> list[str]:
     older = [f"{run.path} (seed {run.seed})" for arm in arms for run in arm.older]
     if older:
         lines += ["", f"Not counted: {count(len(older), 'run')} with a newer run of the same seed: {', '.join(older)}."]
+    for group in repeated(arms):
+        paths = ", ".join(str(run.path) for run in group)
+        alike = f"{len(group)} runs have the same values of all metrics (copies, or a seed without effect)"
+        lines += ["", f"{alike}: {paths}."]
+    for metric in metrics:
+        steps = last_steps(arms, metric)
+        if len(steps) > 1:
+            lines += ["", f"The last values of {metric} are of steps {min(steps):g} to {max(steps):g}."]
     return lines
 
 

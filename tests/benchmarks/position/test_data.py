@@ -1,4 +1,4 @@
-"""Tests of the position benchmark's synthetic data, masks, sides, keypoints, sensors, wafers, signals, and scores."""
+"""Tests of the position benchmark's synthetic data (masks, keypoints, sensors, wafers, signals) and task scores."""
 
 import math
 

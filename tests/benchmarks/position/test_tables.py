@@ -1,4 +1,4 @@
-"""Tests of the position benchmark's tables: differences over seeds, verdicts on advice, the pages, other models."""
+"""Tests of the position benchmark's tables, their statistics and pages, and of advice on a model of another library."""
 
 import json
 

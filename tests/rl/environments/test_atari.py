@@ -1,4 +1,4 @@
-"""Tests that the lean vector of Atari games equals SB3's bit for bit and can be resumed; how ALE's vector differs."""
+"""Tests that the fast vector of Atari games equals Stable-Baselines3's and can be resumed; how ALE's vector differs."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Tests that environments whose results or spaces are invalid are refused, and that observations survive a reset."""
+"""Tests that environments with invalid results or spaces are refused, odd actions reported, last observations kept."""
 
 import gymnasium as gym
 import numpy as np

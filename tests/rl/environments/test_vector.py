@@ -7,9 +7,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from lightning_coordconv.rl.environments.crashes import EnvironmentCrashError
+from lightning_coordconv.rl.environments.crashes import EnvironmentCrashError, named
 from lightning_coordconv.rl.environments.vector import find, make
 from lightning_coordconv.rl.frames import CannotRenderError, play_frames
+from lightning_coordconv.runtime.signals import REQUEUE
 from tests.rl.test_evaluation import Still
 
 
@@ -180,6 +181,12 @@ def test_a_crash_names_the_environment(when):
         EnvironmentCrashError, match=rf"the environment tests/Crashing-v0 failed in .*{when}: \w+Error: "
     ):
         play()
+
+
+def test_a_signal_that_comes_while_an_environment_works_ends_the_run():
+    with pytest.raises(SystemExit) as info, named("tests/Any-v0", "a step"):
+        raise SystemExit(REQUEUE)
+    assert info.value.code == REQUEUE
 
 
 @pytest.mark.parametrize("error", [SystemExit(0), StopIteration(), KeyError("x")])

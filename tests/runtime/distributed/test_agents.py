@@ -1,4 +1,4 @@
-"""Tests that agents on two ranks train as in one process, follow presets over recipes, and can be resumed."""
+"""Tests that agents on two ranks train as in one process, take a preset beside a config, and can be resumed."""
 
 from pathlib import Path
 

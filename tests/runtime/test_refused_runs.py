@@ -1,4 +1,4 @@
-"""Tests of refused runs: no batch to evaluate, weights in half precision, predictions that would replace others."""
+"""Tests of runs that are refused: no batch, no step, half precision, predictions that exist or that nothing writes."""
 
 import importlib
 import re
@@ -10,12 +10,14 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
 from torch.utils.data import DataLoader
 
-from lightning_coordconv.coordinates import NotSoClevrDataModule
+from lightning_coordconv.coordinates import (
+    NotSoClevrDataModule,
+)
 from lightning_coordconv.core import BaseTask
 from lightning_coordconv.core.predictions import WritesPredictions, writes_predictions
 from lightning_coordconv.rl import AgentVideo
 from lightning_coordconv.runtime.ranges import EVALUATED, check_ranges
-from tests.runtime.test_weights import RUN, SMALL
+from tests.runtime.runs import RUN, SMALL, TWO
 from tests.slow import slow_except
 
 UNTRAINED = (*SMALL, "--ckpt_path=none", "--figures=true")
@@ -145,3 +147,19 @@ def test_two_writers_of_the_same_output_are_refused(kind):
 def test_a_fit_can_leave_out_its_test(cli, capsys):
     cli("fit", *SMALL, "--trainer.max_steps=1", "--trainer.limit_test_batches=0")
     assert "limit_test_batches is 0: the run ends without a test" in capsys.readouterr().out
+
+
+class WholeBatches(NotSoClevrDataModule):
+    """Leaves out training samples that do not fill a batch."""
+
+    drop_last = True
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Total length of .* across ranks is zero")
+def test_a_fit_without_an_optimiser_step_is_refused(cli):
+    """Fewer samples than a batch has."""
+    with pytest.raises(
+        SystemExit, match=r"error: the train split of WholeBatches has \d+ samples, too few for a batch of \d+"
+    ):
+        cli("fit", *SMALL, *TWO, f"--data={__name__}.WholeBatches", "--data.batch_size=1000")

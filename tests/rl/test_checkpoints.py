@@ -1,0 +1,156 @@
+"""Tests that agents refuse checkpoints and SB3 zips of other algorithms, spaces or rollouts, and run no code in one."""
+
+import copy
+import math
+import sys
+import warnings
+from functools import partial
+
+import pytest
+import stable_baselines3 as sb3
+import torch
+from stable_baselines3.common.env_util import make_vec_env
+
+from lightning_coordconv.rl import A2C, PPO
+from tests.rl.agents import COORDCONV, TOUCH, data, trainer
+from tests.slow import slow_except
+
+
+class Ran:
+    """Tells when it is unpickled."""
+
+    happened = False
+
+    def __reduce__(self):
+        return (setattr, (Ran, "happened", True))
+
+
+def test_zips_that_do_not_fit(tmp_path):
+    def start_from(path, env_id=TOUCH, policy="CnnPolicy"):
+        trainer(tmp_path).test(A2C(1, policy, initial_weights=str(path)), data(2, env_id), verbose=False)
+
+    (tmp_path / "text.zip").write_text("no zip")
+    with pytest.raises(ValueError, match=r"text\.zip is not an SB3 zip with the weights of a policy"):
+        start_from(tmp_path / "text.zip")
+    with pytest.raises(ValueError, match=r"initial_weights: there is no file .*nowhere\.zip"):
+        start_from(tmp_path / "nowhere.zip")
+    sb3.A2C("MlpPolicy", make_vec_env("Acrobot-v1", 1)).save(tmp_path / "acrobot.zip")
+    with pytest.raises(
+        ValueError, match=r"acrobot\.zip holds a policy with 3 actions, but the action space is Discrete\(2\)"
+    ):
+        start_from(tmp_path / "acrobot.zip", "CartPole-v1", "MlpPolicy")
+    sb3.A2C("MlpPolicy", make_vec_env("CartPole-v1", 1), policy_kwargs={"net_arch": [8]}).save(tmp_path / "small.zip")
+    with pytest.raises(ValueError, match=r"small\.zip holds weights of another architecture"):
+        start_from(tmp_path / "small.zip", "CartPole-v1", "MlpPolicy")
+    diverged = sb3.A2C("MlpPolicy", make_vec_env("CartPole-v1", 1))
+    torch.nn.init.constant_(diverged.policy.action_net.bias, math.nan)
+    diverged.save(tmp_path / "nan.zip")
+    with pytest.raises(ValueError, match=r"nan\.zip holds weights that are infinite or NaN: action_net\.bias"):
+        start_from(tmp_path / "nan.zip", "CartPole-v1", "MlpPolicy")
+
+
+def test_what_a_stranger_has_pickled_is_not_run(tmp_path):
+    agent = sb3.A2C("MlpPolicy", make_vec_env("CartPole-v1", 1))
+    agent.stranger = Ran()  # goes into the zip as a pickle
+    agent.save(tmp_path / "stranger.zip")
+    task = A2C(1, "MlpPolicy", initial_weights=str(tmp_path / "stranger.zip"))
+    trainer(tmp_path).test(task, data(1, "CartPole-v1"), verbose=False)
+    assert not Ran.happened
+    sb3.A2C.load(tmp_path / "stranger.zip")
+    assert Ran.happened
+
+
+def test_a_checkpoint_of_another_environment(tmp_path):
+    task = A2C(20, "MlpPolicy")
+    run = trainer(tmp_path)
+    run.fit(task, data(2, "CartPole-v1"))
+    run.save_checkpoint(tmp_path / "cartpole.ckpt")
+    with pytest.raises(ValueError, match=r"the checkpoint's policy is for Box.* but the environment's space is Box"):
+        trainer(tmp_path).fit(A2C(20, "MlpPolicy"), data(2, "Acrobot-v1"), ckpt_path=tmp_path / "cartpole.ckpt")
+    restored = A2C.load_from_checkpoint(tmp_path / "cartpole.ckpt", weights_only=True)
+    observation = torch.zeros(1, 4)
+    assert torch.equal(restored.policy.predict_values(observation), task.policy.predict_values(observation))
+    restored.algorithm.save(tmp_path / "agent.zip")
+    assert sb3.A2C.load(tmp_path / "agent.zip", env=make_vec_env("CartPole-v1", 1)).learn(5).num_timesteps == 5
+
+
+@pytest.mark.filterwarnings("ignore:.isinstance.treespec:FutureWarning")
+def test_other_numbers_of_ranks_start_environments_anew(tmp_path):
+    task = A2C(20, "MlpPolicy")
+    run = trainer(tmp_path)
+    run.fit(task, data(2, "CartPole-v1"))
+    run.save_checkpoint(tmp_path / "one.ckpt")
+    checkpoint = torch.load(tmp_path / "one.ckpt", weights_only=True)
+    checkpoint["ranks"] = [copy.deepcopy(checkpoint["ranks"][0]) for _ in range(2)]
+    torch.save(checkpoint, tmp_path / "two.ckpt")
+    again = A2C(60, "MlpPolicy")
+    with pytest.warns(UserWarning, match="written by 2 ranks and this run has 1"):
+        trainer(tmp_path).fit(again, data(2, "CartPole-v1"), ckpt_path=tmp_path / "two.ckpt")
+    assert again.algorithm.num_timesteps == 60
+
+
+@pytest.mark.filterwarnings("ignore:.isinstance.treespec:FutureWarning")
+@pytest.mark.parametrize("option", [{"n_steps": 4}, {"batch_size": 4}, {"n_epochs": 4}, {"n_envs": 1}])
+@pytest.mark.parametrize("within", slow_except([True], [True, False]))
+def test_a_rollout_of_another_shape_is_not_continued(tmp_path, option, within):
+    """Its minibatches would be other samples, or other numbers of them."""
+    options = {"n_steps": 8, "batch_size": 8, "n_epochs": 2}
+    run = trainer(tmp_path, max_steps=5 if within else 4)
+    run.fit(PPO(64, "MlpPolicy", **options), data(2, "CartPole-v1"))
+    run.save_checkpoint(tmp_path / "a.ckpt")
+    envs = option.get("n_envs", 2)
+    option = {name: value for name, value in option.items() if name != "n_envs"}
+    again = PPO(64, "MlpPolicy", **{**options, **option})
+    resume = partial(trainer(tmp_path).fit, again, data(envs, "CartPole-v1"), ckpt_path=tmp_path / "a.ckpt")
+    if within:
+        with pytest.raises(ValueError, match=r"the checkpoint is within a rollout of .* \(now \d+\): resume with"):
+            resume()
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*the environments start anew")  # another number of them
+        resume()
+    assert again.rollouts.timesteps == 64
+
+
+def test_a_checkpoint_of_another_algorithm_is_refused(tmp_path):
+    run = trainer(tmp_path)
+    run.fit(A2C(20, "MlpPolicy"), data(2, "CartPole-v1"))
+    run.save_checkpoint(tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match="this is a checkpoint of the algorithm A2C, and PPO is PPO"):
+        trainer(tmp_path).fit(PPO(40, "MlpPolicy"), data(2, "CartPole-v1"), ckpt_path=tmp_path / "a.ckpt")
+
+
+STRANGE = ["os.abort", "os.system", "subprocess.Popen", "antigravity.geohash", "torch.optim.Adam.step", "nothing", "..",
+           "torch.nn.NoSuchLayer", "lightning_coordconv.rl.AgentVideo", "builtins.exec"]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ["activation_fn", "features_extractor_class", "optimizer_class"])
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_name_in_a_checkpoint_is_not_imported_or_called(key, name):
+    with pytest.raises(ValueError, match=rf"policy_kwargs\.{key} names"):
+        A2C(1, policy_kwargs={key: name})
+    assert "antigravity" not in sys.modules
+
+
+def test_classes_of_this_package_torch_and_sb3_are_found_by_name():
+    names = {
+        "activation_fn": "torch.nn.ReLU",
+        "features_extractor_class": COORDCONV,
+        "optimizer_class": "stable_baselines3.common.sb2_compat.rmsprop_tf_like.RMSpropTFLike",
+    }
+    found = A2C(1, policy_kwargs=names).policy_kwargs
+    assert {key: value.__name__ for key, value in found.items()} == {
+        "activation_fn": "ReLU", "features_extractor_class": "CoordConvNatureCNN", "optimizer_class": "RMSpropTFLike",
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="policy_kwargs has no argument 'net_arc'; it has net_arch"):
+        A2C(1, policy_kwargs={"net_arc": []})
+
+
+def test_a_checkpoint_replaces_the_file_of_initial_weights(tmp_path):
+    sb3.A2C("MlpPolicy", make_vec_env("CartPole-v1", 1)).save(tmp_path / "start.zip")
+    task = A2C(20, "MlpPolicy", initial_weights=str(tmp_path / "start.zip"))
+    run = trainer(tmp_path)
+    run.fit(task, data(2, "CartPole-v1"))
+    run.save_checkpoint(tmp_path / "agent.ckpt")
+    (tmp_path / "start.zip").unlink()
+    A2C.load_from_checkpoint(tmp_path / "agent.ckpt", weights_only=True)

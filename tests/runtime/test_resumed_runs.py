@@ -1,0 +1,93 @@
+"""Tests of resumed runs: steps after the last validation, the rest of an epoch, kept files, copied checkpoints."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from lightning_coordconv.runtime.cli import main
+from tests.runtime.runs import RUN, SMALL, TWO
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("interval", [2, 100])
+def test_steps_after_the_last_validation_are_saved(cli, interval):
+    arguments = ("--trainer.max_steps=3", "--trainer.logger.init_args.version=mine")
+    folder = cli("fit", *SMALL, *arguments, f"--trainer.val_check_interval={interval}") / RUN / "mine"
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3
+    cli(
+        "fit",
+        *SMALL,
+        *arguments,
+        f"--trainer.val_check_interval={interval}",
+        "--trainer.max_steps=5",
+        "--ckpt_path=last",
+    )
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("interval", [4, 100])
+def test_a_run_that_ended_within_an_epoch_continues_with_the_samples_that_are_left(cli, interval):
+    """More steps later are the same run as more steps at once, bit for bit: Lightning counted the epoch as complete."""
+    arguments = ("fit", *SMALL, f"--trainer.val_check_interval={interval}", "--trainer.logger.init_args.version")
+    folder = cli(*arguments, "whole", "--trainer.max_steps=6") / RUN
+    cli(*arguments, "parts", "--trainer.max_steps=3")
+    cli(*arguments, "parts", "--trainer.max_steps=6", "--ckpt_path=last")
+    whole, parts = (
+        torch.load(folder / name / "checkpoints" / "last.ckpt", weights_only=True) for name in ("whole", "parts")
+    )
+    assert parts["epoch"] == whole["epoch"]
+    for name, weight in whole["state_dict"].items():
+        assert torch.equal(parts["state_dict"][name], weight)
+
+
+@pytest.mark.slow
+def test_a_finished_run_that_is_resumed_keeps_its_summary(cli):
+    folder = cli("fit", *SMALL, *TWO)
+    path = folder / RUN / "mine" / "summary.json"
+    before = json.loads(path.read_text())
+    assert len(before["curve"]) == before["steps"] == 2
+    cli("fit", *SMALL, *TWO, "--ckpt_path=last")
+    assert json.loads(path.read_text()) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["test", "predict"])
+def test_an_evaluation_in_the_folder_of_a_fit_leaves_its_files(cli, command):
+    folder = cli("fit", *SMALL, *TWO) / RUN / "mine"
+    before = {name: (folder / name).read_text() for name in ("summary.json", "config.yaml")}
+    cli(command, *SMALL, *TWO[1:], "--ckpt_path=last")
+    assert {name: (folder / name).read_text() for name in before} == before
+    main(["compare", str(folder.parent)])
+
+
+@pytest.mark.slow
+def test_a_copied_checkpoint_that_is_continued_elsewhere_is_tested(cli, copied, tmp_path, caplog):
+    """The best checkpoint that it names is in another folder."""
+    last = shutil.copy(copied / "checkpoints" / "last.ckpt", tmp_path / "copied.ckpt")
+    shutil.rmtree(copied)
+    with caplog.at_level("INFO"):
+        cli("fit", *SMALL, "--trainer.max_steps=3", "--ckpt_path", last, "--trainer.logger.init_args.version=new")
+    (best,) = (path for path in (tmp_path / RUN / "new" / "checkpoints").iterdir() if path.name != "last.ckpt")
+    assert f"Loaded model weights from the checkpoint at {best.relative_to(tmp_path)}" in caplog.text
+    assert "test/accuracy" in json.loads((tmp_path / RUN / "new" / "summary.json").read_text())["test"]
+
+
+@pytest.mark.slow
+def test_a_checkpoint_cannot_have_other_files_removed(cli, copied, tmp_path):
+    """Lightning removes the checkpoint that is no longer the best, wherever a resumed checkpoint says that it is."""
+    victim = tmp_path / "victim.ckpt"
+    victim.write_text("valuable")
+    path = copied / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    for state in checkpoint["callbacks"].values():
+        if "best_model_path" in state:
+            named = f"{copied.resolve()}/checkpoints/../../../../../victim.ckpt"
+            state |= {"best_model_path": named, "kth_best_model_path": named, "best_model_score": torch.tensor(-1.0),
+                      "kth_value": torch.tensor(-1.0), "best_k_models": {named: torch.tensor(-1.0)}}  # fmt: skip
+            del state["dirpath"]
+    torch.save(checkpoint, path)
+    cli("fit", *SMALL, "--trainer.max_steps=4", "--ckpt_path=last", "--trainer.logger.init_args.version=version_0")
+    assert victim.read_text() == "valuable"

@@ -1,0 +1,37 @@
+"""Tests of the callback that writes predicted masks: count over ranks, and equal names in two folders."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from PIL import Image
+
+from lightning_coordconv.segmentation import mask_writer
+from lightning_coordconv.segmentation.mask_writer import MaskWriter
+from tests.segmentation.masks import dataset, save
+
+
+def test_the_number_of_masks_is_that_of_all_ranks(monkeypatch, tmp_path, caplog):
+    monkeypatch.setattr(mask_writer, "gathered", lambda part: [part, 3])
+    writer = MaskWriter()
+    writer.folder, writer.written = tmp_path, 2
+    with caplog.at_level("INFO"):
+        writer.on_predict_end(None, None)
+    assert "Wrote 5 masks to" in caplog.text
+
+
+def test_images_of_one_name_in_two_folders_have_two_predictions(pair, tmp_path):
+    save(pair, np.zeros((10, 12), np.uint8))
+    for side in ("left", "right"):
+        for kind, colour in (("images", "RGB"), ("masks", "L")):
+            (pair / kind / side).mkdir()
+            Image.new(colour, (12, 10)).save(pair / kind / side / "b.png")
+    samples = list(dataset(pair))
+    writer = MaskWriter()
+    strategy = SimpleNamespace(broadcast=lambda value: value)
+    writer.on_predict_start(SimpleNamespace(log_dir=str(tmp_path / "log"), strategy=strategy), None)
+    predictions = [torch.zeros(10, 12, dtype=torch.uint8)] * len(samples)
+    batch = {"name": [sample["name"] for sample in samples], "path": [sample["path"] for sample in samples]}
+    writer.write_on_batch_end(None, None, predictions, None, batch, 0, 0)
+    written = {str(path.relative_to(tmp_path / "log" / "masks")) for path in (tmp_path / "log").rglob("*.png")}
+    assert written == {"a.png", "left/b.png", "right/b.png"}

@@ -1,0 +1,68 @@
+"""Tests that prediction tile by tile equals prediction of the whole image, also from a file, and needs frames."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lightning_coordconv import CoordConv2d
+from lightning_coordconv.segmentation import (
+    predict_tiles,
+)
+
+
+def pointwise_network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        CoordConv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), CoordConv2d(8, 3, 1)
+    )
+
+
+class TestTiles:
+    @pytest.mark.parametrize(("tile", "overlap"), [(32, 4), (16, 4), (40, 8), (64, 16), (12, 2)])
+    @pytest.mark.parametrize("size", [(64, 96), (50, 33), (8, 100)])
+    def test_tiles_agree_with_the_whole_image(self, size, tile, overlap):
+        network, image = pointwise_network(), torch.rand(3, *size)
+        with torch.no_grad():
+            whole = network(image[None])[0].argmax(0)
+            tiled = predict_tiles(network, image, tile, overlap)
+        assert tiled.dtype == torch.uint8
+        assert (tiled == whole).float().mean() > 0.999  # where two classes are equal to rounding either may win
+
+    def test_a_network_with_a_stride_agrees_too(self):
+        torch.manual_seed(0)
+        network = nn.Sequential(
+            CoordConv2d(3, 8, 3, stride=2, padding=1),
+            nn.ReLU(),
+            CoordConv2d(8, 3, 3, padding=1),
+            nn.Upsample(scale_factor=2),
+        )
+        image = torch.rand(3, 128, 96)
+        with torch.no_grad():
+            whole = network(image[None])[0].argmax(0)
+            assert (predict_tiles(network, image, 64, 16) == whole).float().mean() > 0.999
+
+    def test_of_an_image_in_a_file_one_tile_at_a_time_is_prepared(self, tmp_path):
+        generator = np.random.default_rng(0)
+        image = np.memmap(tmp_path / "image.raw", np.uint8, "w+", shape=(3, 200, 150))
+        image[:] = generator.integers(0, 256, image.shape, np.uint8)
+        image.flush()
+        mapped = torch.from_numpy(np.memmap(tmp_path / "image.raw", np.uint8, "c", shape=image.shape))
+        network, shapes = pointwise_network(), []
+
+        def prepare(part: torch.Tensor) -> torch.Tensor:
+            shapes.append(part.shape)
+            return part / 255
+
+        with torch.no_grad():
+            tiled = predict_tiles(network, mapped, 64, 8, prepare)
+            assert max(max(shape) for shape in shapes) == 64
+            assert (tiled == network(mapped[None] / 255)[0].argmax(0)).float().mean() > 0.999
+
+    def test_without_frames_tiles_would_not_agree(self):
+        """The test above can fail: tiles that take themselves for the whole image give other classes."""
+        network, image = pointwise_network(), torch.rand(3, 64, 96)
+        with torch.no_grad():
+            whole = network(image[None])[0].argmax(0)
+            apart = torch.cat([network(part[None])[0].argmax(0) for part in image.split(32, dim=1)])
+        assert (apart == whole).float().mean() < 0.99

@@ -64,7 +64,7 @@ def draw_boxes(
         hidden += len(predicted["boxes"]) - count
         entries.append(_entry(PREDICTED, f"predicted: {count} with a score from {least:g}, {hidden} below"))
         if not count:
-            title = f"no score from {least:g}" if hidden else "nothing predicted"
+            title = f"all scores below {least:g}" if hidden else "nothing predicted"
             axes.set_title(title, y=1, pad=-4, va="top", color=PREDICTED, fontsize=10, backgroundcolor=(0, 0, 0, 0.6))
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)

@@ -63,7 +63,7 @@ def test_truth_and_predictions_differ_in_colour_line_and_legend():
 def test_a_picture_without_predictions_says_so(hidden):
     figure = picture({key: values[:hidden] * (0.5 if key == "scores" else 1) for key, values in FOUND.items()})
     (axes,) = figure.axes
-    assert axes.get_title() == ("no score from 0.5" if hidden else "nothing predicted")
+    assert axes.get_title() == ("all scores below 0.5" if hidden else "nothing predicted")
     FigureCanvasAgg(figure).draw()
     banner, height = axes.title.get_window_extent(), axes.bbox.height
     assert axes.bbox.y0 + 0.8 * height < banner.y0 < banner.y1 <= axes.bbox.y1  # at the top, where least is hidden

@@ -92,7 +92,7 @@ def probabilities(path: Path, image: torch.Tensor) -> torch.Tensor:
 def test_a_file_for_any_size_computes_what_the_network_computes(classifier, tmp_path, capsys, name):
     out = tmp_path / "new" / name
     main(["export", str(classifier), str(out)])
-    assert f"Wrote {out}: outputs differ from the network's by " in capsys.readouterr().out
+    assert f"Wrote {out}. Its outputs differ from the network's by " in capsys.readouterr().out
     for shape in ((1, 3, 33, 70), (4, 3, 100, 40)):
         image = torch.rand(shape)
         torch.testing.assert_close(run(out, image)[0], probabilities(classifier, image), rtol=1e-4, atol=1e-6)

@@ -53,7 +53,8 @@ def find(env_id: str, backend: Backend, env_kwargs: Mapping[str, Any], wrapper_k
             importlib.import_module(module)
         spec = copy.copy(gym.spec(name))
     except (gym.error.Error, ModuleNotFoundError) as error:
-        raise ValueError(f"{str(error).rstrip('.')}. {_installed(name)}") from error
+        reason = str(error).partition(" Did you mean")[0].rstrip(".")  # Gymnasium's guess has no version
+        raise ValueError(f"{reason}. {_installed(name)}") from error
     spec.kwargs = {**spec.kwargs, **env_kwargs}
     _check_arguments(env_id, "env_kwargs", AleVecEnv if backend == "ale" else _creator(spec), env_kwargs)
     if spec.entry_point != ATARI:

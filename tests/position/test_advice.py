@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from pytorch_lightning import LightningDataModule
 from torch import nn
 from torch.utils.data import Dataset
 from torchvision.models import resnet18
@@ -420,6 +421,11 @@ def test_bad_input_is_refused_in_one_line(arguments, message, tmp_path, capsys, 
     assert info.value.code == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "advice").exists()
+
+
+def test_data_of_another_class_are_named():
+    with pytest.raises(TypeError, match=r"data must be a BaseDataModule .*, got a LightningDataModule"):
+        advise(PooledClassifier(4), LightningDataModule())
 
 
 def test_the_picture_has_a_map_for_each_target():

@@ -7,6 +7,7 @@ from pathlib import Path
 from lightning_coordconv.classification.data import ImageFolderDataModule
 from lightning_coordconv.classification.figures import draw_labelled
 from lightning_coordconv.classification.image_folder import LabelledImages
+from lightning_coordconv.core.arguments import similar_names
 from lightning_coordconv.core.images import read_size
 from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.core.survey import Part, Survey, data_options
@@ -23,7 +24,7 @@ def surveys(path: Path) -> dict[str, Callable[[int], Survey]]:
 def _survey(path: Path, limit: int) -> Survey:
     survey = Survey(f"image folders: {path}", "images", limit)
     with survey.collecting("splits that cannot be used"):
-        ImageFolderDataModule(str(path))
+        survey.remarks += similar_names(ImageFolderDataModule(str(path)).class_names)
     for split in SPLITS:
         if (path / split).is_dir():
             with survey.collecting("splits that cannot be used"):

@@ -1,6 +1,6 @@
 """Functions that check arguments of constructors: integers with a minimum, choices, and the names of classes."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from numbers import Integral
 
 
@@ -70,3 +70,17 @@ def check_names(class_names: Sequence[str], num_classes: int) -> None:
         raise ValueError(f"class_names must be different texts, got {names!r}")
     if len(names) != num_classes:
         raise ValueError(f"expected {num_classes} class_names, got {len(names)}: {names}")
+
+
+def similar_names(class_names: Iterable[str]) -> list[str]:
+    """Return a line on each group of classes whose names differ only in case or spaces, as after a slip of the pen.
+
+    Example:
+        >>> similar_names(["Cat", "dog", "cat "])
+        ["the classes 'Cat', 'cat ' differ only in case or spaces: are they one?"]
+    """
+    groups: dict[str, list[str]] = {}
+    for name in class_names:
+        groups.setdefault("".join(name.casefold().split()), []).append(name)
+    pairs = [", ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
+    return [f"the classes {pair} differ only in case or spaces: are they one?" for pair in pairs]

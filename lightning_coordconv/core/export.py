@@ -6,9 +6,11 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import Context
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +26,8 @@ METADATA = "lightning_coordconv"
 SIZES = ((64, 96), (96, 64), (128, 160))
 """Heights and widths of the images that a network for images of any size is checked on."""
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Run = Callable[[tuple[Tensor, ...]], list[Tensor]]
 
 
@@ -59,6 +63,16 @@ class Exportable:
     traced: bool = False
     context: Callable[[], AbstractContextManager[Any]] = nullcontext
     align: Callable[[list[Tensor], list[Tensor]], list[Tensor]] | None = None
+
+
+def isolated(function: Callable[P, T]) -> Callable[P, T]:
+    """Return a function that runs in an empty context: a coordinate frame around the call would get into the file."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        return Context().run(function, *args, **kwargs)
+
+    return run
 
 
 def choose_format(path: Path, given: Format | None) -> Format:

@@ -13,7 +13,16 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 
 from lightning_coordconv.core.data import BaseDataModule
-from lightning_coordconv.core.export import Exportable, ExportError, Format, Run, explained, export, open_exported
+from lightning_coordconv.core.export import (
+    Exportable,
+    ExportError,
+    Format,
+    Run,
+    explained,
+    export,
+    isolated,
+    open_exported,
+)
 from lightning_coordconv.core.predictor import ImagePredictor, ResultT, Size, TaskT
 from lightning_coordconv.core.protocols import check_samples
 from lightning_coordconv.core.sources import Images
@@ -56,6 +65,7 @@ class Int8Predictor(ImagePredictor[TaskT, ResultT], Generic[TaskT, ResultT]):
         """Return what the metrics of the task compare with labels, of an output of the exported network."""
 
     @torch.no_grad()
+    @isolated
     def export_int8(
         self,
         path: str | Path,

@@ -16,7 +16,7 @@ from torchvision.transforms.v2.functional import resize
 
 from lightning_coordconv.core.arguments import check_at_least, check_names
 from lightning_coordconv.core.checkpoints import CheckpointError
-from lightning_coordconv.core.export import SIZES, Exportable, ExportError, Format, choose_format, export
+from lightning_coordconv.core.export import SIZES, Exportable, ExportError, Format, choose_format, export, isolated
 from lightning_coordconv.core.modes import predicting
 from lightning_coordconv.core.pictures import to_picture
 from lightning_coordconv.core.preprocessing import Preprocessing
@@ -100,6 +100,7 @@ class Predictor(Generic[TaskT]):
         """
         return cls(cast(TaskT, load_task(path, cls.kinds, trust, arguments)), device)
 
+    @isolated
     def export(
         self,
         path: str | Path,

@@ -51,7 +51,7 @@ class Preprocessing:
         if len(self.mean) != len(self.std):
             raise ValueError(f"mean and std must have the same length, got {self.mean!r} and {self.std!r}")
         for name, values in (("mean", self.mean), ("std", self.std)):
-            right = all(isinstance(value, float | int) and math.isfinite(value) for value in values)
+            right = all(type(value) in (float, int) and math.isfinite(value) for value in values)
             if not right or len(values) not in (0, self.channels) or (name == "std" and min(values, default=1) <= 0):
                 raise ValueError(f"{name} must be {self.channels} finite numbers, got {values!r}")
 

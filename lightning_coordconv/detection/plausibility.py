@@ -1,14 +1,15 @@
-"""Function that returns remarks on implausible boxes: fractions instead of pixels, repeated boxes, impossible areas."""
+"""Function that returns remarks on implausible boxes and classes: fractions, repetitions, impossible areas, slips."""
 
 import math
 from typing import Any
 
+from lightning_coordconv.core.arguments import similar_names
 from lightning_coordconv.detection.annotations import Annotations
 from lightning_coordconv.detection.transforms import THINNEST
 
 
 def implausible(read: Annotations) -> list[str]:
-    """Return a line on boxes in shares of the image, one on boxes that are given twice, and one on impossible areas.
+    """Return a line on boxes in shares of the image, on boxes given twice, on impossible areas, and on similar classes.
 
     A box that is given twice counts as missed once in every test. The area decides whether COCO's table counts an
     object as small or large, and how close a keypoint must be.
@@ -32,4 +33,5 @@ def implausible(read: Annotations) -> list[str]:
         "{} boxes are the same as another of their class in their image": repeated,
         "{} objects have an area of 0, or a larger one than their box": impossible,
     }
+    lines += similar_names(category["name"] for category in read.content["categories"])
     return lines + [f"{line.format(len(found))}{read.some(found)}" for line, found in kinds.items() if found]

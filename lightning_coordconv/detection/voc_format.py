@@ -86,8 +86,10 @@ class VocFolder:
         named = [
             str(entry["file"]) for name in self.splits[split] if (entry := self.entries.get(name)) and entry["other"]
         ]
+        from_zero = [places[entry["id"]] for entry in annotations if -1 <= min(entry["bbox"][:2]) < 0]
         remarks = [
             remark("{} images have no object in their XML file", empty),
+            remark("{} boxes begin at 0, but VOC counts pixels from 1: do these files count from 0?", from_zero),
             remark("{} XML files name another image than the one that has their name, which is used", named),
         ]
         if split == "train":

@@ -94,6 +94,7 @@ def advise(model: nn.Module, data: BaseDataModule, num_images: int = 500, num_re
         num_readout_images: of these, the images that the model is run on, at least 4.
 
     Raises:
+        TypeError: if the data are no such data module.
         ValueError: if a number is too small, the data have fewer than 4 images or no images, samples hold numbers that
             :func:`~lightning_coordconv.position.observe` refuses, or the model cannot be run on the images.
     """
@@ -125,8 +126,11 @@ def read_samples(data: BaseDataModule, num_images: int) -> list[Mapping[str, Any
     """Return samples of the training split, evenly spaced over it.
 
     Raises:
+        TypeError: if the data are no data module of this kind.
         ValueError: if there are fewer than 4, or samples have no image.
     """
+    if not isinstance(data, BaseDataModule):
+        raise TypeError(f"data must be a BaseDataModule of lightning_coordconv.core, got a {type(data).__name__}")
     data.prepare_data()
     data.setup("fit")
     dataset: Any = data.dataset("train")

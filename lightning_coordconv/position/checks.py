@@ -19,8 +19,9 @@ def check_sample(sample: Mapping[str, Any], number: int, ignore_index: int) -> N
         ignore_index: the class that means that there is none.
 
     Raises:
-        ValueError: naming the sample and the key, if an image, a box or a number is NaN or infinite, or if a class is
-            no integer, or negative and not ``ignore_index``, or if an image has not one ``label``.
+        ValueError: naming the sample and the key, if an image, a box or a number is NaN or infinite, or if a box has a
+            negative width or height, a class is no integer, or negative and not ``ignore_index``, or an image has not
+            one ``label``.
     """
     for key, value in sample.items():
         if key in CLASSES:
@@ -30,11 +31,20 @@ def check_sample(sample: Mapping[str, Any], number: int, ignore_index: int) -> N
             if not bool(found.isfinite().all()):
                 wrong = found[~found.isfinite()].flatten()[0].item()
                 raise ValueError(f"{key!r} of sample {number} must be finite, got {wrong}")
+            if key == "boxes":
+                _check_corners(f"{key!r} of sample {number}", found.reshape(-1, 4))
 
 
 def is_number(value: object) -> bool:
     """Return whether a value is a single floating-point number."""
     return isinstance(value, float) or (isinstance(value, Tensor) and value.is_floating_point() and value.numel() == 1)
+
+
+def _check_corners(what: str, boxes: Tensor) -> None:
+    """Refuse boxes whose second corner is not the lower right one, as that of x, y, width and height often is not."""
+    wrong = boxes[(boxes[:, 2:] < boxes[:, :2]).any(1)]
+    if len(wrong):
+        raise ValueError(f"{what} must be x1, y1, x2, y2 with x1 <= x2 and y1 <= y2, got {wrong[0].tolist()}")
 
 
 def _check_classes(what: str, classes: Tensor, key: str, ignore_index: int) -> None:

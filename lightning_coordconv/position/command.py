@@ -13,11 +13,11 @@ from torch import nn
 from torchvision.models import get_model, get_model_builder, list_models
 
 from lightning_coordconv.core import BaseDataModule
-from lightning_coordconv.core.changes import find_changes, to_text
 from lightning_coordconv.core.checkpoints import read_archive, read_state_dict
 from lightning_coordconv.core.description import HYPERPARAMETERS
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.core.files import complete_file, write_text
+from lightning_coordconv.core.option_changes import find_changes, to_text
 from lightning_coordconv.position.advice import Advice, advise
 from lightning_coordconv.position.figures import draw_advice
 

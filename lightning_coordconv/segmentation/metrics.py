@@ -124,9 +124,10 @@ class PixelAccuracy(Metric):
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add predicted and true classes (B, H, W), int64; a prediction of -1, for none, makes the result NaN."""
-        self.right += (preds == target).sum()
-        self.count += (target != self.ignore_index).sum()
-        self.undefined += ((preds == UNDEFINED) & (target != self.ignore_index)).sum()
+        known = target != self.ignore_index
+        self.right += ((preds == target) & known).sum()
+        self.count += known.sum()
+        self.undefined += ((preds == UNDEFINED) & known).sum()
 
     def compute(self) -> Tensor:
         """Return the share."""

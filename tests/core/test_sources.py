@@ -136,7 +136,7 @@ def test_missing_empty_and_unreadable_files_are_named(tmp_path):
 WRONG = [
     None, {"size": 3}, {"channels": 2}, {"resize": 0}, {"resize": 1.5}, {"crop": True}, {"mean": (1.0,), "std": (1.0,)},
     {"mean": (0.0,) * 3, "std": (1.0,)}, {"mean": (0.0,) * 3, "std": (0.0,) * 3}, {"mean": "abc", "std": "abc"},
-    {"mean": (float("nan"),) * 3, "std": (1.0,) * 3}, {"mean": 3},
+    {"mean": (float("nan"),) * 3, "std": (1.0,) * 3}, {"mean": (True,) * 3, "std": (1.0,) * 3}, {"mean": 3},
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ SHARES = "all boxes are in the first pixel of their image: are they shares of it
 
 def remarks(*rows: dict) -> list[str]:
     annotations = [{"id": number, "image_id": 1, "category_id": 1, **row} for number, row in enumerate(rows, start=1)]
-    return implausible(Annotations(Path("boxes.json"), {"annotations": annotations}))
+    return implausible(Annotations(Path("boxes.json"), {"annotations": annotations, "categories": []}))
 
 
 def box(*values: float, **others: object) -> dict:
@@ -63,3 +63,11 @@ def test_an_area_that_one_can_have_is_not(area):
 @pytest.mark.parametrize("bbox", [(1, 2, 0, 6), (1, 2, -5, 6), (1, 2, float("nan"), 6), (1, 2, float("inf"), 6)])
 def test_boxes_that_are_dropped_are_left_to_that_remark(bbox):
     assert remarks(box(*bbox, area=0), box(1, 2, 5, 6)) == []
+
+
+@pytest.mark.parametrize("name", ["a dog", "Cat", "cat ", "c at"])
+def test_classes_whose_names_differ_in_case_or_spaces_are_named(name):
+    categories = [{"id": number, "name": text} for number, text in enumerate(("cat", "dog", name))]
+    line = f"the classes 'cat', {name!r} differ only in case or spaces: are they one?"
+    found = implausible(Annotations(Path("boxes.json"), {"annotations": [], "categories": categories}))
+    assert found == ([] if name == "a dog" else [line])

@@ -135,6 +135,14 @@ def test_voc_lists_of_other_names_are_named_where_chance_splits(names, tmp_path)
     assert not any("chance" in line for line in voc_remarks(tmp_path))
 
 
+@pytest.mark.parametrize(("edge", "named"), [("0", True), ("0.5", True), ("1", False)])
+def test_voc_boxes_that_begin_at_0_are_named(edge, named, tmp_path):
+    write_voc(tmp_path)
+    file = tmp_path / "Annotations" / "china.xml"
+    file.write_text(re.sub(r"<xmin>[^<]*", f"<xmin>{edge}", file.read_text()))
+    assert any("begin at 0, but VOC counts pixels from 1" in line for line in voc_remarks(tmp_path)) == named
+
+
 @pytest.mark.parametrize(
     ("filename", "named"), [("flower.jpg", 1), ("pictures/flower.jpg", 1), ("gone.jpg", 0), ("", 0)]
 )

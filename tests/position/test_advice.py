@@ -4,6 +4,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from pytorch_lightning import LightningDataModule
 from torch import nn
 
 from lightning_coordconv import CoordConv2d, coordconv_layers, to_coordconv
@@ -191,6 +192,11 @@ def test_the_model_is_left_as_it_was():
         assert getattr(module, "padding_mode", "zeros") == "zeros"
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+def test_data_of_another_class_are_named():
+    with pytest.raises(TypeError, match=r"data must be a BaseDataModule .*, got a LightningDataModule"):
+        advise(PooledClassifier(4), LightningDataModule())
 
 
 def test_the_picture_has_a_map_for_each_target():

@@ -221,6 +221,7 @@ WRONG = [
     ({"labels": torch.tensor([0.5]), **BOX}, "'labels' of sample 1 must hold integers"),
     ({"labels": torch.tensor([-2]), **BOX}, "'labels' of sample 1 must hold classes from 0, got -2"),
     ({"labels": torch.tensor([0]), "boxes": BOX["boxes"] * torch.nan}, "'boxes' of sample 1 must be finite, got nan"),
+    ({"labels": torch.tensor([0]), "boxes": torch.tensor([[8, 9, 5, 4]])}, "'boxes' of sample 1 must be x1, y1"),
     ({"mask": torch.rand(16, 16)}, "'mask' of sample 1 must hold integers"),
     ({"mask": torch.full((16, 16), -3)}, "'mask' of sample 1 must hold classes from 0, got -3"),
     ({"height": float("nan")}, "'height' of sample 1 must be finite, got nan"),

@@ -294,6 +294,14 @@ def test_classes_of_one_split_only_and_files_that_are_no_images(tmp_path, capsys
     assert re.search(r"refused: 1 files that cannot be read\n  \S+0.png cannot be read", report)
 
 
+@pytest.mark.slow
+def test_class_folders_whose_names_differ_in_case_are_named(tmp_path, capsys):
+    root = write_classes(tmp_path / "data")
+    for split in ("train", "val"):
+        shutil.copytree(root / split / "dog", root / split / "Dog")
+    assert "note: the classes 'Dog', 'dog' differ only in case or spaces: are they one?" in check(root, capsys)[1]
+
+
 def mixed(folder: Path) -> None:
     write_yolo(folder)
     shutil.copytree(write_voc(folder.parent / "voc"), folder, dirs_exist_ok=True)

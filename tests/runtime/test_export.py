@@ -13,7 +13,7 @@ import stable_baselines3
 import torch
 from torch import nn
 
-from lightning_coordconv import coordconv_layers
+from lightning_coordconv import coordconv_layers, coordinate_frame
 from lightning_coordconv.classification import (
     ImageClassification,
     PooledClassifier,
@@ -146,6 +146,17 @@ def test_generated_images(tmp_path):
         torch.testing.assert_close(run(tmp_path / name, found.latents)[0], found.images, rtol=1e-4, atol=1e-5)
     with pytest.raises(ExportError, match="makes images of 16 x 16 pixels, and no others"):
         model.export(tmp_path / "generator.onnx", size=(8, 8))
+
+
+def test_a_coordinate_frame_around_an_export_is_no_part_of_the_file(tmp_path):
+    task = GAN(CoordConvGenerator(6, 16, 2), ConvDiscriminator(16, 2), latent_size=6)
+    model = GenerativePredictor(task, device="cpu")
+    with coordinate_frame((8, 8), (32, 32), crop=(16, 16)):
+        inside = model.sample(5)
+        model.export(tmp_path / "generator.pt2")
+    found = model.sample(5)
+    assert not torch.allclose(inside.images, found.images)
+    torch.testing.assert_close(run(tmp_path / "generator.pt2", found.latents)[0], found.images, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

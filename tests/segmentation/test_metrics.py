@@ -86,7 +86,9 @@ class TestMetrics:
         assert MeanIoU(2).compute().isnan()
         assert PixelAccuracy().compute().isnan()
 
-    def test_ignored_pixels_do_not_count(self):
-        metric = PixelAccuracy()
-        metric.update(torch.tensor([[[0, 1, 1]]]), torch.tensor([[[0, 0, 255]]]))
+    @pytest.mark.parametrize(("ignored", "predicted"), [(255, 1), (2, 2), (-1, -1)])
+    def test_ignored_pixels_do_not_count(self, ignored, predicted):
+        """Also where the ignored value is a class, which data of other modules may have, or that of no prediction."""
+        metric = PixelAccuracy(ignored)
+        metric.update(torch.tensor([[[0, 1, predicted]]]), torch.tensor([[[0, 0, ignored]]]))
         assert metric.compute() == 0.5

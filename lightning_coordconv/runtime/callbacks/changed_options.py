@@ -7,8 +7,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info
 
-from lightning_coordconv.core.changes import find_changes, to_text
 from lightning_coordconv.core.checkpoints import CheckpointError
+from lightning_coordconv.core.option_changes import find_changes, to_text
 
 
 class ChangedOptions(Callback):

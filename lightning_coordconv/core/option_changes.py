@@ -1,4 +1,4 @@
-"""Class of an option whose value is not that of a checkpoint, and a function that finds those of a model."""
+"""Functions that find and print the options of a model that differ from its checkpoint, and the class of one."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Task of the position benchmark that trains a diffusion model to denoise patches of digits, and its data.
+"""Position benchmark's task and data: a network learns to denoise patches of digits and is tested on whole images.
 
 Source: Wang et al., "Patch Diffusion" (2023, arXiv 2304.12526).
 """

@@ -1,4 +1,4 @@
-"""Task of the position benchmark that classifies wafers by the place of failed dies, and its data."""
+"""Position benchmark's task and data: tell how far from the middle dies fail, tested on wafers of an unseen size."""
 
 from contextlib import nullcontext
 

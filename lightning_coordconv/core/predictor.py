@@ -1,4 +1,4 @@
-"""Base classes of trained models for use in Python, and of their predictions, which can be drawn and saved."""
+"""Base classes of trained models, to load, use in Python and export, and of their predictions, to draw and save."""
 
 import itertools
 from abc import ABC, abstractmethod

@@ -1,4 +1,4 @@
-"""Class that applies a user's transforms to an image and its boxes, and checks what they return."""
+"""Class that transforms an image with its boxes, masks and keypoints, checks them, and drops objects that are lost."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any

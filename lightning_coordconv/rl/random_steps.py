@@ -1,4 +1,4 @@
-"""Data set of a random agent's observations, labelled with the next rewards, for the command ``advise``."""
+"""Data set of a random agent's observations, each labelled with the sum of its next rewards, for ``advise``."""
 
 from typing import Any
 

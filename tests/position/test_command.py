@@ -1,4 +1,4 @@
-"""Tests of the command ``advise``: models by name, weights, configs of ``fit``, written files, and refused input."""
+"""Tests of ``advise``: models by name, weights, options unlike the checkpoint's, configs, written files, bad input."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Tests that the number of classes, given once to the data, reaches task and network; other numbers are refused."""
+"""Tests that task and network get the number of classes that their data are given or count, and what is refused."""
 
 from pathlib import Path
 

@@ -140,12 +140,20 @@ def _opened(source: str | Path | IO[bytes]) -> Iterator[tuple[IO[bytes], str]]:
     try:
         descriptor = os.open(source, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"no checkpoint at {source}") from error
+        raise FileNotFoundError(f"no checkpoint at {source}{_near(Path(source))}") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise CheckpointError(f"{source} is not a regular file, so it cannot be a checkpoint")
     with os.fdopen(descriptor, "rb") as file:
         yield file, str(source)
+
+
+def _near(path: Path) -> str:
+    """Name up to three checkpoints near a path that does not exist, newest first."""
+    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+    found = [file for pattern in ("*.ckpt", "*/*.ckpt", "*/*/*.ckpt") for file in folder.glob(pattern)]
+    newest = sorted(found, key=lambda file: file.lstat().st_mtime, reverse=True)
+    return "; there are " + ", ".join(map(str, newest[:3])) if newest else ""
 
 
 def _verify(file: IO[bytes], name: str, max_bytes: int | None) -> None:

@@ -205,6 +205,22 @@ def test_only_regular_files_are_read(kind, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_checkpoint_that_is_missing_names_the_newest_near_it(tmp_path):
+    missing = tmp_path / "run" / "version_1" / "checkpoints" / "last.ckpt"
+    with pytest.raises(FileNotFoundError, match=f"^no checkpoint at {missing}$"):
+        load(missing)
+    for age, version in enumerate(("a", "b", "c", "version_0")):
+        file = tmp_path / "run" / version / "checkpoints" / "last.ckpt"
+        file.parent.mkdir(parents=True)
+        file.touch()
+        os.utime(file, (age, age))
+    others = ", ".join(
+        str(missing.parents[2] / version / "checkpoints" / "last.ckpt") for version in ("version_0", "c", "b")
+    )
+    with pytest.raises(FileNotFoundError, match=f"^no checkpoint at {missing}; there are {others}$"):
+        load(missing)
+
+
 def test_a_decompression_bomb_is_refused_and_the_limit_can_be_raised(tmp_path, monkeypatch):
     path, content = tmp_path / "bomb.ckpt", io.BytesIO()
     torch.save({"state_dict": {"weight": torch.zeros(80_000_000)}}, content)

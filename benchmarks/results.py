@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import atari, curves
+from benchmarks import atari, curves, detection_verdict
 from benchmarks.pages import fill
 
 RUNS = Path(__file__).parent / "results" / "runs"
@@ -238,6 +238,7 @@ TABLES: dict[str, Callable[[], str]] = {
     ),
     "proposals": lambda: proposals(""),
     "proposal ablations": lambda: proposals("_long", "_unseen", "_same", "_heads", "_zero_to_one", "_paper"),
+    "proposal grid": lambda: detection_verdict.table(detection_verdict.RECORDS),
     "faster rcnn": lambda: measures(
         [f"detection/faster_rcnn_{arm}" for arm in ("conv", "coordconv")],
         {"map": "AP", "map_50": "AP at IoU 0.5", "map_75": "AP at IoU 0.75", "mar_100": "average recall"},

@@ -1,4 +1,4 @@
-"""Tests of the trained detector in Python: boxes as in the trainer, forms of images, thresholds, wrong checkpoints."""
+"""Tests of the trained detector in Python: its loading from checkpoints, boxes, forms of images, thresholds, drawing."""
 
 import logging
 from pathlib import Path

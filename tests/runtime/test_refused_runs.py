@@ -1,4 +1,4 @@
-"""Tests of runs that are refused: no batch, no step, half precision, predictions that exist or that nothing writes."""
+"""Tests of refused runs: no batch to evaluate, no training step, half precision, predictions overwritten or unwritten."""
 
 import importlib
 import re

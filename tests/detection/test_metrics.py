@@ -1,4 +1,4 @@
-"""Tests of the mean IoU of proposals and true boxes, with tied scores too, and of COCO's precision-recall curve."""
+"""Tests of the mean IoU of proposals and true boxes, with tied scores too, and of COCO's precision-recall."""
 
 import statistics
 

@@ -1,4 +1,4 @@
-"""Tests of the trained detector in Python: its loading from checkpoints, boxes, forms of images, thresholds, drawing."""
+"""Tests of the trained detector in Python: loading from checkpoints, boxes, forms of images, thresholds, drawing."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tests of refused runs: no batch to evaluate, no training step, half precision, predictions overwritten or unwritten."""
+"""Tests of refused runs: no batch to evaluate, no step, half precision, predictions that exist or go unwritten."""
 
 import importlib
 import re

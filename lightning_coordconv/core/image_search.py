@@ -1,4 +1,4 @@
-"""Functions that find files and images below a folder, and drop paths that lead to the same file."""
+"""Functions that find the images of a folder or of predictions, and drop paths that lead to the same file."""
 
 import os
 from collections.abc import Sequence
@@ -25,6 +25,24 @@ def find_images(folder: Path) -> list[Path]:
     others = [path for path in files if path.suffix.lower() not in IMG_EXTENSIONS]
     report_dropped(f"files in {folder} that are no images", [path.relative_to(folder) for path in others])
     return paths
+
+
+def find_predicted(root: Path, predict_images: str) -> tuple[Path, list[Path]]:
+    """Return a folder and its images to make predictions for; for one file, its folder and the file.
+
+    Args:
+        root: folder of the data.
+        predict_images: a folder or a file, by its path from ``root``, or else from the current folder.
+
+    Raises:
+        FileNotFoundError: naming both places, if neither exists; or if a folder has no images.
+    """
+    places = [start / Path(predict_images).expanduser() for start in (root, Path.cwd())]
+    found = next((place for place in places if place.exists()), None)
+    if found is None:
+        missing = " nor ".join(map(str, dict.fromkeys(places)))
+        raise FileNotFoundError(f"predict_images is {predict_images!r}, but there is no {missing}")
+    return (found.parent, [found]) if found.is_file() else (found, find_images(found))
 
 
 def leave_out_repeated(paths: Sequence[Path], folder: Path) -> list[Path]:

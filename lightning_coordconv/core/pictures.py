@@ -13,7 +13,7 @@ from torchvision.utils import make_grid
 DPI = 120
 """Pixels in an inch of a figure."""
 SIDE = 600
-"""Width in pixels up to which grids and animations are enlarged."""
+"""Least width in pixels of grids and animations, to which small images are enlarged."""
 
 
 def save_gif(path: Path, frames: Sequence[Tensor]) -> None:
@@ -24,9 +24,9 @@ def save_gif(path: Path, frames: Sequence[Tensor]) -> None:
 
 
 def grid(images: Tensor, columns: int = 8) -> Tensor:
-    """Lay out images (B, C, H, W) in [-1, 1] as one image (3, H', W'), uint8, enlarged to about 600 pixels."""
+    """Lay out images (B, C, H, W) in [-1, 1] as one image (3, H', W'), uint8, at least 600 pixels wide."""
     laid_out = make_grid(images.float().cpu(), columns, padding=1, normalize=True, value_range=(-1, 1), pad_value=0.5)
-    scale = max(1, SIDE // laid_out.shape[-1])
+    scale = -(-SIDE // laid_out.shape[-1])
     return to_bytes(2 * laid_out - 1).repeat_interleave(scale, 1).repeat_interleave(scale, 2)
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from torchvision.transforms import v2
 
 from lightning_coordconv.core.data import BaseDataModule, Split
+from lightning_coordconv.core.image_search import find_predicted
 from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.detection.annotations import Annotations, remark
 from lightning_coordconv.detection.boxes import Categories, draw_boxes
@@ -59,8 +60,8 @@ class AnnotatedImagesDataModule(BoxesDataModule):
 
     Args:
         root: the folder of the data.
-        predict_images: a folder of images to make predictions for, by its path from ``root``; by default the images of
-            the test split.
+        predict_images: a folder of images to make predictions for, or one image, by its path from ``root`` or else from
+            the current folder; by default the images of the test split.
         train_transforms: v2 transforms of training images and boxes; by default a horizontal flip of every other one.
         bad_boxes: ``"drop"`` boxes of no area, and report their number and places, or ``"error"``.
         bad_images: ``"error"`` at missing or damaged files, or ``"drop"`` them, and report each.
@@ -123,7 +124,7 @@ class AnnotatedImagesDataModule(BoxesDataModule):
         dataset: CocoDetection | ImageFiles
         remarks: list[str] = []
         if split == "predict" and self.predict_images is not None:
-            dataset = ImageFiles(self.root / Path(self.predict_images).expanduser(), self.bad_images, self.links)
+            dataset = ImageFiles(*find_predicted(self.root, self.predict_images), self.bad_images, self.links)
         else:
             training = split == "train"
             folder, annotations = self.read("test" if split == "predict" else split)

@@ -16,12 +16,13 @@ Links = Literal["inside", "anywhere"]
 
 
 class ImageFiles(Dataset[dict[str, Any]]):
-    """All images below a folder, in the order of their names.
+    """Images below a folder, in the order of their names.
 
     A sample is a dict with ``image`` (3, H, W), float32 in [0, 1], ``image_id``, its number from 1, and its ``path``.
 
     Args:
         folder: holds images in any format of torchvision's ``IMG_EXTENSIONS``.
+        paths: which of them to take; all by default.
         bad_images: see :class:`CocoDetection` for this and the following.
         links: whether a symbolic link may lead out of the folder.
 
@@ -33,9 +34,11 @@ class ImageFiles(Dataset[dict[str, Any]]):
         OSError: when a file is read that is no image, or a damaged one, and if no other is left.
     """
 
-    def __init__(self, folder: Path, bad_images: Policy = "error", links: Links = "inside") -> None:
+    def __init__(
+        self, folder: Path, paths: Sequence[Path] | None = None, bad_images: Policy = "error", links: Links = "inside"
+    ) -> None:
         check_policies(bad_images=bad_images)
-        self.paths = find_images(folder)
+        self.paths = find_images(folder) if paths is None else list(paths)
         self.root = root_of(folder, links)
         self.unreadable: list[str] = []
         if bad_images == "drop":

@@ -10,7 +10,7 @@ from torch import nn
 
 from lightning_coordconv.core.arguments import check_at_least, check_names
 from lightning_coordconv.core.data import BaseDataModule, Split
-from lightning_coordconv.core.image_search import find_images, leave_out_repeated
+from lightning_coordconv.core.image_search import find_images, find_predicted, leave_out_repeated
 from lightning_coordconv.core.survey import Refuse, raise_refused
 from lightning_coordconv.segmentation.drawing import draw_masks
 from lightning_coordconv.segmentation.image_files import ImageFiles
@@ -33,8 +33,8 @@ class MaskFolderDataModule(BaseDataModule):
         root: the folder.
         num_classes: number of classes, the background included.
         ignore_index: value of pixels without a class.
-        predict_images: a folder of images to make predictions for, by its path from ``root``; by default the images of
-            the test split.
+        predict_images: a folder of images to make predictions for, or one image, by its path from ``root`` or else from
+            the current folder; by default the images of the test split.
         crop: height and width of random training crops, in pixels; whole images by default.
         train_transforms: v2 transforms of training images and masks, before the crop; none by default. Masks change by
             the nearest pixel, and pixels that come in from outside get ``ignore_index``. Coordinates are those of the
@@ -100,7 +100,8 @@ class MaskFolderDataModule(BaseDataModule):
     def make_dataset(self, split: Split, refuse: Refuse = raise_refused) -> MaskFolder | ImageFiles:
         """Find the images and masks of a split; see :class:`~lightning_coordconv.segmentation.MaskFolder`."""
         if split == "predict" and self.predict_images is not None:
-            return ImageFiles(self.root / Path(self.predict_images).expanduser())
+            folder, paths = find_predicted(self.root, self.predict_images)
+            return ImageFiles(folder, [str(path.relative_to(folder)) for path in paths])
         if (self.root / "train").is_dir():
             folder = self.root / (split if split in ("train", "val") else self._test_folder())
             return self._folder(folder, split, None, refuse)

@@ -181,7 +181,10 @@ def test_bad_images(folder):
     assert len(files.remarks()) == 1
     assert str(damaged) in files.remarks()[0]
     (folder / "a.png").unlink()
-    for build in (lambda: CocoDetection(folder, path, bad_images="drop"), lambda: ImageFiles(folder, "drop")):
+    for build in (
+        lambda: CocoDetection(folder, path, bad_images="drop"),
+        lambda: ImageFiles(folder, bad_images="drop"),
+    ):
         with pytest.raises(OSError, match=r"none of the [12] images of .* can be read; the first: .*png cannot be"):
             build()
 

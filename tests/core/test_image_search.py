@@ -1,0 +1,32 @@
+"""Tests of which images predictions are made for: those of a folder, or one, from the data or the current folder."""
+
+import re
+
+import pytest
+
+from lightning_coordconv.core.image_search import find_predicted
+
+
+@pytest.mark.parametrize("start", ["data", "current", "absolute"])
+@pytest.mark.parametrize("name", ["new/b.png", "new"])
+def test_a_folder_or_a_file_is_found_from_either_place(tmp_path, monkeypatch, start, name):
+    root, current = tmp_path / "data", tmp_path / "current"
+    folder = (root if start == "data" else current) / "new"
+    for path in (root, current, folder):
+        path.mkdir(exist_ok=True)
+    for file in ("a.png", "b.png"):
+        (folder / file).touch()
+    monkeypatch.chdir(current)
+    given = str(current / name) if start == "absolute" else name
+    files = [folder / "b.png"] if name.endswith("png") else [folder / "a.png", folder / "b.png"]
+    assert find_predicted(root, given) == (folder, files)
+
+
+def test_what_exists_in_neither_place_is_named_with_its_option(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    message = f"predict_images is 'new', but there is no {tmp_path / 'data' / 'new'} nor {tmp_path / 'new'}"
+    with pytest.raises(FileNotFoundError, match=f"^{re.escape(message)}$"):
+        find_predicted(tmp_path / "data", "new")
+    with pytest.raises(FileNotFoundError, match="there are no images"):
+        find_predicted(tmp_path, "data")

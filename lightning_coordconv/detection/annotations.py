@@ -1,4 +1,4 @@
-"""Class of a split's annotations as COCO's lists, and functions that read lines of text and name faulty entries."""
+"""Class of a split's annotations as COCO's lists, and functions that read a text file and list entries in a remark."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Data set of images with boxes, masks or keypoints in COCO's format, and a check that splits share categories."""
+"""Data set of images with boxes, perhaps masks and keypoints, in COCO's format; a check that two share categories."""
 
 import math
 import os

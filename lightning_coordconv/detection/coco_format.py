@@ -1,4 +1,4 @@
-"""Function that reads an annotation file in COCO's format, and rules that check every value that is used."""
+"""Functions that read a COCO annotation file, and the rules that its images, boxes and categories must obey."""
 
 import json
 import os

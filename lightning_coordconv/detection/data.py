@@ -1,4 +1,4 @@
-"""Data modules of image files with boxes, in the formats of COCO, YOLO and VOC, and their base classes."""
+"""Data modules of images with boxes in the formats of COCO (also masks, keypoints), YOLO and VOC, and base classes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

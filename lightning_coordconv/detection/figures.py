@@ -1,4 +1,4 @@
-"""Callback that draws detections beside the true objects, and functions that split a batch and draw one sample."""
+"""Callback that draws true and detected objects after evaluations; functions that split a batch and draw a sample."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Functions that make torchvision's detectors see each image's own coordinates and no padding, by hooks."""
+"""Functions by which torchvision's detectors see each image's coordinates, no padding, and are traced at one size."""
 
 import threading
 from collections import OrderedDict

@@ -1,4 +1,4 @@
-"""Functions that encode, clip and pad boxes, match proposals to true boxes, and draw training samples, in batches.
+"""Functions that encode boxes as offsets from anchors, clip, pad and match them to true boxes, and sample some of them.
 
 Shapes depend on the sizes of the inputs only: what was not drawn is masked. Boxes are (..., 4): x1, y1, x2, y2 in
 pixels. B is the number of images, A of proposals, T the largest number of true boxes of an image.

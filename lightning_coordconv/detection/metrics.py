@@ -1,4 +1,4 @@
-"""Metrics of the IoU of proposed and true boxes: of the best-scored box, all pairs, the closest, and matched pairs.
+"""Metrics of proposed boxes' IoU with true ones: of the best-scored, its ties (and error), all pairs, closest, matched.
 
 Boxes are (n, 4) in any unit: x1, y1, x2, y2. Images without a true box, where an overlap means nothing, are left out of
 the mean over images.

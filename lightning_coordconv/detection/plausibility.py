@@ -1,4 +1,4 @@
-"""Function that returns remarks on implausible boxes and classes: fractions, repetitions, impossible areas, slips."""
+"""Function that reports implausible annotations: boxes in fractions or twice, impossible areas, similar class names."""
 
 import math
 from typing import Any

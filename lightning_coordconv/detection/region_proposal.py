@@ -1,4 +1,4 @@
-"""Networks that detect digits: the paper's region-proposal network, and a Faster R-CNN; their output and encoding."""
+"""Networks that detect digits (the paper's region-proposal net, Faster R-CNN), and CoordConv coordinates in [0, 1]."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args

@@ -1,4 +1,4 @@
-"""Function that counts images whose boxes a user's transforms would all drop, by a trial on blank images."""
+"""Function that tries a user's transforms on blank images before training, and names images that lose all boxes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Wrappers of all private names of Stable-Baselines3 that the package uses, to run ``learn`` step by step.
+"""Functions that wrap Stable-Baselines3's private names: for the steps of ``learn``, and for its vector environments.
 
 SB3 nests its training loop in ``learn``. To run the same loop under Lightning, the steps of ``learn`` are called one by
 one, and the counters that it keeps are saved and restored. ``tests/rl/test_sb3.py`` names what a new release removed.

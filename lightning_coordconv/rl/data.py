@@ -1,4 +1,4 @@
-"""Data module of environments for training and evaluation, and the loader class that yields an agent's batches."""
+"""Data module of training and evaluation environments, which saves their state, and a loader of batches on demand."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar

@@ -1,4 +1,4 @@
-"""Data set of a random agent's observations, each labelled with the sum of its next rewards, for ``advise``."""
+"""Data set of a random agent's images, each labelled with the sum of the next rewards, for the command ``advise``."""
 
 from typing import Any
 

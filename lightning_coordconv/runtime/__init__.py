@@ -1,1 +1,1 @@
-"""Package of what all runs share: command line, checkpoint files, distributed start-up, comparison, callbacks."""
+"""Package of the command line, and of what runs of all tasks share: callbacks, checkpoint files, sweeps, comparison."""

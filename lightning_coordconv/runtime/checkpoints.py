@@ -1,4 +1,4 @@
-"""Lightning's checkpoint reader and writer with whole, verified files, and a function that checks that weights fit."""
+"""Lightning's CheckpointIO with atomic writes and verified reads, and a function that loads weights if they fit."""
 
 import os
 from pathlib import Path

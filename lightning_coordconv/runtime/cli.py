@@ -1,4 +1,4 @@
-"""The command line ``lightning-coordconv``: its commands, what each does, and the module that runs it.
+"""Entry point of ``lightning-coordconv``: lists the commands, runs the module of one, and reports errors in one line.
 
 Nothing heavy is imported before a command is known, so that the list of commands appears at once.
 """

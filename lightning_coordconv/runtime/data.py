@@ -1,4 +1,4 @@
-"""The command ``lightning-coordconv data check``: reports what a folder of data holds and what a run would refuse."""
+"""The command ``lightning-coordconv data check``: reports contents and faults of data, and draws samples of them."""
 
 import argparse
 import importlib

@@ -1,4 +1,4 @@
-"""Lightning's command line for the commands ``fit``, ``validate``, ``test`` and ``predict``, with checks of input."""
+"""LightningCLI of ``fit``, ``validate``, ``test``, ``predict``: checks options, adds callbacks, tests after a fit."""
 
 import functools
 import inspect

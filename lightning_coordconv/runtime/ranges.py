@@ -1,4 +1,4 @@
-"""Table of the allowed ranges of a run's numeric options, and the function that checks them before a run."""
+"""Tables of allowed values of a run's options, mostly ranges of numbers, and the function that checks them."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping

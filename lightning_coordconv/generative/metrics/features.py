@@ -1,4 +1,4 @@
-"""Feature networks for metrics of generated images: pooled pixels, random convolutions, and a frozen network."""
+"""Feature extractors for metrics of generated images: pooled pixels, random convolutions, any frozen network."""
 
 from itertools import pairwise
 from typing import cast

@@ -1,4 +1,4 @@
-"""Metrics of objects' positions in generated and real images: entropy of histograms, divergence between them."""
+"""Metrics of objects' positions in generated and real images: entropy of their histograms, divergence and coverage."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Metric of how much generated images differ from one another, which reveals a complete mode collapse."""
+"""Metric of how much generated images vary, relative to real ones, which reveals a complete mode collapse."""
 
 from collections.abc import Sequence
 from typing import Any

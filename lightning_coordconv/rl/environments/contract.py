@@ -1,4 +1,4 @@
-"""Wrapper that refuses environments that break their spaces or Gymnasium's interface, and a warning on actions."""
+"""Wrapper that refuses environments' invalid spaces and results, and a warning of action ranges that lie off zero."""
 
 import copy
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Wrappers, exceptions and a context manager that add an environment's name to the errors that it raises."""
+"""Wrappers, exceptions and a context manager that report an environment's errors by its name, also from processes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Class that saves and restores the state that environments keep in classes, functions and modules, for snapshots."""
+"""Class that saves and restores environments' state in classes, functions, modules, and refuses global randomness."""
 
 import collections
 import contextvars

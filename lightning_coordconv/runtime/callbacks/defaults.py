@@ -1,4 +1,4 @@
-"""Functions that list a run's callbacks (default and configured), and adjust those that watch a validation metric."""
+"""Functions that complete a run's callbacks with defaults, and let those on validation metrics act after validation."""
 
 import sys
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Measures the speed-up of training in two processes over one, on one machine: ``python -m benchmarks.ddp``.
+"""Measures the speed-up of training in two CPU processes over one, on one machine: ``python -m benchmarks.ddp``.
 
 Each run is a ``fit`` of a shipped config: in one process of one thread, in two that Lightning starts, or two fits of a
 process each at the same time, which know nothing of each other and so show what the machine has for two. The three take

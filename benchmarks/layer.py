@@ -1,4 +1,4 @@
-"""Measures speed, memory and operator counts of CoordConv2d beside other layers: ``python -m benchmarks.layer``.
+"""Measures speed, memory and operator counts of CoordConv2d beside nn.Conv2d: ``python -m benchmarks.layer``.
 
 All layers of one case run in the same process, in rounds, in an order shuffled each round, and are compared to the
 ``nn.Conv2d`` of the same round. The row ``plain again`` is that very layer once more: its spread is the noise.

@@ -1,4 +1,4 @@
-"""Writes the results tables of ``configs/README.md`` from the summaries of runs: ``python -m benchmarks.results``.
+"""Collects summaries of runs, and writes the results tables of ``configs/README.md``: ``python -m benchmarks.results``.
 
 ``python -m benchmarks.results --collect LOGS`` first copies the ``summary.json`` of each run below a folder of logs to
 ``benchmarks/results/runs/<experiment>/seed<seed>.json``; a later run replaces an earlier one.

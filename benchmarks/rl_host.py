@@ -1,4 +1,4 @@
-"""Measures the main thread's time and the copied bytes of an update of A2C: ``python -m benchmarks.rl_host``.
+"""Measures an A2C update's main-thread time in environments and bytes copied: ``python -m benchmarks.rl_host``.
 
 They decide the speed on a GPU, and need none to be measured. Each is measured with the ``ale`` backend and 16, 64 and
 256 games.

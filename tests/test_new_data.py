@@ -1,4 +1,4 @@
-"""Tests that tasks run on a new data set with only the keys they read, and that these tests' options fit all data."""
+"""Tests that tasks run on a new data set with only the keys they read, and that smoke-test options fit any data set."""
 
 from inspect import signature
 

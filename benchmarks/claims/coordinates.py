@@ -1,4 +1,4 @@
-"""Functions that return the paper's claims on the coordinate tasks, each with criteria in numbers."""
+"""Functions that return the paper's claims on accuracy, speed and size in the coordinate tasks, with criteria."""
 
 import statistics
 from functools import partial

@@ -1,4 +1,4 @@
-"""Classes of criteria (bounds for results of runs) and their findings, and functions that derive and count verdicts.
+"""Classes that compare results of runs with bounds from the paper, and functions that derive a claim's verdict.
 
 A criterion compares a quantity, computed from the records of one or more experiments, with a bound from the paper. It
 

@@ -1,4 +1,4 @@
-"""Functions that return the tables of ``docs/claims.md``: verdicts, criteria, commands, and costs of missing runs."""
+"""Functions that return the tables of ``docs/claims.md`` and the README: verdicts, criteria, costs of missing runs."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""Functions that return the paper's claims on GANs, detection, Atari games and ImageNet, and the list of all claims."""
+"""Functions that return the paper's claims on GANs, VAEs, detection, Atari games and ImageNet, and list all claims."""
 
 import math
 import statistics

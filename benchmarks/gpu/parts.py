@@ -1,4 +1,4 @@
-"""Table of the parts of the GPU benchmark (time limit, function), and the classes of a part and of its device."""
+"""Table of the parts of the GPU benchmark (time limit, function), and classes of a part and of its settings."""
 
 from collections.abc import Callable, Iterator
 from importlib import import_module

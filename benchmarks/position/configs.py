@@ -1,4 +1,4 @@
-"""Class of a task of the position benchmark, read from ``configs/position``, which builds its data and module."""
+"""Class that reads a task's config in ``configs/position`` and builds its data module and LightningModule."""
 
 import pydoc
 import re

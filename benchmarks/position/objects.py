@@ -1,4 +1,4 @@
-"""Functions that generate images with label masks: objects' grid cells, and the sides of pasted flowers."""
+"""Functions that generate images whose masks label each object by its grid cell, or each pasted flower by its side."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""Task classes of the position benchmark: base, classification, segmentation, detection, and one scored by sample."""
+"""LightningModules of the position benchmark: two base classes, classification, segmentation and detection."""
 
 import math
 from collections.abc import Sequence

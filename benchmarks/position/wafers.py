@@ -1,4 +1,4 @@
-"""Position benchmark's task and data: tell how far from the middle dies fail, tested on wafers of an unseen size."""
+"""Position benchmark's task and data: classify clusters of failed dies on wafers by distance from the middle in mm."""
 
 from contextlib import nullcontext
 

@@ -1,4 +1,4 @@
-"""Tests of the grid of the paper's detection experiment: its runs, skipped runs, and its table."""
+"""Tests of the comparison of the paper's detector in eight variants: its runs, skipped runs, and its table."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Tests of the shortcut for training the paper's regressor: equal outputs and gradients, and the errors of a run."""
+"""Tests of the fast training of the paper's regressor: the network's outputs and gradients, and a run's errors."""
 
 import torch
 from torch.nn import functional as F

@@ -1,4 +1,4 @@
-"""Tests of the drawn photographs that a detector is trained on from random weights: their boxes, splits and seeds."""
+"""Tests of the drawn pictures of shapes that a detector is trained on: their boxes, splits and seeds."""
 
 import json
 

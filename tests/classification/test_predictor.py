@@ -1,4 +1,4 @@
-"""Tests of the trained classifier in Python: classes as in the trainer, image forms, wrong checkpoints, warnings."""
+"""Tests of the trained classifier in Python: classes as in the trainer, kinds of input, wrong checkpoints, warnings."""
 
 import shutil
 import warnings

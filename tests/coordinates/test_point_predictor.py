@@ -1,4 +1,4 @@
-"""Tests of the trained point finder in Python: predictions, forms of pictures, orientation, drawing, export, errors."""
+"""Tests of the trained point finder in Python: predictions, kinds of input, orientation, drawing, export, errors."""
 
 from functools import partial
 from pathlib import Path

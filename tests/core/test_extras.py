@@ -1,4 +1,4 @@
-"""Tests that help works without the optional packages, and that agents name the extra that they need."""
+"""Tests that ``--help`` works without optional packages, and that training an agent names the missing one."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Tests that labels without an output (of images, pixels, boxes) and unequal numbers of classes are refused."""
+"""Tests that labels (of images, pixels, boxes) beyond the network's outputs and unequal class counts are refused."""
 
 from types import SimpleNamespace
 

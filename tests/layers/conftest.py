@@ -1,4 +1,4 @@
-"""Fixtures for tests of the layers: an empty cache of coordinate grids, a fresh compiler, and forms of the bias."""
+"""Fixtures for tests of the layers: an empty coordinate cache, a fresh compiler, three ways to compute the bias."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Tests of state dicts of layers: keys of parameters only, a record of the coordinates, and others are refused."""
+"""Tests of state dicts of layers: keys of parameters only, and refusal of weights saved with another encoding."""
 
 import copy
 import io

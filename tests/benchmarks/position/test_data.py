@@ -1,4 +1,4 @@
-"""Tests of the position benchmark's synthetic data (masks, keypoints, sensors, wafers, signals) and task scores."""
+"""Tests of the position benchmark's data (masks, keypoints, sensors, wafers, signals, digits) and task scores."""
 
 import math
 

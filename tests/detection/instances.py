@@ -1,4 +1,4 @@
-"""Small Mask and Keypoint R-CNNs for tests, and a function that draws images with masks and keypoints for them."""
+"""Small Mask and Keypoint R-CNNs for tests, and a function that writes images of shapes with a COCO file of targets."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tests of COCO's average precision: masks against pycocotools, keypoints against numpy, also over two ranks."""
+"""Tests of COCO's average precision of masks against pycocotools, and of keypoints against loops, also on two ranks."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Tests of the data sets of COCO files and of image folders: boxes, crowds, transforms, orientation, bad files."""
+"""Tests of the data sets of COCO files and image folders: boxes, crowds, transforms, orientation, links, bad files."""
 
 import json
 import math

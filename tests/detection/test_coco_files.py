@@ -1,4 +1,4 @@
-"""Tests with generated annotation files in COCO's format: each loads completely, or is refused in one line."""
+"""Tests that COCO files, generated at random or with known mistakes, are loaded whole or refused in one line."""
 
 import copy
 import json

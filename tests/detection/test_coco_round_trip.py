@@ -1,4 +1,4 @@
-"""Test that trains a detector on COCO files, and evaluates its written predictions with pycocotools."""
+"""Test that a detector's metrics on COCO files are those that pycocotools finds for its written predictions."""
 
 import json
 import math

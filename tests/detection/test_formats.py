@@ -1,4 +1,4 @@
-"""Tests of both YOLO and Pascal VOC readers: the samples of COCO's format, equal names, links, empty folders."""
+"""Tests of the YOLO and Pascal VOC readers: the same samples as from COCO files, equal names, links, missing files."""
 
 import logging
 import re

@@ -1,4 +1,4 @@
-"""Tests that a detector's result for an image is independent of its batch, also in threads and exports."""
+"""Tests of detectors on batches of padded images: equal results alone, coordinates, threads, tracing, ONNX exports."""
 
 import copy
 import threading

@@ -1,4 +1,4 @@
-"""Tests of Mask R-CNN and Keypoint R-CNN: training, predictions, figures, exports, and data without targets."""
+"""Tests of Mask and Keypoint R-CNNs: learning, predictions, exports, coordinates, drawing, and data without targets."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Tests of keypoints in COCO's format: reading, mirrored images, other transforms, and refused annotations."""
+"""Tests of keypoints in COCO's format: reading, transforms that mirror or crop, bad annotations, saved skeletons."""
 
 import re
 from pathlib import Path

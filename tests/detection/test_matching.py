@@ -1,4 +1,4 @@
-"""Tests of box encoding, matching and sampling against loops over boxes and against torchvision."""
+"""Tests of box encoding, clipping, padding, matching and sampling, against loops over boxes and against torchvision."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Tests that implausible boxes are reported: fractions instead of pixels, duplicated boxes, impossible areas."""
+"""Tests that implausible annotations are reported: boxes in fractions, duplicates, wrong areas, similar class names."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Tests of the region-proposal network and the digit Faster R-CNN: weights, anchors, order of boxes, coordinates."""
+"""Tests of the region-proposal network and the digit Faster R-CNN: parameter counts, anchors, outputs, coordinates."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Tests of the object detection task: pycocotools' metrics, losses, schedule, learning, and two ranks."""
+"""Tests of the object detection task: metrics against pycocotools, losses, learning rates, learning, and two ranks."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""Tests of torchvision's detectors with coordinates: their places, weights from files, wrong arguments."""
+"""Tests of torchvision's detectors with coordinates: the layers that get them, weights from files, wrong arguments."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Functions for tests that build a small GAN, its data and a trainer, and train it; the GAN's config."""
+"""Functions for tests that build small GANs, their data and trainers, and fit them; the path of a shipped config."""
 
 from functools import partial
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tests of generative data modules: Sort-of-CLEVR, folders of pictures, LSUN, damaged files, and wrong arguments."""
+"""Tests of generative data modules (Sort-of-CLEVR, pictures, LSUN): damaged files, wrong options, proposed commands."""
 
 import io
 import shutil

@@ -1,4 +1,4 @@
-"""Tests that GANs refuse wrong arguments, networks and data that do not fit, and data for the wrong config."""
+"""Tests that GANs refuse wrong arguments, networks and data of other sizes, and photographs in a config for shapes."""
 
 import json
 

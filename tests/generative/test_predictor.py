@@ -1,4 +1,4 @@
-"""Tests of the trained generator in Python: samples equal those of the trainer; seeds, figures and errors."""
+"""Tests of the trained generator in Python: samples as by the trainer, seeds, interpolations, image files, errors."""
 
 from pathlib import Path
 

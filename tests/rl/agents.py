@@ -1,4 +1,4 @@
-"""Functions for tests of agents: data, trainers and configs of a cheap environment, and comparison of states."""
+"""Functions for tests of agents: data, trainers, configs, checkpoints in a cheap environment; equality of states."""
 
 from pathlib import Path
 from typing import Any

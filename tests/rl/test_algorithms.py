@@ -1,4 +1,4 @@
-"""Tests that A2C and PPO under Lightning equal Stable-Baselines3's bit for bit, and exchange zips with them."""
+"""Tests that A2C and PPO under Lightning train and evaluate bit for bit as in Stable-Baselines3, and exchange zips."""
 
 import importlib
 

@@ -1,4 +1,4 @@
-"""Tests of evaluating agents: endless episodes are cut and counted, seeds, dict observations, interruption."""
+"""Tests of evaluating agents: endless episodes, seeds, interruption, statistics; and of agents on dict observations."""
 
 import math
 import os

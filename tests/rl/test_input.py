@@ -1,4 +1,4 @@
-"""Tests that agents refuse options, spaces and extractors that cannot work, and share environments among ranks."""
+"""Tests that agents refuse options, spaces and rank counts that cannot work, and normalise advantages over ranks."""
 
 import re
 from pathlib import Path

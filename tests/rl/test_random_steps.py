@@ -1,4 +1,4 @@
-"""Tests of the data set of a random agent's steps, and of the advice on games with and without positions."""
+"""Tests of the data set of a random agent's steps, and of the advice whether an agent's network needs coordinates."""
 
 import gymnasium as gym
 import numpy as np

@@ -1,4 +1,4 @@
-"""Tests of signals to all processes of a run whose environments have processes: saved work, exit code 75, no rest."""
+"""Test that an agent with environments in processes saves its work on SIGTERM, exits with 75 and leaves no process."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Fixtures for tests of runs: a trained checkpoint, a copy of its folder, and runs of ``sweep`` that end at once."""
+"""Fixtures for tests of runs: a trained checkpoint, a copy of its run folder, and a fake for the fits of ``sweep``."""
 
 import json
 import shutil

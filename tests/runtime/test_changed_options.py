@@ -1,4 +1,4 @@
-"""Tests that a run reports options that differ from those of its checkpoint, and refuses another optimiser."""
+"""Tests that a run reports options that differ from its checkpoint's, and refuses another optimiser or schedule."""
 
 import re
 from types import SimpleNamespace

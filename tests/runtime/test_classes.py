@@ -1,4 +1,4 @@
-"""Tests that task and network get the number of classes that their data are given or count, and what is refused."""
+"""Tests that task and network get the number of classes of their data, given or counted, and refuse another."""
 
 from pathlib import Path
 

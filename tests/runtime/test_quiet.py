@@ -1,4 +1,4 @@
-"""Tests that messages are hidden that the user of a run cannot act on, and no others."""
+"""Test that of the errors in threads only the OSError that TensorBoard's writer raises again is hidden."""
 
 import threading
 

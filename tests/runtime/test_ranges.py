@@ -1,4 +1,4 @@
-"""Tests that numeric options out of range are refused in one line before anything is written."""
+"""Tests that numbers out of range, log names outside the folder, and strategies that spawn are refused in one line."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""Tests of the callback of a fit's folder: only an empty one begins anew, Ctrl-C, and paths after a move."""
+"""Tests of the callback that guards a fit's folder: emptiness, a hint at Ctrl-C, and checkpoint paths after a move."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""Tests that an epoch's training metrics survive a stop and resume within it, also over ranks."""
+"""Tests that an epoch's training metrics survive a stop and resume within it, also on ranks; means over samples."""
 
 import subprocess
 import sys

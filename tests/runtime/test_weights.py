@@ -1,4 +1,4 @@
-"""Tests of the checkpoint that a command loads: ``last``, ``best``, ``none``, a file, a name, or none of these."""
+"""Tests of the checkpoint that a command loads: ``last``, ``best``, ``none``, a file or a name, and what is refused."""
 
 import shutil
 from argparse import Namespace

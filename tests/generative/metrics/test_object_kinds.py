@@ -1,4 +1,4 @@
-"""Tests of the entropy of pairs of shapes, on real images, missing pairs and malformed images."""
+"""Tests of the entropy of pairs of circles and squares in images: real ones, sets without some pairs, empty ones."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Tests of the metrics of objects: entropy, divergence and flaws, on real, collapsed and noise images."""
+"""Tests of the metrics of objects: entropy and divergence of positions, flaws, on real, collapsed and noise images."""
 
 import math
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Environments for tests of snapshots whose state cannot be restored: global generators, files, locks, C objects."""
+"""Environments for tests of snapshots whose state cannot be restored: global generators, files, locks, iterators."""
 
 import contextvars
 import functools

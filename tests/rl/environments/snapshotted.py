@@ -1,4 +1,4 @@
-"""Functions for tests of snapshots: make vectors of environments, play, and pass a snapshot through a file."""
+"""Functions for tests of snapshots: make environments, play, compare steps, and pass a snapshot through a file."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Tests that environments with invalid results or spaces are refused, odd actions reported, last observations kept."""
+"""Tests that environments' invalid results and spaces are refused, odd action bounds named, last observations kept."""
 
 import gymnasium as gym
 import numpy as np

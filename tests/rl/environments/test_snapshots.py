@@ -1,4 +1,4 @@
-"""Tests of snapshots of environments: the same future, kinds of attributes that are restored or refused, no imports."""
+"""Tests of snapshots of environments: equal steps once restored, attributes restored or refused, no foreign classes."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Helpers for distributed tests: processes of ranks, callbacks that record or send signals, and faulty data."""
+"""Helpers for distributed tests: rank processes, callbacks that record or send signals, faulty data, fixed samples."""
 
 import atexit
 import itertools

@@ -1,4 +1,4 @@
-"""Tests of faults: preemption, killed processes, full disks and damaged files lose nothing that was saved."""
+"""Tests that preemption, killed processes, full disks, damaged files and busy folders lose nothing that was saved."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Test that two agents of torchrun, as two nodes of one process each, train one network together."""
+"""Test that two torchrun launchers, as two nodes of one process each, train one network together."""
 
 import json
 import socket

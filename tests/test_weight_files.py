@@ -174,5 +174,5 @@ def test_a_flipped_bit_anywhere_in_an_sb3_zip_loads_no_other_weights(tmp_path):
 def test_data_modules_are_not_built_from_checkpoints(tmp_path):
     hostile = {"_instantiator": "pytorch_lightning.cli.instantiate_module", "_class_path": "os.system"}
     torch.save({"datamodule_hyper_parameters": hostile}, tmp_path / "hostile.ckpt")
-    with pytest.raises(NotImplementedError, match="a checkpoint does not hold the arguments of EnvironmentDataModule"):
+    with pytest.raises(NotImplementedError, match="EnvironmentDataModule is not built from a checkpoint"):
         EnvironmentDataModule.load_from_checkpoint(tmp_path / "hostile.ckpt")

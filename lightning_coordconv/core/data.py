@@ -98,7 +98,7 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
 
     @classmethod
     def load_from_checkpoint(cls, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refuse to build a data module from a checkpoint, which holds none of its arguments.
+        """Refuse to build a data module from a checkpoint.
 
         Lightning's method would build whatever else the checkpoint names.
 
@@ -106,7 +106,7 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
             NotImplementedError: always.
         """
         raise NotImplementedError(
-            f"a checkpoint does not hold the arguments of {cls.__name__}: build it from its arguments or its config"
+            f"{cls.__name__} is not built from a checkpoint: build it from its arguments or its config"
         )
 
     @staticmethod

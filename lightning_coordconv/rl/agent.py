@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from pytorch_lightning.utilities import rank_zero_warn
-from pytorch_lightning.utilities.seed import isolate_rng
 
 from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.checkpoints import CheckpointError, UntrustedCheckpointError
@@ -29,7 +28,7 @@ from lightning_coordconv.core.sources import Images
 from lightning_coordconv.rl.data import EVALUATION, EnvironmentDataModule
 from lightning_coordconv.rl.environments.vector import frames_per_second
 from lightning_coordconv.rl.environments.zero_based import ZeroBased
-from lightning_coordconv.rl.evaluation import play_seeded
+from lightning_coordconv.rl.evaluation import play_seeded, seeded
 from lightning_coordconv.rl.frames import play_frames
 from lightning_coordconv.rl.precision import policy_calls
 from lightning_coordconv.rl.ranges import check_ranges
@@ -194,9 +193,7 @@ class Agent(Predictor[AgentTask]):
         """
         check_ranges(max_steps=max_steps, fps=fps)
         chosen = self._seed(seed, self.data.seed)
-        with self._environment() as env, isolate_rng(), torch.no_grad(), policy_calls(self.device):
-            torch.manual_seed(chosen)
-            env.seed(chosen)
+        with self._environment() as env, seeded(env, chosen), torch.no_grad(), policy_calls(self.device):
             deterministic = self.task.deterministic_evaluation
             frames, rewards = zip(*play_frames(self._policy, env, deterministic, max_steps, saliency), strict=True)
         return Episode(np.stack(frames), float(rewards[-1]), fps or frames_per_second(self.data.spec))

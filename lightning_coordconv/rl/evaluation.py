@@ -1,7 +1,8 @@
 """Functions that play evaluation episodes with a policy, with limits of steps and optionally from a seed."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,8 +52,7 @@ def play_episodes(
     lengths: list[int] = []
     cut = 0
     while owed.any() and not interrupted():
-        _end_games(env)
-        observations: Any = env.reset()
+        observations = start_games(env)
         starts = np.ones(env.num_envs, dtype=bool)
         steps = np.zeros(env.num_envs, dtype=np.int64)
         active = owed > 0
@@ -86,10 +86,7 @@ def play_seeded(
     max_steps: int,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Episodes:
-    """Play episodes that depend only on the policy and the seed; random states of the process are kept.
-
-    Environments in processes that draw from the global generators of numpy or Python, and not from their own, are
-    beyond the reach of the seed.
+    """Play episodes that depend only on the policy and the seed: see :func:`seeded`.
 
     Args:
         policy: see :func:`play_episodes` for this and the following.
@@ -100,11 +97,7 @@ def play_seeded(
         max_steps: the limit of an episode; a warning says how many reached it.
         interrupted: asked before each step.
     """
-    with isolate_rng():
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)  # from which an environment may draw, in place of its own generator
-        random.seed(seed)
-        env.seed(seed)
+    with seeded(env, seed):
         played = play_episodes(policy, env, episodes, deterministic, max_steps, interrupted)
     if played.cut:
         rank_zero_warn(
@@ -114,8 +107,25 @@ def play_seeded(
     return played
 
 
-def _end_games(env: VecEnv) -> None:
-    """Make the next reset of Atari games start new ones, where it would go on with the next life of a game."""
-    for name in ("was_real_done", "game_is_over"):  # of SB3's wrapper, and of AtariGame
-        if env.has_attr(name):
-            env.set_attr(name, True)
+@contextmanager
+def seeded(env: VecEnv, seed: int) -> Iterator[None]:
+    """Return a context in which episodes depend only on the policy and the seed; random states of the process are kept.
+
+    Environments in processes that draw from the global generators of numpy or Python, and not from their own, are
+    beyond the reach of the seed.
+    """
+    with isolate_rng():
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # from which an environment may draw, in place of its own generator
+        random.seed(seed)
+        env.seed(seed)
+        yield
+
+
+def start_games(env: VecEnv) -> Any:
+    """Return the first observations of new games; a reset of Atari games alone would go on with the next life."""
+    if env.has_attr("was_real_done"):  # of a wrapper of SB3's; set_attr would set it on the outermost one
+        env.env_method("set_wrapper_attr", "was_real_done", True)
+    if env.has_attr("game_is_over"):  # of AtariGame
+        env.set_attr("game_is_over", True)
+    return env.reset()

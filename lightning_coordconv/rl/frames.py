@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lightning_coordconv.rl.evaluation import start_games
 from lightning_coordconv.rl.saliency import Image, overlay, saliency
 
 
@@ -28,7 +29,7 @@ def play_frames(
     Raises:
         CannotRenderError: if the environment returns no frames.
     """
-    observations, reward = env.reset(), 0.0
+    observations, reward = start_games(env), 0.0
     for _ in range(max_steps):
         frame = _render(env)
         actions, _ = policy.predict(observations, deterministic=deterministic)

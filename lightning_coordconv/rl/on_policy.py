@@ -161,10 +161,18 @@ class OnPolicyTask(AgentTask):
         raise NotImplementedError(f"{type(self).__name__} must implement losses(batch, values, log_prob)")
 
     def normalise(self, advantages: Tensor, everywhere: bool) -> Tensor:
-        """Return advantages (B,) with mean 0 and deviation 1, over this rank's minibatch or over those of all ranks."""
+        """Return advantages (B,) with mean 0 and deviation 1, over this rank's minibatch or over those of all ranks.
+
+        Raises:
+            ValueError: if there is one only, which has no deviation.
+        """
         gathered = advantages
         if everywhere and self.trainer.world_size > 1:
             gathered = cast(Tensor, self.all_gather(advantages))
+        if gathered.numel() < 2:
+            raise ValueError(
+                "one step has no deviation to normalise by: raise n_steps, or turn off normalize_advantage"
+            )
         return (advantages - gathered.mean()) / (gathered.std() + 1e-8)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:

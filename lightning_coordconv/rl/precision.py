@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from pytorch_lightning.plugins.precision import MixedPrecision, Precision
+from pytorch_lightning.plugins.precision import DoublePrecision, MixedPrecision, Precision
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 from torch.distributions import Distribution
@@ -46,7 +46,15 @@ def mix_precision(policy: BaseModel, plugin: Precision) -> None:
     Args:
         policy: its class is changed in place; names and types of the weights stay.
         plugin: the trainer's. A warning is given for bfloat16 on a processor with AVX2 only.
+
+    Raises:
+        ValueError: for double precision: SB3 gives its policies observations in single precision.
     """
+    if isinstance(plugin, DoublePrecision):
+        raise ValueError(
+            f"trainer.precision must be 32-true, bf16-mixed or 16-mixed for an agent, got {plugin.precision!r}: "
+            "Stable-Baselines3 computes in single precision"
+        )
     if isinstance(policy, MixedFeatures):
         policy.__class__ = type(policy).__bases__[0]
     if isinstance(plugin, MixedPrecision):

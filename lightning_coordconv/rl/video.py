@@ -7,11 +7,11 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
-from pytorch_lightning.utilities.seed import isolate_rng
 
 from lightning_coordconv.core.predictions import WritesPredictions
 from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.rl.environments.vector import frames_per_second
+from lightning_coordconv.rl.evaluation import seeded
 from lightning_coordconv.rl.frames import CannotRenderError, play_frames
 from lightning_coordconv.rl.ranges import check_ranges
 from lightning_coordconv.rl.video_files import write_video
@@ -67,9 +67,7 @@ class AgentVideo(WritesPredictions):
         data = data_module(trainer)
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with isolate_rng(), torch.inference_mode(False), torch.no_grad():
-            torch.manual_seed(data.seed)
-            data.eval_env.seed(data.seed)
+        with seeded(data.eval_env, data.seed), torch.inference_mode(False), torch.no_grad():
             try:
                 episode = play_frames(
                     task.policy, data.eval_env, task.deterministic_evaluation, self.max_steps, self.saliency

@@ -141,8 +141,9 @@ class CoordConvCLI(ConfiguredCLI):
                 [*(trainer.get("callbacks") or []), *(self.model.figures() if self.options.figures else [])]
             )
             options["return_predictions"] = False  # the memory would grow with each image; callbacks write predictions
+        resumed, data = self.options.get("ckpt_path"), self._specification("data")
         trainer["callbacks"] = default_callbacks(
-            task.monitor, task.mode, task.stopping_threshold, seed, self.options.get("ckpt_path"), trainer
+            task.monitor, task.mode, task.stopping_threshold, seed, resumed, trainer, data
         )
         plugins = trainer.get("plugins") or []
         plugins = [DurableCheckpointIO(), *(plugins if isinstance(plugins, list) else [plugins])]

@@ -94,6 +94,7 @@ def check_ranges(options: Mapping[str, Any], subcommand: str | None = None) -> N
     trainer = options.get("trainer") or {}
     for name, check in TRAINER.items():
         _check(f"trainer.{name}", trainer.get(name), check)
+    _check_together(trainer)
     limit = EVALUATED.get(str(subcommand))
     if limit is not None and trainer.get(limit) == 0:
         raise ValueError(f"trainer.{limit} must be greater than 0 in {subcommand}, which has nothing else to do, got 0")
@@ -108,6 +109,16 @@ def check_ranges(options: Mapping[str, Any], subcommand: str | None = None) -> N
         for name, value in _numbers(options.get(key), key):
             if name.rpartition(".")[2] in ARGUMENTS:
                 _check(name, value, ARGUMENTS[name.rpartition(".")[2]])
+
+
+def _check_together(trainer: Mapping[str, Any]) -> None:
+    """Refuse options of the trainer that have no effect beside the others, without a word from Lightning."""
+    for low, high in (("min_epochs", "max_epochs"), ("min_steps", "max_steps")):
+        least, most = trainer.get(low), trainer.get(high)
+        if least is not None and most is not None and -1 < most < least:
+            raise ValueError(f"trainer.{low} must be at most trainer.{high}, which is {most}, got {least}")
+    if trainer.get("gradient_clip_algorithm") is not None and trainer.get("gradient_clip_val") is None:
+        raise ValueError("trainer.gradient_clip_algorithm has no effect without trainer.gradient_clip_val: give both")
 
 
 def _numbers(value: Any, name: str) -> Iterator[tuple[str, float]]:

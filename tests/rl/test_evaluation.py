@@ -15,7 +15,8 @@ import torch
 
 from lightning_coordconv.rl import A2C
 from lightning_coordconv.rl.environments.vector import find, make
-from lightning_coordconv.rl.evaluation import Episodes, play_episodes, play_seeded
+from lightning_coordconv.rl.evaluation import Episodes, play_episodes, play_seeded, seeded
+from lightning_coordconv.rl.frames import play_frames
 from lightning_coordconv.runtime.callbacks.randomness import RandomState
 from tests.rl.agents import data, equal, trainer, weights
 
@@ -229,3 +230,28 @@ def test_dict_observations_need_their_policy(policy, tmp_path):
     gym.register("tests/Mixed-v0", Mixed)
     with pytest.raises(ValueError, match=f"policy must be MultiInputPolicy for the .*, got '{policy}'"):
         trainer(tmp_path).fit(A2C(20, policy), data(2, "tests/Mixed-v0"))
+
+
+@pytest.mark.parametrize("backend", ["sb3", "lean", pytest.param("subproc", marks=pytest.mark.slow)])
+def test_episodes_and_videos_start_new_games_where_a_life_was_lost(backend):
+    """A reset of SB3's wrapper goes on with the next life: the score would be that of a part of another game."""
+    env = make(find("BreakoutNoFrameskip-v4", backend, {}, {}), 1, backend)
+
+    def play():
+        first = next(play_frames(Still(), env, deterministic=True, max_steps=1))[0]
+        return first, play_episodes(Still(), env, 1, deterministic=True, max_steps=1000)
+
+    try:
+        with seeded(env, 0):
+            before, played = play()
+        for _ in range(100):
+            _, _, ends, infos = env.step(np.array([3]))
+            if ends[0]:
+                break
+        assert infos[0]["lives"] > 0
+        with seeded(env, 0):
+            after, again = play()
+    finally:
+        env.close()
+    np.testing.assert_array_equal(before, after)
+    assert again == played

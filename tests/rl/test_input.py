@@ -76,6 +76,8 @@ def test_advantages_are_normalised_over_all_ranks():
     expected = (mine - everything.mean()) / (everything.std() + 1e-8)
     torch.testing.assert_close(task.normalise(mine, everywhere=True), expected)
     torch.testing.assert_close(task.normalise(mine, everywhere=False), (mine - mine.mean()) / (mine.std() + 1e-8))
+    with pytest.raises(ValueError, match=r"one step has no deviation to normalise by: raise n_steps"):
+        task.normalise(mine[:1], everywhere=False)
 
 
 def test_an_extractor_of_images_wants_images(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from pytorch_lightning.plugins.precision import MixedPrecision
+from pytorch_lightning.plugins.precision import DoublePrecision, MixedPrecision
 from stable_baselines3.common.policies import ActorCriticCnnPolicy
 from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
@@ -137,3 +137,8 @@ def test_a_processor_that_emulates_bfloat16_is_warned(capability, precision, war
         warnings.simplefilter("always")
         mix_precision(policy, MixedPrecision(precision, "cpu"))
     assert any("32-true" in str(warning.message) for warning in caught) is warned
+
+
+def test_double_precision_is_refused():
+    with pytest.raises(ValueError, match=r"trainer\.precision must be 32-true, .* got '64-true'"):
+        mix_precision(policy=None, plugin=DoublePrecision())

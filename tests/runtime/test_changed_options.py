@@ -47,6 +47,16 @@ def test_options_that_the_state_replaces_are_said_to_have_no_effect(resume):
     assert "have no effect" in second
 
 
+def test_a_fit_names_options_of_the_data_that_changed(monkeypatch):
+    said = []
+    monkeypatch.setattr(changed_options, "rank_zero_info", said.append)
+    before, now = (changed_options.ChangedOptions({"partition": name}) for name in ("quadrant", "uniform"))
+    checkpoint = {"callbacks": {before.state_key: before.state_dict()}}
+    for fn in (TrainerFn.TESTING, TrainerFn.FITTING):
+        now.on_load_checkpoint(SimpleNamespace(state=SimpleNamespace(fn=fn)), SimpleNamespace(hparams={}), checkpoint)
+    assert said == ["options that differ from those of the checkpoint: data.partition is uniform, and was quadrant"]
+
+
 @pytest.mark.parametrize("name", ["optimizer", "lr_scheduler", "generator_optimizer"])
 def test_an_optimiser_of_another_class_is_refused(resume, name):
     saved = SAVED | {name: {"class_path": "torch.optim.Adam"}}

@@ -89,6 +89,18 @@ def test_values_that_lightning_would_accept_or_refuse_late(name, value):
         check_ranges({"trainer": {name: value}})
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({"min_steps": 5, "max_steps": 4}, r"trainer.min_steps must be at most trainer.max_steps, which is 4, got 5"),
+     ({"min_epochs": 2, "max_epochs": 1}, r"trainer.min_epochs must be at most trainer.max_epochs, which is 1, got 2"),
+     ({"gradient_clip_algorithm": "norm"}, r"gradient_clip_algorithm has no effect without trainer.gradient_clip_val")],
+)  # fmt: skip
+def test_options_without_effect_beside_the_others_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        check_ranges({"trainer": given})
+    check_ranges({"trainer": given | {"max_steps": -1, "max_epochs": None, "gradient_clip_val": 1.0}})
+
+
 @pytest.mark.parametrize("name", ["../../x", "/etc", "a/../../b"])
 def test_a_run_stays_below_the_loggers_folder(name):
     with pytest.raises(ValueError, match=r"trainer\.logger\.name must be a relative path without"):

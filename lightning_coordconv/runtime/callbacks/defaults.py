@@ -31,6 +31,7 @@ def default_callbacks(
     seed: int | None,
     ckpt_path: str | Path | None,
     trainer: Mapping[str, Any],
+    data: Mapping[str, Any] | None = None,
 ) -> list[Callback]:
     """Return the callbacks of a run: the defaults that it does not configure itself, and those that it configures.
 
@@ -47,6 +48,7 @@ def default_callbacks(
         seed: the seed of the run.
         ckpt_path: the checkpoint that a fit resumes from.
         trainer: the trainer's arguments.
+        data: those of the data.
 
     Raises:
         ValueError: for a configured callback that takes the worst value of the task's metric for the best.
@@ -61,7 +63,7 @@ def default_callbacks(
     defaults: list[Callback] = [
         RunningStatistics(),  # first: reading a metric makes a rank wait for the others
         RunFolder(ckpt_path),
-        ChangedOptions(),
+        ChangedOptions(data),
         SplitFile(),
         RunSummary(seed),
         StopAtNonFinite(),

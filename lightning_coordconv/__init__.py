@@ -1,4 +1,4 @@
-"""Public API: CoordConv layers, coordinate encodings, model conversion, folding, frames; tasks are in subpackages."""
+"""Exports all public names of ``lightning_coordconv.layers`` (CoordConv layers, encodings, tools), and the version."""
 
 from lightning_coordconv.layers import (
     AddCoords,

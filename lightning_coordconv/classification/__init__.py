@@ -1,4 +1,4 @@
-"""Image classification: the task, networks, data sets and data modules, metrics, figures and predictor."""
+"""Public API of image classification: task, networks, data, metrics, figures, predictor, survey for ``data check``."""
 
 from lightning_coordconv.classification.data import ImageFolderDataModule, PlacedDigitsDataModule
 from lightning_coordconv.classification.figures import ConfusionFigure

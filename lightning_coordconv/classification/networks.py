@@ -1,4 +1,4 @@
-"""Image classifiers: torchvision's ResNets with a CoordConv layer at the input, and a small network for digits."""
+"""Image classifiers with an optional CoordConv layer first: torchvision's ResNets, and a net of three convolutions."""
 
 from typing import Literal
 

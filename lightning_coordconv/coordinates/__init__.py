@@ -1,4 +1,4 @@
-"""The CoordConv paper's coordinate tasks, and finding one point in a picture: tasks, networks, data, metrics."""
+"""Public API of the paper's coordinate tasks and of finding one point: tasks, networks, data, metrics, predictors."""
 
 from lightning_coordconv.coordinates.data import NotSoClevrDataModule
 from lightning_coordconv.coordinates.dataset import NotSoClevr

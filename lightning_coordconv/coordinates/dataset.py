@@ -1,4 +1,4 @@
-"""Data set Not-so-Clevr: images of one square, at every position on a canvas (paper, section 2)."""
+"""Data set Not-so-Clevr (paper, section 2): each position of a square on a canvas, as coordinates and as images."""
 
 from typing import Literal
 

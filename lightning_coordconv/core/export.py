@@ -1,4 +1,4 @@
-"""Functions that export a network to ONNX or torch.export and keep the file only if it computes the same."""
+"""Classes and functions that export a network to ONNX or torch.export, and keep the file if it computes the same."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Base class of tasks that checks labels against the network's outputs, and a class of labels in CPU memory."""
+"""Base class of tasks that refuses labels for which the network has no output, and a class of labels in CPU memory."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

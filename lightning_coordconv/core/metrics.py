@@ -1,4 +1,4 @@
-"""Base class of metrics that are a mean of one value per sample, exact over ranks, and a metric of several means."""
+"""Base class of metrics that average one value per sample, exact over ranks, and a metric that averages loss terms."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Context managers for evaluation and prediction mode, and a warning of networks that train in evaluation mode."""
+"""Context managers of evaluation and prediction (no gradients or NaN), and a warning of training in evaluation mode."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

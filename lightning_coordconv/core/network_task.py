@@ -1,4 +1,4 @@
-"""NetworkTask: base class of Lightning modules that train one network; it optimises and logs a subclass's loss."""
+"""NetworkTask: base class of Lightning modules that train one network: steps, optimiser, logs of loss and metrics."""
 
 from collections.abc import Mapping
 from functools import partial

@@ -1,4 +1,4 @@
-"""Context managers that build a checkpoint's networks without downloading weights or opening a connection."""
+"""Context managers in which a checkpoint's networks are built without downloading weights or opening a connection."""
 
 import sys
 import threading

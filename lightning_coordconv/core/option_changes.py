@@ -1,4 +1,4 @@
-"""Functions that find and print the options of a model that differ from its checkpoint, and the class of one."""
+"""Class of an option that differs between model and checkpoint, and functions that find and describe such options."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Protocols: what callbacks, commands, tasks and data modules require of each other; functions on data modules."""
+"""Protocols: what callbacks, commands, tasks and data modules need of each other; a check that samples suit a task."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable

@@ -1,4 +1,4 @@
-"""Class that splits files at random into training, validation and test, or as a checkpoint has split them."""
+"""Class that splits files into train, val and test, at random or as a checkpoint has; function to find the latter."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

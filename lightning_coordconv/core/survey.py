@@ -1,4 +1,4 @@
-"""Class that collects counts, sizes, classes and faults of a data folder, for the command ``data check``.
+"""Classes and functions that collect and report sizes, classes and faults of a data folder, for ``data check``.
 
 A reader passes each entry that it cannot use to a function, a ``Refuse``. A run raises the first one; a survey collects
 them all.

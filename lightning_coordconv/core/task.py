@@ -1,4 +1,4 @@
-"""BaseTask: the base class of all tasks that the command line can run, and the types of their batches and outputs."""
+"""BaseTask: base class of all tasks, a LightningModule with verified checkpoints; types of its batches and outputs."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack

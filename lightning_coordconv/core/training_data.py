@@ -1,4 +1,4 @@
-"""Functions by which a task remembers the classes, preprocessing and split of its data, and compares later data."""
+"""Functions that keep classes, preprocessing and split of training data in a task, and compare or split later data."""
 
 from typing import Any
 

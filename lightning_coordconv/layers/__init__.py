@@ -1,4 +1,4 @@
-"""CoordConv layers, coordinate encodings and frames, and functions that convert, fold and fuse; imports only torch."""
+"""Public API: CoordConv layers, encodings, coordinate frames, cache limits, functions that convert, fold and fuse."""
 
 from lightning_coordconv.layers.add_coords import AddCoords
 from lightning_coordconv.layers.cache import clear_coordinate_cache, limit_coordinate_cache

@@ -1,4 +1,4 @@
-"""Wraps torch's private names for the layers: functions, flags, and bases for convolving and checking state dicts.
+"""Wraps torch's private names: functions, version flags, and bases that convolve or record coordinates in state dicts.
 
 ``tests/layers/test_torch_names.py`` fails with a sentence when a new version of torch has dropped one of them.
 """

@@ -1,4 +1,4 @@
-"""Folded layers, plain convolutions with a constant coordinate bias, and the function that folds a model for a size."""
+"""Folded layers (convolutions with a stored coordinate bias), and the function that folds a model for an input size."""
 
 from typing import Any, TypeVar, cast
 

@@ -1,4 +1,4 @@
-"""Context managers that set the coordinates that all layers see: those of a crop in a larger image, or given ones.
+"""Context managers that set the coordinates that all layers see: those of a crop in a larger image, or the user's own.
 
 Without a frame a layer takes its own map for the whole image. Inside ``with coordinate_frame(...)`` every CoordConv
 layer, at every depth, computes the coordinates that it would see at the same place of the full image instead, so that

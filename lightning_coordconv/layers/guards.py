@@ -1,4 +1,4 @@
-"""Base class and functions that refuse what a layer cannot do: fusion, scripting, quantisation, a replaced forward.
+"""Base class and functions that refuse fusion by others, MKL-DNN, scripting, quantised input and a replaced forward.
 
 Torch and other libraries replace convolutions by code that reads ``weight``, ``bias`` and the geometry
 and knows of no coordinate bias. Where they call a method of the layer on the way, the layer refuses. Where they do not,

@@ -1,4 +1,4 @@
-"""Classes ``Frame`` (a crop's place in the full image) and ``Field`` (given coordinates), for layers' coordinates."""
+"""Classes of coordinates for layers: ``Frame``, a crop's position in an image, and ``Field``, the user's own values."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""The command ``lightning-coordconv advise``: loads a model by name or checkpoint, prints and saves the advice."""
+"""The command ``lightning-coordconv advise``: loads a model and data, prints and saves advice on using CoordConv."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Function that draws the result of the command ``advise``: maps of the target, and what stages know of position."""
+"""Function that draws an advice: maps of the target over the image, and how well each stage predicts position."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Functions that measure how images reach a model (sizes, crops), and its reaction to crops, batches and resizing."""
+"""Functions that find sizes and crops of a model's images, and how crops, batches and resizing change predictions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

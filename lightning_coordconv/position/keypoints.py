@@ -1,4 +1,4 @@
-"""Functions that read keypoints from samples, check their unit, and measure their spread around mean places."""
+"""Functions that read a sample's keypoints, check that they are in pixels, and measure their distance from the mean."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

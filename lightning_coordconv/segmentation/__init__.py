@@ -1,4 +1,4 @@
-"""Semantic segmentation: the task, networks with coordinates, data of images and label masks, metrics, predictor."""
+"""Public API of semantic segmentation: task, network, data, metrics, figures, mask writer, tiles, predictor, survey."""
 
 from lightning_coordconv.segmentation.data import MaskFolderDataModule
 from lightning_coordconv.segmentation.figures import SegmentationFigures

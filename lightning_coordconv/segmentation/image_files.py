@@ -1,4 +1,4 @@
-"""Data set of image files without masks, which predictions read tile by tile."""
+"""Data set of paths and sizes of images without masks, whose pixels predictions read tile by tile."""
 
 from collections.abc import Sequence
 from pathlib import Path

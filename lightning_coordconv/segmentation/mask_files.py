@@ -1,4 +1,4 @@
-"""Functions that find the label mask of an image by its file name, and read masks, refusing lossy or invalid ones."""
+"""Functions that find an image's label mask by name, read masks, refuse invalid ones, and log those of no image."""
 
 import glob
 from collections.abc import Iterable, Mapping

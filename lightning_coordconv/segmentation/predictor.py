@@ -1,4 +1,4 @@
-"""Trained segmentation network for use in Python: loads a checkpoint, predicts and draws label maps, exports it."""
+"""Trained segmentation network for use in Python: loads a checkpoint, predicts and draws label maps, and exports."""
 
 import copy
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Base class of data modules: builds data sets and loaders, keeps splits in checkpoints, compares classes to theirs."""
+"""Base class of data modules: builds data sets and loaders, saves splits, and compares classes with a checkpoint's."""
 
 import math
 import os

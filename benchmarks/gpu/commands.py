@@ -1,4 +1,4 @@
-"""Functions that train a config within a part of the GPU benchmark, and return its summary or how it ended."""
+"""Functions that run ``fit`` in this process, and return its summary, or whether it was ok, refused or failed."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""Decoder networks that map a position to an image: CoordConv, transposed convolutions and upsampling."""
+"""Decoders from a position to an image (CoordConv, transposed convolutions, upsampling), and the paper's renderer."""
 
 from collections.abc import Callable
 

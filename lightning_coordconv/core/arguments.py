@@ -1,4 +1,4 @@
-"""Functions that check arguments (integers, choices, a data set's class names), and report names that look alike."""
+"""Functions that check integers, choices and class names, and report class names that differ only in case or spaces."""
 
 from collections.abc import Collection, Iterable, Sequence
 from numbers import Integral

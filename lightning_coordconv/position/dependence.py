@@ -1,4 +1,4 @@
-"""Functions that measure how much of a target its position predicts, beyond its content, by cross-validation."""
+"""Function that measures by cross-validation what position tells of a target beyond content, and one to map it."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence

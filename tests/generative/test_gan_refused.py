@@ -1,4 +1,4 @@
-"""Tests that GANs refuse wrong arguments, networks and data of other sizes, and photographs in a config for shapes."""
+"""Tests that GANs refuse bad arguments, networks and data, and that photographs train with their own config only."""
 
 import json
 

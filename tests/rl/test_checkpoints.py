@@ -1,4 +1,4 @@
-"""Tests that agents refuse checkpoints and SB3 zips of other algorithms, spaces or rollouts, and run no code in one."""
+"""Tests which checkpoints and SB3 zips agents refuse, resume or start anew from, and that they run no code in one."""
 
 import copy
 import math

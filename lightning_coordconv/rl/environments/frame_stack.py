@@ -1,4 +1,4 @@
-"""Class that stacks the last frames of several environments, as Stable-Baselines3's ``VecFrameStack`` does."""
+"""Buffer of the last frames of several environments, ordered and laid out as by Stable-Baselines3's VecFrameStack."""
 
 import cv2
 import numpy as np

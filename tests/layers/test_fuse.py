@@ -9,21 +9,10 @@ from torch import nn
 from torch.fx.experimental import optimization
 from torch.nn.utils import fusion, parametrizations, prune
 
-from lightning_coordconv.layers import (
-    CoordConv1d,
-    CoordConv2d,
-    CoordConv3d,
-    CoordConvTranspose1d,
-    CoordConvTranspose2d,
-    CoordConvTranspose3d,
-    FourierFeatures,
-    fold_coordconv,
-    fuse_conv_bn,
-    to_coordconv,
-)
+from lightning_coordconv.layers import CoordConv2d, FourierFeatures, fold_coordconv, fuse_conv_bn, to_coordconv
+from tests.layers.nets import KINDS
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
-LAYERS = [CoordConv1d, CoordConv2d, CoordConv3d, CoordConvTranspose1d, CoordConvTranspose2d, CoordConvTranspose3d]
 NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
@@ -37,7 +26,7 @@ def trained_norm(n, channels, **options):
     return bn
 
 
-@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("fold", [False, True])

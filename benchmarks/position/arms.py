@@ -1,4 +1,4 @@
-"""Table of variants (arms) of a network by what it sees of position, and the function that converts to one."""
+"""Class and table of variants (arms) of a network by what it sees of position, and a function that converts to one."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

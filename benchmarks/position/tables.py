@@ -1,4 +1,4 @@
-"""Functions that make the tables of ``docs/when_it_helps.md`` from the position benchmark's runs and advice."""
+"""Classes that compare the position benchmark's arms; functions that write the tables of ``docs/when_it_helps.md``."""
 
 import math
 import statistics

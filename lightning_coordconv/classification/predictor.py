@@ -1,4 +1,4 @@
-"""Trained image classifier for use in Python: loads a checkpoint, predicts and draws classes, exports the network."""
+"""Classes of a trained image classifier, to load, use in Python and export, and of its predictions, to draw."""
 
 import copy
 from collections.abc import Iterator

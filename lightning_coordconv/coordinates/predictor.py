@@ -1,4 +1,4 @@
-"""Trained network of a coordinate task, for use in Python: loads, predicts positions or images, draws and exports."""
+"""Classes of a coordinate task's trained network, to load, use in Python and export, and of predictions, to draw."""
 
 import copy
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Functions that find the images of a folder or of predictions, and drop paths that lead to the same file."""
+"""Functions that list a folder's files or images, find the images to predict on, and drop links to the same file."""
 
 import os
 from collections.abc import Sequence

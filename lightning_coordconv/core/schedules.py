@@ -1,4 +1,4 @@
-"""Learning-rate schedule over the steps of a run, linear warm-up and cosine decay to zero: its function and class."""
+"""Class of a learning-rate scheduler, linear warm-up then cosine decay to zero, and the function that builds it."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Class that splits files into train, val and test at random or as a checkpoint has; a function that finds these."""
+"""Class that splits files into train, val and test at random or as in a checkpoint; function that reads its splits."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

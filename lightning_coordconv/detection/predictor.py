@@ -1,4 +1,4 @@
-"""Trained detector for use in Python: loads a checkpoint, predicts and draws named objects, exports the network."""
+"""Classes of a trained detector, to load, use in Python and export, and of the objects that it detects, to draw."""
 
 import copy
 from collections.abc import Iterator, Mapping

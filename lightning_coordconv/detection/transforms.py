@@ -1,4 +1,4 @@
-"""Class that transforms an image with its boxes, masks and keypoints, checks them, and drops objects that are lost."""
+"""Class that applies transforms to an image, boxes, masks and keypoints, checks the results, and drops lost objects."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any

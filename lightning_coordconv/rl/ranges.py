@@ -1,4 +1,4 @@
-"""Table of the allowed ranges of agents' and environments' numeric options, and the function that checks them."""
+"""Class of a range of numbers, the ranges of agents' and environments' options, and a function that checks values."""
 
 import math
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Class of signal handlers that end the process with code 75, at once or after its work is saved."""
+"""Class that ends the process with exit code 75 on SIGTERM, SIGUSR1 or SIGHUP, at once or after its work is saved."""
 
 import os
 import signal

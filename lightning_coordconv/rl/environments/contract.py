@@ -1,4 +1,4 @@
-"""Wrapper that refuses environments' invalid spaces and results, and a warning of action ranges that lie off zero."""
+"""Wrapper that refuses environments' invalid spaces and results; function that warns of action ranges without zero."""
 
 import copy
 from collections.abc import Iterator, Mapping

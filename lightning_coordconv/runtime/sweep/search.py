@@ -1,4 +1,4 @@
-"""Functions for hyperparameter search with Optuna: parse search spaces, and run a study that can be resumed."""
+"""Class and parser of a hyperparameter's search space; functions that run or resume Optuna's studies and score runs."""
 
 import json
 import math

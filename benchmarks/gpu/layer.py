@@ -1,4 +1,4 @@
-"""Functions that time CoordConv2d and alternatives beside nn.Conv2d on a GPU: eager, in a CUDA graph, and compiled.
+"""Functions that time CoordConv2d, nn.Conv2d and alternatives (one defined here) on a GPU: eager, CUDA graph, compiled.
 
 The shapes of :mod:`benchmarks.layer` are so small for a card that launching kernels takes most of the time. ``LARGE``
 keeps a card busy.

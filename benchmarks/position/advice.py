@@ -1,4 +1,4 @@
-"""Functions that run ``lightning-coordconv advise`` on each task of the position benchmark, and keep its advice."""
+"""Functions that call ``advise`` on a position-benchmark task's network and data, and write and read the advice."""
 
 import json
 from pathlib import Path

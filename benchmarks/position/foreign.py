@@ -1,4 +1,4 @@
-"""Makes three data sets, runs ``advise`` on models of other libraries with them, and writes ``docs/advice.md``.
+"""Functions that make three data sets, run ``advise`` on them and other libraries' models, and fill ``docs/advice.md``.
 
 The data are made of photographs and digits that installed packages ship: a folder in COCO's format, an image folder,
 and a folder of images and masks. The models are of torchvision, timm and segmentation-models-pytorch.

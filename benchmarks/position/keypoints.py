@@ -1,4 +1,4 @@
-"""Task of the position benchmark that locates the red object of Sort-of-CLEVR images, and its data."""
+"""Task of the position benchmark that locates the red object of Sort-of-CLEVR images; function that makes its data."""
 
 import torch
 from torch import Generator, Tensor

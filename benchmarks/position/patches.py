@@ -1,4 +1,4 @@
-"""Position benchmark's task and data: a network learns to denoise patches of digits and is tested on whole images.
+"""Position benchmark's denoising task, trained on patches of digits, tested on whole images; function that makes data.
 
 Source: Wang et al., "Patch Diffusion" (2023, arXiv 2304.12526).
 """

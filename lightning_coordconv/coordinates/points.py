@@ -1,4 +1,4 @@
-"""Data set of pictures with one labelled point each, and the function that draws a sample."""
+"""Data set of pictures with one labelled point each, and the function that plots a sample."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Functions that check integers, choices and class names, and report class names that differ only in case or spaces."""
+"""Functions that check integers, choices and names of labels, and find names that differ only in case or spaces."""
 
 from collections.abc import Collection, Iterable, Sequence
 from numbers import Integral

@@ -1,4 +1,4 @@
-"""Context managers in which a checkpoint's networks are built without downloading weights or opening a connection."""
+"""Context managers to build a checkpoint's networks without downloads or connections, and a check if one is active."""
 
 import sys
 import threading

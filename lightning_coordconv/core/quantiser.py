@@ -1,4 +1,4 @@
-"""Class and function that quantise an exported network's convolutions and linear layers to INT8, not its coordinates.
+"""A torchao Quantizer and a function that quantise a network's convolutions and linear layers to INT8, not coordinates.
 
 Source: the tutorial "PyTorch 2 Export Post Training Quantization" of torchao. Its quantisers for x86 and ARM would also
 quantise coordinates: a convolution of the coordinate grid looks to them like any other.

@@ -1,4 +1,4 @@
-"""Trained generator for use in Python: loads a checkpoint, makes samples and interpolations, exports the network."""
+"""Trained generator for use in Python: loads, samples, interpolates, exports; classes of the images that it returns."""
 
 import copy
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Functions that compute the matrices (taps) that map coordinate weights to a coordinate bias, and apply them.
+"""Class of a layer's geometry; functions that make and apply matrices (taps) mapping coordinate weights to a bias.
 
 The coordinate bias of a layer is linear in its coordinate weights: ``coord_weight.view(channels, -1) @ taps``. Column p
 of ``taps`` is the patch of the coordinate grid under output cell p. A coordinate varies along one axis only, so

@@ -1,4 +1,4 @@
-"""Functions that read configs and the files that they refer to, and refuse repeated keys and those without effect."""
+"""Class of config entries, and functions that read them from files and options and refuse repeated or useless keys."""
 
 import re
 from collections.abc import Iterator

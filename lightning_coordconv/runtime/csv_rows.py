@@ -1,4 +1,4 @@
-"""Function that makes Lightning's CSVLogger append to the ``metrics.csv`` of a resumed run, and keep its rows."""
+"""Functions that drop an incomplete last line, and make CSVLogger append to the ``metrics.csv`` of a resumed run."""
 
 import csv
 import warnings

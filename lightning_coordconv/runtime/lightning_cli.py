@@ -1,4 +1,4 @@
-"""LightningCLI of ``fit``, ``validate``, ``test``, ``predict``: checks options, adds callbacks, tests after a fit."""
+"""LightningCLI and parser of ``fit``, ``validate``, ``test``, ``predict``: option checks, callbacks, test after fit."""
 
 import functools
 import inspect

@@ -1,1 +1,1 @@
-"""Package of metrics of generated images: Fréchet distance, variation, interpolation, and the objects in them."""
+"""Package of modules that measure generated images: Fréchet distance, variation, interpolation, objects; no exports."""

@@ -1,4 +1,4 @@
-"""Encoder of Python objects and all that they refer to as plain data, for snapshots of environments."""
+"""Encoder of Python object graphs as plain data for environment snapshots, its error, functions to inspect objects."""
 
 import collections
 import enum

@@ -1,4 +1,4 @@
-"""Functions that find runs in folders, and read their metrics from ``summary.json``, CSV and TensorBoard files."""
+"""Class of a training run, and functions that find runs and read their metrics from JSON, CSV and TensorBoard files."""
 
 import csv
 import io

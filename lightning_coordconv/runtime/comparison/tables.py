@@ -1,4 +1,4 @@
-"""Functions that make tables of compared runs in Markdown and CSV: means over seeds, differences from a baseline."""
+"""Row class and functions for Markdown and CSV tables of compared runs: means over seeds, differences to a baseline."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Trains agents that pool features, with and without coordinates: ``python -m benchmarks.pooling {list,run,table}``.
+"""Trains agents that pool or flatten features, also with CoordConv: ``python -m benchmarks.pooling {list,run,table}``.
 
 The hypothesis: NatureCNN flattens its last map into a linear layer, which has a weight for each position, so
 coordinates add nothing to it. A network that pools over all positions cannot know where things are, so there they

@@ -1,4 +1,4 @@
-"""Converts about 190 models of other libraries and writes the results: ``python -m benchmarks.foreign``.
+"""Records which models of other libraries convert to CoordConv, compile and export: ``python -m benchmarks.foreign``.
 
     make foreign                          # everything that is not in the file of results yet
     python -m benchmarks.foreign --table  # only write the table

@@ -1,4 +1,4 @@
-"""Function that lists models of other libraries, and functions that build a small one of each family with an input."""
+"""Class of another library's model (how to build it and its input), and the function that lists all such models."""
 
 from collections.abc import Callable, Iterator
 from functools import partial

@@ -1,4 +1,4 @@
-"""Class that reads a task's config in ``configs/position`` and builds its data module and LightningModule."""
+"""Class of a config in ``configs/position``, which builds its data module and LightningModule, and a table of all."""
 
 import pydoc
 import re

@@ -1,4 +1,4 @@
-"""Task of the position benchmark that classifies noisy 1-D signals by the time of a pulse, and its data."""
+"""LightningModule that classifies noisy 1-D signals by the time of a pulse, and functions that generate the signals."""
 
 import torch
 from torch import Generator, Tensor

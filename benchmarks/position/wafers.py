@@ -1,4 +1,4 @@
-"""Position benchmark's task and data: classify clusters of failed dies on wafers by distance from the middle in mm."""
+"""LightningModule that classifies clusters of failed dies by mm from the wafer's middle; functions that make wafers."""
 
 from contextlib import nullcontext
 

@@ -1,4 +1,4 @@
-"""Functions that read and check a CSV file of pictures with one point each, and say if points seem not in pixels."""
+"""Class of a picture's point; functions that read and check points of a CSV file and say if they seem not in pixels."""
 
 import csv
 import math

@@ -1,4 +1,4 @@
-"""Protocols: what callbacks, commands, tasks and data modules need of each other; a check that samples suit a task."""
+"""Protocols of what callbacks, commands, tasks and data need of each other; a check that samples have a task's keys."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable

@@ -1,4 +1,4 @@
-"""Functions by which torchvision's detectors see each image's coordinates, no padding, and are traced at one size."""
+"""Functions that let torchvision's detectors see each image's coordinates, ignore padding and be traced at one size."""
 
 import threading
 from collections import OrderedDict

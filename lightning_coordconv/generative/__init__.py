@@ -1,4 +1,4 @@
-"""Generative models, GANs and VAEs: tasks, networks, data modules, metrics of images, figures and predictor."""
+"""Public API of GANs and VAEs: tasks, networks, data, metrics, figures, predictor, survey for ``data check``."""
 
 from lightning_coordconv.generative.data import LSUNDataModule, SortOfClevrDataModule, UnlabelledImagesDataModule
 from lightning_coordconv.generative.figures.interpolation import Interpolation

@@ -1,4 +1,4 @@
-"""Function that measures by cross-validation what position tells of a target beyond content, and one to map it."""
+"""Functions and classes that measure how position predicts a target, also beyond content, and predict it by place."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence

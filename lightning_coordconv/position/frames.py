@@ -1,4 +1,4 @@
-"""Functions that find sizes and crops of a model's images, and how crops, batches and resizing change predictions."""
+"""Class and function that report images' sizes and crops, and how crops, batches and resizing change predictions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

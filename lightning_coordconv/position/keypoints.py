@@ -1,4 +1,4 @@
-"""Functions that read a sample's keypoints, check that they are in pixels, and measure their distance from the mean."""
+"""Functions that read a sample's keypoints, check that they are in pixels, and measure their spread over all images."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

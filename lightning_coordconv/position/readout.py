@@ -1,4 +1,4 @@
-"""Functions that measure how well feature maps predict position linearly, with and without zero padding or content."""
+"""Class and functions that tell how well feature maps predict position linearly, also without padding or content."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -1,1 +1,1 @@
-"""Package of callbacks that draw generated images: samples, interpolations, and positions of the objects in them."""
+"""Package of modules whose callbacks draw generated images: samples, interpolations, and positions of objects."""

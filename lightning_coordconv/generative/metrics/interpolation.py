@@ -1,4 +1,4 @@
-"""Function that tells from the frames of latent interpolations whether objects move, or fade and appear elsewhere."""
+"""Function that measures on latent interpolations how evenly objects move and how many frames show them intact."""
 
 import torch
 from torch import Tensor

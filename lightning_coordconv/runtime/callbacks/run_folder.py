@@ -1,4 +1,4 @@
-"""Callback that locks a fit's log folder, refuses one in use, and corrects paths in checkpoints of a moved folder."""
+"""Callback that locks a fit's log folder, refuses another run's, and corrects paths in checkpoints of moved folders."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Trains the paper's detector in 8 variants with and without CoordConv: ``python -m benchmarks.detection_verdict``.
+"""Trains and tests the paper's detector, plain and CoordConv, in 8 ways: ``python -m benchmarks.detection_verdict``.
 
 The paper reports 24 % better IoU with CoordConv ("test IOU-select": best-scored box). Which settings its numbers come
 from is not recorded, so this grid has each combination of three details of the authors' code, for both arms:

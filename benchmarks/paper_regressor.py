@@ -1,4 +1,4 @@
-"""Trains the paper's coordinate regressor fast, with many seeds: ``python -m benchmarks.paper_regressor``.
+"""Trains the paper's regressor over many seeds, with a fast forward pass: ``python -m benchmarks.paper_regressor``.
 
 It trains :class:`~lightning_coordconv.coordinates.CoordConvRegressor` with the recipe of the experiments
 ``coordinates/regression_*_coordconv_paper``, over many seeds. Training the network directly takes minutes a seed on one

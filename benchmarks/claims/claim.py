@@ -1,4 +1,4 @@
-"""Class of a claim of the CoordConv paper, and functions that make its criteria and compare two experiments."""
+"""Class of a claim of the CoordConv paper, and functions for criteria, comparisons of two arms and training lengths."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Times training steps of coordinate tasks, classifiers, detectors and GANs under Trainer, beside plain torch loops.
+"""Functions that time training steps of coordinate tasks, classifiers, detectors and GANs in Trainer and plain loops.
 
 Both train on the same batches, which are on the device beforehand. They take turns, some steps each, so that both meet
 the same state of the machine. The Trainer has no logger and no callbacks; the task updates its metrics.

@@ -1,4 +1,4 @@
-"""Function that trains the position benchmark's agents, which move a hand to an object, by configs of configs/rl."""
+"""Functions that train an agent of the position benchmark, which moves a hand to an object, and locate its record."""
 
 from pathlib import Path
 

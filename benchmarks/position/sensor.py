@@ -1,4 +1,4 @@
-"""Task of the position benchmark that corrects the uneven sensitivity of a sensor, and its data."""
+"""Task of the position benchmark that corrects a sensor's uneven sensitivity, and functions that generate its data."""
 
 from contextlib import nullcontext
 

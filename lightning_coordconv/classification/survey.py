@@ -1,4 +1,4 @@
-"""Functions that collect contents and faults of a folder of class folders, for the command ``data check``."""
+"""Functions that recognise a folder of class folders and collect its contents and faults, for ``data check``."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""Functions that verify checkpoint files by check sum, and read tensors and plain data in them without running code."""
+"""Functions that read checkpoint files, verify check sums and run no code unless trusted, and the errors they raise."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""Functions that find the folder for a run's figures, and save figures there and in the run's loggers."""
+"""Functions that find the folder of a run, and save figures and images in it and in the run's loggers."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Callbacks that write predictions to files and never replace earlier ones: a base class, and a table in CSV format."""
+"""Callbacks that write predictions to new files only (base class, CSV), and a function that detects such callbacks."""
 
 import csv
 from collections.abc import Mapping, Sequence

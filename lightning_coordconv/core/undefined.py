@@ -1,4 +1,4 @@
-"""Context manager under which a task's networks raise an error at NaN or infinity, and functions that find these."""
+"""Error and context manager for a task's networks that return NaN or infinity, and functions that find such values."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Functions that collect contents and faults of a folder of pictures, for the command ``data check``."""
+"""Functions that collect a picture folder's contents and faults, and suggest options to train, for ``data check``."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Functions that map convolution classes to CoordConv classes and back, make these, and say why one cannot be made.
+"""Functions that map convolution classes to CoordConv classes and back, create classes, and say why a layer has none.
 
 For torch's six classes they are written out, so that they can be imported, subclassed and pickled by name. For a
 subclass of those they are made when a layer is converted, by putting :class:`CoordConvNd` in front of it.

@@ -1,4 +1,4 @@
-"""Function that chooses, by a model's structure, which of its convolutions should be converted to CoordConv."""
+"""Function that chooses, by a model's structure, which convolutions to convert to CoordConv, and its result's class."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

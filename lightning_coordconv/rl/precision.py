@@ -1,4 +1,4 @@
-"""Functions that run Stable-Baselines3's policies in mixed precision, heads in float32, without waiting for the GPU."""
+"""Class and functions that run Stable-Baselines3's policies in mixed precision, heads in float32, without GPU waits."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

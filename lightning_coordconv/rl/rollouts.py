@@ -1,4 +1,4 @@
-"""Class that collects rollouts with Stable-Baselines3, returns their minibatches, and saves and restores its state."""
+"""Resumable class that collects Stable-Baselines3's rollouts in minibatches, and a function that counts minibatches."""
 
 import math
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Functions that hide messages of libraries that the user of a run cannot act on."""
+"""Function that hides libraries' log messages, warnings and thread errors that the user of a run cannot act on."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""Callbacks that show the progress of a run: a bar on a terminal, a line every 30 seconds elsewhere."""
+"""Callbacks that show a run's progress, as a bar or a line every 30 seconds, and a function that returns steps done."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""Class of an arm (runs that differ in the seed only), and functions that form, name and compare arms."""
+"""Class of an arm (runs that differ in the seed only), and functions that form, name and compare arms by metrics."""
 
 import json
 from collections.abc import Collection, Sequence

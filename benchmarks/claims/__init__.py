@@ -1,1 +1,1 @@
-"""Package that judges which claims of the CoordConv paper hold, by the records of runs, and writes the page on them."""
+"""Package of modules that judge by runs' records which claims of the CoordConv paper hold, and write a page on them."""

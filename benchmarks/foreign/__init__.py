@@ -1,1 +1,1 @@
-"""Package that converts other libraries' models to CoordConv layers, and records what works and why the rest fails."""
+"""Package of modules that convert other libraries' models to CoordConv, and record what works and what fails."""

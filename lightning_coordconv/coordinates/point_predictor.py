@@ -1,4 +1,4 @@
-"""Trained network that finds one point in a picture, for use in Python: loads, predicts, draws and exports."""
+"""Classes of a trained network that finds one point, to load, use in Python and export, and of predictions, to draw."""
 
 import copy
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Package of object detection (boxes, masks, keypoints): tasks, networks, data, metrics, callbacks and predictor."""
+"""Public API of object detection (boxes, masks, keypoints): tasks, networks, data, metrics, callbacks and predictor."""
 
 from lightning_coordconv.detection.average_precision import CocoAveragePrecision, KeypointAveragePrecision
 from lightning_coordconv.detection.coco import CocoDetection

@@ -1,4 +1,4 @@
-"""Package that measures whether position matters for a model and its data, and advises where to add coordinates."""
+"""Public API: measure whether position matters for a model and its data, and advise where to add coordinates."""
 
 from lightning_coordconv.position.advice import Advice, advise
 from lightning_coordconv.position.dependence import Dependence, Share, measure_dependence

@@ -1,4 +1,4 @@
-"""Trained agent for use in Python: loads a checkpoint, plays and evaluates episodes, records videos, exports."""
+"""Classes of a trained agent, to load, play, evaluate, film and export, and of its episodes and evaluations."""
 
 import copy
 import statistics

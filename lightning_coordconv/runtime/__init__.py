@@ -1,1 +1,1 @@
-"""Package of the command line, and of what runs of all tasks share: callbacks, checkpoint files, sweeps, comparison."""
+"""Package of modules for the command line and for runs of all tasks: callbacks, checkpoints, sweeps, comparison."""

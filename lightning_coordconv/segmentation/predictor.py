@@ -1,4 +1,4 @@
-"""Trained segmentation network for use in Python: loads a checkpoint, predicts and draws label maps, and exports."""
+"""Classes of a trained segmentation network, to load, use in Python and export, and of its label maps, to draw."""
 
 import copy
 from collections.abc import Iterator, Mapping

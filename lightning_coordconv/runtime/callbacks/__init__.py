@@ -1,4 +1,4 @@
-"""Package of callbacks for runs of any task: checkpoints, interruption, checks, reports and fine-tuning."""
+"""Exports callbacks for runs of any task: checkpoints, interruption, checks, reports and fine-tuning."""
 
 from lightning_coordconv.runtime.callbacks.accumulation import AccumulatedGradients
 from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint

@@ -1,1 +1,1 @@
-"""Package that compares runs: reads metrics, groups runs that differ in the seed only, writes tables and curves."""
+"""Package of modules that compare runs: read metrics, group runs that differ in the seed, write tables and curves."""

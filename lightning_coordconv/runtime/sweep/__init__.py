@@ -1,1 +1,1 @@
-"""Package of the command ``sweep``: trains configs with several seeds, or searches hyperparameters, in parallel."""
+"""Package of modules of the command ``sweep``: train configs with several seeds, or search hyperparameters."""

@@ -1,4 +1,4 @@
-"""Estimates the cost of the paper's experiments that were never run: ``python -m benchmarks.claims.costs``.
+"""Estimates what the full-size GAN, VAE, LSUN and ImageNet runs would cost: ``python -m benchmarks.claims.costs``.
 
 Trains each experiment for two steps on stand-in images on the CPU, with batches of 16 and of 32, counts the
 floating-point operations of a step and the peak of the memory that torch allocates, and extrapolates to the batch and

@@ -1,4 +1,4 @@
-"""Function that hides libraries' log messages, warnings and thread errors that the user of a run cannot act on."""
+"""Function that hides library messages, warnings and thread errors that tell the user of a run nothing useful."""
 
 import logging
 import threading

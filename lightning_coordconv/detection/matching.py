@@ -1,4 +1,4 @@
-"""Functions of boxes and anchors: encode and decode offsets, clip, pad, match to true boxes, draw training samples.
+"""Functions of boxes for the region-proposal task: encode and decode offsets, clip, pad, match to truth, sample.
 
 Shapes depend on the sizes of the inputs only: what was not drawn is masked. Boxes are (..., 4): x1, y1, x2, y2 in
 pixels. B is the number of images, A of proposals, T the largest number of true boxes of an image.

@@ -1,4 +1,4 @@
-"""Public API of agents trained by A2C and PPO of Stable-Baselines3: tasks, environments, networks, videos, scores."""
+"""Public API of agents trained by SB3's A2C and PPO: tasks, data module, networks, loaded agent, videos, scores."""
 
 import lightning_coordconv.rl.environments  # noqa: F401  # registers the games
 from lightning_coordconv.rl.agent import Agent, Episode, Evaluation, load

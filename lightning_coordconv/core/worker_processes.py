@@ -1,4 +1,4 @@
-"""Functions that seed a data-loading process, and let it outlive a signal that stops all processes of a run."""
+"""Functions that seed a data-loading process, and let worker processes leave a run's stop signals to the parent."""
 
 import signal
 

@@ -1,9 +1,11 @@
-"""Functions that check integers, choices and class names, and report class names that differ only in case or spaces."""
+"""Functions that check integers, seeds, choices and class names, and report names that differ only in case."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from numbers import Integral
 
+MAX_SEED = 2**32 - 1
+"""Largest seed of NumPy's generator, which Lightning seeds too."""
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """Characters that a terminal obeys instead of showing them."""
 
@@ -30,6 +32,20 @@ def check_at_least(minimum: int, **arguments: object) -> None:
             raise ValueError(f"{name} must be an integer, at least {minimum}, got {value!r}")
         if value < minimum:
             raise ValueError(f"{name} must be at least {minimum}, got {value}")
+
+
+def check_seed(seed: object) -> int:
+    """Return the seed of a run, which is also that of its data.
+
+    Args:
+        seed: what ``seed_everything`` is set to. Lightning's ``True`` and ``False`` leave it open.
+
+    Raises:
+        ValueError: if it is no integer from 0 to :data:`MAX_SEED`.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"seed_everything must be an integer from 0 to {MAX_SEED}, got {seed!r}")
+    return seed
 
 
 def check_choice(name: str, value: object, allowed: Collection[object]) -> None:

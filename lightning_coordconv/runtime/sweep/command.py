@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from lightning_coordconv.core.arguments import MAX_SEED
 from lightning_coordconv.runtime.comparison import command as comparison
 from lightning_coordconv.runtime.errors import OneLineParser
 from lightning_coordconv.runtime.locks import Lock
@@ -17,9 +18,6 @@ from lightning_coordconv.runtime.sweep.search import best_value, open_study, opt
 
 if TYPE_CHECKING:
     from optuna import Trial
-
-MAX_SEED = 2**32 - 1
-"""Largest seed of NumPy's generator, which Lightning seeds too."""
 
 CHOSEN = ("seed_everything", "ckpt_path", "trainer.logger.save_dir", "trainer.logger.name", "trainer.logger.version")
 """Options of ``fit`` that differ from run to run."""

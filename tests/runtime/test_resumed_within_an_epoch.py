@@ -1,7 +1,5 @@
 """Tests that runs resumed within an epoch end with the same weights: accumulated gradients, ranks, frozen weights."""
 
-import csv
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,25 +8,12 @@ from typing import Any
 import pytest
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
-from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor, nn
 
 from lightning_coordconv.coordinates import CoordinateRegression, NotSoClevrDataModule
 from lightning_coordconv.layers import CoordConv2d
 from lightning_coordconv.runtime.callbacks import default_callbacks
 from lightning_coordconv.runtime.callbacks.finetuning import FreezeUntil
-from lightning_coordconv.runtime.signals import REQUEUE, stop_signals
-
-
-class StopAfter(Callback):
-    """Pretends that the process has received SIGTERM in a step."""
-
-    def __init__(self, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.step, self.monkeypatch = step, monkeypatch
-
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        if trainer.global_step == self.step:
-            self.monkeypatch.setattr(stop_signals, "received", signal.SIGTERM)
 
 
 class SaveAfter(Callback):
@@ -52,10 +37,10 @@ def train(folder: Path, *others: Callback, resume: Path | None = None, **options
     seed_everything(0)
     net = nn.Sequential(CoordConv2d(1, 4, 3), nn.Flatten(), nn.Linear(4 * 6 * 6, 2), nn.Sigmoid())
     task = CoordinateRegression(net, optimizer=lambda groups: torch.optim.Adam(groups, lr=0.01))
-    options = {"max_epochs": 2, "limit_val_batches": 1, "logger": False} | options
+    options = {"max_epochs": 2, "limit_val_batches": 1} | options
     defaults = default_callbacks("val/loss", "min", None, 0, resume, {"enable_progress_bar": False})
     trainer = Trainer(
-        accelerator="cpu", default_root_dir=folder, enable_progress_bar=False, enable_model_summary=False,
+        accelerator="cpu", default_root_dir=folder, logger=False, enable_progress_bar=False, enable_model_summary=False,
         num_sanity_val_steps=0, callbacks=[*others, *defaults], **options,
     )  # fmt: skip
     data = NotSoClevrDataModule("quadrant", canvas=8, size=3, batch_size=4)
@@ -122,30 +107,3 @@ def test_a_step_that_nothing_waits_for_adds_nothing_to_a_checkpoint(tmp_path):
 
 def test_frozen_weights_stay_frozen(tmp_path):
     assert differences(tmp_path, (3, 9), others=lambda: [FreezeUntil(1, ("net.2.*",))]) == []
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"limit_val_batches": 0}, {"check_val_every_n_epoch": 3},
-     {"check_val_every_n_epoch": None, "val_check_interval": 3}],
-)  # fmt: skip
-def test_a_run_of_one_batch_an_epoch_stops_after_it_and_loses_no_metrics(tmp_path, monkeypatch, options):
-    def run(name: str, *others: Callback, resume: Path | None = None) -> tuple[dict[str, Tensor], list[dict[str, str]]]:
-        logger = CSVLogger(tmp_path, name, "0")
-        logged = {"max_epochs": 5, "limit_train_batches": 1, "log_every_n_steps": 1, "logger": logger, **options}
-        return train(tmp_path / name, *others, resume=resume, **logged), rows(tmp_path / name)
-
-    def rows(folder: Path) -> list[dict[str, str]]:
-        lines = csv.DictReader(next(folder.rglob("metrics.csv")).read_text().splitlines())
-        return [{name: cell for name, cell in row.items() if cell} for row in lines]
-
-    whole, logged = run("whole")
-    with pytest.raises(SystemExit) as caught:
-        run("cut", StopAfter(2, monkeypatch))
-    assert caught.value.code == REQUEUE
-    monkeypatch.undo()
-    (last,) = (tmp_path / "cut").rglob("last.ckpt")
-    assert torch.load(last, weights_only=True)["global_step"] == 2
-    again, rest = run("rest", resume=last)
-    assert [*rows(tmp_path / "cut"), *rest] == logged
-    assert all(torch.equal(weight, again[name]) for name, weight in whole.items())

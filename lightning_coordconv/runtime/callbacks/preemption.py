@@ -3,7 +3,7 @@
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -35,7 +35,6 @@ class Preemption(Callback):
 
     def __init__(self) -> None:
         self.pending: Answer | None = None
-        self.saved = False
 
     @property
     def received(self) -> signal.Signals | None:
@@ -72,20 +71,9 @@ class Preemption(Callback):
             self._stop_if_asked(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop after a validation within training, unless the end of the epoch follows."""
-        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking and not trainer.is_last_batch:
+        """Stop after a validation within training."""
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             self._stop_if_asked(trainer)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save at the end of an epoch: a batch that others follow may not come, where each epoch has one."""
-        self.saved = self._is_asked(trainer)
-        if self.saved:
-            self._save(trainer)
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop, now that Lightning has logged the metrics of the epoch that was saved."""
-        if self.saved:
-            self._stop()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop before the test that follows training."""
@@ -98,15 +86,11 @@ class Preemption(Callback):
         stop_signals.deferred = False
 
     def _stop_if_asked(self, trainer: Trainer, last: bool = False) -> None:
-        if self._is_asked(trainer, last):
-            self._save(trainer)
-            self._stop()
-
-    def _is_asked(self, trainer: Trainer, last: bool = False) -> bool:
         asked = stop_signals.received is not None
-        return self._any_rank(asked, trainer.strategy.root_device, last) if trainer.world_size > 1 else asked
-
-    def _save(self, trainer: Trainer) -> None:
+        if trainer.world_size > 1:
+            asked = self._any_rank(asked, trainer.strategy.root_device, last)
+        if not asked:
+            return
         checkpoints = trainer.checkpoint_callback
         if isinstance(checkpoints, ModelCheckpoint) and checkpoints.dirpath is not None:
             path = Path(checkpoints.dirpath, f"{checkpoints.CHECKPOINT_NAME_LAST}{checkpoints.FILE_EXTENSION}")
@@ -114,8 +98,6 @@ class Preemption(Callback):
             rank_zero_info(f"preempted after step {trainer.global_step}: --ckpt_path {path} continues this run")
         else:
             rank_zero_info(f"preempted after step {trainer.global_step}: no checkpoint is configured, nothing is saved")
-
-    def _stop(self) -> NoReturn:
         destroy_process_group_at_exit()
         raise SystemExit(REQUEUE)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from lightning_coordconv.core.arguments import check_printable
 from lightning_coordconv.core.dropped import report_dropped
 from lightning_coordconv.core.image_search import find_files
 from lightning_coordconv.core.images import read_rgb
@@ -77,6 +78,7 @@ def class_names(folder: Path) -> list[str]:
 
     Raises:
         FileNotFoundError: if the folder does not exist, or has no class folder.
+        ValueError: for a name with a control character.
     """
     layout = f"expected {folder}/<class>/<image>, with images in {', '.join(IMG_EXTENSIONS)}"
     if not folder.is_dir():
@@ -84,6 +86,7 @@ def class_names(folder: Path) -> list[str]:
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not names:
         raise FileNotFoundError(f"{folder} has no folder per class: {layout}")
+    check_printable(folder, names)
     return names
 
 

@@ -1,7 +1,17 @@
+<<<<<<< HEAD
 """Functions that check integers, choices and names of labels, and find names that differ only in case or spaces."""
+=======
+"""Functions that check integers, seeds, choices and class names, and report names that differ only in case."""
+>>>>>>> trustA
 
-from collections.abc import Collection, Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from numbers import Integral
+
+MAX_SEED = 2**32 - 1
+"""Largest seed of NumPy's generator, which Lightning seeds too."""
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""Characters that a terminal obeys instead of showing them."""
 
 
 def check_at_least(minimum: int, **arguments: object) -> None:
@@ -28,6 +38,20 @@ def check_at_least(minimum: int, **arguments: object) -> None:
             raise ValueError(f"{name} must be at least {minimum}, got {value}")
 
 
+def check_seed(seed: object) -> int:
+    """Return the seed of a run, which is also that of its data.
+
+    Args:
+        seed: what ``seed_everything`` is set to. Lightning's ``True`` and ``False`` leave it open.
+
+    Raises:
+        ValueError: if it is no integer from 0 to :data:`MAX_SEED`.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"seed_everything must be an integer from 0 to {MAX_SEED}, got {seed!r}")
+    return seed
+
+
 def check_choice(name: str, value: object, allowed: Collection[object]) -> None:
     """Check that an argument is one of several values.
 
@@ -50,14 +74,14 @@ def check_choice(name: str, value: object, allowed: Collection[object]) -> None:
 
 
 def check_names(class_names: Sequence[str], num_classes: int) -> None:
-    """Check the names of classes: one text for each, and none twice, because results are reported by name.
+    """Check the names of classes: one printable text for each, and none twice, because results are reported by name.
 
     Args:
         class_names: by class.
         num_classes: number of classes.
 
     Raises:
-        ValueError: if there are more or fewer, or one of them is no text or occurs twice.
+        ValueError: if there are more or fewer, or one of them is no text, has a control character or occurs twice.
 
     Example:
         >>> check_names(["sky", "sea", "sky"], 3)
@@ -65,11 +89,42 @@ def check_names(class_names: Sequence[str], num_classes: int) -> None:
         ...
         ValueError: class_names must be different texts, got ['sky', 'sea', 'sky']
     """
-    names = class_names if isinstance(class_names, str) else list(class_names)
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+    if isinstance(class_names, str | Mapping):
+        raise ValueError(f"class_names must be a list of texts, got {class_names!r}")
+    names = list(class_names)
+    if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise ValueError(f"class_names must be different texts, got {names!r}")
     if len(names) != num_classes:
         raise ValueError(f"expected {num_classes} class_names, got {len(names)}: {names}")
+    check_printable("class_names", names)
+
+
+def check_printable(source: object, names: Iterable[str]) -> None:
+    r"""Check that names have no control characters: tables and messages print them, and a terminal would obey them.
+
+    Args:
+        source: of the names, as an error names it.
+        names: of classes.
+
+    Raises:
+        ValueError: for the first name that has one.
+
+    Example:
+        >>> check_printable("a.txt", ["sky", "sea\x1b[2J"])
+        Traceback (most recent call last):
+        ...
+        ValueError: a.txt has the name 'sea\x1b[2J', with a control character that a terminal would obey: rename it
+    """
+    for name in names:
+        if not is_printable(name):
+            raise ValueError(
+                f"{source} has the name {name!r}, with a control character that a terminal would obey: rename it"
+            )
+
+
+def is_printable(name: str) -> bool:
+    """Tell whether a text has no control characters, such as a line break or the start of a terminal's code."""
+    return not CONTROL.search(name)
 
 
 def similar_names(class_names: Iterable[str]) -> list[str]:

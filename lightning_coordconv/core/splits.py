@@ -108,12 +108,12 @@ class RandomSplit:
         if missing:
             raise ValueError(
                 f"{folder} lacks {len(missing)} of the {len(divided)} {kind} that the checkpoint was trained or tested "
-                f"on: {_shown(missing)}; put them back, or begin a run without the checkpoint"
+                f"on: {_shown(missing)}; give a folder that has them, or begin a run without the checkpoint"
             )
         added = sorted(present - divided)
         if added:
             rank_zero_info(
-                f"Left out {len(added)} {kind} that were added to {folder} after the run of the checkpoint began: "
+                f"Left out {len(added)} {kind} of {folder} that the split of the checkpoint does not have: "
                 f"{_shown(added)}."
             )
         if self.names not in ({}, self.restored):

@@ -1,11 +1,18 @@
+<<<<<<< HEAD
 """Error and context manager for a task's networks that return NaN or infinity, and functions that find such values."""
+=======
+"""Context managers that refuse or collect outputs of a task's networks that are NaN or infinite; what finds these."""
+>>>>>>> trustA
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+DETECTOR = ("backbone", "head", "box_predictor", "mask_predictor", "keypoint_predictor")
+"""Names of the parts of torchvision's detectors that compute what these select from: a box that is NaN is dropped."""
 
 
 class UndefinedOutputError(FloatingPointError):
@@ -34,8 +41,7 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 def defined_outputs(task: nn.Module) -> Iterator[None]:
     """Return a context in which the networks of a task raise an error where they return NaN or infinity.
 
-    Looked at are the outputs of its networks, and of the ``backbone`` of a detector, which drops boxes that are NaN.
-    The values are read from the device.
+    Looked at are the outputs of its networks, and of the parts of a detector. The values are read from the device.
 
     Args:
         task: its children are the networks.
@@ -44,17 +50,46 @@ def defined_outputs(task: nn.Module) -> Iterator[None]:
         UndefinedOutputError: naming the network.
     """
 
-    def check(module: nn.Module, arguments: Any, output: Any) -> None:
+    def check(module: nn.Module, output: Any) -> None:
         if any(bool(is_undefined(tensor).any()) for tensor in tensors_in(output)):
             raise UndefinedOutputError(
                 f"{type(module).__name__} returned NaN or infinity, so there is no prediction: its weights or its "
                 "input are not finite, or it overflows in this precision"
             )
 
-    watched = [part for name, part in task.named_modules() if name and ("." not in name or name.endswith(".backbone"))]
-    handles = [part.register_forward_hook(check) for part in watched]
+    with _watched(task, check):
+        yield
+
+
+@contextmanager
+def undefined_outputs(task: nn.Module) -> Iterator[list[Tensor]]:
+    """Return a context that collects whether the networks of a task return NaN or infinity, as :func:`defined_outputs`.
+
+    Args:
+        task: its children are the networks.
+
+    Yields:
+        A boolean () for each output so far, on its device: nothing is read.
+    """
+    found: list[Tensor] = []
+
+    def note(module: nn.Module, output: Any) -> None:
+        found.extend(is_undefined(tensor).any() for tensor in tensors_in(output))
+
+    with _watched(task, note):
+        yield found
+
+
+@contextmanager
+def _watched(task: nn.Module, see: Callable[[nn.Module, Any], None]) -> Iterator[None]:
+    watched = [part for name, part in task.named_modules() if name and ("." not in name or _is_of_detector(name))]
+    handles = [part.register_forward_hook(lambda module, arguments, output: see(module, output)) for part in watched]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _is_of_detector(name: str) -> bool:
+    return name.rpartition(".")[2] in DETECTOR

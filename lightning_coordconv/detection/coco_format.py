@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lightning_coordconv.core.arguments import is_printable
 from lightning_coordconv.core.survey import Refuse, raise_refused
 from lightning_coordconv.detection.annotations import Annotations
 
@@ -40,6 +41,11 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str) and not any(0xD800 <= ord(letter) < 0xE000 for letter in value)  # half a letter
 
 
+def is_name(value: Any) -> bool:
+    """Tell whether a value of a JSON file is a text that a table can show."""
+    return is_text(value) and is_printable(value)
+
+
 INTEGER = Rule(is_integer, "a whole number")
 SIDE = Rule(lambda value: is_integer(value) and value > 0, "a positive whole number")
 PATH = Rule(lambda value: is_text(value) and bool(value) and "\0" not in value, "a path")
@@ -54,7 +60,7 @@ SCHEMA = {
     "annotations": {
         "id": INTEGER, "image_id": INTEGER, "category_id": INTEGER, "bbox": BOX, "area": AREA, "iscrowd": FLAG,
     },
-    "categories": {"id": INTEGER, "name": Rule(is_text, "a text")},
+    "categories": {"id": INTEGER, "name": Rule(is_name, "a text without control characters")},
 }  # fmt: skip
 """The lists of an annotation file, and the keys of their entries that are used."""
 UNIQUE: dict[str, dict[str, Callable[[Any], Any]]] = {

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning_coordconv.core.checkpoints import CheckpointError
-from lightning_coordconv.detection.coco_format import is_integer, is_text
+from lightning_coordconv.detection.coco_format import is_integer, is_name
 
 
 class Skeleton(NamedTuple):
@@ -47,9 +47,11 @@ def read_skeleton(
     for category in categories:
         place = f"{source}: category {category['id']} ({reprlib.repr(category['name'])})"
         names, skeleton = category.get("keypoints"), category.get("skeleton", [])
-        if not isinstance(names, list) or not names or not all(map(is_text, names)) or len(set(names)) < len(names):
+        if not isinstance(names, list) or not names or not all(map(is_name, names)) or len(set(names)) < len(names):
             value = f"the keypoints {reprlib.repr(names)}" if "keypoints" in category else "no keypoints"
-            raise ValueError(f"{place} has {value}, but they must be a list of different names")
+            raise ValueError(
+                f"{place} has {value}, but they must be a list of different names without control characters"
+            )
         numbers = range(1, len(names) + 1)
         if not isinstance(skeleton, list) or not all(_is_bone(bone, numbers) for bone in skeleton):
             raise ValueError(
@@ -85,7 +87,7 @@ def described_skeleton(described: Any) -> Skeleton:
     names: Any = plain.get("names")
     bones: Any = plain.get("bones")
     lists = isinstance(names, list) and isinstance(bones, list)
-    if not lists or not all(map(is_text, names)) or len(set(names)) < len(names):
+    if not lists or not all(map(is_name, names)) or len(set(names)) < len(names):
         raise CheckpointError(
             f"the skeleton of the checkpoint must have different names and bones, got {described!r:.100}"
         )

@@ -7,13 +7,14 @@ import torch
 from pytorch_lightning import Callback
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import Metric, MetricCollection, SumMetric
 
 from lightning_coordconv.core.labels import LabelledTask
 from lightning_coordconv.core.metrics import MeanTerms
 from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.core.schedules import warmup_cosine
 from lightning_coordconv.core.task import Batch, Outputs
+from lightning_coordconv.core.undefined import undefined_outputs
 from lightning_coordconv.detection.average_precision import (
     PERSON_SIGMAS,
     CocoAveragePrecision,
@@ -33,7 +34,8 @@ class ObjectDetection(LabelledTask):
     The sum of the detector's losses is minimised. The losses are logged by their names, in training only. Metrics are
     COCO's, as torchmetrics' ``MeanAveragePrecision`` names them: ``map`` (over the IoU thresholds 0.5 to 0.95; higher
     is better, also for the others), ``map_50``, ``map_75``, ``map_small``, ``map_medium``, ``map_large``, ``mar_1``,
-    ``mar_10``, ``mar_100`` and so on; NaN where there is no object of that size. Those of masks begin with ``segm_``,
+    ``mar_10``, ``mar_100`` and so on; NaN where there is no object of that size, and all of them where
+    a part of the network returns NaN or infinity, whose boxes torchvision drops. Those of masks begin with ``segm_``,
     and those of keypoints are of :class:`~lightning_coordconv.detection.KeypointAveragePrecision`.
 
     Args:
@@ -100,6 +102,7 @@ class ObjectDetection(LabelledTask):
         self.warmup = warmup
         self.train_terms = MeanTerms()
         self.train_losses: tuple[str, ...] = ()
+        self.undefined = SumMetric(nan_strategy="disable")
 
     def figures(self) -> list[Callback]:
         """Return the figures of detections beside true boxes, and of precision and recall in the test."""
@@ -217,18 +220,22 @@ class ObjectDetection(LabelledTask):
 
     def _detect(self, batch: Batch, metrics: MetricCollection) -> Outputs:
         targets = self.targets(batch)
-        detections = self.predict_step(batch, 0)
+        with undefined_outputs(self) as undefined:
+            detections = self.predict_step(batch, 0)
         metrics.update(detections, targets)
+        self.undefined.update(sum(undefined, torch.zeros((), device=self.device)))
         return {"preds": detections}
 
     def _report(self, metrics: MetricCollection) -> None:
         # The metric returns a dict, which Lightning can't log as a metric, of the images of all ranks.
         values = metrics.compute()
+        undefined = bool(self.undefined.compute())
         wanted = {
-            name: torch.where(value < 0, torch.nan, value)  # -1 is the metric of no object
+            name: value.masked_fill((value < 0) | undefined, torch.nan)  # -1 is the metric of no object
             for name, value in values.items()
             if not name.endswith(("per_class", "classes"))
         }
         for name, value in wanted.items():
             self.log(name, value, prog_bar=name == self.monitor, sync_dist=True)
         metrics.reset()
+        self.undefined.reset()

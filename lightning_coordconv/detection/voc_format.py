@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from lightning_coordconv.core.arguments import check_printable
 from lightning_coordconv.core.image_search import find_files
 from lightning_coordconv.core.images import read_size
 from lightning_coordconv.core.parsing import parse_number
@@ -58,6 +59,7 @@ class VocFolder:
         self.entries = {self._name(file): entry for file in files if (entry := self._read(file, refuse)) is not None}
         self.splits = self._splits(split or RandomSplit())
         names = sorted({row["name"] for entry in self.entries.values() for row in entry["objects"]})
+        check_printable(self.path, names)
         self.classes = {name: number for number, name in enumerate(names, start=1)}
 
     def read(self, split: str, refuse: Refuse = raise_refused) -> Annotations:

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from lightning_coordconv.core.arguments import check_printable
 from lightning_coordconv.core.image_search import find_images
 from lightning_coordconv.core.images import read_size
 from lightning_coordconv.core.parsing import parse_number
@@ -147,6 +148,7 @@ class YoloFolder:
         different = {str(name) for name in names.values()}
         if not all(type(name) in (str, int) for name in names.values()) or len(different) < len(names):
             raise ValueError(f"{self.file} must have a different text as the name of each class, got {names}")
+        check_printable(self.file, different)
         if content.get("nc") not in (None, len(names)):
             raise ValueError(f"{self.file} has {len(names)} names, but nc is {content['nc']!r}")
         return {int(label): str(names[label]) for label in sorted(names, key=int)}

@@ -13,6 +13,7 @@ from torch import nn
 from torchvision.models import get_model, get_model_builder, list_models
 
 from lightning_coordconv.core import BaseDataModule
+from lightning_coordconv.core.arguments import check_seed
 from lightning_coordconv.core.checkpoints import read_archive, read_state_dict
 from lightning_coordconv.core.description import HYPERPARAMETERS
 from lightning_coordconv.core.extras import extra
@@ -130,7 +131,7 @@ def _parser() -> jsonargparse.ArgumentParser:
     parser.add_argument("--readout_images", type=int, default=24, help="of these, images that the model is run on")
     parser.add_argument("--out", type=str, default="advice", help="folder for advice.json and advice.png")
     parser.add_argument("--seed_everything", type=bool | int, default=0, help="seed of the data, as of fit")
-    parser.link_arguments("seed_everything", "data.init_args.seed")
+    parser.link_arguments("seed_everything", "data.init_args.seed", check_seed)
     for name in OF_FIT:
         parser.add_argument(f"--{name}", type=Any, help=jsonargparse.SUPPRESS)
     return parser

@@ -13,6 +13,8 @@ from torchvision.models.detection import FCOS, RetinaNet
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.ssd import SSD
 
+from lightning_coordconv.core.undefined import tensors_in
+
 DETECTORS = (GeneralizedRCNN, RetinaNet, FCOS, SSD)
 """torchvision's detectors take a list of images, and return a dict for each."""
 
@@ -26,17 +28,23 @@ def run(model: nn.Module, images: Sequence[Tensor]) -> Any:
     """Run a model without gradients on images (C, H, W) of one size, or of any sizes for a detector.
 
     Raises:
-        ValueError: if the model does not accept the images, with the model's own reason.
+        ValueError: if the model does not accept the images, with the model's own reason, or returns no numbers.
     """
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     inputs = [_with_channels(image.to(device), model) for image in images]
     try:
         with torch.no_grad():
-            return model(inputs) if takes_list(model) else model(torch.stack(inputs))
+            output = model(inputs) if takes_list(model) else model(torch.stack(inputs))
     except (RuntimeError, TypeError, AttributeError) as error:
         shapes = sorted({tuple(image.shape) for image in inputs})
         reason = str(error).splitlines()[0]
         raise ValueError(f"{type(model).__name__} cannot be run on images of shape {shapes}: {reason}") from error
+    if next(tensors_in(output), None) is None:
+        raise ValueError(
+            f"{type(model).__name__} must return a tensor of floating-point numbers, or a list, tuple or dict of them, "
+            f"got {type(output).__name__}"
+        )
+    return output
 
 
 def _with_channels(image: Tensor, model: nn.Module) -> Tensor:

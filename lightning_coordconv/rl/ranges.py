@@ -56,6 +56,12 @@ RANGES = {
     "max_steps": COUNT,
     "fps": COUNT,
     "every_n_validations": Range(0, whole=True),
+    "repeat_action_probability": SHARE,
+    "action_repeat_probability": SHARE,
+    "max_num_frames_per_episode": COUNT,
+    "noop_max": Range(0, whole=True),
+    "frame_skip": COUNT,
+    "screen_size": COUNT,
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import jsonargparse
 
+from lightning_coordconv.core.arguments import check_seed
 from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.runtime.errors import one_line
 
@@ -26,7 +27,7 @@ def build_data(values: Mapping[str, Any]) -> BaseDataModule:
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("--seed_everything", type=bool | int, default=0)
     parser.add_subclass_arguments(BaseDataModule, "data", required=True)
-    parser.link_arguments("seed_everything", "data.init_args.seed")
+    parser.link_arguments("seed_everything", "data.init_args.seed", check_seed)
     try:
         config = parser.parse_object({key: values[key] for key in ("data", "seed_everything") if key in values})
     except jsonargparse.ArgumentError as error:

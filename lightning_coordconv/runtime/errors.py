@@ -51,6 +51,7 @@ def one_line(message: str) -> str:
         )
     reasons = [line for line in lines if not BOILERPLATE.match(line)]
     reason = (reasons or lines or [""])[0].partition(". Got value: Namespace(")[0]
+    reason = re.sub(r"^Call to compute_fn of link .* failed: ", "", reason)
     reason = re.sub(r"Expected an? <class '([^']+)'>", r"expected \1", reason)
     choices = re.findall(r"Expected an? typing\.Literal\[(.+)\]$", message, re.MULTILINE)
     given = re.search(r"Given value: (.*)", message)
@@ -119,9 +120,16 @@ def explain(error: BaseException, log_dir: str | None) -> str:
             )
         if any("/vec_env/" in file or "gymnasium/vector/" in file for file in files):
             return f"{reason}: the process of an environment ended; {how_to_continue(log_dir)}"
+    if isinstance(error, OSError) and error.filename is not None and _is_above(error.filename, log_dir):
+        return f"{reason}: the folder of the run cannot be made; choose another trainer.logger.save_dir"
     if isinstance(error, OSError) and error.errno is not None and error.filename is None and log_dir is not None:
         return f"{reason}, while the run wrote to {log_dir}"
     return reason
+
+
+def _is_above(path: object, log_dir: str | None) -> bool:
+    """Tell whether a path is the folder of the logs, or one that holds it."""
+    return log_dir is not None and Path(str(path)) in (Path(log_dir), *Path(log_dir).parents)
 
 
 def how_to_continue(log_dir: str | Path | None) -> str:

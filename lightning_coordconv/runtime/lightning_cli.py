@@ -26,6 +26,7 @@ from pytorch_lightning.utilities import rank_zero_info
 
 from lightning_coordconv import __version__
 from lightning_coordconv.core._lightning import ConfiguredCLI
+from lightning_coordconv.core.arguments import check_seed
 from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.description import INSTANTIATOR
 from lightning_coordconv.core.offline import restoring
@@ -105,7 +106,7 @@ class CoordConvCLI(ConfiguredCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Use one seed for everything, and TensorBoard by default."""
         parser.add_argument("--figures", type=bool, default=True, help="whether to draw the task's figures and tables")
-        parser.link_arguments("seed_everything", "data.init_args.seed")
+        parser.link_arguments("seed_everything", "data.init_args.seed", check_seed)
         parser.set_defaults({"trainer.logger": {"class_path": "TensorBoardLogger", "init_args": {"save_dir": "logs"}}})
 
     def before_instantiate_classes(self) -> None:

@@ -52,6 +52,14 @@ def test_folder_without_classes(tmp_path):
         LabelledImages(tmp_path, TO_TENSOR)
 
 
+@pytest.mark.parametrize("name", ["red\x1b[2J", "red\x9b2J", "red\nblue"])
+def test_a_class_whose_name_a_terminal_would_obey(tmp_path, name):
+    save(tmp_path / name / "a.png", 0)
+    with pytest.raises(ValueError, match=r"has the name 'red.*', with a control character") as caught:
+        LabelledImages(tmp_path, TO_TENSOR)
+    assert str(caught.value).isprintable()
+
+
 def test_class_without_images(tmp_path):
     save(tmp_path / "red" / "a.png", 0)
     (tmp_path / "blue").mkdir()

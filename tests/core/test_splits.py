@@ -69,12 +69,12 @@ def test_files_that_were_added_are_left_out_and_named(caplog):
     split, parts = restored()
     with caplog.at_level(logging.INFO):
         assert split.divide(["new", *NAMES], FOLDER, "images") == parts
-    assert "Left out 1 images that were added to somewhere after the run of the checkpoint began: new." in caplog.text
+    assert "Left out 1 images of somewhere that the split of the checkpoint does not have: new." in caplog.text
 
 
 def test_files_that_are_missing_are_named():
     split, _ = restored()
-    with pytest.raises(ValueError, match=r"somewhere lacks 2 of the 20 images .*: 03, 07; put them back"):
+    with pytest.raises(ValueError, match=r"somewhere lacks 2 of the 20 images .*: 03, 07; give a folder"):
         split.divide([name for name in NAMES if name not in ("03", "07")], FOLDER, "images")
 
 

@@ -1,5 +1,7 @@
 """Tests that NaN or infinite predictions raise an error that names the image, and make metrics of pixels NaN."""
 
+import math
+
 import pytest
 import torch
 from pytorch_lightning import Trainer
@@ -85,3 +87,32 @@ def test_metrics_of_pixels_without_a_class_are_undefined(number):
         ignored = outputs["target"].masked_fill(outputs["preds"] == -1, 255)
         metric.update(outputs["preds"], ignored)
         assert metric.compute().isfinite()
+
+
+def broken_parts(net: nn.Module) -> list[str]:
+    """Names of a part of the backbone, and of parts behind it, whose weights are set to NaN."""
+    return [
+        next(name for name, _ in net.named_parameters() if part in name) for part in ("backbone", "rpn", "roi_heads")
+    ]
+
+
+@pytest.mark.parametrize("part", range(3))
+@pytest.mark.parametrize("stage", ["val", "test"])
+def test_metrics_of_a_detector_that_returns_nan_are_nan(part, stage, tmp_path):
+    """torchvision drops boxes that are NaN, so that the metrics would be those of no box."""
+    net = broken_detector(0.01)
+    with torch.no_grad():
+        net.get_parameter(broken_parts(net)[part]).fill_(torch.nan)
+    boxes, area = torch.tensor([[8.0, 8, 40, 40]]), torch.tensor([1024.0])
+    sample = {
+        "image": IMAGES[0],
+        "boxes": boxes,
+        "labels": torch.tensor([1]),
+        "area": area,
+        "iscrowd": torch.tensor([0]),
+    }
+    loader = DataLoader([sample], collate_fn=lambda samples: {key: [each[key] for each in samples] for key in sample})
+    run = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=tmp_path)
+    (logged,) = (run.validate if stage == "val" else run.test)(ObjectDetection(net), loader, verbose=False)
+    assert logged
+    assert all(math.isnan(value) for value in logged.values())

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ def is_valid(part: str, key: str, value: Any) -> bool:
     if key in ("id", "image_id", "category_id"):
         return kind is int
     if key in ("file_name", "name"):
-        return kind is str
+        return kind is str and not (key == "name" and any(unicodedata.category(letter) == "Cc" for letter in value))
     if key in ("width", "height"):
         return kind is int and value > 0
     if key == "bbox":

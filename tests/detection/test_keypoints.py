@@ -205,6 +205,7 @@ CATEGORIES = [
     (categories(names="nose"), f"category 9 ('cup') has the keypoints 'nose', {NO_NAMES}"),
     (categories(names=["a", 1]), f"category 9 ('cup') has the keypoints ['a', 1], {NO_NAMES}"),
     (categories(names=["a", "a"]), f"category 9 ('cup') has the keypoints ['a', 'a'], {NO_NAMES}"),
+    (categories(names=["a\x1b[2J"]), f"category 9 ('cup') has the keypoints ['a\\x1b[2J'], {NO_NAMES} without control"),
     (categories(skeleton=[[1, 4]]), "category 9 ('cup') has the skeleton [[1, 4]], but it must be a list of pairs of "
                                     "numbers from 1 to 3"),
     (categories(skeleton=[[0, 1]]), "category 9 ('cup') has the skeleton [[0, 1]], but it must be"),
@@ -238,6 +239,6 @@ def test_a_skeleton_is_described_in_a_checkpoint():
     assert described_skeleton(skeleton.describe()) == skeleton._replace(flip_indices=())
     assert described_skeleton(None) == Skeleton()
     for wrong in ([], {"names": ["a"]}, {"names": [1], "bones": []}, {"names": ["a"], "bones": [[0, 1]]},
-        {"names": ["a", "a"], "bones": []}):  # fmt: skip
+        {"names": ["a", "a"], "bones": []}, {"names": ["a\x1b"], "bones": []}):  # fmt: skip
         with pytest.raises(ValueError, match=r"the (skeleton|bones) of the checkpoint must"):
             described_skeleton(wrong)

@@ -102,6 +102,10 @@ def test_missing_pairs_are_reported(tmp_path, caplog):
             "train: images/train\nval: images/val\nnames: [a]\nnames: [b]\n",
             "is no YAML file: the key names occurs",
         ),
+        (
+            'train: images/train\nval: images/val\nnames: ["a\\e[2J"]\n',
+            "has the name 'a\\x1b[2J', with a control character",
+        ),
         ("train: [", "is no YAML file"),
         ("- a\n", "must be a mapping"),
         ("train: images/train\nval: images/val\nnames: [a]\nkpt_shape: [17, 3]\n", "describes key points"),

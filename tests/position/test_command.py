@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_coordconv.classification import ImageClassification, PooledClassifier
-from lightning_coordconv.position import command
+from lightning_coordconv.classification import ImageClassification, PlacedDigitsDataModule, PooledClassifier
+from lightning_coordconv.position import advise, command
 from lightning_coordconv.position.command import load_model
 from lightning_coordconv.runtime.cli import main
 
@@ -19,6 +19,25 @@ def test_models_by_name_are_built_without_a_download(monkeypatch):
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
     for name in ("fasterrcnn_mobilenet_v3_large_320_fpn", "lraspp_mobilenet_v3_large", "resnet18"):
         assert isinstance(load_model(name), nn.Module)
+
+
+class Answering(nn.Module):
+    """Returns what it is given."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.layer, self.answer = nn.Conv2d(3, 2, 3), answer
+
+    def forward(self, images):
+        self.layer(images)
+        return self.answer
+
+
+@pytest.mark.parametrize("answer", [None, 3, "cat", [], {"label": torch.zeros(1, dtype=torch.int64)}])
+def test_a_model_that_returns_no_numbers_is_named(answer):
+    message = f"^Answering must return a tensor of floating-point numbers, .*, got {type(answer).__name__}$"
+    with pytest.raises(ValueError, match=message):
+        advise(Answering(answer), PlacedDigitsDataModule(), 4, 4)
 
 
 def test_weights_of_a_task_are_those_of_its_network(tmp_path):

@@ -4,6 +4,7 @@ import re
 from types import SimpleNamespace
 
 import pytest
+from pytorch_lightning import Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 
 from lightning_coordconv.core.checkpoints import CheckpointError
@@ -47,14 +48,52 @@ def test_options_that_the_state_replaces_are_said_to_have_no_effect(resume):
     assert "have no effect" in second
 
 
-def test_a_fit_names_options_of_the_data_that_changed(monkeypatch):
+def resumed(monkeypatch, saved, given, before=None, now=None, fn=TrainerFn.FITTING):
+    """Resume with options of the data and with trainers, and return what was said."""
     said = []
     monkeypatch.setattr(changed_options, "rank_zero_info", said.append)
-    before, now = (changed_options.ChangedOptions({"partition": name}) for name in ("quadrant", "uniform"))
-    checkpoint = {"callbacks": {before.state_key: before.state_dict()}}
-    for fn in (TrainerFn.TESTING, TrainerFn.FITTING):
-        now.on_load_checkpoint(SimpleNamespace(state=SimpleNamespace(fn=fn)), SimpleNamespace(hparams={}), checkpoint)
-    assert said == ["options that differ from those of the checkpoint: data.partition is uniform, and was quadrant"]
+    callbacks = [changed_options.ChangedOptions(data) for data in (saved, given)]
+    for callback, trainer in zip(callbacks, (before, now), strict=True):
+        if trainer is not None:
+            callback.setup(trainer, SimpleNamespace(), "fit")
+    checkpoint = {"callbacks": {callbacks[0].state_key: callbacks[0].state_dict()}}
+    trainer = SimpleNamespace(state=SimpleNamespace(fn=fn))
+    callbacks[1].on_load_checkpoint(trainer, SimpleNamespace(hparams={}), checkpoint)
+    return said
+
+
+def test_a_fit_names_options_of_the_data_that_changed(monkeypatch):
+    options = ({"partition": "quadrant"}, {"partition": "uniform"})
+    assert resumed(monkeypatch, *options, fn=TrainerFn.TESTING) == []
+    assert resumed(monkeypatch, *options)[:1] == [
+        "options that differ from those of the checkpoint: data.partition is uniform, and was quadrant"
+    ]
+
+
+@pytest.mark.parametrize("name", ["batch_size", "num_workers", "eval_batch_size"])
+def test_a_best_checkpoint_of_the_same_validation_is_not_mentioned(monkeypatch, name):
+    assert len(resumed(monkeypatch, {name: 1}, {name: 2})) == 1
+
+
+def test_a_best_checkpoint_that_was_chosen_on_other_data_is_said_to_count(monkeypatch):
+    said = resumed(monkeypatch, {"partition": "quadrant"}, {"partition": "uniform"})
+    assert said[1].startswith("the best checkpoint so far was chosen on the data before, and its score still counts")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"accumulate_grad_batches": 4}, {"gradient_clip_val": 0.5}, {"precision": "bf16-mixed"},
+     {"gradient_clip_algorithm": "value", "gradient_clip_val": 1.0}, {"limit_train_batches": 1}],
+)  # fmt: skip
+def test_a_fit_names_options_of_the_trainer_that_change_its_mathematics(monkeypatch, option):
+    default = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "max_epochs": 3}
+    before, now = Trainer(**default), Trainer(**default | option, max_steps=7)
+    first, *others = resumed(monkeypatch, {}, {}, before, now)
+    assert not others
+    for name in option:
+        assert f"trainer.{name} is {option[name]}, and was " in first
+    assert first.count("and was") == len(option)
+    assert resumed(monkeypatch, {}, {}, before, before) == []
 
 
 @pytest.mark.parametrize("name", ["optimizer", "lr_scheduler", "generator_optimizer"])

@@ -1,5 +1,6 @@
 """Tests that errors of a run are one line, and that errors in the user's code keep their traceback."""
 
+import errno
 import functools
 import os
 import re
@@ -189,3 +190,11 @@ def test_what_lightning_refuses_during_a_run_is_one_line(cli, options, message):
     few = ("--trainer.limit_train_batches", "1", "--trainer.accelerator", "cpu", "--figures", "false")
     with pytest.raises(SystemExit, match=f"^error: .*{message}"):
         cli(*run, *few, *options)
+
+
+@pytest.mark.parametrize("place", ["run", "run/version_0"])
+def test_a_folder_that_cannot_be_made_is_one_of_an_option(tmp_path, place):
+    error = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / place))
+    reason = explain(error, str(tmp_path / "run" / "version_0"))
+    assert reason.endswith(f"{place}': the folder of the run cannot be made; choose another trainer.logger.save_dir")
+    assert "logger" not in explain(error, str(tmp_path / "other"))

@@ -117,14 +117,15 @@ class BrokenGradient(CoordinateClassification):
         return outputs | {"loss": outputs["loss"] + (next(self.parameters()) * 0).sum().sqrt()}
 
 
-@pytest.mark.parametrize("limit_val_batches", [0, 1])
-def test_weights_of_a_broken_gradient_are_neither_validated_nor_saved(limit_val_batches, tmp_path):
+@pytest.mark.parametrize(("limit_val_batches", "saved"), [(0, True), (1, True), (0, False)])
+def test_weights_of_a_broken_gradient_are_neither_validated_nor_saved_nor_tested(limit_val_batches, saved, tmp_path):
+    saves = [ModelCheckpoint(tmp_path, every_n_train_steps=1)] if saved else []
     trainer = Trainer(
         accelerator="cpu", max_steps=1, val_check_interval=1, limit_val_batches=limit_val_batches, logger=False,
-        callbacks=[StopAtNonFinite(), ModelCheckpoint(tmp_path, every_n_train_steps=1)],
+        callbacks=[StopAtNonFinite(), *saves], enable_checkpointing=saved, default_root_dir=tmp_path,
         enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
     )  # fmt: skip
     task = BrokenGradient(DeconvDecoder(2, 1, 16))
     with pytest.raises(FloatingPointError, match=r"weights of BrokenGradient are infinite or NaN after 1 steps.*net\."):
         trainer.fit(task, NotSoClevrDataModule("quadrant", canvas=16, size=3))
-    assert not list(tmp_path.glob("*.ckpt"))
+    assert not list(tmp_path.rglob("*.ckpt"))

@@ -140,3 +140,13 @@ def test_the_ranges_of_agents_are_those_of_the_command_line(name):
     allowed, _ = ARGUMENTS[name]
     for value in (-1, 0, 1):
         assert allowed(value) == (value in RANGES[name]), value
+
+
+@pytest.mark.parametrize("seed", ["-5", "true", "false", str(2**32)])
+@pytest.mark.parametrize("command", ["fit", "advise"])
+def test_a_seed_that_is_none_is_refused_by_the_name_of_its_option(cli, capsys, command, seed):
+    config = CONFIGS / "coordinates" / "classification_quadrant_deconv.yaml"
+    with pytest.raises(SystemExit) as caught:
+        cli(command, "-c", config, f"--seed_everything={seed}")
+    shown = capsys.readouterr().err + str(caught.value)
+    assert f"error: seed_everything must be an integer from 0 to 4294967295, got {seed.title()}" in shown

@@ -102,6 +102,11 @@ def test_the_order_of_options_counts(fits):
     assert len(fits) == 2
 
 
+def test_a_run_that_is_no_trial_may_say_so(fits):
+    sweep(NAMES[0], "--trainer.fast_dev_run=false")
+    assert fits == [(NAMES[0], 0)]
+
+
 def test_runs_without_a_test_finish_and_are_compared_by_validation(fits, capsys):
     for expected in (1, 0):
         fits.clear()
@@ -183,6 +188,10 @@ def test_a_real_process_has_one_thread_and_leaves_a_checkpoint(tmp_path, monkeyp
         ([NAMES[0], NAMES[0]], "the configs of a sweep must be different"),
         ([NAMES[0], "--trainer.logger=false"], f"give {NAMES[0]} one logger, as a class"),
         ([NAMES[0], "--trainer.logger=[CSVLogger,TensorBoardLogger]"], f"give {NAMES[0]} one logger, as a class"),
+        ([NAMES[0], "--print_config"], "a sweep trains, and prints no config: give --print_config to fit"),
+        ([NAMES[0], "--print_config=skip_null"], "a sweep trains, and prints no config"),
+        ([NAMES[0], "--trainer.fast_dev_run=true"], "trainer.fast_dev_run leaves none: leave it out"),
+        ([NAMES[0], "--trainer={fast_dev_run: 3}"], "trainer.fast_dev_run leaves none: leave it out"),
         ([NAMES[0], "--seed", "0"], "arguments for fit are written --name=value, got --seed 0"),
         ([NAMES[0], "--minimize", "val/distance"], "belong to a --search"),
         ([NAMES[0], "--search", "a=uniform(0,1)"], "needs --minimize METRIC or --maximize METRIC"),

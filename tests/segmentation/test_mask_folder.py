@@ -244,7 +244,9 @@ def test_batches_of_several_sizes_are_padded(masks):
         ({"crop": 4}, "crop must be a height and a width in pixels, got 4"),
         ({"num_classes": "3"}, "num_classes must be an integer, got '3'"),
         ({"class_names": ["a"]}, "expected 3 class_names, got 1"),
-        ({"class_names": "abc"}, "class_names must be different texts, got 'abc'"),
+        ({"class_names": "abc"}, "class_names must be a list of texts, got 'abc'"),
+        ({"class_names": {"a": 0, "b": 1, "c": 2}}, "class_names must be a list of texts, got {'a': 0"),
+        ({"class_names": ["a", "b", "c\x1b[2J"]}, r"class_names has the name 'c\\x1b\[2J', with a control character"),
         ({"class_names": ["a", "b", "a"]}, r"class_names must be different texts, got \['a', 'b', 'a'\]"),
     ],
 )

@@ -22,15 +22,17 @@ from lightning_coordconv.core.worker_processes import leave_signals_to_parent
 from lightning_coordconv.rl.environments.ale import AleVecEnv
 from lightning_coordconv.rl.environments.atari import LeanAtariVecEnv
 from lightning_coordconv.rl.environments.contract import CheckedEnv
-from lightning_coordconv.rl.environments.crashes import NamedVecEnv, ReportedEnv, named
+from lightning_coordconv.rl.environments.crashes import InvalidEnvironmentError, NamedVecEnv, ReportedEnv, named
 from lightning_coordconv.rl.environments.zero_based import zero_based
-from lightning_coordconv.rl.ranges import POSITIVE
+from lightning_coordconv.rl.ranges import POSITIVE, RANGES, check_ranges
 
 Backend = Literal["sb3", "subproc", "lean", "ale"]
 """Where environments run: in this process with SB3's wrappers, each in its own process, in this process without the
 wrappers (:class:`LeanAtariVecEnv`), or in ALE's threads (:class:`AleVecEnv`). The last two run only Atari games."""
 
 ATARI = "ale_py.env:AtariEnv"
+RENDERED = "rgb_array"
+"""The render mode of all environments that have it."""
 
 
 def find(env_id: str, backend: Backend, env_kwargs: Mapping[str, Any], wrapper_kwargs: Mapping[str, Any]) -> EnvSpec:
@@ -57,6 +59,11 @@ def find(env_id: str, backend: Backend, env_kwargs: Mapping[str, Any], wrapper_k
         raise ValueError(f"{reason}. {_installed(name)}") from error
     spec.kwargs = {**spec.kwargs, **env_kwargs}
     _check_arguments(env_id, "env_kwargs", AleVecEnv if backend == "ale" else _creator(spec), env_kwargs)
+    if env_kwargs.get("render_mode", RENDERED) != RENDERED:
+        raise ValueError(
+            f"env_kwargs must leave out render_mode, which is {RENDERED!r} for videos, got "
+            f"{env_kwargs['render_mode']!r}"
+        )
     if spec.entry_point != ATARI:
         if backend in ("lean", "ale"):
             raise ValueError(
@@ -66,6 +73,12 @@ def find(env_id: str, backend: Backend, env_kwargs: Mapping[str, Any], wrapper_k
             raise ValueError(f"wrapper_kwargs apply only to Atari games, and {env_id} is not one")
         return spec
     _check_arguments("AtariWrapper", "wrapper_kwargs", AtariWrapper, wrapper_kwargs)
+    check_ranges(**{name: value for name, value in {**env_kwargs, **wrapper_kwargs}.items() if name in RANGES})
+    if spec.kwargs["frameskip"] != 1 and backend in ("lean", "ale"):
+        raise ValueError(
+            f"{env_id} skips frames itself (frameskip {spec.kwargs['frameskip']}), and backend {backend!r} only by "
+            f"frame_skip of wrapper_kwargs: use {_legacy_name(spec)}, or set env_kwargs to {{frameskip: 1}}"
+        )
     if spec.kwargs["frameskip"] != 1 and wrapper_kwargs.get("frame_skip", 4) != 1:
         raise ValueError(
             f"{env_id} skips frames itself (frameskip {spec.kwargs['frameskip']}), and so does the wrapper: use "
@@ -92,6 +105,7 @@ def make(
 
     Raises:
         EnvironmentCrashError: if an environment cannot be made; later also by the environments.
+        InvalidEnvironmentError: for a space that no policy takes, or one that cannot be stacked.
     """
     with named(spec.id, "its construction"):
         return NamedVecEnv(_vector(spec, n_envs, backend, n_stack, dict(wrapper_kwargs or {})), spec.id)
@@ -120,6 +134,7 @@ def _vector(spec: EnvSpec, n_envs: int, backend: Backend, n_stack: int, wrapper_
     if isinstance(env, SubprocVecEnv):
         Finalize(env, _hang_up, (env.remotes,), exitpriority=0)
     if n_stack > 1:
+        _check_stackable(env, spec.id)
         env = VecFrameStack(env, n_stack)
     space = env.observation_space
     channels_last = (
@@ -128,12 +143,23 @@ def _vector(spec: EnvSpec, n_envs: int, backend: Backend, n_stack: int, wrapper_
     return VecTransposeImage(env) if channels_last else env
 
 
+def _check_stackable(env: VecEnv, env_id: str) -> None:
+    space = env.observation_space
+    for part in space.values() if isinstance(space, gym.spaces.Dict) else [space]:
+        if not isinstance(part, gym.spaces.Box):
+            env.close()
+            raise InvalidEnvironmentError(
+                f"frame_stack must be 1 for the environment {env_id}: only a Box can be stacked, and its observation "
+                f"space has {part}"
+            )
+
+
 def _make(spec: EnvSpec) -> gym.Env[Any, Any]:
     """Make one environment, which renders images if it can; by its specification, since processes may lack its id."""
     modes = getattr(_creator(spec), "metadata", {}).get("render_modes", ())
-    if "rgb_array" in modes:
+    if RENDERED in modes:
         try:
-            return _checked(spec, render_mode="rgb_array")
+            return _checked(spec, render_mode=RENDERED)
         except TypeError:  # its constructor has no such argument
             pass
     return _checked(spec)

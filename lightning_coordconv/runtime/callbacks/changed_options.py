@@ -1,6 +1,7 @@
-"""Callback that logs which options of model and data differ from a checkpoint's, and refuses another optimiser."""
+"""Callback that logs which options of a run differ from those of its checkpoint, and refuses another optimiser."""
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -10,14 +11,22 @@ from pytorch_lightning.utilities import rank_zero_info
 from lightning_coordconv.core.checkpoints import CheckpointError
 from lightning_coordconv.core.option_changes import find_changes, to_text
 
+TRAINER = (
+    "accumulate_grad_batches", "gradient_clip_algorithm", "gradient_clip_val", "limit_train_batches", "overfit_batches",
+    "precision",
+)  # fmt: skip
+"""Options of the trainer that change what a training step computes, or from which samples."""
+LOADING = {"data.batch_size", "data.eval_batch_size", "data.num_workers"}
+"""Options of the data with which a validation has the same samples."""
+
 
 class ChangedOptions(Callback):
-    """Says which options of the model, and in a fit of the data, differ from those of the checkpoint that is loaded.
+    """Says which options of the model, and in a fit of data and trainer, differ from those of the loaded checkpoint.
 
     Weights fit networks that compute something else with them, such as one with another padding. In a fit, the state of
     the optimiser and of its schedule, learning rates included, is that of the checkpoint: changed options of theirs
-    have no effect. An evaluation has no optimiser. A fit with other data goes on, but its best checkpoint so far was
-    chosen by the data before.
+    have no effect. An evaluation has no optimiser. A fit with other data goes on, and its best checkpoint so far, which
+    was chosen by the data before, still counts; the callback says so.
 
     Args:
         data: the arguments of the data, which the callback's state keeps.
@@ -29,10 +38,16 @@ class ChangedOptions(Callback):
 
     def __init__(self, data: Mapping[str, Any] | None = None) -> None:
         self.data = dict(data or {})
+        self.trainer: dict[str, str] = {}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Note the options of the trainer, as text."""
+        values = {name: getattr(trainer, name) for name in TRAINER}
+        self.trainer = {name: str(value.value if isinstance(value, Enum) else value) for name, value in values.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the arguments of the data."""
-        return {"data": self.data}
+        """Return the arguments of the data and the options of the trainer."""
+        return {"data": self.data, "trainer": self.trainer}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Compare the options."""
@@ -41,7 +56,8 @@ class ChangedOptions(Callback):
             changes = [change for change in changes if not change.of_optimiser]
         else:
             saved = checkpoint.get("callbacks", {}).get(self.state_key, {})
-            changes += find_changes(saved.get("data", {}), self.data, "data")
+            for name, own in (("data", self.data), ("trainer", self.trainer)):
+                changes += find_changes(saved.get(name, {}), own, name)
         for change in changes:
             added = isinstance(change.saved, Mapping) is not isinstance(change.given, Mapping)
             if change.of_optimiser and (added or change.name.endswith("class_path")):
@@ -50,3 +66,8 @@ class ChangedOptions(Callback):
             rank_zero_info(to_text(changes))
         if any(change.of_optimiser for change in changes):
             rank_zero_info("the optimiser has the state of the checkpoint: changed options of it have no effect")
+        if any(change.name.startswith("data.") and change.name not in LOADING for change in changes):
+            rank_zero_info(
+                "the best checkpoint so far was chosen on the data before, and its score still counts beside those on "
+                "the changed data: begin a run without --ckpt_path where the two cannot be compared"
+            )

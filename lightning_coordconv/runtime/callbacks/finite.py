@@ -28,7 +28,8 @@ class StopAtNonFinite(Callback):
     On the CPU that is before its gradients are computed: the weights and the optimiser are those of the last good step.
     On CUDA the host does not wait for the loss but reads it one step later, so the weights in memory have been
     updated once or twice with its gradients. No checkpoint, validation or test sees those weights: every loss is read
-    before. A finite loss can have gradients that are not: the weights are checked before a validation and a checkpoint.
+    before. A finite loss can have gradients that are not: the weights are checked before a validation, a checkpoint and
+    the test.
     In all cases the checkpoints written so far are good, and the run can be resumed from them with, for
     example, a lower learning rate.
 
@@ -60,8 +61,9 @@ class StopAtNonFinite(Callback):
             _check_weights(pl_module, trainer.global_step)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Read all losses before the weights are used."""
+        """Read all losses, and check the weights, before these are used."""
         self._read_all(pl_module)
+        _check_weights(pl_module, trainer.global_step)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Read all losses, and check the weights, before these are saved."""

@@ -142,18 +142,11 @@ def as_text(value: Any) -> str:
 
 
 def default_metrics(arms: Sequence[Arm]) -> list[str]:
-    """Return the metrics that a run of any arm has: those of tests if there are any, or else of validation.
-
-    Raises:
-        ValueError: if the arms have no metric in common.
-    """
-    names = [{name for run in arm.runs for name in run.metrics} for arm in arms]
-    if not set.intersection(*names):
-        found = ", ".join(f"{arm.name} has {', '.join(sorted(arm.runs[0].metrics)[:3])}" for arm in arms[:2])
-        raise ValueError(f"the runs have no metric in common: {found}")
+    """Return the metrics that a run of any arm has: those of tests if there are any, or else of validation."""
+    names = sorted({name for arm in arms for run in arm.runs for name in run.metrics})
     chosen: list[str] = []
     for prefix in ("test/", "test", "val", ""):
-        chosen = chosen or sorted(name for name in set.union(*names) if name.startswith(prefix))
+        chosen = chosen or [name for name in names if name.startswith(prefix)]
     return chosen
 
 

@@ -62,7 +62,7 @@ def choose_metrics(arms: Sequence[Arm], wanted: Sequence[str] | None) -> list[st
     """Return the metrics to compare.
 
     Raises:
-        ValueError: if an arm lacks one that is wanted, or the arms have none in common.
+        ValueError: if an arm lacks one that is wanted.
     """
     if not wanted:
         return default_metrics(arms)

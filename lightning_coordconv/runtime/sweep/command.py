@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from lightning_coordconv.core.arguments import MAX_SEED
 from lightning_coordconv.runtime.comparison import command as comparison
 from lightning_coordconv.runtime.errors import OneLineParser
 from lightning_coordconv.runtime.locks import Lock
@@ -17,9 +18,6 @@ from lightning_coordconv.runtime.sweep.search import best_value, open_study, opt
 
 if TYPE_CHECKING:
     from optuna import Trial
-
-MAX_SEED = 2**32 - 1
-"""Largest seed of NumPy's generator, which Lightning seeds too."""
 
 CHOSEN = ("seed_everything", "ckpt_path", "trainer.logger.save_dir", "trainer.logger.name", "trainer.logger.version")
 """Options of ``fit`` that differ from run to run."""
@@ -77,6 +75,8 @@ def check(arguments: argparse.Namespace, options: Sequence[str]) -> None:
         raise ValueError(f"--seeds must be different, got {' '.join(map(str, arguments.seeds))}")
     if not all(0 <= seed <= MAX_SEED for seed in arguments.seeds):
         raise ValueError(f"--seeds must be from 0 to {MAX_SEED}, got {' '.join(map(str, arguments.seeds))}")
+    if "print_config" in map(short, options):
+        raise ValueError("a sweep trains, and prints no config: give --print_config to fit")
     wrong = [option for option in options if not (option.startswith("--") and "=" in option)]
     if wrong:
         raise ValueError(f"arguments for fit are written --name=value, got {' '.join(wrong)}")
@@ -93,6 +93,7 @@ def check(arguments: argparse.Namespace, options: Sequence[str]) -> None:
     jobs = {config: Job(config, arguments.seeds[0], tuple(options), arguments.logs) for config in arguments.configs}
     for config, job in jobs.items():
         check_logger(config, job)
+        check_result(config, job)
     if len({job.folder for job in jobs.values()}) < len(arguments.configs):
         raise ValueError(f"the configs of a sweep must be different, got {' '.join(arguments.configs)}")
     if not arguments.search and (arguments.minimize or arguments.maximize or arguments.study):
@@ -116,6 +117,13 @@ def check_logger(config: str, job: Job) -> None:
         isinstance(value, yaml.ScalarNode) and value.value.lower() in ("true", "false")
     ):
         raise ValueError(f"a sweep names the folder of a run by its logger: give {config} one logger, as a class")
+
+
+def check_result(config: str, job: Job) -> None:
+    """Raise ValueError for runs of a few batches that only look for faults, and write no summary."""
+    values = [entry.value.value for entry in job.entries if entry.name == "trainer.fast_dev_run"]
+    if values and str(values[-1]).lower() not in ("false", "0", "null"):
+        raise ValueError(f"a sweep compares results, and trainer.fast_dev_run leaves none: leave it out of {config}")
 
 
 def train_all(arguments: argparse.Namespace, options: Sequence[str]) -> list[Job]:

@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from lightning_coordconv.rl.environments.crashes import EnvironmentCrashError, named
+from lightning_coordconv.rl.environments.crashes import EnvironmentCrashError, InvalidEnvironmentError, named
 from lightning_coordconv.rl.environments.vector import find, make
 from lightning_coordconv.rl.frames import CannotRenderError, play_frames
 from lightning_coordconv.runtime.signals import REQUEUE
@@ -82,6 +82,24 @@ def test_processes_of_their_own():
             {},
             "CartPole-v1 has no argument 'siez', given in env_kwargs; it has sutton_",
         ),
+        (
+            "ALE/Pong-v5",
+            "lean",
+            {},
+            {"frame_skip": 1},
+            "backend 'lean' only by frame_skip of wrapper_kwargs: use PongNo",
+        ),
+        ("ALE/Pong-v5", "ale", {}, {"frame_skip": 1}, "set env_kwargs to {frameskip: 1}"),
+        ("CartPole-v1", "sb3", {"render_mode": "human"}, {}, "must leave out render_mode, .* got 'human'"),
+        *(
+            ("PongNoFrameskip-v4", backend, {"repeat_action_probability": 7}, {}, "must be from 0 to 1, got 7")
+            for backend in ("sb3", "lean", "ale")
+        ),
+        ("PongNoFrameskip-v4", "sb3", {}, {"action_repeat_probability": -0.1}, "must be from 0 to 1, got -0.1"),
+        ("PongNoFrameskip-v4", "sb3", {"max_num_frames_per_episode": 0}, {}, "must be at least 1, got 0"),
+        ("PongNoFrameskip-v4", "lean", {}, {"screen_size": 0}, "screen_size must be at least 1, got 0"),
+        ("PongNoFrameskip-v4", "lean", {}, {"frame_skip": 0}, "frame_skip must be at least 1, got 0"),
+        ("PongNoFrameskip-v4", "lean", {}, {"noop_max": -1}, "noop_max must be at least 0, got -1"),
         ("PongNoFrameskip-v4", "lean", {}, {"noop": 3}, "AtariWrapper has no argument 'noop', given in wrapper_kwargs"),
     ],
 )
@@ -110,6 +128,15 @@ class Starts(gym.Env):
     def step(self, action):
         assert self.action_space.contains(action)
         return {"last": action, "both": np.array([6, 9])}, 0.0, False, False, {}
+
+
+@pytest.mark.parametrize("env_id", ["tests/Starts-v0", "FrozenLake-v1"])
+def test_only_numbers_are_stacked(env_id):
+    gym.register("tests/Starts-v0", Starts)
+    with pytest.raises(
+        InvalidEnvironmentError, match=rf"^frame_stack must be 1 for the environment {env_id}: only a Box"
+    ):
+        make(find(env_id, "sb3", {}, {}), 1, n_stack=2)
 
 
 def test_spaces_start_at_zero():

@@ -9,6 +9,7 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Generator, randperm
 
 from lightning_coordconv.core.checkpoints import CheckpointError
+from lightning_coordconv.core.counts import listed
 
 PARTS = ("train", "val", "test")
 SHOWN = 5
@@ -55,8 +56,8 @@ class RandomSplit:
             size = max(1, count // 10) if held_out is None else held_out
             if count <= 2 * size:
                 raise ValueError(
-                    f"{folder} has {count} {kind}, too few to hold out {size} for validation and as many for the test: "
-                    f"at most {(count - 1) // 2} can be held out"
+                    f"{folder} has too few {kind}, {count}, to hold out {size} for validation and as many for the "
+                    f"test: at most {(count - 1) // 2} can be held out"
                 )
             order = randperm(count, generator=Generator().manual_seed(self.seed)).tolist()
             parts = {"val": order[:size], "test": order[size : 2 * size], "train": order[2 * size :]}
@@ -113,8 +114,7 @@ class RandomSplit:
         added = sorted(present - divided)
         if added:
             rank_zero_info(
-                f"Left out {len(added)} {kind} that were added to {folder} after the run of the checkpoint began: "
-                f"{_shown(added)}."
+                f"Left out {listed(f'{kind} added to {folder} after the run of the checkpoint began', added, SHOWN)}."
             )
         if self.names not in ({}, self.restored):
             rank_zero_info(f"The {kind} in {folder} are divided as they were in training.")

@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from lightning_coordconv.core.arguments import check_at_least
+from lightning_coordconv.core.counts import count
 from lightning_coordconv.core.files import complete_file
 from lightning_coordconv.core.pictures import to_picture
 from lightning_coordconv.core.repeated_files import remarks_on_files
@@ -51,7 +52,7 @@ def main(args: Sequence[str] | None = None) -> None:
         if figures:
             with complete_file(options.out) as part:
                 _tiled([to_picture(figure) for figure in figures]).save(part)
-            print(f"{len(figures)} samples in {options.out}")
+            print(f"{count(len(figures), 'sample')} in {options.out}")
     finally:
         logging.disable(logging.NOTSET)
     raise SystemExit(1 if survey.refused else 0)

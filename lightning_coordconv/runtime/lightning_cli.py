@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from numbers import Number
-from typing import Any, NoReturn, get_args
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn, get_args
 
 import torch
 from jsonargparse.typing import register_type
@@ -45,6 +46,7 @@ from lightning_coordconv.runtime.nulls import restore_nulls
 from lightning_coordconv.runtime.option_help import explain as explain_option
 from lightning_coordconv.runtime.quiet import silence_libraries
 from lightning_coordconv.runtime.ranges import check_ranges
+from lightning_coordconv.runtime.unused_folder import missing_folders, remove_unused
 from lightning_coordconv.runtime.weights import KEYWORDS, check_version, choose_weights, find_newest
 
 DESCRIPTION = "Train and use convolutions that know where they are."
@@ -101,6 +103,8 @@ class CoordConvCLI(ConfiguredCLI):
 
     log_dir: str | None = None
     """The folder of the logger, once there is one."""
+    started: ClassVar[tuple[Trainer, list[Path]] | None] = None
+    """The trainer, and that folder and those around it, as far as the run makes them."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Use one seed for everything, and TensorBoard by default."""
@@ -167,6 +171,7 @@ class CoordConvCLI(ConfiguredCLI):
             torch.set_float32_matmul_precision("high")
             rank_zero_info("float32_matmul_precision is 'high': float32 products may use TF32 on this device")
         type(self).log_dir = built.log_dir
+        type(self).started = built, missing_folders(built.log_dir)
         if path == "last" and self.subcommand == "fit":
             check_version(self.options.trainer.logger, built)
         elif path in KEYWORDS:
@@ -279,6 +284,8 @@ def main(words: list[str]) -> None:
             parser_kwargs={"prog": "lightning-coordconv", "version": __version__, "description": DESCRIPTION},
         )
     except Exception as error:
+        if CoordConvCLI.started is not None:
+            remove_unused(*CoordConvCLI.started)
         if (
             OneLineParser.debug
             or from_user_code(error)

@@ -136,7 +136,7 @@ def test_a_split_without_samples_is_refused(split):
 
 
 def test_an_epoch_without_a_batch_is_refused():
-    with pytest.raises(ValueError, match="has 7 samples, too few for a batch of 8 on 1 ranks: lower batch_size"):
+    with pytest.raises(ValueError, match="has 7 samples, too few for a batch of 8 on 1 rank: lower batch_size"):
         Numbers(7, drop_last=True, batch_size=8).train_dataloader()
     assert len(Numbers(7, batch_size=8).train_dataloader()) == 1
 

@@ -37,7 +37,7 @@ def test_parts_are_disjoint_and_complete_and_depend_on_names_and_seed_only(count
     names = [str(number) for number in range(count)]
     size = max(1, count // 10) if held_out is None else held_out
     if count <= 2 * size:
-        with pytest.raises(ValueError, match=f"somewhere has {count} images, too few to hold out {size}"):
+        with pytest.raises(ValueError, match=f"somewhere has too few images, {count}, to hold out {size}"):
             RandomSplit(seed).divide(names, FOLDER, "images", held_out)
         return
     parts = RandomSplit(seed).divide(names, FOLDER, "images", held_out)

@@ -31,7 +31,7 @@ def test_boxes_in_pixels_are_not(rows):
 
 def test_a_box_that_is_given_twice_is_named():
     again = [box(1, 2, 5, 6), box(3, 3, 5, 6), box(1, 2, 5, 6)]
-    assert remarks(*again) == ["1 boxes are the same as another of their class in their image, by id 3"]
+    assert remarks(*again) == ["boxes that are the same as another of their class in their image (1), by id 3"]
 
 
 @pytest.mark.parametrize(

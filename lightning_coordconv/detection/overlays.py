@@ -53,5 +53,6 @@ def draw_keypoints(axes: Axes, keypoints: Tensor, bones: Sequence[tuple[int, int
         for x, y, visibility in points:
             if visibility:
                 axes.plot(
-                    x, y, "o", color=colour, markersize=3.5, markerfacecolor="none" if visibility == 1 else colour
-                )
+                    x, y, "o", color=colour, markersize=3.5, markerfacecolor="none" if visibility == 1 else colour,
+                    path_effects=HALO,
+                )  # fmt: skip

@@ -94,7 +94,9 @@ def _tiled(pictures: Sequence[Image.Image]) -> Image.Image:
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
     parser = OneLineParser(
-        "lightning-coordconv data", description="Look at data before training on them.", allow_abbrev=False
+        "lightning-coordconv data",
+        description="Look at data before training on them: lightning-coordconv data check PATH.",
+        allow_abbrev=False,
     )
     check = parser.add_subparsers(dest="command", required=True).add_parser(
         "check",
@@ -107,6 +109,16 @@ def make_parser() -> argparse.ArgumentParser:
         type=Path,
         help="a folder, an annotation file in COCO's format, a YAML file in YOLO's, or a CSV file of points",
     )
-    check.add_argument("--out", type=Path, default=Path("data_check.png"), help="the picture of samples to write")
-    check.add_argument("--images", type=int, default=200, help="images of a split that are decoded, evenly spread")
+    check.add_argument(
+        "--out",
+        type=Path,
+        default=Path("data_check.png"),
+        help="the picture of samples to write; data_check.png by default",
+    )
+    check.add_argument(
+        "--images",
+        type=int,
+        default=200,
+        help="number of images of a split that are decoded, evenly spread; 200 by default",
+    )
     return parser

@@ -5,7 +5,6 @@ import inspect
 import json
 import math
 import operator
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -29,6 +28,7 @@ from lightning_coordconv import __version__
 from lightning_coordconv.core._lightning import ConfiguredCLI
 from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.description import INSTANTIATOR
+from lightning_coordconv.core.help_text import without_long_lists
 from lightning_coordconv.core.offline import restoring
 from lightning_coordconv.core.predictions import writes_predictions
 from lightning_coordconv.core.protocols import DataOfTask, TaskOfData, check_samples
@@ -38,6 +38,7 @@ from lightning_coordconv.runtime.callbacks.defaults import default_callbacks, ju
 from lightning_coordconv.runtime.callbacks.saved_config import SavedConfig
 from lightning_coordconv.runtime.checkpoints import DurableCheckpointIO, load_checkpoint
 from lightning_coordconv.runtime.classes import share_num_classes
+from lightning_coordconv.runtime.command_help import DESCRIPTIONS, in_own_words
 from lightning_coordconv.runtime.csv_rows import keep_rows
 from lightning_coordconv.runtime.distributed import destroy_process_group_at_exit, rendezvous_on_localhost
 from lightning_coordconv.runtime.errors import OneLineParser, explain, from_lightning, from_user_code, one_line
@@ -71,8 +72,8 @@ class CoordConvParser(LightningArgumentParser):
     """LightningArgumentParser that reports an error in one line."""
 
     def format_help(self, *formatter: Any) -> str:
-        """Return the help without long lists of classes, as of all modules of torch: they fill hundreds of lines."""
-        return re.sub(r",\s+known\s+subclasses:[^)]{4000,}", "", super().format_help(*formatter))
+        """Return the help in the words of this command line, without long lists of classes."""
+        return in_own_words(without_long_lists(super().format_help(*formatter)))
 
     def parse_args(self, args: Any = None, *more: Any, **options: Any) -> Any:
         """Parse arguments in which a config may be given by its name, and ``null`` is no word."""
@@ -281,7 +282,12 @@ def main(words: list[str]) -> None:
             load_from_checkpoint_support=False,
             save_config_callback=SavedConfig,
             save_config_kwargs={"overwrite": True},
-            parser_kwargs={"prog": "lightning-coordconv", "version": __version__, "description": DESCRIPTION},
+            parser_kwargs={
+                "prog": "lightning-coordconv",
+                "version": __version__,
+                "description": DESCRIPTION,
+                **DESCRIPTIONS,
+            },
         )
     except Exception as error:
         if CoordConvCLI.started is not None:

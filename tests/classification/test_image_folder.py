@@ -55,7 +55,7 @@ def test_folder_without_classes(tmp_path):
 def test_class_without_images(tmp_path):
     save(tmp_path / "red" / "a.png", 0)
     (tmp_path / "blue").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"has 1 classes without an image in \.jpg, .*: blue$"):
+    with pytest.raises(FileNotFoundError, match=r"has classes without an image in \.jpg, .* \(1\): blue$"):
         LabelledImages(tmp_path, TO_TENSOR)
 
 

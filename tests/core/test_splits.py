@@ -69,7 +69,7 @@ def test_files_that_were_added_are_left_out_and_named(caplog):
     split, parts = restored()
     with caplog.at_level(logging.INFO):
         assert split.divide(["new", *NAMES], FOLDER, "images") == parts
-    assert "Left out 1 images that were added to somewhere after the run of the checkpoint began: new." in caplog.text
+    assert "Left out images added to somewhere after the run of the checkpoint began (1): new." in caplog.text
 
 
 def test_files_that_are_missing_are_named():

@@ -82,7 +82,10 @@ def test_missing_pairs_are_reported(tmp_path, caplog):
     (tmp_path / "labels" / "val" / "classes.txt").write_text("pagoda\n")
     with caplog.at_level(logging.INFO):
         assert len(yolo(tmp_path).dataset("val")[0]["boxes"]) == 0
-    assert "1 images without a file of labels count as images without objects: images/val/china.jpg" in caplog.text
+    assert (
+        "images without a file of labels, which count as images without objects (1): images/val/china.jpg"
+        in caplog.text
+    )
     assert re.search(r"left out files of labels that have no image \(1\): \S+labels/val/chine.txt$", caplog.text, re.M)
 
 

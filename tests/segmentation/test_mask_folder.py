@@ -102,7 +102,7 @@ def test_masks_are_turned_as_their_images_are(tmp_path, orientation, kind, caplo
     save(tmp_path, stored.astype(kind))
     with caplog.at_level("INFO"):
         dataset(tmp_path)
-    reported = "1 images (1 of 1 were looked at) that are turned by their EXIF orientation, but their masks have none"
+    reported = "images turned by their EXIF orientation, unlike their masks, among 1 of 1 (1): "
     assert (reported in caplog.text) == (orientation > 1)
 
 

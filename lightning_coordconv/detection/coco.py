@@ -139,7 +139,7 @@ class CocoDetection(Dataset[dict[str, Any]]):
         kinds = {
             "dropped boxes without area in their image": self.dropped,
             "dropped objects whose mask has no pixel in their image": self.unseen,
-            "cut boxes at the border of their image ({})": self.clipped,
+            "cut boxes at the border of their image": self.clipped,
             "left out crowds or difficult objects, which are no objects in training": self.left_out,
         }
         lines = [f"{line} ({len(found)}){self.read.some(found)}" for line, found in kinds.items() if found]

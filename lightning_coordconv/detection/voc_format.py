@@ -89,7 +89,7 @@ class VocFolder:
         from_zero = [places[entry["id"]] for entry in annotations if -1 <= min(entry["bbox"][:2]) < 0]
         remarks = [
             remark("images without an object in their XML file", empty),
-            remark("do these files count pixels from 0, where VOC counts from 1? boxes that begin at 0", from_zero),
+            remark("boxes that begin at 0, while VOC counts pixels from 1 (do these files count from 0?)", from_zero),
             remark("XML files that name another image than the one of their name, which is used", named),
         ]
         if split == "train":

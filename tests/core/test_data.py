@@ -154,7 +154,8 @@ def test_samples_that_an_epoch_leaves_out_are_counted(samples, drop_last, left_o
 
 
 @pytest.mark.parametrize(
-    ("count", "message"), [(2, "2 bad files: 0, 1."), (7, "7 bad files: 0, 1, 2, 3, 4 and 2 more.")]
+    ("count", "message"),
+    [(1, "bad files (1): 0."), (2, "bad files (2): 0, 1."), (7, "bad files (7): 0, 1, 2, 3, 4 and 2 more.")],
 )
 def test_what_is_dropped_is_counted_and_named(count, message, caplog):
     caplog.set_level("INFO")

@@ -50,7 +50,7 @@ def test_objects_that_share_a_box_are_not(change):
 
 @pytest.mark.parametrize("area", [0, 0.0, 57, 1e9])
 def test_an_area_that_no_object_in_its_box_has_is_named(area):
-    line = "1 objects have an area of 0, or a larger one than their box, by id 2"
+    line = "objects with an area of 0, or a larger one than their box (1), by id 2"
     assert remarks(box(1, 2, 5, 6, area=30), box(11, 2, 5, 6, area=area)) == [line]
 
 

@@ -6,15 +6,17 @@ something else here.
 
 import re
 import textwrap
+from typing import Any
 
+from lightning_coordconv.core.help_text import without_long_lists
 from lightning_coordconv.runtime.cli import COMMANDS, LIGHTNING
 
-DESCRIPTIONS = {
+DESCRIPTIONS: dict[str, Any] = {"description": "Train and use convolutions that know where they are."} | {
     name: {"description": f"{command.summary.capitalize()}."}
     for name, command in COMMANDS.items()
     if command.module == LIGHTNING
 }
-"""Arguments of the parser of each command."""
+"""Arguments of LightningCLI's parser: its description, and that of each command."""
 TITLE = re.compile(r"^.+:\n(?=  --(?:ckpt_path|return_predictions) )", re.MULTILINE)
 RESUMED = "checkpoint to resume from: a file, or `last` for the last one in the version of the logger that is chosen"
 LOADED = (
@@ -28,12 +30,12 @@ CHECKPOINT = {
 
 
 def in_own_words(text: str) -> str:
-    """Return the help of a command with the title and the meaning of its last options.
+    """Return the help of a command, without long lists of classes, with the meaning of its last options.
 
     Args:
         text: the help that Lightning writes.
     """
-    text = TITLE.sub("Weights and results:\n", text)
+    text = TITLE.sub("Weights and results:\n", without_long_lists(text))
     for pattern, meaning in CHECKPOINT.items():
         text = pattern.sub(textwrap.indent(textwrap.fill(meaning, 54), " " * 24), text)
     return text

@@ -28,7 +28,6 @@ from lightning_coordconv import __version__
 from lightning_coordconv.core._lightning import ConfiguredCLI
 from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.description import INSTANTIATOR
-from lightning_coordconv.core.help_text import without_long_lists
 from lightning_coordconv.core.offline import restoring
 from lightning_coordconv.core.predictions import writes_predictions
 from lightning_coordconv.core.protocols import DataOfTask, TaskOfData, check_samples
@@ -50,7 +49,6 @@ from lightning_coordconv.runtime.ranges import check_ranges
 from lightning_coordconv.runtime.unused_folder import missing_folders, remove_unused
 from lightning_coordconv.runtime.weights import KEYWORDS, check_version, choose_weights, find_newest
 
-DESCRIPTION = "Train and use convolutions that know where they are."
 REFUSED = (ValueError, TypeError, ImportError, OSError, MisconfigurationException)
 """Errors of options that cannot work together."""
 HALF = ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
@@ -73,7 +71,7 @@ class CoordConvParser(LightningArgumentParser):
 
     def format_help(self, *formatter: Any) -> str:
         """Return the help in the words of this command line, without long lists of classes."""
-        return in_own_words(without_long_lists(super().format_help(*formatter)))
+        return in_own_words(super().format_help(*formatter))
 
     def parse_args(self, args: Any = None, *more: Any, **options: Any) -> Any:
         """Parse arguments in which a config may be given by its name, and ``null`` is no word."""
@@ -282,12 +280,7 @@ def main(words: list[str]) -> None:
             load_from_checkpoint_support=False,
             save_config_callback=SavedConfig,
             save_config_kwargs={"overwrite": True},
-            parser_kwargs={
-                "prog": "lightning-coordconv",
-                "version": __version__,
-                "description": DESCRIPTION,
-                **DESCRIPTIONS,
-            },
+            parser_kwargs={"prog": "lightning-coordconv", "version": __version__, **DESCRIPTIONS},
         )
     except Exception as error:
         if CoordConvCLI.started is not None:

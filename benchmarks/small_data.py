@@ -65,6 +65,7 @@ def main() -> None:
              "-c", "detection/ablations/from_scratch", "--data.root", folder,
              "--data.train_annotations", "train.json", "--data.train_images", ".",
              "--data.val_annotations", "val.json", "--data.val_images", ".", "--seed_everything", str(seed),
+             "--trainer.check_val_every_n_epoch", "10",  # which decides between six checkpoints
              "--trainer.logger.init_args.save_dir", folder], check=True,
         )  # fmt: skip
 

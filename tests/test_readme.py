@@ -23,6 +23,8 @@ from lightning_coordconv.runtime import data, export
 from lightning_coordconv.runtime.cli import main
 from lightning_coordconv.runtime.comparison import command as comparison
 from lightning_coordconv.runtime.sweep import command as sweep
+from tests.detection.test_image_frames import MOBILE, SMALL, shaken
+from tests.runtime.test_export import save
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -54,6 +56,14 @@ GIVEN = {
     "agents.md": lambda: {"env": environment(), "total_timesteps": 10},
 }
 """What a page takes as given."""
+
+
+def trained_detector() -> None:
+    """Write a ``detector.ckpt`` whose boxes have different scores: that of a page, after an epoch, is not exported."""
+    detection = importlib.import_module("lightning_coordconv.detection")
+    options = SMALL | {"box_score_thresh": 0.0, "box_detections_per_img": 20}
+    task = detection.ObjectDetection(shaken(detection.Detector(MOBILE, 3, "stem", options=options)))
+    save(task, Path("detector.ckpt"), categories=[[1, "hat"], [2, "tree"]])
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -130,6 +140,8 @@ def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         elif language == "python":
             for shown, smaller in SMALLER.items():
                 text = text.replace(shown, smaller)
+            if 'load("detector.ckpt").export' in text:
+                trained_detector()
             exec(text, scope)
         elif language == "sh":
             for words in commands(text):

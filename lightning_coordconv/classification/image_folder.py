@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from lightning_coordconv.core.arguments import check_printable
+from lightning_coordconv.core.counts import listed
 from lightning_coordconv.core.dropped import report_dropped
 from lightning_coordconv.core.image_search import find_files
 from lightning_coordconv.core.images import read_rgb
@@ -58,8 +59,7 @@ class LabelledImages(Dataset[dict[str, Any]]):
             empty += [] if images else [name]
         if empty:
             raise FileNotFoundError(
-                f"{folder} has {len(empty)} classes without an image in {', '.join(IMG_EXTENSIONS)}: "
-                f"{', '.join(empty[:5])}"
+                listed(f"{folder} has classes without an image in {', '.join(IMG_EXTENSIONS)}", empty)
             )
         self.dropped = others
         report_dropped(f"files in {folder} that are no images of a class", others)

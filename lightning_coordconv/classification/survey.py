@@ -8,6 +8,7 @@ from lightning_coordconv.classification.data import ImageFolderDataModule
 from lightning_coordconv.classification.figures import draw_labelled
 from lightning_coordconv.classification.image_folder import LabelledImages
 from lightning_coordconv.core.arguments import similar_names
+from lightning_coordconv.core.counts import listed
 from lightning_coordconv.core.images import read_size
 from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.core.survey import Part, Survey, data_options
@@ -43,5 +44,4 @@ def _add(survey: Survey, split: str, data: LabelledImages) -> None:
             part.sizes[read_size(file)] += 1
     survey.read(part, data)
     if data.dropped:
-        shown = ", ".join(data.dropped[:5]) + (f" and {len(data.dropped) - 5} more" if len(data.dropped) > 5 else "")
-        survey.remarks.append(f"{split}: dropped {len(data.dropped)} files that are no images of a class: {shown}")
+        survey.remarks.append(f"{split}: dropped {listed('files that are no images of a class', data.dropped)}")

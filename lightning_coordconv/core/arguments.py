@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Functions that check integers, choices and names of labels, and find names that differ only in case or spaces."""
-=======
-"""Functions that check integers, seeds, choices and class names, and report names that differ only in case."""
->>>>>>> trustA
+"""Functions that check integers, seeds, choices and label names, and find names that differ only in case or spaces."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.checkpoints import CheckpointError
+from lightning_coordconv.core.counts import count
 from lightning_coordconv.core.loading import ResumableDataLoader, TrainingSampler
 from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.core.protocols import TaskOfBatches
@@ -231,7 +232,8 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
             samples = len(dataset)  # type: ignore[arg-type]
             if samples < world_size:
                 raise ValueError(
-                    f"the {split} split of {type(self).__name__} has {samples} samples: fewer than {world_size} ranks"
+                    f"the {split} split of {type(self).__name__} has {count(samples, 'sample')}: fewer than "
+                    f"{world_size} ranks"
                 )
             sampler = UnrepeatedDistributedSampler(dataset, world_size, rank, shuffle=False)
         num_workers = self._workers()
@@ -253,8 +255,8 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
         samples = len(sampler.dataset)  # type: ignore[arg-type]
         if not sampler.total_size:
             raise ValueError(
-                f"the train split of {type(self).__name__} has {samples} samples, too few for a batch of {batch_size} "
-                f"on {sampler.num_replicas} ranks: lower batch_size"
+                f"the train split of {type(self).__name__} has {count(samples, 'sample')}, too few for a batch of "
+                f"{batch_size} on {count(sampler.num_replicas, 'rank')}: lower batch_size"
             )
         left_out = samples - sampler.total_size
         if left_out:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from pytorch_lightning.utilities import rank_zero_info
 
+from lightning_coordconv.core.counts import listed
+
 
 def report_dropped(what: str, names: Sequence[object]) -> None:
     """Log how many things were left out of the data, and the names of the first five.
@@ -13,5 +15,4 @@ def report_dropped(what: str, names: Sequence[object]) -> None:
         names: how to find each of them. Nothing is logged if there are none.
     """
     if names:
-        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-        rank_zero_info(f"Dropped {len(names)} {what}: {', '.join(map(str, names[:5]))}{more}.")
+        rank_zero_info(f"Dropped {listed(what, names)}.")

@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import BasePredictionWriter, Callback
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
+from lightning_coordconv.core.counts import count
 from lightning_coordconv.core.files import complete_file
 from lightning_coordconv.core.ranks import gathered
 
@@ -98,7 +99,8 @@ class PredictionTable(WritesPredictions, BasePredictionWriter):
             writer.writerow(tables[0])
             for table in tables:
                 writer.writerows(zip(*table.values(), strict=True))
-        rank_zero_info(f"Wrote {sum(len(next(iter(table.values()))) for table in tables)} predictions to {path}.")
+        rows = sum(len(next(iter(table.values()))) for table in tables)
+        rank_zero_info(f"Wrote {count(rows, 'prediction')} to {path}.")
 
 
 def _values(column: Tensor | list[str]) -> list[Any]:

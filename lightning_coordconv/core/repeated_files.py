@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from lightning_coordconv.core.counts import listed
 from lightning_coordconv.core.image_search import find_images
 
 NAMED = 3
@@ -27,11 +28,10 @@ def remarks_on_files(path: Path, splits: Mapping[str, Sequence[Path]], others: I
     lines = []
     folder = path if path.is_dir() else path.parent
     shared, twice = _pairs(splits)
-    for what, pairs in (("are in two splits with the same content", shared), ("occur twice in a split", twice)):
+    for what, pairs in (("in two splits with the same content", shared), ("that occur twice in a split", twice)):
         if pairs:
-            shown = ", ".join(f"{_within(folder, one)} = {_within(folder, two)}" for one, two in pairs[:NAMED])
-            more = f" and {len(pairs) - NAMED} more" if len(pairs) > NAMED else ""
-            lines.append(f"{len(pairs)} pictures {what}: {shown}{more}")
+            names = [f"{_within(folder, one)} = {_within(folder, two)}" for one, two in pairs]
+            lines.append(listed(f"pictures {what}", names, NAMED))
     if path.is_dir():
         known = {os.path.realpath(file) for files in (*splits.values(), others) for file in files}
         found: Sequence[Path] = ()
@@ -43,7 +43,7 @@ def remarks_on_files(path: Path, splits: Mapping[str, Sequence[Path]], others: I
         if unread:
             shown = ", ".join(f"{name} ({count})" for name, count in unread.most_common(NAMED))
             more = f" and {len(unread) - NAMED} more places" if len(unread) > NAMED else ""
-            lines.append(f"{unread.total()} pictures are in no split: {shown}{more}")
+            lines.append(f"pictures in no split ({unread.total()}): {shown}{more}")
     return lines
 
 

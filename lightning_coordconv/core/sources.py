@@ -90,8 +90,7 @@ def _in_folder(folder: Path) -> list[Source]:
         raise FileNotFoundError(f"the folder {folder} is empty: expected images ({', '.join(IMG_EXTENSIONS)})")
     if not images:
         raise FileNotFoundError(
-            f"none of the {len(others)} files in {folder} is an image ({', '.join(IMG_EXTENSIONS)}), "
-            f"such as {others[0]}"
+            f"none of the files in {folder} is an image ({', '.join(IMG_EXTENSIONS)}), such as {others[0]}"
         )
     report_dropped(f"files in {folder} that are no images", others)
     return [Source(str(path), path) for path in images]

@@ -9,9 +9,9 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Generator, randperm
 
 from lightning_coordconv.core.checkpoints import CheckpointError
+from lightning_coordconv.core.counts import first_names, listed
 
 PARTS = ("train", "val", "test")
-SHOWN = 5
 """Number of files that a message names."""
 
 
@@ -55,8 +55,8 @@ class RandomSplit:
             size = max(1, count // 10) if held_out is None else held_out
             if count <= 2 * size:
                 raise ValueError(
-                    f"{folder} has {count} {kind}, too few to hold out {size} for validation and as many for the test: "
-                    f"at most {(count - 1) // 2} can be held out"
+                    f"{folder} has too few {kind}, {count}, to hold out {size} for validation and as many for the "
+                    f"test: at most {(count - 1) // 2} can be held out"
                 )
             order = randperm(count, generator=Generator().manual_seed(self.seed)).tolist()
             parts = {"val": order[:size], "test": order[size : 2 * size], "train": order[2 * size :]}
@@ -84,7 +84,7 @@ class RandomSplit:
         names = [name for part in lists for name in part]
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice or not all(lists):
-            reason = f"has names more than once: {_shown(twice)}" if twice else "has a part without a name"
+            reason = f"has names more than once: {first_names(twice)}" if twice else "has a part without a name"
             raise CheckpointError(f"the split of the checkpoint {reason}")
         self.restored = {part: list(state[part]) for part in PARTS}
         return self.restored != self.names
@@ -108,14 +108,12 @@ class RandomSplit:
         if missing:
             raise ValueError(
                 f"{folder} lacks {len(missing)} of the {len(divided)} {kind} that the checkpoint was trained or tested "
-                f"on: {_shown(missing)}; give a folder that has them, or begin a run without the checkpoint"
+                f"on: {first_names(missing)}; give a folder that has them, or begin a run without the checkpoint"
             )
         added = sorted(present - divided)
         if added:
-            rank_zero_info(
-                f"Left out {len(added)} {kind} of {folder} that the split of the checkpoint does not have: "
-                f"{_shown(added)}."
-            )
+            left_out = f"{kind} of {folder} that the split of the checkpoint does not have"
+            rank_zero_info(f"Left out {listed(left_out, added)}.")
         if self.names not in ({}, self.restored):
             rank_zero_info(f"The {kind} in {folder} are divided as they were in training.")
         self.names = self.restored
@@ -127,8 +125,3 @@ def splits_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     keys = {"split", "split_seed"}
     return {name: state for name, state in checkpoint.items() if isinstance(state, dict) and 0 < len(state) <= 2 and
             state.keys() <= keys}  # fmt: skip
-
-
-def _shown(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

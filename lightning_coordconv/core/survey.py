@@ -118,7 +118,7 @@ class Survey:
         if any(part.classes for part in self.parts):
             lines += ["", *_classes(self.parts, self.counted)]
         for kind, errors in self.refused.items():
-            lines += ["", f"refused: {len(errors)} {kind}", *(f"  {error}" for error in list(errors)[:NAMED])]
+            lines += ["", f"refused: {kind} ({len(errors)})", *(f"  {error}" for error in list(errors)[:NAMED])]
             lines += [f"  and {len(errors) - NAMED} more"] if len(errors) > NAMED else []
         remarks = [*_absent(self.parts), *self.remarks]
         lines += ["", *(f"note: {remark}" for remark in remarks)] if remarks else []

@@ -15,6 +15,7 @@ from torchmetrics import Metric
 from lightning_coordconv.core._lightning import is_attached
 from lightning_coordconv.core.checked import CheckedArguments, given_arguments, parameters_of
 from lightning_coordconv.core.checkpoints import MapLocation, read_checkpoint
+from lightning_coordconv.core.counts import count
 from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.description import INFERENCE, complete
 from lightning_coordconv.core.hyperparameters import is_plain
@@ -175,7 +176,7 @@ class BaseTask(CheckedArguments, LightningModule):
 
     def steps_done(self) -> str:
         """Return how far training is, in the unit in which this kind of training is counted."""
-        return f"{self.global_step} optimiser steps"
+        return count(self.global_step, "optimiser step")
 
     def mean_over_ranks(self, tensor: Tensor) -> Tensor:
         """Replace each rank's tensor by the mean over ranks, in place, and return it."""

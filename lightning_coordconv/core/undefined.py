@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Error and context manager for a task's networks that return NaN or infinity, and functions that find such values."""
-=======
-"""Context managers that refuse or collect outputs of a task's networks that are NaN or infinite; what finds these."""
->>>>>>> trustA
+"""Error and context managers for networks that return NaN or infinity (refuse, collect), and functions to find it."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lightning_coordconv.core.counts import listed
+
 NAMED = 5
 """Number of annotations that a remark names; the others are counted."""
 
@@ -51,9 +53,8 @@ class Annotations:
 
 
 def remark(line: str, names: Sequence[str]) -> str:
-    """Return a line with the number of some entries in place of ``{}``, and the names of the first five; "" of none."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{line.format(len(names))}: {', '.join(names[:NAMED])}{more}" if names else ""
+    """Return a line with the number of some entries and the names of the first five; "" of none."""
+    return listed(line, names, NAMED) if names else ""
 
 
 def read_lines(file: Path) -> list[str]:

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from lightning_coordconv.detection.overlays import draw_keypoints, draw_masks
+from lightning_coordconv.detection.overlays import HALO, draw_keypoints, draw_masks
 
 Categories: TypeAlias = Mapping[int, tuple[int, str]]
 """For each label from 1 the id that the annotation file gives the category, and its name."""
@@ -83,7 +83,9 @@ def _draw_group(
     if "masks" in group:
         draw_masks(axes, group["masks"], colour, style)
     for (x1, y1, x2, y2), caption in zip(group["boxes"].tolist(), _captions(group, categories), strict=True):
-        axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.5, ls=style))
+        box = Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.5, linestyle=style)
+        box.set_path_effects(HALO)
+        axes.add_patch(box)
         x, y = min(max(x1, 0), right) + 1, min(y2, bottom) - 1 if below else max(y1, 0) + 1  # inside the image
         axes.text(
             x, y, caption, color=colour, fontsize=7, clip_on=True, va="bottom" if below else "top", parse_math=False,

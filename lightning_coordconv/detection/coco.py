@@ -137,12 +137,12 @@ class CocoDetection(Dataset[dict[str, Any]]):
 
     def _unused(self) -> list[str]:
         kinds = {
-            "dropped {} boxes without area in their image": self.dropped,
-            "dropped {} objects whose mask has no pixel in their image": self.unseen,
-            "cut {} boxes at the border of their image": self.clipped,
-            "left out {} crowds, or difficult objects, which are no objects in training": self.left_out,
+            "dropped boxes without area in their image": self.dropped,
+            "dropped objects whose mask has no pixel in their image": self.unseen,
+            "cut boxes at the border of their image": self.clipped,
+            "left out crowds or difficult objects, which are no objects in training": self.left_out,
         }
-        lines = [f"{line.format(len(found))}{self.read.some(found)}" for line, found in kinds.items() if found]
+        lines = [f"{line} ({len(found)}){self.read.some(found)}" for line, found in kinds.items() if found]
         return [*self.read.remarks, *lines] + [f"left out an image: {reason}" for reason in self.unreadable]
 
     def shared(self, other: "CocoDetection") -> list[str]:

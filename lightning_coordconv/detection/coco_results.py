@@ -11,6 +11,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torchvision.ops import box_convert
 
+from lightning_coordconv.core.counts import count
 from lightning_coordconv.core.files import write_text
 from lightning_coordconv.core.predictions import WritesPredictions
 from lightning_coordconv.core.protocols import data_module
@@ -72,10 +73,12 @@ class CocoResults(WritesPredictions, BasePredictionWriter):
     ) -> None:
         """Gather the results of all ranks and write them."""
         rows = [row for part in gathered(self.rows) for row in part]
+        drawn = sum(gathered(self.drawn))
         if trainer.is_global_zero:
             path = self.folder / "detections.json"
             write_text(path, json.dumps(rows))
-            rank_zero_info(f"Wrote {len(rows)} detections to {path}")
+            pictures = f", and {count(drawn, 'picture')} to {self.folder / 'overlays'}" if drawn else ""
+            rank_zero_info(f"Wrote {count(len(rows), 'detection')} to {path}{pictures}")
 
 
 def _results(sample: Mapping[str, Any], categories: Mapping[int, tuple[int, str]]) -> list[dict[str, Any]]:

@@ -145,7 +145,7 @@ class AnnotatedImagesDataModule(BoxesDataModule):
                 check_categories(dataset, val)
                 if training:
                     remarks = try_transforms(dataset.transform, dataset.images, dataset.annotated)
-                    remarks.append(remark("{} images are in the validation split too", dataset.shared(val)))
+                    remarks.append(remark("images that are in the validation split too", dataset.shared(val)))
         for line in filter(None, [*dataset.remarks(), *remarks]):
             rank_zero_info(f"data of the {split} split: {line}")
         return dataset

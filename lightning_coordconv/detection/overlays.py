@@ -5,10 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
+from matplotlib.patheffects import AbstractPathEffect, withStroke
 from torch import Tensor
 
 OPACITY = 0.35
 """Opacity of a mask; its outline is opaque."""
+HALO: list[AbstractPathEffect] = [
+    withStroke(linewidth=3, foreground="black", dashes={"dash_offset": 0, "dash_list": None})
+]
+"""A dark line, without gaps, below the lines of objects: they are seen on objects of their own colour."""
 
 
 def draw_masks(axes: Axes, masks: Tensor, colour: str, style: str) -> None:
@@ -28,7 +33,8 @@ def draw_masks(axes: Axes, masks: Tensor, colour: str, style: str) -> None:
     x, y = np.arange(-0.5, width + 1), np.arange(-0.5, height + 1)
     for mask in solid:
         framed = np.pad(mask, 1).astype(float)  # so that outlines are closed at the border of the image
-        axes.contour(x, y, framed, levels=[0.5], colors=[colour], linewidths=0.8, linestyles=[style])
+        outline = axes.contour(x, y, framed, levels=[0.5], colors=[colour], linewidths=0.8, linestyles=[style])
+        outline.set_path_effects(HALO)
 
 
 def draw_keypoints(axes: Axes, keypoints: Tensor, bones: Sequence[tuple[int, int]], colour: str, style: str) -> None:
@@ -44,9 +50,11 @@ def draw_keypoints(axes: Axes, keypoints: Tensor, bones: Sequence[tuple[int, int
     for points in keypoints.tolist():
         for ends in ([points[end] for end in bone] for bone in bones):
             if all(end[2] for end in ends):
-                axes.plot([end[0] for end in ends], [end[1] for end in ends], color=colour, linestyle=style, lw=1.2)
+                (x1, y1, _), (x2, y2, _) = ends
+                axes.plot([x1, x2], [y1, y2], color=colour, linestyle=style, lw=1.2, path_effects=HALO)
         for x, y, visibility in points:
             if visibility:
                 axes.plot(
-                    x, y, "o", color=colour, markersize=3.5, markerfacecolor="none" if visibility == 1 else colour
-                )
+                    x, y, "o", color=colour, markersize=3.5, markerfacecolor="none" if visibility == 1 else colour,
+                    path_effects=HALO,
+                )  # fmt: skip

@@ -30,8 +30,8 @@ def implausible(read: Annotations) -> list[str]:
         if "area" in row and min(width, height) > THINNEST and not 0 < row["area"] <= largest:
             impossible.append(row["id"])
     kinds = {
-        "{} boxes are the same as another of their class in their image": repeated,
-        "{} objects have an area of 0, or a larger one than their box": impossible,
+        "boxes that are the same as another of their class in their image": repeated,
+        "objects with an area of 0, or a larger one than their box": impossible,
     }
     lines += similar_names(category["name"] for category in read.content["categories"])
-    return lines + [f"{line.format(len(found))}{read.some(found)}" for line, found in kinds.items() if found]
+    return lines + [f"{line} ({len(found)}){read.some(found)}" for line, found in kinds.items() if found]

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from lightning_coordconv.core.checkpoints import CheckpointError
+from lightning_coordconv.core.counts import count
 from lightning_coordconv.core.export import Exportable, ExportError
 from lightning_coordconv.core.predictor import ImagePredictor, Result, Size, check_threshold
 from lightning_coordconv.core.sources import Images, Source
@@ -74,7 +75,7 @@ class Detections(Result):
     def __repr__(self) -> str:
         found = ", ".join(f"{name} {score:.2f}" for name, score, _ in self)
         hidden = f", {self.hidden} below {self.threshold:g}" if self.hidden else ""
-        return f"{self.source.name}: {len(self)} boxes{hidden}{': ' if found else ''}{found}"
+        return f"{self.source.name}: {count(len(self), 'box')}{hidden}{': ' if found else ''}{found}"
 
     def draw(self) -> Figure:
         """Draw the boxes on the image, with names and scores, and masks and keypoints."""

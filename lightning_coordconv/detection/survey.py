@@ -21,8 +21,7 @@ from lightning_coordconv.detection.yolo_format import SUFFIXES, YoloFolder
 OVERLAY = "-c detection/coco_coordconv --data lightning_coordconv.detection."
 ON_A_CPU = (
     "the command below trains a ResNet-50 on images of 800 pixels, which needs a GPU; for a CPU add "
-    "--model.net.init_args.name fasterrcnn_mobilenet_v3_large_320_fpn --trainer.precision 32-true "
-    "--model.net.init_args.options '{min_size: 160, max_size: 320, box_batch_size_per_image: 64}'"
+    "-c detection/ablations/small, or -c detection/ablations/from_scratch, which downloads no weights"
 )
 """Remark where there is no GPU."""
 
@@ -104,7 +103,7 @@ def _targets(data: CocoDetection) -> list[str]:
             dropped = [remark for remark in read.remarks() if remark not in known]
         except ValueError as error:
             faults.append(str(error))
-        wrong = f" would refuse {len(faults)} entries, the first: {faults[0]}" if faults else f" can read the {name}"
+        wrong = f" would refuse entries ({len(faults)}), the first: {faults[0]}" if faults else f" can read the {name}"
         lines.append(f"a run with --data.targets '[{name}]'{wrong}")
         lines += [f"with --data.targets '[{name}]': {remark}" for remark in dropped]
     return lines

@@ -90,13 +90,13 @@ class VocFolder:
         ]
         from_zero = [places[entry["id"]] for entry in annotations if -1 <= min(entry["bbox"][:2]) < 0]
         remarks = [
-            remark("{} images have no object in their XML file", empty),
-            remark("{} boxes begin at 0, but VOC counts pixels from 1: do these files count from 0?", from_zero),
-            remark("{} XML files name another image than the one that has their name, which is used", named),
+            remark("images without an object in their XML file", empty),
+            remark("boxes that begin at 0, while VOC counts pixels from 1 (do these files count from 0?)", from_zero),
+            remark("XML files that name another image than the one of their name, which is used", named),
         ]
         if split == "train":
-            remarks.append(remark("split by chance, not by {} lists in ImageSets/Main of other names", self.unread))
-            remarks.append(remark("left out {} images without an XML file", self._unused()))
+            remarks.append(remark("split by chance, not by the lists of other names in ImageSets/Main", self.unread))
+            remarks.append(remark("left out images without an XML file", self._unused()))
         return Annotations(self.path, content, places, remarks=[line for line in remarks if line])
 
     def _unused(self) -> list[str]:

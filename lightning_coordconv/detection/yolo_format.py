@@ -130,8 +130,8 @@ class YoloFolder:
         categories = [{"id": label, "name": name} for label, name in self.names.items()]
         content = {"images": images, "annotations": annotations, "categories": categories}
         remarks = [
-            remark("{} images without a file of labels count as images without objects", unlabelled),
-            remark("left out {} files of labels that have no image", self._orphans(split, set(labels))),
+            remark("images without a file of labels, which count as images without objects", unlabelled),
+            remark("left out files of labels that have no image", self._orphans(split, set(labels))),
         ]
         return Annotations(self.file, content, places, upright=True, remarks=[line for line in remarks if line])
 

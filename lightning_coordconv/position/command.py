@@ -18,6 +18,7 @@ from lightning_coordconv.core.checkpoints import read_archive, read_state_dict
 from lightning_coordconv.core.description import HYPERPARAMETERS
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.core.files import complete_file, write_text
+from lightning_coordconv.core.help_text import without_long_lists
 from lightning_coordconv.core.option_changes import find_changes, to_text
 from lightning_coordconv.position.advice import Advice, advise
 from lightning_coordconv.position.figures import draw_advice
@@ -114,8 +115,13 @@ def _by_name(name: str) -> nn.Module:
     return get_model(name, **dict.fromkeys({"weights", "weights_backbone"} & set(accepted)))  # nothing is downloaded
 
 
+class _Parser(jsonargparse.ArgumentParser):
+    def format_help(self, *formatter: Any) -> str:
+        return without_long_lists(super().format_help(*formatter))
+
+
 def _parser() -> jsonargparse.ArgumentParser:
-    parser = jsonargparse.ArgumentParser(
+    parser = _Parser(
         prog="lightning-coordconv advise",
         description="Say whether position matters for a model and its data, and which convolutions should see it. "
         "Nothing is trained; it takes minutes on two cores.",

@@ -17,6 +17,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 
 from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.checkpoints import CheckpointError, UntrustedCheckpointError
+from lightning_coordconv.core.counts import count
 from lightning_coordconv.core.export import ExportError, Format
 from lightning_coordconv.core.files import complete_file
 from lightning_coordconv.core.hyperparameters import check_plain
@@ -77,7 +78,7 @@ class Episode(Result):
         return len(self.frames)
 
     def __repr__(self) -> str:
-        return f"{len(self)} frames, reward {self.reward:g}"
+        return f"{count(len(self), 'frame')}, reward {self.reward:g}"
 
     def draw(self) -> Image.Image:
         """Draw some of the frames, from the first to the last."""

@@ -8,6 +8,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
+from lightning_coordconv.core.counts import count
 from lightning_coordconv.core.predictions import WritesPredictions
 from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.rl.environments.vector import frames_per_second
@@ -77,4 +78,4 @@ class AgentVideo(WritesPredictions):
                 self.renders = False
                 rank_zero_warn(f"no videos are recorded: the environment {data.env_id} cannot be rendered: {error}")
                 return
-        rank_zero_info(f"Wrote {frames} frames with the reward {reward:g} to {path}")
+        rank_zero_info(f"Wrote {count(frames, 'frame')} with the reward {reward:g} to {path}")

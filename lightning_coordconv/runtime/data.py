@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from lightning_coordconv.core.arguments import check_at_least
+from lightning_coordconv.core.counts import count
 from lightning_coordconv.core.files import complete_file
 from lightning_coordconv.core.pictures import to_picture
 from lightning_coordconv.core.repeated_files import remarks_on_files
@@ -51,7 +52,7 @@ def main(args: Sequence[str] | None = None) -> None:
         if figures:
             with complete_file(options.out) as part:
                 _tiled([to_picture(figure) for figure in figures]).save(part)
-            print(f"{len(figures)} samples in {options.out}")
+            print(f"{count(len(figures), 'sample')} in {options.out}")
     finally:
         logging.disable(logging.NOTSET)
     raise SystemExit(1 if survey.refused else 0)
@@ -93,7 +94,9 @@ def _tiled(pictures: Sequence[Image.Image]) -> Image.Image:
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
     parser = OneLineParser(
-        "lightning-coordconv data", description="Look at data before training on them.", allow_abbrev=False
+        "lightning-coordconv data",
+        description="Look at data before training on them: lightning-coordconv data check PATH.",
+        allow_abbrev=False,
     )
     check = parser.add_subparsers(dest="command", required=True).add_parser(
         "check",
@@ -106,6 +109,16 @@ def make_parser() -> argparse.ArgumentParser:
         type=Path,
         help="a folder, an annotation file in COCO's format, a YAML file in YOLO's, or a CSV file of points",
     )
-    check.add_argument("--out", type=Path, default=Path("data_check.png"), help="the picture of samples to write")
-    check.add_argument("--images", type=int, default=200, help="images of a split that are decoded, evenly spread")
+    check.add_argument(
+        "--out",
+        type=Path,
+        default=Path("data_check.png"),
+        help="the picture of samples to write; data_check.png by default",
+    )
+    check.add_argument(
+        "--images",
+        type=int,
+        default=200,
+        help="number of images of a split that are decoded, evenly spread; 200 by default",
+    )
     return parser

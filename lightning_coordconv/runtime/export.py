@@ -103,10 +103,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("checkpoint", help="a checkpoint, or the name of weights that are part of the package")
     parser.add_argument("out", type=Path, help="the file to write; it is replaced if it exists")
-    parser.add_argument("--format", choices=get_args(Format), help="if the suffix of OUT is none of the known ones")
+    parser.add_argument(
+        "--format", choices=get_args(Format), help="of the file, where the suffix of OUT does not say it"
+    )
     parser.add_argument(
         "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"),
-        help="of images, where it is fixed: coordinates become constants; images of any size without it",
+        help="of images, which detectors need: coordinates become constants; others take images of any size without it",
     )  # fmt: skip
     parser.add_argument("--images", help="a folder or a file: compare outputs on its images, not on random ones")
     parser.add_argument(

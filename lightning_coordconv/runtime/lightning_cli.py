@@ -5,12 +5,12 @@ import inspect
 import json
 import math
 import operator
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from numbers import Number
-from typing import Any, NoReturn, get_args
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn, get_args
 
 import torch
 from jsonargparse.typing import register_type
@@ -38,6 +38,7 @@ from lightning_coordconv.runtime.callbacks.defaults import default_callbacks, ju
 from lightning_coordconv.runtime.callbacks.saved_config import SavedConfig
 from lightning_coordconv.runtime.checkpoints import DurableCheckpointIO, load_checkpoint
 from lightning_coordconv.runtime.classes import share_num_classes
+from lightning_coordconv.runtime.command_help import DESCRIPTIONS, in_own_words
 from lightning_coordconv.runtime.csv_rows import keep_rows
 from lightning_coordconv.runtime.distributed import destroy_process_group_at_exit, rendezvous_on_localhost
 from lightning_coordconv.runtime.errors import OneLineParser, explain, from_lightning, from_user_code, one_line
@@ -46,9 +47,9 @@ from lightning_coordconv.runtime.nulls import restore_nulls
 from lightning_coordconv.runtime.option_help import explain as explain_option
 from lightning_coordconv.runtime.quiet import silence_libraries
 from lightning_coordconv.runtime.ranges import check_ranges
+from lightning_coordconv.runtime.unused_folder import missing_folders, remove_unused
 from lightning_coordconv.runtime.weights import KEYWORDS, check_version, choose_weights, find_newest
 
-DESCRIPTION = "Train and use convolutions that know where they are."
 REFUSED = (ValueError, TypeError, ImportError, OSError, MisconfigurationException)
 """Errors of options that cannot work together."""
 HALF = ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
@@ -70,8 +71,8 @@ class CoordConvParser(LightningArgumentParser):
     """LightningArgumentParser that reports an error in one line."""
 
     def format_help(self, *formatter: Any) -> str:
-        """Return the help without long lists of classes, as of all modules of torch: they fill hundreds of lines."""
-        return re.sub(r",\s+known\s+subclasses:[^)]{4000,}", "", super().format_help(*formatter))
+        """Return the help in the words of this command line, without long lists of classes."""
+        return in_own_words(super().format_help(*formatter))
 
     def parse_args(self, args: Any = None, *more: Any, **options: Any) -> Any:
         """Parse arguments in which a config may be given by its name, and ``null`` is no word."""
@@ -102,6 +103,8 @@ class CoordConvCLI(ConfiguredCLI):
 
     log_dir: str | None = None
     """The folder of the logger, once there is one."""
+    started: ClassVar[tuple[Trainer, list[Path]] | None] = None
+    """The trainer, and that folder and those around it, as far as the run makes them."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Use one seed for everything, and TensorBoard by default."""
@@ -168,6 +171,7 @@ class CoordConvCLI(ConfiguredCLI):
             torch.set_float32_matmul_precision("high")
             rank_zero_info("float32_matmul_precision is 'high': float32 products may use TF32 on this device")
         type(self).log_dir = built.log_dir
+        type(self).started = built, missing_folders(built.log_dir)
         if path == "last" and self.subcommand == "fit":
             check_version(self.options.trainer.logger, built)
         elif path in KEYWORDS:
@@ -277,9 +281,11 @@ def main(words: list[str]) -> None:
             load_from_checkpoint_support=False,
             save_config_callback=SavedConfig,
             save_config_kwargs={"overwrite": True},
-            parser_kwargs={"prog": "lightning-coordconv", "version": __version__, "description": DESCRIPTION},
+            parser_kwargs={"prog": "lightning-coordconv", "version": __version__, **DESCRIPTIONS},
         )
     except Exception as error:
+        if CoordConvCLI.started is not None:
+            remove_unused(*CoordConvCLI.started)
         if (
             OneLineParser.debug
             or from_user_code(error)

@@ -10,6 +10,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lightning_coordconv.core.counts import listed
 from lightning_coordconv.core.image_search import find_images
 from lightning_coordconv.core.images import is_turned, read_rgb
 from lightning_coordconv.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
@@ -146,11 +147,9 @@ class MaskFolder(Dataset[dict[str, Any]]):
             with suppress(OSError):  # reported when the sample is read
                 if is_turned(self.images[number]) and not is_turned(self.masks[number]):
                     found.append(self.images[number].name)
-        report = f"images ({len(looked_at)} of {len(self)} were looked at) that are turned by their EXIF orientation"
         if found:
-            rank_zero_info(
-                f"{len(found)} {report}, but their masks have none and are not turned: {', '.join(found[:NAMED])}"
-            )
+            kind = f"images turned by their EXIF orientation, unlike their masks, among {len(looked_at)} of {len(self)}"
+            rank_zero_info(listed(kind, found, NAMED))
 
     def _random_crop(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
         assert self.crop is not None

@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
+from lightning_coordconv.core.counts import count
 from lightning_coordconv.core.predictions import WritesPredictions
 from lightning_coordconv.core.ranks import gathered
 from lightning_coordconv.segmentation.drawing import distinct_colours
@@ -58,7 +59,7 @@ class MaskWriter(WritesPredictions, BasePredictionWriter):
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say where they are, and how many all ranks wrote."""
         written = sum(gathered(self.written))
-        rank_zero_info(f"Wrote {written} masks to {self.folder / 'masks'}")
+        rank_zero_info(f"Wrote {count(written, 'mask')} to {self.folder / 'masks'}")
 
 
 def save_mask(mask: Tensor, path: Path) -> None:

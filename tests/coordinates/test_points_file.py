@@ -96,7 +96,7 @@ def test_data_check_counts_draws_and_names_what_a_run_would_refuse(tmp_path, cap
         main(["data", "check", str(file), "--out", str(tmp_path / "samples.png")])
     report = capsys.readouterr().out
     assert exited.value.code == 1
-    assert "refused: 3 lines that cannot be used" in report
+    assert "refused: lines that cannot be used (3)" in report
     assert re.search(r"points\.csv line 22: .*lost\.png", report)
     assert re.search(r"^train +16 +16 +48 x 32$", report, re.MULTILINE)
     assert "train with: lightning-coordconv fit -c coordinates/points_coordconv --data.file" in report

@@ -136,7 +136,7 @@ def test_a_split_without_samples_is_refused(split):
 
 
 def test_an_epoch_without_a_batch_is_refused():
-    with pytest.raises(ValueError, match="has 7 samples, too few for a batch of 8 on 1 ranks: lower batch_size"):
+    with pytest.raises(ValueError, match="has 7 samples, too few for a batch of 8 on 1 rank: lower batch_size"):
         Numbers(7, drop_last=True, batch_size=8).train_dataloader()
     assert len(Numbers(7, batch_size=8).train_dataloader()) == 1
 
@@ -154,7 +154,8 @@ def test_samples_that_an_epoch_leaves_out_are_counted(samples, drop_last, left_o
 
 
 @pytest.mark.parametrize(
-    ("count", "message"), [(2, "2 bad files: 0, 1."), (7, "7 bad files: 0, 1, 2, 3, 4 and 2 more.")]
+    ("count", "message"),
+    [(1, "bad files (1): 0."), (2, "bad files (2): 0, 1."), (7, "bad files (7): 0, 1, 2, 3, 4 and 2 more.")],
 )
 def test_what_is_dropped_is_counted_and_named(count, message, caplog):
     caplog.set_level("INFO")

@@ -44,19 +44,19 @@ def test_different_files_of_one_size_are_not_repeated(root):
 @pytest.mark.parametrize("repeat", [copy, link, hard_link])
 def test_a_picture_in_two_splits_is_named(repeat, root):
     repeat(root / "train" / "a.png", root / "val" / "b.png")
-    assert remarks(root) == ["1 pictures are in two splits with the same content: train/a.png = val/b.png"]
+    assert remarks(root) == ["pictures in two splits with the same content (1): train/a.png = val/b.png"]
 
 
 @pytest.mark.parametrize("repeat", [copy, link, hard_link])
 def test_a_picture_twice_in_a_split_is_named(repeat, root):
     repeat(root / "train" / "a.png", root / "train" / "c.png")
-    assert remarks(root) == ["1 pictures occur twice in a split: train/a.png = train/c.png"]
+    assert remarks(root) == ["pictures that occur twice in a split (1): train/a.png = train/c.png"]
 
 
 def test_splits_of_the_same_folder_are_named(root):
     files = sorted((root / "train").glob("*"))
     (line, _) = remarks_on_files(root, {"train": files, "val": files}, ())
-    assert line.startswith("2 pictures are in two splits with the same content: train/a.png = train/a.png, ")
+    assert line.startswith("pictures in two splits with the same content (2): train/a.png = train/a.png, ")
 
 
 def test_many_are_counted(root):
@@ -69,7 +69,7 @@ def test_pictures_in_no_split_are_counted_by_folder(root):
     for name in ("Test/a.png", "Test/b.png", "masks/a.png", "loose.png", "notes.txt"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(name.encode())
-    assert remarks(root, (root / "masks" / "a.png",)) == ["3 pictures are in no split: Test (2), loose.png (1)"]
+    assert remarks(root, (root / "masks" / "a.png",)) == ["pictures in no split (3): Test (2), loose.png (1)"]
 
 
 def test_files_that_are_missing_are_left_to_the_reader(root):
@@ -82,5 +82,5 @@ def test_a_file_that_lists_pictures_says_nothing_of_others(root):
     (root / "points.csv").write_text("image,x,y\n")
     copy(root / "train" / "a.png", root / "b.png")
     assert remarks_on_files(root / "points.csv", {"train": [root / "train" / "a.png", root / "b.png"]}, ()) == [
-        "1 pictures occur twice in a split: train/a.png = b.png"
+        "pictures that occur twice in a split (1): train/a.png = b.png"
     ]

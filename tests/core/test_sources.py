@@ -76,7 +76,7 @@ def test_other_files_of_a_folder_are_counted_and_named(tmp_path, caplog):
     for name in ("notes.txt", "boxes.json", ".hidden", "._image.png"):
         (tmp_path / name).write_text("x")
     assert len(read(tmp_path)) == 1
-    assert f"Dropped 2 files in {tmp_path} that are no images: boxes.json, notes.txt." in caplog.text
+    assert f"Dropped files in {tmp_path} that are no images (2): boxes.json, notes.txt." in caplog.text
 
 
 def test_resizing_and_cropping_are_those_of_torchvision_s_transforms(tmp_path):
@@ -126,7 +126,7 @@ def test_missing_empty_and_unreadable_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"the folder .* is empty"):
         find_sources(tmp_path)
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(FileNotFoundError, match=r"none of the 1 files in .* is an image .*, such as notes.txt"):
+    with pytest.raises(FileNotFoundError, match=r"none of the files in .* is an image .*, such as notes.txt"):
         find_sources(tmp_path)
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(OSError, match=r"broken.jpg cannot be read as an image"):

@@ -101,8 +101,8 @@ def test_drops_are_counted_and_reported(tmp_path, caplog):
         assert len(data.dataset("val")) == len(data.dataset("predict")) == 2
     for split in ("val", "predict"):
         assert f"data of the {split} split: left out an image: {tmp_path}/hopper.jpg cannot be read" in caplog.text
-    assert "data of the val split: dropped 1 boxes without area in their image, by id 1" in caplog.text
-    assert "data of the val split: cut 1 boxes at the border of their image, by id 3" in caplog.text
+    assert "data of the val split: dropped boxes without area in their image (1), by id 1" in caplog.text
+    assert "data of the val split: cut boxes at the border of their image (1), by id 3" in caplog.text
     with pytest.raises(ValueError, match="annotation 1 has the box"):
         coco(tmp_path, bad_boxes="error")
 

@@ -3,9 +3,11 @@
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -57,6 +59,30 @@ def test_truth_and_predictions_differ_in_colour_line_and_legend():
     assert [text.get_color() for text in axes.texts] == [TRUE, PREDICTED]
     assert legend(figure) == ["true: 1", "predicted: 1 with a score from 0.5, 1 below"]
     assert axes.get_title() == ""
+
+
+def test_broken_red_lines_are_seen_on_red_objects():
+    red = torch.tensor(to_rgb(PREDICTED))[:, None, None].expand(3, 40, 80)
+    found = {key: values[:1] for key, values in FOUND.items()}
+    found["masks"] = torch.zeros(1, 40, 80, dtype=torch.bool)
+    found["masks"][0, 5:15, 50:70] = True
+    found["keypoints"] = torch.tensor([[[45.0, 30.0, 1.0], [75.0, 30.0, 1.0]]])
+    sample = {"image": red, "predicted": found}
+    canvas = FigureCanvasAgg(draw_boxes(sample, {}, bones=[(0, 1)]))
+    canvas.draw()
+    pixels = torch.from_numpy(np.asarray(canvas.buffer_rgba())[..., :3].astype(float) / 255)
+    height, width = 40 * 500 // 80, 500  # of the image in the picture
+
+    def dark(x, y):
+        """Return the share of columns, of one pixel of the image each, that have something dark at (x, y)."""
+        row, left, right = (round(value * width / 80) for value in (y, x, x + 10))
+        return (pixels[row - 4 : row + 5, left:right].amax(2).amin(0) < 0.2).double().mean()
+
+    assert height == pixels.shape[0] - 40
+    assert dark(15, 20) == 1  # the upper side of the box
+    assert dark(55, 5) == 1  # the outline of the mask
+    assert dark(55, 30) == 1  # the line between keypoints
+    assert dark(35, 10) == 0
 
 
 @pytest.mark.parametrize("hidden", [0, 2])
@@ -113,19 +139,23 @@ def test_the_same_images_are_drawn_at_each_validation(tmp_path, monkeypatch):
     assert drawn == [0, 1, 2] * 3
     folder = tmp_path / "run" / "version_0"
     names = {path.name for path in (folder / "figures").iterdir()}
-    assert names == {f"detections_{stage}_{number}.png" for stage in ("val", "test") for number in range(3)}
+    kinds = ("val_{}_0000", "val_{}_0001", "test_{}")
+    assert names == {f"detections_{kind.format(number)}.png" for kind in kinds for number in range(3)}
     events = EventAccumulator(str(folder), size_guidance={"images": 0}).Reload()
     assert [event.step for event in events.Images("val/detections_val_0")] == [2, 4]
 
 
-def test_results_are_coco_s(tmp_path, photographs):
+def test_results_are_coco_s(tmp_path, photographs, caplog):
     found = [FOUND, {key: value[:0] for key, value in FOUND.items()}, {key: value[:1] for key, value in FOUND.items()}]
     data = CocoDetectionDataModule(str(photographs), "boxes.json", "boxes.json", eval_batch_size=2, num_workers=0)
     numbers = iter(range(3))
     net = ObjectDetection(Answers(found))
     net.net.forward = lambda images: [found[next(numbers)] for _ in images]
     trainer = quiet(tmp_path, callbacks=[CocoResults(num_overlays=2)])
-    trainer.predict(net, data, return_predictions=False)
+    with caplog.at_level("INFO"):
+        trainer.predict(net, data, return_predictions=False)
+    where = f"Wrote 3 detections to {tmp_path / 'detections.json'}, and 2 pictures to {tmp_path / 'overlays'}"
+    assert where in caplog.messages
     rows = json.loads((tmp_path / "detections.json").read_text())
     assert [(row["image_id"], row["category_id"], row["bbox"]) for row in rows] == [
         (10, 18, [10, 20, 20, 40]), (10, 3, [0, 0, 5, 5]), (30, 18, [10, 20, 20, 40])

@@ -162,7 +162,7 @@ def test_boxes_alone_do_not_read_masks(folder):
 def test_masks_without_a_pixel_are_dropped_or_refused(folder, empty):
     data = dataset(folder, [SQUARE], empty)
     assert data.unseen == [2]
-    assert data.remarks() == ["dropped 1 objects whose mask has no pixel in their image, by id 2"]
+    assert data.remarks() == ["dropped objects whose mask has no pixel in their image (1), by id 2"]
     assert [len(data[0][key]) for key in ("boxes", "labels", "masks")] == [1, 1, 1]
     with pytest.raises(ValueError, match=r"annotation 2 has a segmentation without a pixel in an image of 40 x 30"):
         dataset(folder, [SQUARE], empty, bad_boxes="error")

@@ -31,7 +31,7 @@ def test_boxes_in_pixels_are_not(rows):
 
 def test_a_box_that_is_given_twice_is_named():
     again = [box(1, 2, 5, 6), box(3, 3, 5, 6), box(1, 2, 5, 6)]
-    assert remarks(*again) == ["1 boxes are the same as another of their class in their image, by id 3"]
+    assert remarks(*again) == ["boxes that are the same as another of their class in their image (1), by id 3"]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_objects_that_share_a_box_are_not(change):
 
 @pytest.mark.parametrize("area", [0, 0.0, 57, 1e9])
 def test_an_area_that_no_object_in_its_box_has_is_named(area):
-    line = "1 objects have an area of 0, or a larger one than their box, by id 2"
+    line = "objects with an area of 0, or a larger one than their box (1), by id 2"
     assert remarks(box(1, 2, 5, 6, area=30), box(11, 2, 5, 6, area=area)) == [line]
 
 

@@ -54,7 +54,7 @@ def test_inverted_boxes_are_dropped_or_refused_as_coco_s_are(tmp_path, caplog):
     edit(tmp_path, r"<xmin>.*?</xmin>", "<xmin>150</xmin>")
     with caplog.at_level(logging.INFO):
         assert len(voc(tmp_path).dataset("val")[0]["boxes"]) == 1
-    assert re.search(r"dropped 1 boxes without area in their image: \S+china.xml object 1", caplog.text)
+    assert re.search(r"dropped boxes without area in their image \(1\): \S+china.xml object 1", caplog.text)
     with pytest.raises(ValueError, match=r"china.xml object 1 has the box \[149.0, .*\], with no area inside an image"):
         voc(tmp_path, bad_boxes="error")
 
@@ -63,7 +63,7 @@ def test_xml_files_without_an_object_are_counted(tmp_path, caplog):
     edit(tmp_path, r"(?s)<object>.*</object>", "")
     with caplog.at_level(logging.INFO), contextlib.suppress(ValueError):  # refused if no box is left
         voc(tmp_path).dataset("val")
-    assert "1 images have no object in their XML file: JPEGImages/china.jpg" in caplog.text
+    assert "images without an object in their XML file (1): JPEGImages/china.jpg" in caplog.text
 
 
 def test_a_size_of_zero_is_read_from_the_image_and_a_wrong_one_is_refused(tmp_path):
@@ -115,7 +115,7 @@ def test_lists_and_pairs_that_do_not_agree(tmp_path, caplog):
         (tmp_path / "ImageSets" / "Main" / f"{split}.txt").write_text("hopper 1\nflower -1\n")
     with caplog.at_level(logging.INFO):
         assert len(voc(tmp_path).dataset("train")) == 2
-    assert re.search(r"left out 1 images without an XML file: \S+china.jpg", caplog.text)
+    assert re.search(r"left out images without an XML file \(1\): \S+china.jpg", caplog.text)
 
 
 def voc_remarks(root: Path, split: str = "train") -> list[str]:
@@ -128,7 +128,7 @@ def test_voc_lists_of_other_names_are_named_where_chance_splits(names, tmp_path)
     for name in names:
         (tmp_path / "ImageSets" / "Main" / f"{name}.txt").write_text("china\n")
     files = ", ".join(f"{name}.txt" for name in names)
-    line = f"split by chance, not by {len(names)} lists in ImageSets/Main of other names: {files}"
+    line = f"split by chance, not by the lists of other names in ImageSets/Main ({len(names)}): {files}"
     assert line in voc_remarks(tmp_path)
     for split in ("train", "val"):
         (tmp_path / "ImageSets" / "Main" / f"{split}.txt").write_text("china\n")
@@ -140,7 +140,7 @@ def test_voc_boxes_that_begin_at_0_are_named(edge, named, tmp_path):
     write_voc(tmp_path)
     file = tmp_path / "Annotations" / "china.xml"
     file.write_text(re.sub(r"<xmin>[^<]*", f"<xmin>{edge}", file.read_text()))
-    assert any("begin at 0, but VOC counts pixels from 1" in line for line in voc_remarks(tmp_path)) == named
+    assert any("begin at 0, while VOC counts pixels from 1" in line for line in voc_remarks(tmp_path)) == named
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_voc_file_that_names_another_image_is_named(filename, named, tmp_path)
     write_voc(tmp_path)
     file = tmp_path / "Annotations" / "china.xml"
     file.write_text(file.read_text().replace("china.jpg", filename))
-    line = f"1 XML files name another image than the one that has their name, which is used: {file}"
+    line = f"XML files that name another image than the one of their name, which is used (1): {file}"
     assert voc_remarks(tmp_path).count(line) == named
     images = VocFolder(tmp_path).read("train").content["images"]
     assert "JPEGImages/china.jpg" in [image["file_name"] for image in images]

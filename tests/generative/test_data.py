@@ -249,7 +249,7 @@ def test_damaged_picture(pictures):
         (
             {"eval_count": 6},
             ValueError,
-            "has 12 images, too few to hold out 6 for validation .*: at most 5 can be held out",
+            "has too few images, 12, to hold out 6 for validation .*: at most 5 can be held out",
         ),
         ({"eval_count": 0}, ValueError, "eval_count must be at least 1, got 0"),
         ({"image_size": 0}, ValueError, "image_size must be at least 1, got 0"),

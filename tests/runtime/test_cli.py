@@ -1,6 +1,7 @@
 """Tests of the command line: bad input, help, order of options, Ctrl-C, start-up, kept memory, float32 products."""
 
 import inspect
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -15,7 +16,7 @@ from pytorch_lightning.accelerators import CPUAccelerator
 from lightning_coordconv.coordinates import CoordinateClassification, DeconvDecoder
 from lightning_coordconv.core import BaseDataModule
 from lightning_coordconv.runtime import malloc
-from lightning_coordconv.runtime.cli import COMMANDS
+from lightning_coordconv.runtime.cli import COMMANDS, LIGHTNING
 
 CONFIG = Path(__file__).parents[2] / "configs" / "coordinates" / "classification_quadrant_deconv.yaml"
 
@@ -130,7 +131,21 @@ def test_help_of_each_command(command, cli, capsys):
     with pytest.raises(SystemExit) as ended:
         cli(command, "--help")
     assert ended.value.code == 0
-    assert capsys.readouterr().out.startswith("usage: lightning-coordconv ")
+    text = capsys.readouterr().out
+    assert text.startswith("usage: lightning-coordconv ")
+    assert len(text.splitlines()) < 600
+    assert COMMANDS[command].module != LIGHTNING or f"\n\n{COMMANDS[command].summary.capitalize()}.\n" in text
+    assert not re.search(r" (a|and|of|or|the|to|your):?\n\n", text)  # a sentence that is cut
+
+
+@pytest.mark.parametrize("command", [name for name, command in COMMANDS.items() if command.module == LIGHTNING])
+def test_help_says_which_checkpoints_a_command_takes(command, cli, capsys):
+    with pytest.raises(SystemExit):
+        cli(command, "--help")
+    text = " ".join(capsys.readouterr().out.rpartition("Weights and results:")[2].split())
+    words = ("to resume from", "`last`") if command == "fit" else ("`last` or `best` of the newest run", "`none`")
+    assert all(word in text for word in words)
+    assert "trainer.fit" not in text
 
 
 def test_an_unknown_command_is_refused_with_the_list_of_commands(cli, capsys):

@@ -11,8 +11,10 @@ from PIL import Image
 
 from lightning_coordconv.core.survey import spread
 from lightning_coordconv.detection import CocoDetectionDataModule, VocDetectionDataModule, YoloDetectionDataModule
+from lightning_coordconv.detection.survey import ON_A_CPU
 from lightning_coordconv.generative import UnlabelledImagesDataModule
 from lightning_coordconv.runtime.cli import main
+from lightning_coordconv.runtime.shipped_configs import find
 from tests.detection.formats import write_voc, write_yolo
 from tests.photographs import write_photographs
 from tests.segmentation.masks import write_masks
@@ -118,6 +120,16 @@ def test_the_command_that_is_printed_trains_on_the_files_that_were_found(tmp_pat
     assert len(data.dataset("train")) == 19
 
 
+def test_the_note_without_a_gpu_names_overlays_of_the_documents():
+    """One recipe for a CPU, in the note and on the page."""
+    page = (Path(__file__).parents[2] / "docs" / "own_detector.md").read_text()
+    overlays = re.findall(r"-c (\S+?),? ", ON_A_CPU)
+    assert overlays == ["detection/ablations/small", "detection/ablations/from_scratch"]
+    for overlay in overlays:
+        assert find(overlay)
+        assert f"fit -c detection/coco_coordconv -c {overlay} " in page
+
+
 @pytest.mark.slow
 def test_the_command_for_one_annotation_file_splits_its_images_by_chance(tmp_path, capsys):
     code, report = check(write_coco(tmp_path / "data"), capsys)
@@ -164,11 +176,11 @@ def test_all_bad_lines_are_counted_and_five_are_named(tmp_path, capsys):
         (root / "images" / "train" / name).write_bytes(b"no image")
     code, report = check(root, capsys)
     assert code == 1
-    assert "refused: 7 lines that are not in YOLO's format\n" in report
+    assert "refused: lines that are not in YOLO's format (7)\n" in report
     assert re.findall(r"china.txt line (\d) has the value 5, but", report) == ["2", "3", "4", "5", "6"]
     assert "\n  and 2 more\n" in report
-    assert "refused: 1 annotations of unknown classes\n" in report
-    assert "refused: 2 files that cannot be read\n" in report
+    assert "refused: annotations of unknown classes (1)\n" in report
+    assert "refused: files that cannot be read (2)\n" in report
     assert row(report, "train ")[0] == "1"  # of which the size is known
     with pytest.raises(ValueError, match=r"china.txt line 2 has the value 5"):
         YoloDetectionDataModule(str(root))
@@ -186,10 +198,10 @@ def test_all_bad_entries_of_coco_s_format_are_counted(tmp_path, capsys):
     code, report = check(root, capsys)
     assert code == 1
     for kind in ("annotations that are not in COCO's format", "annotations of unknown images"):
-        assert f"refused: 1 {kind}\n" in report
+        assert f"refused: {kind} (1)\n" in report
     for kind in ("annotations of unknown classes", "images that are not in COCO's format"):
-        assert f"refused: 1 {kind}\n" in report
-    assert "note: boxes: dropped 1 boxes without area in their image, by id 4\n" in report
+        assert f"refused: {kind} (1)\n" in report
+    assert "note: boxes: dropped boxes without area in their image (1), by id 4\n" in report
     with pytest.raises(ValueError, match=r"boxes.json"):
         CocoDetectionDataModule(str(root), train_annotations="boxes.json", val_annotations="boxes.json")
 
@@ -222,7 +234,7 @@ def test_what_a_run_leaves_out_is_no_error(tmp_path, capsys):
     path.write_text(re.sub(r"<xmin>.*?</xmin>", "<xmin>150</xmin>", path.read_text(), count=1))
     code, report = check(root, capsys)
     assert code == 0
-    assert re.search(r"note: train: dropped 1 boxes without area in their image: \S+china.xml object 1\n", report)
+    assert re.search(r"note: train: dropped boxes without area in their image \(1\): \S+china.xml object 1\n", report)
     VocDetectionDataModule(str(root), num_workers=0).dataset("train")
 
 
@@ -236,7 +248,7 @@ def test_masks_without_a_pixel_are_named_where_masks_are_read(tmp_path, capsys):
     code, report = check(root, capsys)
     assert code == 0
     identity = content["annotations"][2]["id"]
-    dropped = f"dropped 1 objects whose mask has no pixel in their image, by id {identity}\n"
+    dropped = f"dropped objects whose mask has no pixel in their image (1), by id {identity}\n"
     assert f"note: boxes: with --data.targets '[masks]': {dropped}" in report
     assert report.count("dropped") == 1
 
@@ -273,8 +285,8 @@ def test_masks_without_pairs_and_of_other_sizes_are_named(tmp_path, capsys):
     Image.fromarray(np.where(mask == 2, 7, mask)).save(root / "masks" / "0_hopper.png")
     code, report = check(root, capsys)
     assert code == 1
-    assert re.search(r"refused: 1 images without a mask that can be used\n  \S+0_china.png has no mask", report)
-    assert re.search(r"refused: 1 samples that contradict themselves\n  \S+0_flower.png has size", report)
+    assert re.search(r"refused: images without a mask that can be used \(1\)\n  \S+0_china.png has no mask", report)
+    assert re.search(r"refused: samples that contradict themselves \(1\)\n  \S+0_flower.png has size", report)
     assert "no mask has the classes 3, 4, 5, 6, but some have 7" in report
     assert "--data.num_classes 8" in report
 
@@ -285,13 +297,13 @@ def test_classes_of_one_split_only_and_files_that_are_no_images(tmp_path, capsys
     (root / "train" / "dog" / "notes.txt").write_text("a dog")
     code, report = check(root, capsys)
     assert code == 0
-    assert "note: train: dropped 1 files that are no images of a class: dog/notes.txt" in report
+    assert "note: train: dropped files that are no images of a class (1): dog/notes.txt" in report
     shutil.copytree(root / "train" / "dog", root / "train" / "wolf")
     (root / "val" / "cat" / "0.png").write_bytes(b"")
     code, report = check(root, capsys)
     assert code == 1
     assert "must have the same classes, but these are in only one of them: wolf" in report
-    assert re.search(r"refused: 1 files that cannot be read\n  \S+0.png cannot be read", report)
+    assert re.search(r"refused: files that cannot be read \(1\)\n  \S+0.png cannot be read", report)
 
 
 @pytest.mark.slow
@@ -333,7 +345,7 @@ def test_files_that_are_broken_as_a_whole_are_reported(tmp_path, capsys):
         (folder / name).write_text('{"images": [')
         code, report = check(folder, capsys)
         assert code == 1
-        assert re.search(rf"refused: 1 .*\n  \S+{name} is no (JSON|YAML) file", report)
+        assert re.search(rf"refused: .* \(1\)\n  \S+{name} is no (JSON|YAML) file", report)
 
 
 @pytest.mark.slow
@@ -374,7 +386,7 @@ def test_a_copy_of_a_picture_in_another_split_is_named(write, source, target, tm
     root = write(tmp_path / "data")
     assert "in two splits" not in check(root, capsys)[1]
     _, report = check(replace(source, target, root), capsys)
-    assert f"note: 1 pictures are in two splits with the same content: {source} = {target}" in report
+    assert f"note: pictures in two splits with the same content (1): {source} = {target}" in report
 
 
 @pytest.mark.slow

@@ -77,9 +77,30 @@ def test_half_precision_is_refused_before_anything_is_written(cli, capsys, tmp_p
 
 @pytest.mark.filterwarnings("ignore:Total length of")
 @pytest.mark.parametrize("command", slow_except(["test"], EVALUATED))
-def test_loaders_without_a_batch_are_refused(cli, command):
+def test_loaders_without_a_batch_are_refused(cli, command, tmp_path):
     with pytest.raises(SystemExit, match=rf"^error: EmptyLoaders has no batch to {command}, so there is no result"):
         cli(command, *UNTRAINED, "--data", f"{__name__}.EmptyLoaders")
+    assert not list(tmp_path.iterdir())
+
+
+class Missing(NotSoClevrDataModule):
+    """Data that cannot be read."""
+
+    def setup(self, stage):
+        raise FileNotFoundError("no such data")
+
+
+@pytest.mark.parametrize("command", slow_except(["test"], ["fit", *EVALUATED]))
+def test_a_command_whose_data_are_refused_leaves_no_folder(cli, command, tmp_path):
+    """The loggers make one before the data are read. What other runs wrote stays."""
+    weights = () if command == "fit" else ("--ckpt_path=none",)
+    for earlier in (False, True):
+        if earlier:
+            (tmp_path / RUN / "version_0").mkdir(parents=True)
+        with pytest.raises(FileNotFoundError, match="no such data"):
+            cli(command, *SMALL, *weights, "--data", f"{__name__}.Missing")
+        assert sorted(tmp_path.rglob("version_*")) == ([tmp_path / RUN / "version_0"] if earlier else [])
+        assert earlier or not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

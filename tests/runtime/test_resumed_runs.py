@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -73,6 +74,24 @@ def test_a_copied_checkpoint_that_is_continued_elsewhere_is_tested(cli, copied, 
     (best,) = (path for path in (tmp_path / RUN / "new" / "checkpoints").iterdir() if path.name != "last.ckpt")
     assert f"Loaded model weights from the checkpoint at {best.relative_to(tmp_path)}" in caplog.text
     assert "test/accuracy" in json.loads((tmp_path / RUN / "new" / "summary.json").read_text())["test"]
+
+
+@pytest.mark.slow
+def test_a_run_that_continues_in_a_new_folder_keeps_the_best_checkpoint_so_far(cli, copied, tmp_path, caplog):
+    path = copied / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    (state,) = (state for state in checkpoint["callbacks"].values() if state.get("monitor"))
+    best, never = state["best_model_path"], torch.tensor(2.0)  # an accuracy that is not reached again
+    state |= {"best_model_score": never, "kth_value": never, "best_k_models": {best: never}}
+    torch.save(checkpoint, path)
+    with caplog.at_level("INFO"):
+        cli("fit", *SMALL, "--trainer.max_steps=3", "--ckpt_path", path, "--trainer.logger.init_args.version=new")
+        cli("test", *SMALL, "--ckpt_path=best")
+    kept = RUN / "new" / "checkpoints" / Path(best).name
+    assert f"copied the best checkpoint by {state['monitor']} so far, {copied}/checkpoints/{kept.name}" in caplog.text
+    assert f"Loaded model weights from the checkpoint at {kept}" in caplog.text
+    assert f"--ckpt_path best is {kept}" in caplog.text
+    assert sorted(file.name for file in (tmp_path / kept).parent.iterdir()) == sorted([kept.name, "last.ckpt"])
 
 
 @pytest.mark.slow

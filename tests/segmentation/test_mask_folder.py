@@ -102,7 +102,7 @@ def test_masks_are_turned_as_their_images_are(tmp_path, orientation, kind, caplo
     save(tmp_path, stored.astype(kind))
     with caplog.at_level("INFO"):
         dataset(tmp_path)
-    reported = "1 images (1 of 1 were looked at) that are turned by their EXIF orientation, but their masks have none"
+    reported = "images turned by their EXIF orientation, unlike their masks, among 1 of 1 (1): "
     assert (reported in caplog.text) == (orientation > 1)
 
 
@@ -192,7 +192,7 @@ def test_masks_without_an_image_are_reported(tmp_path, caplog, layout):
                 Image.fromarray(VALUES.astype(np.uint8)).save(folder / part / f"{number}.png")
         (folder / "images" / "3.png").unlink()
     MaskFolderDataModule(str(tmp_path), 3).dataset("train")
-    assert f"Dropped 1 files in {folders[0] / 'masks'} that are no mask of an image: 3.png." in caplog.text
+    assert f"Dropped files in {folders[0] / 'masks'} that are no mask of an image (1): 3.png." in caplog.text
 
 
 def test_crops_say_where_they_lie(pair):

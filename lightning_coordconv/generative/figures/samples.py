@@ -22,7 +22,7 @@ class SampleGrid(Callback):
         if folder is None or trainer.sanity_checking:
             return
         picture = grid(pl_module.generate(pl_module.fixed_latents))
-        save_pictures(trainer, folder, "val", {f"samples_{trainer.current_epoch:04d}": picture})
+        save_pictures(trainer, folder, "val", {"samples": picture})
 
 
 class GeneratedImages(WritesPredictions, BasePredictionWriter):

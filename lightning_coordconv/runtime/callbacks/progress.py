@@ -8,6 +8,7 @@ from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
 from rich.progress import Task, TextColumn
 from rich.text import Text
 
+from lightning_coordconv.core.counts import count
 from lightning_coordconv.core.protocols import TaskOfCallbacks
 
 
@@ -65,7 +66,7 @@ class ProgressLines(ProgressBar):
     ) -> None:  # fmt: skip
         """Print a line of validation."""
         if self._is_due():
-            self._print("validation", [f"{batch_idx + 1} batches"])
+            self._print("validation", [count(batch_idx + 1, "batch")])
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int,
@@ -73,7 +74,7 @@ class ProgressLines(ProgressBar):
     ) -> None:  # fmt: skip
         """Print a line of a test."""
         if self._is_due():
-            self._print("test", [f"{batch_idx + 1} batches"])
+            self._print("test", [count(batch_idx + 1, "batch")])
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int,
@@ -81,7 +82,7 @@ class ProgressLines(ProgressBar):
     ) -> None:  # fmt: skip
         """Print a line of a prediction."""
         if self._is_due():
-            self._print("prediction", [f"{batch_idx + 1} batches"])
+            self._print("prediction", [count(batch_idx + 1, "batch")])
 
     def _is_due(self) -> bool:
         return self.is_enabled and time.monotonic() - self.printed >= self.seconds
@@ -93,4 +94,4 @@ class ProgressLines(ProgressBar):
 
 def steps_done(trainer: Trainer, module: LightningModule) -> str:
     """Return how far training is, in the unit of the task."""
-    return module.steps_done() if isinstance(module, TaskOfCallbacks) else f"{trainer.global_step} optimiser steps"
+    return module.steps_done() if isinstance(module, TaskOfCallbacks) else count(trainer.global_step, "optimiser step")

@@ -1,5 +1,7 @@
-"""Callback that locks a fit's log folder, refuses another run's, and corrects paths in checkpoints of moved folders."""
+"""Callback that locks a fit's log folder, refuses one in use, corrects moved paths, and keeps the best checkpoint."""
 
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,12 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info
 
+from lightning_coordconv.core.files import complete_file
 from lightning_coordconv.runtime.errors import how_to_continue
 from lightning_coordconv.runtime.locks import Lock
+
+NAMES = ("best_model_path", "last_model_path", "kth_best_model_path")
+"""Where the state of a callback names a checkpoint file."""
 
 
 class RunFolder(Callback):
@@ -41,7 +47,9 @@ class RunFolder(Callback):
             raise FileExistsError(problem)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Let the checkpoint files that it names be those of this folder."""
+        """Let the checkpoint files that it names be those of this folder, which gets the best ones of another run."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            bring_best(trainer, checkpoint)
         keep_to_folders(trainer, checkpoint)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -76,6 +84,27 @@ class RunFolder(Callback):
         return None
 
 
+def bring_best(trainer: Trainer, checkpoint: Mapping[str, Any]) -> None:
+    """Copy the best checkpoints so far into the folder of a fit that continues another run.
+
+    The fit then tests the best of both, and ``--ckpt_path best`` finds it. All ranks must call it.
+
+    Args:
+        trainer: has the callbacks whose folders get the files, and the path of the checkpoint. Files in other folders
+            than the checkpoint's are not copied, whatever it says.
+        checkpoint: names the files.
+    """
+    source = Path(str(trainer.ckpt_path)).parent
+    for callback, state in _states(trainer, checkpoint) if trainer.is_global_zero else ():
+        for name in {Path(path).name for path in _paths(state) if callback.monitor is not None}:
+            there, here = source / name, Path(str(callback.dirpath), name)
+            if there.is_file() and there.suffix == callback.FILE_EXTENSION and not here.exists():
+                with complete_file(here) as part:
+                    shutil.copyfile(there, part)
+                rank_zero_info(f"copied the best checkpoint by {callback.monitor} so far, {there}, to {here.parent}")
+    trainer.strategy.barrier()
+
+
 def keep_to_folders(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     """Let what a checkpoint says of checkpoint files mean the files of these names in this run's folders.
 
@@ -87,23 +116,30 @@ def keep_to_folders(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         trainer: has the callbacks whose folders count.
         checkpoint: is changed.
     """
-    states = checkpoint.get("callbacks", {})
-    for callback in trainer.checkpoint_callbacks:
-        state = states.get(callback.state_key)
-        if not isinstance(callback, ModelCheckpoint) or callback.dirpath is None or not isinstance(state, dict):
-            continue
-        folder = Path(callback.dirpath)
-        names = ("best_model_path", "last_model_path", "kth_best_model_path")
-        named = [state.get(name) for name in names] + list(state.get("best_k_models", {}))
-        here = {path: str(folder / Path(path).name) for path in named if path}
-        missing = sorted({path for path in here.values() if not Path(path).is_file()})
-        if missing:
-            del states[callback.state_key]
+    for callback, state in _states(trainer, checkpoint):
+        folder = Path(str(callback.dirpath))
+        here = {path: str(folder / Path(path).name) for path in _paths(state)}
+        if not all(Path(path).is_file() for path in here.values()):
+            del checkpoint["callbacks"][callback.state_key]
             if callback.monitor is not None and trainer.state.fn == TrainerFn.FITTING:  # others keep no best
                 rank_zero_info(
                     f"{folder} lacks the best checkpoint by {callback.monitor} so far: the best from now on is kept"
                 )
             continue
-        moved = {name: here.get(state.get(name), "") for name in names if name in state}
+        moved = {name: here.get(state[name], "") for name in NAMES if name in state}
         best = {here[path]: value for path, value in state.get("best_k_models", {}).items()}
-        states[callback.state_key] = state | moved | {"best_k_models": best, "dirpath": callback.dirpath}
+        checkpoint["callbacks"][callback.state_key] = (
+            state | moved | {"best_k_models": best, "dirpath": callback.dirpath}
+        )
+
+
+def _states(trainer: Trainer, checkpoint: Mapping[str, Any]) -> list[tuple[ModelCheckpoint, dict[str, Any]]]:
+    """Return the callbacks that save checkpoints, each with its state in a checkpoint."""
+    states = checkpoint.get("callbacks", {})
+    saving = [each for each in trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint) and each.dirpath]
+    return [(each, states[each.state_key]) for each in saving if isinstance(states.get(each.state_key), dict)]
+
+
+def _paths(state: Mapping[str, Any]) -> list[str]:
+    """Return the checkpoint files that the state of a callback names."""
+    return [path for path in [*(state.get(name) for name in NAMES), *state.get("best_k_models", {})] if path]

@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 
+from lightning_coordconv.core.counts import count
 from lightning_coordconv.runtime.comparison.arms import Arm, differences, interval, last_steps, repeated
 from lightning_coordconv.runtime.comparison.statistics import CONFIDENCE, Values
 
@@ -87,11 +88,6 @@ def escaped(text: str) -> str:
 def texts_of(rows: Sequence[Row], most: int, what: str) -> list[str]:
     """Return the cells of rows, and of how many runs or pairs they are, where those are fewer than the most."""
     return [row.cell + (f", {count(row.seeds, what)}" if 0 < row.seeds < most else "") for row in rows]
-
-
-def count(number: int, what: str) -> str:
-    """Return a number and what it counts."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def notes(arms: Sequence[Arm], metrics: Sequence[str]) -> list[str]:

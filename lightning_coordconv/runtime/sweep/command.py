@@ -32,19 +32,27 @@ def make_parser() -> argparse.ArgumentParser:
         "Further arguments, as --name=value, are passed on to fit.",
         allow_abbrev=False,
     )
-    parser.add_argument("configs", nargs="+", help="paths or names")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
-    parser.add_argument("--threads", type=int, default=1, help="threads of a run")
-    parser.add_argument("--logs", type=Path, default=Path("logs"), help="folder of the logs")
+    parser.add_argument("configs", nargs="+", help="configs of fit: files, or names as `configs list` prints them")
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, default=[0], help="each config is trained with each; 0 by default"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; 1 by default")
+    parser.add_argument("--threads", type=int, default=1, help="threads of a run; 1 by default")
+    parser.add_argument("--logs", type=Path, default=Path("logs"), help="folder of the logs; logs by default")
     parser.add_argument(
         "--search", nargs="+", action="extend", default=[], metavar="OPTION=SPACE",
         help="search for options: model.optimizer.init_args.lr=loguniform(1e-4,1e-1); also uniform, int, choice",
     )  # fmt: skip
-    parser.add_argument("--trials", type=int, default=20, help="of a search, each with all seeds")
+    parser.add_argument(
+        "--trials", type=int, default=20, help="number of trials of a search, each with all seeds; 20 by default"
+    )
     target = parser.add_mutually_exclusive_group()
-    target.add_argument("--minimize", metavar="METRIC", help="of validation, such as val/loss, in a search")
-    target.add_argument("--maximize", metavar="METRIC", help="of validation, such as val/accuracy, in a search")
+    target.add_argument(
+        "--minimize", metavar="METRIC", help="metric of validation that a search lowers, such as val/loss"
+    )
+    target.add_argument(
+        "--maximize", metavar="METRIC", help="metric of validation that a search raises, such as val/accuracy"
+    )
     parser.add_argument("--study", type=Path, help="file that keeps a search; LOGS/CONFIG/study.log by default")
     return parser
 

@@ -79,7 +79,7 @@ def test_weights_of_a_run_that_diverged_are_refused(trained, tmp_path, value):
     [
         (["a", "a"], "must be different texts, got"),
         ([1, 2], "must be different texts, got"),
-        ("ab", "must be different texts, got"),
+        ("ab", "must be a list of texts, got 'ab'"),
         (5, "are wrong"),
         (["a", "b", "c"], "the network has 2 outputs, too few for the class_names of the checkpoint"),
     ],

@@ -83,7 +83,7 @@ def _draw_group(
     if "masks" in group:
         draw_masks(axes, group["masks"], colour, style)
     for (x1, y1, x2, y2), caption in zip(group["boxes"].tolist(), _captions(group, categories), strict=True):
-        line = {"edgecolor": colour, "linewidth": 1.5, "linestyle": style, "path_effects": HALO}
+        line: dict[str, Any] = {"edgecolor": colour, "linewidth": 1.5, "linestyle": style, "path_effects": HALO}
         axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, **line))
         x, y = min(max(x1, 0), right) + 1, min(y2, bottom) - 1 if below else max(y1, 0) + 1  # inside the image
         axes.text(

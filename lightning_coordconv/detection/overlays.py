@@ -5,12 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
-from matplotlib.patheffects import withStroke
+from matplotlib.patheffects import AbstractPathEffect, withStroke
 from torch import Tensor
 
 OPACITY = 0.35
 """Opacity of a mask; its outline is opaque."""
-HALO = [withStroke(linewidth=3, foreground="black", dashes={"dash_offset": 0, "dash_list": None})]
+HALO: list[AbstractPathEffect] = [
+    withStroke(linewidth=3, foreground="black", dashes={"dash_offset": 0, "dash_list": None})
+]
 """A dark line, without gaps, below the lines of objects: they are seen on objects of their own colour."""
 
 

@@ -126,7 +126,7 @@ def keep_to_folders(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
                     f"{folder} lacks the best checkpoint by {callback.monitor} so far: the best from now on is kept"
                 )
             continue
-        moved = {name: here.get(state.get(name), "") for name in NAMES if name in state}
+        moved = {name: here.get(state[name], "") for name in NAMES if name in state}
         best = {here[path]: value for path, value in state.get("best_k_models", {}).items()}
         checkpoint["callbacks"][callback.state_key] = (
             state | moved | {"best_k_models": best, "dirpath": callback.dirpath}

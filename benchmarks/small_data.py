@@ -1,6 +1,6 @@
 """Trains a detector from random weights on 32 drawn pictures of shapes: ``python -m benchmarks.small_data``.
 
-The photographs have 320 x 240 pixels, and one to three rectangles and ellipses each, of two classes: 32 are for
+The pictures have 320 x 240 pixels, and one to three rectangles and ellipses each, of two classes: 32 are for
 training and eight for the test. The recipe is ``detection/coco_coordconv`` with the overlay
 ``detection/ablations/from_scratch``. The command prints what ``fit`` prints, with COCO's mAP of the test.
 """
@@ -22,7 +22,7 @@ CLASSES = ("rectangle", "ellipse")
 
 
 def draw(folder: Path, split: str, seed: int) -> None:
-    """Draw the photographs of a split into a folder, with a file of boxes in COCO's format, ``<split>.json``.
+    """Draw the pictures of a split into a folder, with a file of boxes in COCO's format, ``<split>.json``.
 
     Args:
         folder: exists.

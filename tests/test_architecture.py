@@ -15,8 +15,12 @@ import yaml
 import lightning_coordconv
 
 PACKAGE = Path(lightning_coordconv.__file__).parent
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 ROOT = Path(__file__).parents[1]
+FILES = [
+    *PACKAGE.rglob("*.py"),
+    *(path for name in ("benchmarks", "docs", "tests") for path in (ROOT / name).rglob("*.py")),
+]
+"""All Python files of the repository."""
 DOMAINS = ("coordinates", "classification", "detection", "generative", "rl", "segmentation", "position")
 MAY_IMPORT = {
     "layers": {"layers"},
@@ -137,14 +141,14 @@ def test_no_module_imports_itself_in_a_circle():
 
 
 def test_files_are_short_and_named_for_what_they_hold():
-    for path in [*PACKAGE.rglob("*.py"), *BENCHMARKS.rglob("*.py")]:
+    for path in FILES:
         assert len(path.read_text().splitlines()) <= 300, path
         assert not re.search("util|helper|misc|common", path.stem), path
 
 
 def test_every_file_begins_with_a_sentence_of_its_contents():
     first = {}
-    for path in [*PACKAGE.rglob("*.py"), *BENCHMARKS.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
+    for path in FILES:
         line = (ast.get_docstring(parsed(path)) or "").partition("\n")[0]
         assert line.endswith("."), path
         assert first.setdefault(line, path) == path

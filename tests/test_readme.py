@@ -24,7 +24,7 @@ from lightning_coordconv.runtime.cli import main
 from lightning_coordconv.runtime.comparison import command as comparison
 from lightning_coordconv.runtime.sweep import command as sweep
 from tests.detection.test_image_frames import MOBILE, SMALL, shaken
-from tests.runtime.test_export import save
+from tests.runtime.exports import save
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]

@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 
 from lightning_coordconv.detection import CocoDetection, CocoDetectionDataModule, Skeleton
 from lightning_coordconv.detection.skeleton import described_skeleton, read_skeleton
-from tests.detection.test_coco import annotation, write
+from tests.detection.annotations import annotation, write
 from tests.detection.test_coco_files import VALUES
 from tests.photographs import noise
 

@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 
 from lightning_coordconv.detection import CocoDetection
 from lightning_coordconv.detection.masks import run_lengths
-from tests.detection.test_coco import annotation, write
+from tests.detection.annotations import annotation, write
 from tests.detection.test_coco_files import VALUES
 from tests.photographs import noise
 from tests.run_lengths import compressed, mask_of, runs_of

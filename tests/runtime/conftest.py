@@ -1,4 +1,4 @@
-"""Fixtures for tests of runs: a trained checkpoint, a copy of its run folder, and a fake for the fits of ``sweep``."""
+"""Fixtures for tests of commands: trained checkpoints, folders of runs, and a fake for the fits of ``sweep``."""
 
 import json
 import shutil
@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import yaml
 
+from lightning_coordconv.classification import ImageClassification, PooledClassifier
 from lightning_coordconv.runtime.sweep import jobs
 from tests.core.test_checkpoints import trained
+from tests.runtime.compared_runs import write_summary
+from tests.runtime.exports import NAMES, PREPARED, save, shaken
 from tests.runtime.runs import RUN
 from tests.runtime.sweeps import LR
 
@@ -47,3 +50,19 @@ def copied(trained, tmp_path, monkeypatch) -> Path:
     """Copy the folder of a run into the working folder, and return it."""
     monkeypatch.chdir(tmp_path)
     return shutil.copytree(trained.parents[1], RUN / "version_0")
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    net = shaken(PooledClassifier(4, coordinates=True, channels=3))
+    path = tmp_path_factory.mktemp("classifier") / "last.ckpt"
+    return save(ImageClassification(net), path, class_names=NAMES, preprocessing=PREPARED)
+
+
+@pytest.fixture
+def logs(tmp_path):
+    """Two arms of three seeds; the second is better by 0.2, and has one seed that the first lacks."""
+    for k, (seed, accuracy) in enumerate([(0, 0.5), (1, 0.6), (2, 0.4)]):
+        write_summary(tmp_path / "logs" / "a" / f"version_{k}", "a", seed, accuracy, lr=0.1)
+        write_summary(tmp_path / "logs" / "b" / f"version_{k}", "b", seed + 1, accuracy + 0.2, lr=0.2)
+    return tmp_path / "logs"

@@ -17,7 +17,7 @@ from lightning_coordconv.runtime.cli import main
 from lightning_coordconv.segmentation import MaskFolderDataModule, SemanticSegmentation
 from lightning_coordconv.segmentation import load as load_segmenter
 from tests.classification.test_task import quiet
-from tests.runtime.test_export import assert_refused, run
+from tests.runtime.exports import assert_refused, run
 
 pytestmark = pytest.mark.slow
 

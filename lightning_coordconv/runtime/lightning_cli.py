@@ -12,17 +12,14 @@ from numbers import Number
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, get_args
 
-import torch
 from jsonargparse.typing import register_type
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.accelerators import CUDAAccelerator
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser
 from pytorch_lightning.loggers import CSVLogger
-from pytorch_lightning.utilities import rank_zero_info
 
 from lightning_coordconv import __version__
 from lightning_coordconv.core._lightning import ConfiguredCLI
@@ -45,6 +42,7 @@ from lightning_coordconv.runtime.errors import OneLineParser, explain, from_ligh
 from lightning_coordconv.runtime.malloc import keep_freed_memory
 from lightning_coordconv.runtime.nulls import restore_nulls
 from lightning_coordconv.runtime.option_help import explain as explain_option
+from lightning_coordconv.runtime.precision import choose_precision
 from lightning_coordconv.runtime.quiet import silence_libraries
 from lightning_coordconv.runtime.ranges import check_ranges
 from lightning_coordconv.runtime.unused_folder import missing_folders, remove_unused
@@ -167,9 +165,7 @@ class CoordConvCLI(ConfiguredCLI):
         for logger in built.loggers:
             if isinstance(logger, CSVLogger):
                 keep_rows(logger)
-        if isinstance(built.accelerator, CUDAAccelerator):
-            torch.set_float32_matmul_precision("high")
-            rank_zero_info("float32_matmul_precision is 'high': float32 products may use TF32 on this device")
+        choose_precision(built)
         type(self).log_dir = built.log_dir
         type(self).started = built, missing_folders(built.log_dir)
         if path == "last" and self.subcommand == "fit":

@@ -11,7 +11,6 @@ from unittest.mock import Mock
 import pytest
 import torch
 from pytorch_lightning import Trainer
-from pytorch_lightning.accelerators import CPUAccelerator
 
 from lightning_coordconv.coordinates import CoordinateClassification, DeconvDecoder
 from lightning_coordconv.core import BaseDataModule
@@ -193,16 +192,3 @@ def test_the_list_of_commands_needs_no_lightning():
     """So it appears at once, and a signal during the imports of a run already ends it with exit code 75."""
     code = "import sys, lightning_coordconv.runtime.cli; sys.exit('pytorch_lightning' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_float32_products_use_tensor_cores_and_the_log_says_so(cli, monkeypatch):
-    """On a GPU; here the accelerator of the CPU stands for it."""
-    chosen, lines = [], []
-    monkeypatch.setattr("lightning_coordconv.runtime.lightning_cli.CUDAAccelerator", CPUAccelerator)
-    monkeypatch.setattr("lightning_coordconv.runtime.lightning_cli.rank_zero_info", lines.append)
-    monkeypatch.setattr(torch, "set_float32_matmul_precision", chosen.append)
-    monkeypatch.setattr(Trainer, "fit", lambda *_, **__: None)
-    with pytest.raises(SystemExit, match="no optimiser step"):
-        cli("fit", "-c", CONFIG, "--trainer.accelerator=cpu")
-    assert chosen == ["high"]
-    assert lines == ["float32_matmul_precision is 'high': float32 products may use TF32 on this device"]

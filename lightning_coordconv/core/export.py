@@ -114,7 +114,7 @@ def export(exportable: Exportable, path: Path, format: Format) -> float:
         if not differences:
             raise ExportError(
                 "nothing was compared: the network finds nothing in the images of the check; give images in which it "
-                "finds something (--images)"
+                "finds something (--images), or train it longer first"
             )
     return max(differences)
 

@@ -19,7 +19,9 @@ from tests.runtime.exports import assert_refused, save, shaken
 def test_a_detector_that_finds_nothing_is_not_exported_unchecked(tmp_path, capsys):
     net = shaken(Detector(MOBILE, 3, "none", options=SMALL | {"box_score_thresh": 1.0}))
     path = save(ObjectDetection(net), tmp_path / "a.ckpt")
-    assert_refused(capsys, [path, tmp_path / "a.onnx", "--size", "64", "64"], "nothing was compared.*--images.*train it longer")
+    assert_refused(
+        capsys, [path, tmp_path / "a.onnx", "--size", "64", "64"], "nothing was compared.*--images.*train it longer"
+    )
 
 
 def test_wrong_files_and_arguments_end_with_one_line(classifier, tmp_path, capsys):

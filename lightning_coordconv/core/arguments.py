@@ -1,6 +1,7 @@
 """Functions that check integers, seeds, choices and label names, and find names that differ only in case or spaces."""
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from numbers import Integral
 
@@ -126,12 +127,23 @@ def is_printable(name: str) -> bool:
 def similar_names(class_names: Iterable[str]) -> list[str]:
     """Return a line on each group of classes whose names differ only in case or spaces, as after a slip of the pen.
 
+    So do names that look the same: Unicode writes an accented letter as one character or as two.
+
     Example:
         >>> similar_names(["Cat", "dog", "cat "])
         ["the classes 'Cat', 'cat ' differ only in case or spaces: are they one?"]
     """
     groups: dict[str, list[str]] = {}
     for name in class_names:
-        groups.setdefault("".join(name.casefold().split()), []).append(name)
-    pairs = [", ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
-    return [f"the classes {pair} differ only in case or spaces: are they one?" for pair in pairs]
+        groups.setdefault("".join(_composed(name).casefold().split()), []).append(name)
+    lines = []
+    for group in groups.values():
+        alike = len({_composed(name) for name in group}) < len(group)
+        pair, how = ", ".join(map(ascii if alike else repr, group)), ", the form of accents" * alike
+        lines += [f"the classes {pair} differ only in case{how} or spaces: are they one?"] if len(group) > 1 else []
+    return lines
+
+
+def _composed(name: str) -> str:
+    """Return a text with each accented letter as one character."""
+    return unicodedata.normalize("NFC", name)

@@ -1,4 +1,4 @@
-"""Functions that list a folder's files or images, find the images to predict on, and drop links to the same file."""
+"""Functions that list a folder's files or images, find the images to predict on, and tell links to the same file."""
 
 import os
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ def leave_out_repeated(paths: Sequence[Path], folder: Path) -> list[Path]:
     """
     first: dict[object, Path] = {}
     for path in paths:
-        first.setdefault(_identity(path), path)
+        first.setdefault(identity_of(path), path)
     kept = set(first.values())
     repeated = [path.relative_to(folder) for path in paths if path not in kept]
     report_dropped(f"files in {folder} that are links to others of them", repeated)
@@ -81,9 +81,10 @@ def find_files(folder: Path) -> list[Path]:
     return found
 
 
-def _identity(path: Path) -> object:
+def identity_of(path: Path) -> object:
+    """Return what is the same for all paths of a file, whatever links lead to it; the path itself of a missing file."""
     try:
         found = path.stat()
     except OSError:  # such as a broken link, which is refused where it is read
-        return path
+        return Path(os.path.abspath(path))
     return found.st_dev, found.st_ino

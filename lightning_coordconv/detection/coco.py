@@ -1,7 +1,6 @@
 """Data set of images with boxes, perhaps masks and keypoints, in COCO's format; a check that two share categories."""
 
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,6 +13,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms.v2.functional import pil_to_tensor
 
+from lightning_coordconv.core.image_search import identity_of
 from lightning_coordconv.core.images import read_rgb
 from lightning_coordconv.core.survey import Refuse, raise_refused
 from lightning_coordconv.detection.annotations import Annotations
@@ -146,10 +146,10 @@ class CocoDetection(Dataset[dict[str, Any]]):
         return [*self.read.remarks, *lines] + [f"left out an image: {reason}" for reason in self.unreadable]
 
     def shared(self, other: "CocoDetection") -> list[str]:
-        """Return the names of the images whose files another data set has too."""
-        files = {os.path.abspath(other.folder / image["file_name"]) for image in other.images}
+        """Return the names of the images whose files another data set has too, also behind links."""
+        files = {identity_of(other.folder / image["file_name"]) for image in other.images}
         names = [image["file_name"] for image in self.images]
-        return [name for name in names if os.path.abspath(self.folder / name) in files]
+        return [name for name in names if identity_of(self.folder / name) in files]
 
     def __len__(self) -> int:
         return len(self.images)

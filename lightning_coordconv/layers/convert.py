@@ -33,8 +33,9 @@ def to_coordconv(
 
     Convolutions of torch's six classes can be converted, anywhere in any nesting; subclasses that compute as those do;
     and timm's ``Conv2dSame``, ``StdConv2d``, ``ScaledStdConv2d`` and their "same" versions: the coordinate bias is
-    added to what they compute, and follows their padding. Selecting any other subclass, a lazy or a parametrized
-    convolution is an error rather than a silent omission; leave those out by name or predicate.
+    added to what they compute, and follows their padding. Selecting any other subclass, one with an attribute or method
+    of a name that CoordConv layers use, such as ``encoding``, a lazy or a parametrized convolution is an error rather
+    than a silent omission; leave those out by name or predicate.
 
     An optimiser made before goes on training the old parameters; give it the new ones with::
 
@@ -58,10 +59,15 @@ def to_coordconv(
 
     Raises:
         TypeError: If an argument is of another type, or a selected convolution of a dtype that is not floating-point.
-        ValueError: If a convolution is selected that cannot be converted, or a pattern or the predicate selects none.
-            The model is then as it was.
+        ValueError: If a convolution is selected that cannot be converted, or a pattern or the predicate selects none;
+            or if the model is wrapped by ``DistributedDataParallel``. The model is then as it was.
     """
     check_module("model", model)
+    if any(isinstance(module, nn.parallel.DistributedDataParallel) for module in model.modules()):
+        raise ValueError(
+            "DistributedDataParallel synchronises only the parameters that a model had when it was wrapped, so no "
+            "coordinate weights: convert the model first and wrap it then"
+        )
     selected = _select(model, where)
     for module, name in selected.items():
         reason = why_not_convertible(module)

@@ -59,6 +59,9 @@ def convolve_with_coordinates(layer: CoordConvNd, input: Tensor, output_padding:
 
     Returns:
         What the torch class returns, plus the coordinate bias, in the same dtype and memory format.
+
+    Raises:
+        ValueError: See :func:`check_bias`. Not checked where the layer is compiled, traced or transformed.
     """
     n = len(layer.kernel_size)
     weight, bias, batched = layer.coord_weight, layer.bias, input.dim() == n + 2
@@ -72,6 +75,7 @@ def convolve_with_coordinates(layer: CoordConvNd, input: Tensor, output_padding:
         added = added.to(out.dtype)
         check_samples(added, input.shape[0] if batched else 1)
         return out + (added if batched else added[0])
+    check_bias(layer, added, out.shape[-n - 1 :])
     if rides and bias is not None:
         added = added + bias.view(-1, *[1] * n)
     contiguous = out.is_contiguous()
@@ -83,6 +87,25 @@ def convolve_with_coordinates(layer: CoordConvNd, input: Tensor, output_padding:
         added = _ExpandOverBatch.apply(added, input.shape[0])
     # In place: nothing else holds the convolution's output, and its gradient does not need it.
     return out.add_(added if batched else added[0])
+
+
+def check_bias(layer: CoordConvNd, added: Tensor, wanted: Sizes) -> None:
+    """Raise an error if a coordinate bias has another shape than the output, to which addition might broadcast it.
+
+    Args:
+        layer: The layer whose coordinate bias it is.
+        added: Its coordinate bias, ``(F, *wanted)``.
+        wanted: Channels and sizes of the output of one sample.
+
+    Raises:
+        ValueError: If it has. Code that prunes channels or kernels may have replaced one of the two weights only.
+    """
+    if added.shape[1:] != wanted:
+        raise ValueError(
+            f"the coordinate weights {tuple(layer.coord_weight.shape)} of {type(layer).__name__} give a coordinate "
+            f"bias of {tuple(added.shape[1:])}, but its output is {tuple(wanted)}: what is cut out of weight must be "
+            "cut out of coord_weight too"
+        )
 
 
 def coordinate_bias(

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from lightning_coordconv.layers.arguments import check_sizes
 from lightning_coordconv.layers.conv import CoordConv2d
-from lightning_coordconv.layers.coordinate_bias import convolve_coordinates
+from lightning_coordconv.layers.coordinate_bias import check_bias, convolve_coordinates
 from lightning_coordconv.layers.coords import check_floating, check_samples
 from lightning_coordconv.layers.tracing import is_traced_symbolically, trace_as_leaf
 
@@ -42,7 +42,8 @@ class TiledCoordConv2d(CoordConv2d):
 
         Raises:
             TypeError: If the input is no floating-point tensor.
-            ValueError: If the input is not (B, C), or a coordinate frame is of another number of samples.
+            ValueError: If the input is not (B, C), or a coordinate frame is of another number of samples; or if
+                the coordinate weights have other channels than the weight.
         """
         if is_traced_symbolically(input):
             return trace_as_leaf(self, input)
@@ -51,6 +52,7 @@ class TiledCoordConv2d(CoordConv2d):
             raise ValueError(f"expected vectors (B, {self.in_channels}), got shape {tuple(input.shape)}")
         vector = F.linear(input, self.weight.flatten(1), self.bias)
         coordinate_bias = convolve_coordinates(self, self.coord_weight, self.size, None).to(vector.dtype)
+        check_bias(self, coordinate_bias, (vector.shape[1], *self.size))
         check_samples(coordinate_bias, vector.shape[0])  # len() would make torch.export fix the batch size
         # Channels last: 1x1 convolutions, which follow, are fastest on it.
         return vector[:, :, None, None] + coordinate_bias.contiguous(memory_format=torch.channels_last)

@@ -3,6 +3,7 @@
 import glob
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,8 +27,8 @@ def read_mask(path: Path, num_classes: int, ignore_index: int) -> Tensor:
         ignore_index: value of pixels without a class.
 
     Raises:
-        ValueError: if it is in a lossy format, or has several channels, values that are no class, or no pixel of a
-            class.
+        ValueError: if it is in a lossy format, or has several channels or frames, values that are no class, or no pixel
+            of a class.
         OSError: naming the file, for what :func:`~lightning_coordconv.core.images.read_rgb` refuses in an image file.
     """
     try:
@@ -36,10 +37,13 @@ def read_mask(path: Path, num_classes: int, ignore_index: int) -> Tensor:
             if "jpeg" in str(file.info.get("compression")):  # in a TIFF file
                 image_format = "JPEG"
             most = _largest_value(file)
+            frames = _frames(path, file)
             values = np.array(ImageOps.exif_transpose(file))
     except Exception as error:
         raise OSError(f"{path} cannot be read as a mask: {error}; replace or remove it") from error
     _check_lossless(path, image_format)
+    if frames > 1:
+        raise ValueError(f"{path} has {frames} frames; a mask has one, whose values are classes")
     if mode == "1":
         values = values.astype(np.uint8)
     if most is not None:
@@ -61,6 +65,15 @@ def read_mask(path: Path, num_classes: int, ignore_index: int) -> Tensor:
     if not len(present[present != ignore_index]):
         raise ValueError(f"{path} has no pixel of a class: all are ignore_index ({ignore_index}); remove the pair")
     return mask
+
+
+def _frames(path: Path, file: Any) -> int:
+    """Return the number of frames of a file, such as a stack with one for each class; 1 if the others are overviews."""
+    if not getattr(file, "is_animated", False):
+        return 1
+    with open_image(path) as second:
+        second.seek(1)
+        return int(file.n_frames) if second.size == file.size else 1
 
 
 def _largest_value(file: Image.Image) -> int | None:

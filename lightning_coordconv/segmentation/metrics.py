@@ -49,6 +49,9 @@ class MeanIoU(Metric):
         Args:
             preds: predicted classes (B, H, W), int64, or -1 for none, with which the result is NaN.
             target: true classes (B, H, W), int64, or ``ignore_index``.
+
+        Raises:
+            RuntimeError: if one of them is no class, where they are on a CPU.
         """
         known = target != self.ignore_index
         counts = known & (preds != UNDEFINED)
@@ -68,8 +71,13 @@ class MeanIoU(Metric):
         return self.per_class().nanmean()
 
     def _count(self, counts: Tensor, classes: Tensor, which: Tensor) -> None:
-        cells = classes.masked_fill(~which, self.num_classes).flatten()
+        cells = _exceeding(classes, self.num_classes).masked_fill(~which, self.num_classes).flatten()
         counts.scatter_add_(0, cells, torch.ones_like(cells))
+
+
+def _exceeding(classes: Tensor, num_classes: int) -> Tensor:
+    """Replace what is no class by a number beyond all counts, so that counting it fails, not in the cell of another."""
+    return classes.masked_fill((classes < 0) | (classes >= num_classes), num_classes**2 + 1)
 
 
 class ConfusionMatrix(Metric):
@@ -91,9 +99,14 @@ class ConfusionMatrix(Metric):
         self.add_state("confusion", torch.zeros(num_classes**2 + 1, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
-        """Add predicted classes and true ones (B, H, W), int64."""
+        """Add predicted classes and true ones (B, H, W), int64.
+
+        Raises:
+            RuntimeError: if one of them is no class, where they are on a CPU.
+        """
         counts = (target != self.ignore_index) & (preds != UNDEFINED)
-        cells = (target * self.num_classes + preds).masked_fill(~counts, self.num_classes**2).flatten()
+        rows, columns = (_exceeding(classes, self.num_classes) for classes in (target, preds))
+        cells = (rows * self.num_classes + columns).masked_fill(~counts, self.num_classes**2).flatten()
         self.confusion.scatter_add_(0, cells, torch.ones_like(cells))
 
     def compute(self) -> Tensor:

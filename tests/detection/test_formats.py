@@ -1,6 +1,8 @@
 """Tests of the YOLO and Pascal VOC readers: the same samples as from COCO files, equal names, links, missing files."""
 
+import json
 import logging
+import os
 import re
 import shutil
 from pathlib import Path
@@ -95,3 +97,15 @@ def test_images_of_training_and_validation_are_counted(tmp_path, caplog):
         "data of the train split: images that are in the validation split too (3): images/val/china.jpg, images/val/fl"
     )
     assert reported in caplog.text
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_images_of_training_and_validation_are_counted_behind_links(tmp_path, caplog, link):
+    root = write_photographs(tmp_path)
+    (root / "val").mkdir()
+    for image in json.loads((root / "boxes.json").read_text())["images"]:
+        link(root / image["file_name"], root / "val" / image["file_name"])
+    data = CocoDetectionDataModule(str(root), "boxes.json", "boxes.json", val_images="val", num_workers=0)
+    with caplog.at_level(logging.INFO):
+        data.dataset("train")
+    assert "data of the train split: images that are in the validation split too (3): " in caplog.text

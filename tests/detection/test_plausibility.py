@@ -71,3 +71,10 @@ def test_classes_whose_names_differ_in_case_or_spaces_are_named(name):
     line = f"the classes 'cat', {name!r} differ only in case or spaces: are they one?"
     found = implausible(Annotations(Path("boxes.json"), {"annotations": [], "categories": categories}))
     assert found == ([] if name == "a dog" else [line])
+
+
+def test_classes_whose_names_look_the_same_are_named_by_their_characters():
+    categories = [{"id": number, "name": text} for number, text in enumerate(("caf\u00e9", "cafe\u0301", "dog"))]
+    assert implausible(Annotations(Path("boxes.json"), {"annotations": [], "categories": categories})) == [
+        r"the classes 'caf\xe9', 'cafe\u0301' differ only in case, the form of accents or spaces: are they one?"
+    ]

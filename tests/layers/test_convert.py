@@ -123,10 +123,24 @@ class OwnForward(nn.Conv2d):
         return super().forward(x) * 2
 
 
+class OwnNames(nn.Conv2d):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.encoding = "utf-8"
+        self.coord_weight = nn.Parameter(torch.ones(3))
+
+
+class OwnMethod(nn.Conv2d):
+    def convolve(self, x):
+        return x
+
+
 @pytest.mark.parametrize(
     ("conv", "kind"),
     [
         (OwnForward(3, 4, 3), "test_convert.OwnForward.*overrides forward; leave it out"),
+        (OwnNames(3, 4, 3), "test_convert.OwnNames.*it has coord_weight and encoding, .*; rename them"),
+        (OwnMethod(3, 4, 3), "test_convert.OwnMethod.*it has convolve, .*; rename them"),
         (nn.LazyConv2d(4, 3), "LazyConv2d.*run the model once first"),
         (nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3)), "ParametrizedConv2d.*convert it first"),
     ],
@@ -260,3 +274,14 @@ def test_generated_layers_are_ordinary_ones():
 def test_where_of_another_type_is_named(where):
     with pytest.raises(TypeError, match="where must be a name, a list of names or a predicate, but got"):
         to_coordconv(nn.Sequential(nn.Conv2d(1, 1, 1)), where)
+
+
+def test_a_model_that_is_wrapped_for_several_processes_is_refused(monkeypatch):
+    """The new parameters would not be synchronised."""
+    monkeypatch.setattr(nn.parallel.DistributedDataParallel, "__init__", nn.Module.__init__)
+    wrapped = nn.parallel.DistributedDataParallel()
+    wrapped.module = small_net()
+    for model in (wrapped, nn.ModuleList([wrapped])):
+        with pytest.raises(ValueError, match="convert the model first and wrap it then"):
+            to_coordconv(model, "all")
+    assert not coordconv_layers(wrapped)

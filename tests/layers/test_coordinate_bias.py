@@ -15,6 +15,7 @@ from lightning_coordconv.layers import (
     CoordConv3d,
     CoordConvTranspose2d,
     FourierFeatures,
+    TiledCoordConv2d,
     coordinate_bias,
     coordinate_frame,
     to_coordconv,
@@ -259,3 +260,22 @@ class TestChangedGeometry:
         layer(x)
         layer.stride, layer.padding, layer.output_padding = (2, 2), (1, 1), (1, 0)
         torch.testing.assert_close(layer(x).double(), expected(layer, x), **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("layer", "x", "name", "cut"),
+    [
+        (CoordConv2d(3, 4, 3, padding=1), torch.rand(1, 3, 8, 8), "coord_weight", lambda weight: weight[:1]),
+        (CoordConv2d(3, 4, 3, padding=1), torch.rand(3, 8, 8), "coord_weight", lambda weight: weight[:1]),
+        (CoordConv2d(3, 4, 5), torch.rand(1, 3, 5, 5), "weight", lambda weight: weight[:, :, 1:4, 1:4]),
+        (CoordConvTranspose2d(3, 4, 2), torch.rand(1, 3, 8, 8), "coord_weight", lambda weight: weight[:, :1]),
+        (CoordConv1d(3, 4, 1), torch.rand(2, 3, 8), "coord_weight", lambda weight: weight[:1]),
+        (TiledCoordConv2d(3, 4, 8), torch.rand(2, 3), "coord_weight", lambda weight: weight[:1]),
+    ],
+)
+def test_a_coordinate_bias_is_never_broadcast_over_channels_or_cells(layer, x, name, cut):
+    """As after channel pruning that knows of one weight only."""
+    layer(x)
+    setattr(layer, name, nn.Parameter(cut(getattr(layer, name).detach())))
+    with pytest.raises(ValueError, match="must be cut out of coord_weight too"):
+        layer(x)

@@ -123,6 +123,22 @@ def test_wrong_masks_are_named(pair, mask, message):
         dataset(pair)[0]
 
 
+@pytest.mark.parametrize("suffix", ["tif", "png", "gif"])
+def test_masks_of_several_frames_are_refused(pair, suffix):
+    """Such as a stack with a frame for each class, of which Pillow shows the first."""
+    frames = [Image.fromarray((np.arange(120).reshape(10, 12) % 3 == label).astype(np.uint8)) for label in range(3)]
+    frames[0].save(pair / "masks" / f"a.{suffix}", save_all=True, append_images=frames[1:])
+    with pytest.raises(ValueError, match=rf"a\.{suffix} has 3 frames; a mask has one"):
+        dataset(pair)[0]
+
+
+def test_an_overview_is_no_other_frame_of_a_mask(pair):
+    values = np.arange(120, dtype=np.uint8).reshape(10, 12) % 3
+    overview = Image.fromarray(values[::2, ::2])
+    Image.fromarray(values).save(pair / "masks" / "a.tif", save_all=True, append_images=[overview])
+    assert read_mask(pair / "masks" / "a.tif", 3, -1).tolist() == values.tolist()
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "jfif", "webp", "avif", "jp2", "JPEG"])
 def test_lossy_masks_are_refused_before_anything_is_read(pair, suffix):
     (pair / "masks" / f"a.{suffix}").write_bytes(b"")

@@ -36,6 +36,14 @@ class TestMetrics:
         ours, theirs = ConfusionMatrix(4), MulticlassConfusionMatrix(4, ignore_index=255)
         assert torch.equal(ours(*maps), theirs(*maps))
 
+    @pytest.mark.parametrize("metric", [MeanIoU, ConfusionMatrix])
+    @pytest.mark.parametrize("label", [-2, 4, 5, 16, 17])
+    @pytest.mark.parametrize("which", [0, 1])
+    def test_what_is_no_class_is_not_counted_as_another(self, maps, metric, label, which):
+        maps[which][1, 2, 3] = label
+        with pytest.raises(RuntimeError, match="out of bounds"):
+            metric(4).update(*maps)
+
     @pytest.mark.slow
     def test_two_ranks_draw_the_matrix_of_one(self, tmp_path):
         (tmp_path / "data").mkdir()

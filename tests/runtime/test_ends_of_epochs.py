@@ -133,6 +133,7 @@ def test_a_run_that_early_stopping_has_ended_trains_no_further(tmp_path):
 
 
 def test_a_run_that_was_killed_before_it_wrote_its_summary_gets_one(tmp_path):
-    whole = train(tmp_path)
+    options = {**LIMITS["steps"], "limit_test_batches": 0}
+    whole = train(tmp_path, **options)
     (tmp_path / "run" / "v" / "summary.json").unlink()
-    assert train(tmp_path, resume=True)["curve"] == whole["curve"]
+    assert train(tmp_path, resume=True, **options)["curve"] == whole["curve"]

@@ -2,10 +2,15 @@
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import LightningCLI
+from pytorch_lightning.loops.fit_loop import _FitLoop as FitLoop
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop as TrainingEpochLoop
 from torchmetrics import Metric
 
-NAMES = ((LightningCLI, "_parse_ckpt_path"), (TrainingEpochLoop, "_broadcast_sigterm_tensor"))
+NAMES = (
+    (LightningCLI, "_parse_ckpt_path"),
+    (TrainingEpochLoop, "_broadcast_sigterm_tensor"),
+    (FitLoop, "_iteration_based_training"),
+)
 """What a release of Lightning must have, and where."""
 
 
@@ -17,6 +22,11 @@ def is_attached(module: LightningModule) -> bool:
 def skip_sigterm_broadcast(trainer: Trainer) -> None:
     """Switch off the broadcast before every training step, for which all ranks wait. It has no public switch."""
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+
+
+def resume_between_epochs(trainer: Trainer) -> None:
+    """Let the loops that are restored after this begin an epoch, where ``max_steps`` lets them resume the last."""
+    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
 
 
 def set_update_count(metric: Metric, count: int) -> None:

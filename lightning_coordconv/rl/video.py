@@ -49,6 +49,14 @@ class AgentVideo(WritesPredictions):
         self.validations = 0
         self.renders = True
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the number of validations, so that a resumed run records the same ones."""
+        return {"validations": self.validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue to count."""
+        self.validations = state_dict["validations"]
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record an episode during training."""
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not self.every_n_validations:

@@ -151,3 +151,10 @@ def test_an_environment_that_cannot_render_is_reported_once(kind, tmp_path):
     assert name in said[0]
     assert run.current_epoch == 2
     assert not list(tmp_path.rglob("*.mp4"))
+
+
+def test_a_resumed_run_films_the_validations_that_it_would_have_filmed():
+    film, resumed = AgentVideo(every_n_validations=10), AgentVideo(every_n_validations=10)
+    film.validations = 7
+    resumed.load_state_dict(film.state_dict())
+    assert resumed.validations == 7

@@ -134,7 +134,7 @@ def _vector(spec: EnvSpec, n_envs: int, backend: Backend, n_stack: int, wrapper_
     if isinstance(env, SubprocVecEnv):
         Finalize(env, _hang_up, (env.remotes,), exitpriority=0)
     if n_stack > 1:
-        _check_stackable(env, spec.id)
+        _check_stackable(env, spec.id, n_stack)
         env = VecFrameStack(env, n_stack)
     space = env.observation_space
     channels_last = (
@@ -143,7 +143,7 @@ def _vector(spec: EnvSpec, n_envs: int, backend: Backend, n_stack: int, wrapper_
     return VecTransposeImage(env) if channels_last else env
 
 
-def _check_stackable(env: VecEnv, env_id: str) -> None:
+def _check_stackable(env: VecEnv, env_id: str, n_stack: int) -> None:
     space = env.observation_space
     for part in space.values() if isinstance(space, gym.spaces.Dict) else [space]:
         if not isinstance(part, gym.spaces.Box):
@@ -152,6 +152,16 @@ def _check_stackable(env: VecEnv, env_id: str) -> None:
                 f"frame_stack must be 1 for the environment {env_id}: only a Box can be stacked, and its observation "
                 f"space has {part}"
             )
+        if is_image_space(part):  # whose channels SB3 takes for the shortest axis, the first of several
+            channels = 0 if is_image_space_channels_first(part) else 2
+            shape = [size * n_stack if axis == channels else size for axis, size in enumerate(part.shape)]
+            if shape.index(min(shape)) != channels:
+                env.close()
+                raise InvalidEnvironmentError(
+                    f"frame_stack must be less for the environment {env_id}, got {n_stack}: images of shape "
+                    f"{part.shape} would become {tuple(shape)}, of which Stable-Baselines3 takes axis "
+                    f"{shape.index(min(shape))} for the channels"
+                )
 
 
 def _make(spec: EnvSpec) -> gym.Env[Any, Any]:

@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, Progress
 from lightning_coordconv.runtime.callbacks.accumulation import AccumulatedGradients
 from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint
 from lightning_coordconv.runtime.callbacks.changed_options import ChangedOptions
+from lightning_coordconv.runtime.callbacks.complete_epochs import CompleteEpochs
 from lightning_coordconv.runtime.callbacks.finite import StopAtNonFinite
 from lightning_coordconv.runtime.callbacks.last_checkpoint import LastCheckpoint
 from lightning_coordconv.runtime.callbacks.preemption import CheckpointingPreemption, Preemption
@@ -20,6 +21,7 @@ from lightning_coordconv.runtime.callbacks.randomness import RandomState
 from lightning_coordconv.runtime.callbacks.run_folder import RunFolder
 from lightning_coordconv.runtime.callbacks.running_statistics import RunningStatistics
 from lightning_coordconv.runtime.callbacks.split_file import SplitFile
+from lightning_coordconv.runtime.callbacks.stopped_early import StoppedEarly
 from lightning_coordconv.runtime.callbacks.summary import RunSummary
 from lightning_coordconv.runtime.callbacks.training_metrics import TrainingMetrics
 
@@ -64,6 +66,8 @@ def default_callbacks(
         RunningStatistics(),  # first: reading a metric makes a rank wait for the others
         RunFolder(ckpt_path),
         ChangedOptions(data),
+        CompleteEpochs(),
+        StoppedEarly(),
         SplitFile(),
         RunSummary(seed),
         StopAtNonFinite(),

@@ -28,9 +28,7 @@ class LastCheckpoint(ModelCheckpoint):
     ) -> None:
         """Save after the last step of training, if it is within an epoch and no validation follows."""
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        limit = trainer.max_steps
-        ends = trainer.should_stop or -1 < limit <= trainer.global_step
-        if ends and is_within_epoch(trainer, batch_idx):
+        if is_at_end(trainer) and is_within_epoch(trainer, batch_idx):
             self._save(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -69,6 +67,11 @@ class LastCheckpoint(ModelCheckpoint):
         path = Path(self.dirpath, f"{self.CHECKPOINT_NAME_LAST}{self.FILE_EXTENSION}")
         trainer.save_checkpoint(path, weights_only=False)
         self.saved_step = trainer.global_step
+
+
+def is_at_end(trainer: Trainer) -> bool:
+    """Tell whether training may end here, within an epoch or not."""
+    return trainer.should_stop or -1 < trainer.max_steps <= trainer.global_step
 
 
 def is_within_epoch(trainer: Trainer, batch_idx: int) -> bool:

@@ -16,7 +16,7 @@ from torch.distributed import Work
 
 from lightning_coordconv.core import _lightning
 from lightning_coordconv.core.transfers import LateRead, is_asynchronous
-from lightning_coordconv.runtime.callbacks.last_checkpoint import is_within_epoch
+from lightning_coordconv.runtime.callbacks.last_checkpoint import is_at_end, is_within_epoch
 from lightning_coordconv.runtime.distributed import destroy_process_group_at_exit
 from lightning_coordconv.runtime.signals import REQUEUE, stop_signals
 
@@ -24,7 +24,8 @@ from lightning_coordconv.runtime.signals import REQUEUE, stop_signals
 class Preemption(Callback):
     """On SIGTERM or SIGUSR1, finish the training step, write ``last.ckpt`` and exit with code 75.
 
-    A validation that follows the step is finished too, because Lightning does not repeat it on resumption. The same
+    A validation that follows the step is finished too, because Lightning does not repeat it on resumption, and so is
+    the epoch that ends with the step: Lightning logs its metrics last, and would not log them on resumption. The same
     command with ``--ckpt_path last`` and the same logger version resumes the run, within the epoch. The ranks of a
     distributed run leave together, one step after any of them received the signal: after every step they start an
     asynchronous reduction of a flag, and read its result after the next step, so that no rank waits. This callback
@@ -35,6 +36,7 @@ class Preemption(Callback):
 
     def __init__(self) -> None:
         self.pending: Answer | None = None
+        self.leaving = False
 
     @property
     def received(self) -> signal.Signals | None:
@@ -63,41 +65,63 @@ class Preemption(Callback):
         stop_signals.install()
         stop_signals.deferred = True
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop between two epochs."""
+        if self.leaving:
+            self._leave(trainer)
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop after the step, unless a validation may follow."""
-        if is_within_epoch(trainer, batch_idx):
+        """Stop after the step, unless a validation may follow, or training ends."""
+        if is_within_epoch(trainer, batch_idx) and not is_at_end(trainer):
             self._stop_if_asked(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop after a validation within training."""
-        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+        """Stop after a validation within an epoch."""
+        training = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        if training and not trainer.is_last_batch and not is_at_end(trainer):
             self._stop_if_asked(trainer)
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save a complete epoch; its metrics are logged before the run stops."""
+        self.leaving = self.leaving or self._asked(trainer)
+        if self.leaving and trainer.is_last_batch:
+            self._save(trainer)
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop before the test that follows training."""
-        self._stop_if_asked(trainer, last=True)
+        """Stop before the test that follows training, of which the end has been saved."""
+        if self._asked(trainer, last=True) or self.leaving:
+            self._leave(trainer)
         stop_signals.deferred = False
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget a reduction whose result nobody needs."""
-        self.pending = None
+        self.pending, self.leaving = None, False
         stop_signals.deferred = False
 
-    def _stop_if_asked(self, trainer: Trainer, last: bool = False) -> None:
+    def _stop_if_asked(self, trainer: Trainer) -> None:
+        if self._asked(trainer):
+            self._save(trainer)
+            self._leave(trainer)
+
+    def _asked(self, trainer: Trainer, last: bool = False) -> bool:
         asked = stop_signals.received is not None
-        if trainer.world_size > 1:
-            asked = self._any_rank(asked, trainer.strategy.root_device, last)
-        if not asked:
-            return
-        checkpoints = trainer.checkpoint_callback
-        if isinstance(checkpoints, ModelCheckpoint) and checkpoints.dirpath is not None:
-            path = Path(checkpoints.dirpath, f"{checkpoints.CHECKPOINT_NAME_LAST}{checkpoints.FILE_EXTENSION}")
+        return self._any_rank(asked, trainer.strategy.root_device, last) if trainer.world_size > 1 else asked
+
+    def _save(self, trainer: Trainer) -> None:
+        path = _last_path(trainer)
+        if path is not None:
             trainer.save_checkpoint(path, weights_only=False)
-            rank_zero_info(f"preempted after step {trainer.global_step}: --ckpt_path {path} continues this run")
-        else:
-            rank_zero_info(f"preempted after step {trainer.global_step}: no checkpoint is configured, nothing is saved")
+
+    def _leave(self, trainer: Trainer) -> None:
+        path = _last_path(trainer)
+        how = (
+            "no checkpoint is configured, nothing is saved"
+            if path is None
+            else f"--ckpt_path {path} continues this run"
+        )
+        rank_zero_info(f"preempted after step {trainer.global_step}: {how}")
         destroy_process_group_at_exit()
         raise SystemExit(REQUEUE)
 
@@ -115,6 +139,14 @@ class Preemption(Callback):
         if last:
             previous = self.pending
         return previous is not None and previous.value()
+
+
+def _last_path(trainer: Trainer) -> Path | None:
+    """Return the path of ``last.ckpt``; ``None`` for a run that saves no checkpoints."""
+    checkpoints = trainer.checkpoint_callback
+    if not isinstance(checkpoints, ModelCheckpoint) or checkpoints.dirpath is None:
+        return None
+    return Path(checkpoints.dirpath, f"{checkpoints.CHECKPOINT_NAME_LAST}{checkpoints.FILE_EXTENSION}")
 
 
 @dataclass

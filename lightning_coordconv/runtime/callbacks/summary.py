@@ -38,18 +38,7 @@ class RunSummary(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clocks."""
-        on_cuda = pl_module.device.type == "cuda"
-        self.summary = {
-            "experiment": trainer.logger.name if trainer.logger else None,
-            "seed": self.seed,
-            "weights": sum(weight.numel() for weight in pl_module.parameters() if weight.requires_grad),
-            "device": torch.cuda.get_device_name(pl_module.device) if on_cuda else pl_module.device.type,
-            "threads": torch.get_num_threads(),
-            "ranks": trainer.world_size,
-            "steps": trainer.global_step,
-            **self.before,
-            "curve": [*self.before["curve"]],
-        }
+        self.summary = self._begun(trainer, pl_module)
         rank_zero_info(f"trainable weights: {self.summary['weights']:,}")
         self.started = (time.perf_counter(), time.process_time())
 
@@ -75,10 +64,13 @@ class RunSummary(Callback):
         self._write(trainer.log_dir)  # a collective call: the first rank broadcasts it
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the summary of a finished run that was resumed, and so did not train; complete one without a test."""
+        """Keep the summary of a finished run that was resumed, and so did not train; complete one without a test.
+
+        A run that was killed before it wrote one has what its checkpoint says.
+        """
         log_dir = trainer.log_dir
         if not self.summary and log_dir is not None:
-            self.summary = read_fit(Path(log_dir))
+            self.summary = read_fit(Path(log_dir)) or self._begun(trainer, pl_module) | {"train": {}}
         if self.summary and trainer.limit_test_batches == 0:
             self.summary["test"] = {}
             self._write(log_dir)
@@ -99,6 +91,20 @@ class RunSummary(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the clocks and the curve."""
         self.before = state_dict
+
+    def _begun(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        on_cuda = pl_module.device.type == "cuda"
+        return {
+            "experiment": trainer.logger.name if trainer.logger else None,
+            "seed": self.seed,
+            "weights": sum(weight.numel() for weight in pl_module.parameters() if weight.requires_grad),
+            "device": torch.cuda.get_device_name(pl_module.device) if on_cuda else pl_module.device.type,
+            "threads": torch.get_num_threads(),
+            "ranks": trainer.world_size,
+            "steps": trainer.global_step,
+            **self.before,
+            "curve": [*self.before["curve"]],
+        }
 
     def _clock(self, trainer: Trainer) -> None:
         self.summary |= {"steps": trainer.global_step} | self._elapsed()

@@ -249,3 +249,18 @@ def test_errors_in_other_processes_name_the_environment(when, message):
         env.step(np.array([0]))
     if when != "exit":
         env.close()
+
+
+@pytest.mark.parametrize(("shape", "fits"), [((3, 12, 12), 4), ((12, 12, 4), 2)])
+def test_frames_are_not_stacked_until_the_channels_are_another_axis(shape, fits):
+    """SB3 takes the shortest axis for the channels, and would transpose an image of many channels, or not."""
+
+    class Images(gym.Env):
+        observation_space = gym.spaces.Box(0, 255, shape, np.uint8)
+        action_space = gym.spaces.Discrete(2)
+
+    spec = gym.envs.registration.EnvSpec("Images-v0", entry_point=Images)
+    channels = min(shape)
+    assert make(spec, 1, n_stack=fits).observation_space.shape == (channels * fits, 12, 12)
+    with pytest.raises(InvalidEnvironmentError, match=r"^frame_stack must be less for the environment Images-v0, got"):
+        make(spec, 1, n_stack=fits + 1)

@@ -71,7 +71,9 @@ def test_masks_and_keypoints_that_a_run_would_refuse_are_counted(tmp_path, capsy
     assert re.search(
         r"'\[masks\]' would refuse entries \(2\), the first: \S+: annotation 3 has the segmentation \[\]", report
     )
-    assert re.search(r"'\[keypoints\]' would refuse entries \(1\), the first: \S+: category 7 .* has no keypoints", report)
+    assert re.search(
+        r"'\[keypoints\]' would refuse entries \(1\), the first: \S+: category 7 .* has no keypoints", report
+    )
 
 
 @pytest.mark.slow

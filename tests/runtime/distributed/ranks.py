@@ -185,9 +185,9 @@ class Ranks:
                 process.wait()
             self.reserved.close()
 
-    def end_with(self, expected: int) -> None:
+    def end_with(self, expected: int, timeout: float = 300) -> None:
         """Wait for all of them, and see that each ended with a code."""
-        codes = self.wait()
+        codes = self.wait(timeout)
         assert codes == [expected] * len(codes), f"{codes}\n" + "\n".join(log.read_text() for log in self.logs)
 
 

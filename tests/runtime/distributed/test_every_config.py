@@ -23,7 +23,7 @@ def test_ranks_end_with_the_same_weights(domain, tmp_path):
         if configs[-1].get("data", {}).get("init_args", {}).get("batch_size") == 1:
             more.append("--data.batch_size=2")
         jobs += [";", "fit", f"--config={name}", *STEPS, *more, *ranks.DDP, "--trainer.devices=2", *weights]
-    ranks.Ranks(2, ["-m", ranks.__name__, *jobs[1:]], tmp_path).end_with(0)
+    ranks.Ranks(2, ["-m", ranks.__name__, *jobs[1:]], tmp_path).end_with(0, timeout=120 * len(experiments))
     for name in experiments:
         folder = tmp_path / "weights" / name
         first, second = (torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))

@@ -86,6 +86,7 @@ class Job:
         logger = [f"--trainer.logger.init_args.{name}={value}" for name, value in names.items()]
         output = self.folder / "output.log"
         resume = ["--ckpt_path=last"] if (self.folder / "checkpoints" / LAST).exists() else []
+        print(f"{self.folder}: {'resumed' if resume else 'started'}, its output is in {output.name} there", flush=True)
         code = fit(self.config, self.seed, threads, [*self.options, *logger, *resume], output)
         print(f"{self.folder}: {'done' if self.summary() else f'exit code {code}, {last_line(output)}'}", flush=True)
         return code

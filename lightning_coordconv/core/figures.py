@@ -28,9 +28,9 @@ def figures_folder(trainer: Trainer) -> Path | None:
 def save_pictures(trainer: Trainer, folder: Path, stage: str, pictures: Mapping[str, Figure | Tensor]) -> None:
     """Write pictures to ``figures/<name>.png``, and log them as ``<stage>/<name>``.
 
-    The files of a validation have the number of the epoch behind their name, ``<name>_<epoch>.png``, so that those of
-    earlier weights are kept. TensorBoard, Weights & Biases and MLflow receive the pictures; other loggers have no
-    pictures, or keep their files in the same folder, as the CSV logger does.
+    The files of a validation have the number of optimiser steps behind their name, ``<name>_<steps>.png``, so that
+    those of earlier weights are kept. TensorBoard, Weights & Biases and MLflow receive the pictures; other loggers have
+    no pictures, or keep their files in the same folder, as the CSV logger does.
 
     Args:
         trainer: the trainer whose loggers and step number are used.
@@ -38,7 +38,7 @@ def save_pictures(trainer: Trainer, folder: Path, stage: str, pictures: Mapping[
         stage: ``"val"`` or ``"test"``.
         pictures: figures, or images (3, H, W), uint8, by name.
     """
-    when = f"_{trainer.current_epoch:04d}" if stage == "val" else ""
+    when = f"_{trainer.global_step:06d}" if stage == "val" else ""
     for name, picture in pictures.items():
         path = folder / "figures" / f"{name}{when}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from lightning_coordconv.detection.skeleton import Skeleton
 class DetectionFigures(Callback):
     """Draw truth and detections on the same few images after each validation and test.
 
-    They are written to ``figures/detections_val_<k>_<epoch>.png`` and ``figures/detections_test_<k>.png`` beside the
+    They are written to ``figures/detections_val_<k>_<steps>.png`` and ``figures/detections_test_<k>.png`` beside the
     logs, and to TensorBoard at each step. The first rank draws its first images. Names of the categories and lines
     between keypoints are those of the data module, if it has ``categories`` and a ``skeleton``.
 

@@ -19,7 +19,7 @@ MATRIX_CLASSES = 1000
 class SegmentationFigures(Callback):
     """Draw image, true mask and predicted mask of the same few images after each validation and test.
 
-    As ``figures/masks_val_<k>_<epoch>.png`` and ``figures/masks_test_<k>.png`` beside the logs, and in the loggers at
+    As ``figures/masks_val_<k>_<steps>.png`` and ``figures/masks_test_<k>.png`` beside the logs, and in the loggers at
     each step. The first rank draws its own images. The classes have the names of the data, or else those of the task.
     A test also draws the confusion matrix of up to 1,000 classes.
 

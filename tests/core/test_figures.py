@@ -58,10 +58,10 @@ def test_pictures_go_to_the_folder_and_to_every_logger(tmp_path):
     folder = log_folder(trainer)
     assert folder == Path(board.log_dir)
     save_pictures(trainer, folder, "val", pictures())
-    assert size(folder / "figures" / "curve_0000.png") == (240, 120)
-    assert size(folder / "figures" / "samples_0000.png") == (6, 4)
+    assert size(folder / "figures" / "curve_000000.png") == (240, 120)
+    assert size(folder / "figures" / "samples_000000.png") == (6, 4)
     assert wandb.calls == [("val/curve", [(240, 120)], 0), ("val/samples", [(6, 4)], 0)]
-    assert mlflow.calls == [("run", "curve_0000.png", "figures/val"), ("run", "samples_0000.png", "figures/val")]
+    assert mlflow.calls == [("run", "curve_000000.png", "figures/val"), ("run", "samples_000000.png", "figures/val")]
     board.experiment.flush()
     events = EventAccumulator(board.log_dir).Reload()
     assert sorted(events.Tags()["images"]) == ["val/curve", "val/samples"]

@@ -122,7 +122,7 @@ def test_names_are_no_formulas(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_same_images_are_drawn_at_each_validation(tmp_path, monkeypatch):
+def test_each_validation_draws_the_same_images_and_keeps_its_files(tmp_path, monkeypatch):
     net = RegionProposal(RegionProposalNet())
     data = FieldOfMnistDataModule(num_images=16, num_eval_images=6, batch_size=8, eval_batch_size=2)
     drawn = []
@@ -132,17 +132,19 @@ def test_the_same_images_are_drawn_at_each_validation(tmp_path, monkeypatch):
         return draw_boxes(sample, *arguments, **options)
 
     monkeypatch.setattr("lightning_coordconv.detection.figures.draw_boxes", draw)
-    trainer = quiet(tmp_path, max_epochs=2, callbacks=[DetectionFigures(num_images=3)], num_sanity_val_steps=1)
+    trainer = quiet(
+        tmp_path, max_epochs=2, val_check_interval=1, callbacks=[DetectionFigures(num_images=3)], num_sanity_val_steps=1
+    )
     trainer.loggers = [TensorBoardLogger(tmp_path, name="run")]
     trainer.fit(net, data)
     trainer.test(net, data, verbose=False)
-    assert drawn == [0, 1, 2] * 3
+    assert drawn == [0, 1, 2] * 5
     folder = tmp_path / "run" / "version_0"
     names = {path.name for path in (folder / "figures").iterdir()}
-    kinds = ("val_{}_0000", "val_{}_0001", "test_{}")
+    kinds = (*(f"val_{{}}_{step:06d}" for step in (1, 2, 3, 4)), "test_{}")
     assert names == {f"detections_{kind.format(number)}.png" for kind in kinds for number in range(3)}
     events = EventAccumulator(str(folder), size_guidance={"images": 0}).Reload()
-    assert [event.step for event in events.Images("val/detections_val_0")] == [2, 4]
+    assert [event.step for event in events.Images("val/detections_val_0")] == [1, 2, 3, 4]
 
 
 def test_results_are_coco_s(tmp_path, photographs, caplog):

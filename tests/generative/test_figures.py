@@ -41,16 +41,17 @@ def test_animation_runs_to_and_fro(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", ["small_coordconv", "small_vae_conv"])
-def test_a_run_leaves_pictures_and_predictions(cli, config):
+@pytest.mark.parametrize(("config", "step"), [("small_coordconv", 4), ("small_vae_conv", 2)])
+def test_a_run_leaves_pictures_and_predictions(cli, config, step):
     folder = cli("fit", "-c", CONFIGS / f"{config}.yaml", *SMALL) / "logs" / "generative" / config
     figures = folder / "version_0" / "figures"
+    first, last = (f"samples_{number:06d}" for number in (step, 2 * step))  # a GAN has two steps a batch
     assert {path.name for path in figures.iterdir()} == {
-        "samples_0000.png", "samples_0001.png", "mean.png", "positions.png", "interpolation.png", "interpolation.gif",
+        f"{first}.png", f"{last}.png", "mean.png", "positions.png", "interpolation.png", "interpolation.gif",
     }  # fmt: skip
-    for name in ("samples_0001", "mean", "positions", "interpolation"):
+    for name in (last, "mean", "positions", "interpolation"):
         assert pixels(figures / f"{name}.png").std() > 0.002, name
-    assert not torch.equal(pixels(figures / "samples_0000.png"), pixels(figures / "samples_0001.png"))
+    assert not torch.equal(pixels(figures / f"{first}.png"), pixels(figures / f"{last}.png"))
 
     checkpoint = folder / "version_0" / "checkpoints" / "last.ckpt"
     cli("predict", "-c", CONFIGS / f"{config}.yaml", *SMALL, "--ckpt_path", checkpoint)

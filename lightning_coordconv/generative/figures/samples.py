@@ -14,7 +14,7 @@ from lightning_coordconv.core.predictions import WritesPredictions
 
 
 class SampleGrid(Callback):
-    """Draw the samples of the task's fixed latent vectors after each validation: ``figures/samples_<epoch>.png``."""
+    """Draw the samples of the task's fixed latent vectors after each validation: ``figures/samples_<steps>.png``."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Generate and write the grid, on the first rank only."""

@@ -4,7 +4,6 @@ import math
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 
@@ -18,6 +17,7 @@ from lightning_coordconv.rl.environments.vector import find, make
 from lightning_coordconv.rl.evaluation import Episodes, play_episodes, play_seeded, seeded
 from lightning_coordconv.rl.frames import play_frames
 from lightning_coordconv.runtime.callbacks.randomness import RandomState
+from tests.forks import Fork
 from tests.rl.agents import data, equal, trainer, weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:.isinstance.treespec:FutureWarning")
@@ -164,19 +164,17 @@ def test_an_endless_evaluation_leaves_on_sigterm_with_a_checkpoint(tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(CONFIG)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in [os.getcwd(), *sys.path] if path)}
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM.replace("{config}", str(config))],
-        cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+    process = Fork(["-c", PROGRAM.replace("{config}", str(config))], tmp_path, environment, tmp_path / "output")
     try:
         deadline = time.monotonic() + 240
         while not (tmp_path / "evaluation").exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=120)
+        code = process.wait(120)
     finally:
         process.kill()
-    assert process.returncode == 75, output
+    output = (tmp_path / "output").read_text()
+    assert code == 75, output
     assert "evaluation was interrupted after 0 of 10 episodes" in output
     (last,) = tmp_path.rglob("last.ckpt")
     assert torch.load(last, weights_only=True)["global_step"] == 2

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ import pytest
 from lightning_coordconv.coordinates import CoordinateClassification
 from lightning_coordconv.runtime.signals import REQUEUE, StopSignals
 from tests.core.test_checkpoints import environment
+from tests.forks import Fork
 from tests.runtime.runs import SMALL
 
 
@@ -57,20 +56,16 @@ class Slow(CoordinateClassification):
 
 
 @contextmanager
-def started(arguments: list[str], folder: Path) -> Iterator[subprocess.Popen[str]]:
+def started(arguments: list[str], folder: Path) -> Iterator[Fork]:
     """Run Python in a process group until it prints that it started; what it reports is in the file ``errors``."""
-    with (folder / "errors").open("w") as errors, subprocess.Popen(
-        [sys.executable, *arguments], cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=errors, text=True,
-        start_new_session=True,
-    ) as process:  # fmt: skip
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                if "started" in line:
-                    break
-            yield process
-        finally:
-            process.kill()
+    output = folder / "output"
+    process = Fork(arguments, folder, environment(), output, folder / "errors")
+    try:
+        while process.poll() is None and "started" not in output.read_text():
+            time.sleep(0.01)
+        yield process
+    finally:
+        process.kill()
 
 
 @pytest.mark.slow
@@ -103,7 +98,7 @@ def test_loading_processes_that_get_the_signal_too_do_not_end_the_run(method, tm
         "    main(sys.argv[1:])\n"
     )
     (tmp_path / "main.py").write_text(code)
-    with started(["main.py", "fit", *arguments], tmp_path) as process:
+    with started(["-m", "main", "fit", *arguments], tmp_path) as process:
         os.killpg(process.pid, signal.SIGTERM)
         assert process.wait(60) == REQUEUE, (tmp_path / "errors").read_text()
     assert "preempted after step" in (tmp_path / "errors").read_text()
@@ -111,7 +106,7 @@ def test_loading_processes_that_get_the_signal_too_do_not_end_the_run(method, tm
 
 
 def run(code: str, folder: Path) -> int:
-    return subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment(), check=False).returncode
+    return Fork(["-c", code], folder, environment(), folder / "output").wait(60)
 
 
 @pytest.mark.slow

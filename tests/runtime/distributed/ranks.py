@@ -6,10 +6,9 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,6 +20,7 @@ from torch.utils.data import Dataset
 from lightning_coordconv.coordinates import DeconvDecoder, NotSoClevrDataModule
 from lightning_coordconv.detection import RegionProposal
 from lightning_coordconv.runtime.cli import main
+from tests.forks import Fork
 
 ROOT = Path(__file__).parents[3]
 DDP = ("--trainer.accelerator=cpu", "--trainer.strategy=ddp")
@@ -152,9 +152,14 @@ def _falling(shape: torch.Size, device: torch.device) -> torch.Tensor:
 
 
 class Ranks:
-    """Processes that run ``python arguments`` in a folder; what they print goes to ``rank<k>.log`` there."""
+    """Processes that run ``python arguments`` in a folder; what they print goes to ``rank<k>.log`` there.
 
-    def __init__(self, ranks: int, arguments: list[str], folder: Path, **environment: str) -> None:
+    They are forks, or what another function of :mod:`tests.forks` starts.
+    """
+
+    def __init__(
+        self, ranks: int, arguments: list[str], folder: Path, start: Callable[..., Any] = Fork, **environment: str
+    ) -> None:
         self.reserved = socket.socket()  # as long as it is bound, nobody but the ranks gets its port
         self.reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.reserved.bind(("127.0.0.1", 0))
@@ -165,15 +170,9 @@ class Ranks:
             "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
             "WORLD_SIZE": str(ranks), "NODE_RANK": "0",
         } | environment  # fmt: skip
-        self.processes = []
-        for rank, log in enumerate(self.logs):
-            with log.open("w") as file:
-                self.processes.append(
-                    subprocess.Popen(
-                        [sys.executable, *arguments], cwd=folder, env=shared | {"LOCAL_RANK": str(rank)},
-                        stdout=file, stderr=subprocess.STDOUT,
-                    )
-                )  # fmt: skip
+        self.processes = [
+            start(arguments, folder, shared | {"LOCAL_RANK": str(rank)}, log) for rank, log in enumerate(self.logs)
+        ]
 
     def wait(self, timeout: float = 300) -> list[int]:
         """Wait for all of them, or stop them, and return their exit codes."""

@@ -9,6 +9,7 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ import torch
 from lightning_coordconv.core.checkpoints import DamagedCheckpointError, verify
 from lightning_coordconv.runtime.checkpoints import DurableCheckpointIO
 from lightning_coordconv.runtime.signals import REQUEUE
+from tests.forks import interpreter
 from tests.full_disk import full_disk
 from tests.runtime.distributed import ranks
 
@@ -41,9 +43,9 @@ def signalled(number: int, step: int, rank: int = 0) -> tuple[str, ...]:
             f"{prefix}.rank={rank}")  # fmt: skip
 
 
-def fit(folder: Path, *arguments: str, world_size: int = 1, code: int = 0, **environment: str) -> str:
+def fit(folder: Path, *arguments: str, world_size: int = 1, code: int = 0, **options: Any) -> str:
     """Fit in separate processes, see that all end with a code, and return what the first printed."""
-    processes = ranks.Ranks(world_size, ["-m", "lightning_coordconv", *FIT, *arguments], folder, **environment)
+    processes = ranks.Ranks(world_size, ["-m", "lightning_coordconv", *FIT, *arguments], folder, **options)
     processes.end_with(code)
     return processes.logs[0].read_text()
 
@@ -139,7 +141,7 @@ def test_ranks_leave_together_when_one_of_them_is_told_to(tmp_path, undisturbed_
 def test_no_thread_of_the_process_group_outlives_the_run(tmp_path, fate, code):
     """One that frees a tensor while the interpreter is torn down aborts the process."""
     threads = (f"--trainer.callbacks+={ranks.__name__}.Threads", "--trainer.callbacks.folder=threads")
-    fit(tmp_path, *TWO, *threads, *fate, world_size=2, code=code)
+    fit(tmp_path, *TWO, *threads, *fate, world_size=2, code=code, start=interpreter)
     for rank in range(2):
         names = (tmp_path / "threads" / f"threads{rank}").read_text().split()
         assert names

@@ -72,7 +72,7 @@ def interpreter(arguments: Sequence[str], cwd: Path, env: Mapping[str, str], std
 
 def run(arguments: Sequence[str], cwd: Path, env: Mapping[str, str], stdout: Path, stderr: Path) -> None:
     """Run a module or code in this process."""
-    os.setsid()
+    os.setpgrp()
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)

@@ -13,7 +13,7 @@ def test_ratios_are_of_the_same_round():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("ranks", "runs"), ddp.WAYS.values())
+@pytest.mark.parametrize(("ranks", "runs"), [(1, 2), (2, 1)])
 def test_a_run_is_timed(ranks, runs, monkeypatch):
     config = "coordinates/rendering_uniform_coordconv"
     monkeypatch.setitem(ddp.CASES, config, ddp.Case("data.batch_size", {4: 3}))

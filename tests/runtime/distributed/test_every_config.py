@@ -22,7 +22,8 @@ def test_ranks_end_with_the_same_weights(domain, tmp_path):
         more = smoke(name)
         if configs[-1].get("data", {}).get("init_args", {}).get("batch_size") == 1:
             more.append("--data.batch_size=2")
-        jobs += [";", "fit", f"--config={name}", *STEPS, *more, *ranks.DDP, "--trainer.devices=2", *weights]
+        more += ["--trainer.devices=2", "--figures=false"]
+        jobs += [";", "fit", f"--config={name}", *STEPS, *more, *ranks.DDP, *weights]
     ranks.Ranks(2, ["-m", ranks.__name__, *jobs[1:]], tmp_path).end_with(0, timeout=120 * len(experiments))
     for name in experiments:
         folder = tmp_path / "weights" / name

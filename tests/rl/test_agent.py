@@ -9,6 +9,7 @@ from PIL import Image
 
 from lightning_coordconv.core.checkpoints import CheckpointError, UntrustedCheckpointError
 from lightning_coordconv.rl import A2C, EnvironmentDataModule, SmallCNN, load
+from lightning_coordconv.rl.agent import Episode
 from tests.rl.agents import TOUCH, data, trainer
 from tests.rl.test_video import frames
 
@@ -66,6 +67,24 @@ def test_an_episode_is_filmed(trained, tmp_path):
     for name in ("agent.mp4", "agent.gif", "agent.png"):
         with pytest.raises(OSError, match=f"{name} cannot be written: "):
             episode.save(tmp_path / "file" / name)
+
+
+@pytest.mark.parametrize("other", [{"frame_stack": 1}, {"env_id": "CartPole-v1"}])
+def test_environments_of_other_spaces_are_refused(trained, tmp_path, other):
+    environments = {"env_id": TOUCH, "frame_stack": 2} | other
+    agent = load(trained, device="cpu", data=EnvironmentDataModule(**environments))
+    for use in (agent.evaluate, agent.play, lambda: agent.export(tmp_path / "agent.zip")):
+        with pytest.raises(
+            ValueError, match=r"policy is for Box\(0, 255, \(6, 36, 36\), uint8\), but the environment's"
+        ):
+            use()
+
+
+@pytest.mark.parametrize(("fps", "milliseconds"), [(7, 140), (30, 30), (60, 20), (500, 20)])
+def test_an_animation_is_not_slowed_down_by_browsers(fps, milliseconds, tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (3, 120, 120, 3), np.uint8)
+    with Image.open(Episode(frames, 0.0, fps).save(tmp_path / "agent.gif")) as saved:
+        assert saved.info["duration"] == milliseconds
 
 
 def test_a_module_that_a_checkpoint_names_is_not_imported(trained, tmp_path):

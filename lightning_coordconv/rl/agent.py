@@ -157,6 +157,8 @@ class Agent(Predictor[AgentTask]):
             UntrustedCheckpointError: if it names a class or a module that loading a checkpoint must not import.
             ValueError: if there is no such device or environment.
         """
+        if Path(path).suffix.lower() == ".zip":
+            raise CheckpointError(f"{path} is no checkpoint but a file for Stable-Baselines3's A2C.load or PPO.load")
         task = load_task(path, cls.kinds, trust, arguments)
         if data is None and not trust:
             _check_imported(task.describe_data().get("environment"), path)

@@ -115,6 +115,12 @@ def test_environments_that_cannot_be_made_are_named(trained, tmp_path, environme
         load(tmp_path / "wrong.ckpt")
 
 
+def test_a_file_for_stable_baselines3_is_not_loaded(trained, tmp_path):
+    load(trained, device="cpu").export(tmp_path / "agent.zip")
+    with pytest.raises(CheckpointError, match=r"agent\.zip is no checkpoint but a file for Stable-Baselines3"):
+        load(tmp_path / "agent.zip")
+
+
 def test_an_older_checkpoint_needs_its_environments(trained, tmp_path):
     checkpoint = torch.load(trained, weights_only=True)
     del checkpoint["inference"]

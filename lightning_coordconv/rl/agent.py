@@ -33,6 +33,7 @@ from lightning_coordconv.rl.evaluation import play_seeded, seeded
 from lightning_coordconv.rl.frames import play_frames
 from lightning_coordconv.rl.precision import policy_calls
 from lightning_coordconv.rl.ranges import check_ranges
+from lightning_coordconv.rl.spaces import check_same_spaces
 from lightning_coordconv.rl.task import EVALUATION_SEEDS, AgentTask
 from lightning_coordconv.rl.video_files import enlarged, write_video
 
@@ -89,6 +90,8 @@ class Episode(Result):
     def save(self, path: str | Path) -> Path:
         """Write a video to ``.mp4``, an animation to ``.gif``, or a picture of some frames; return the path.
 
+        An animation counts in hundredths of a second, and has at most 50 frames a second: browsers slow down more.
+
         Raises:
             OSError: naming the path, if it cannot be written or has the suffix of no known format.
         """
@@ -101,7 +104,8 @@ class Episode(Result):
                 write_video(target, ((frame, self.reward) for frame in self.frames), self.fps)
             else:
                 first, *others = map(Image.fromarray, map(enlarged, self.frames))
-                first.save(target, save_all=True, append_images=others, duration=int(1000 / self.fps), loop=0)
+                milliseconds = 10 * max(2, round(100 / self.fps))
+                first.save(target, save_all=True, append_images=others, duration=milliseconds, loop=0)
         return target
 
 
@@ -111,7 +115,7 @@ class Agent(Predictor[AgentTask]):
     Args:
         task: a trained task.
         device: see :class:`~lightning_coordconv.core.Predictor`.
-        data: the environments, in place of those that the checkpoint describes.
+        data: the environments, in place of those that the checkpoint describes; of the same spaces.
 
     Raises:
         CheckpointError: if the checkpoint does not describe its environments, and there is no ``data``.
@@ -153,6 +157,8 @@ class Agent(Predictor[AgentTask]):
             UntrustedCheckpointError: if it names a class or a module that loading a checkpoint must not import.
             ValueError: if there is no such device or environment.
         """
+        if Path(path).suffix.lower() == ".zip":
+            raise CheckpointError(f"{path} is no checkpoint but a file for Stable-Baselines3's A2C.load or PPO.load")
         task = load_task(path, cls.kinds, trust, arguments)
         if data is None and not trust:
             _check_imported(task.describe_data().get("environment"), path)
@@ -189,7 +195,7 @@ class Agent(Predictor[AgentTask]):
                 :class:`~lightning_coordconv.rl.AgentVideo`.
 
         Raises:
-            ValueError: for a number out of its range.
+            ValueError: for a number out of its range, or for the saliency of observations that are no images.
             CannotRenderError: if the environment returns no frames.
         """
         check_ranges(max_steps=max_steps, fps=fps)
@@ -239,7 +245,10 @@ class Agent(Predictor[AgentTask]):
     def _environment(self) -> Iterator[Any]:
         self.data.setup("test")
         try:
-            yield self.data.eval_env
+            env: Any = self.data.eval_env
+            spaces = (env.observation_space, env.action_space)
+            check_same_spaces((self._policy.observation_space, self._policy.action_space), spaces)
+            yield env
         finally:
             self.data.teardown("test")
 

@@ -10,7 +10,7 @@ from lightning_coordconv.core.data import BaseDataModule, Split
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.core.hyperparameters import UntrustedCheckpointError, check_plain
 from lightning_coordconv.core.training_data import teach
-from lightning_coordconv.rl.environments.contract import report_far_actions
+from lightning_coordconv.rl.environments.contract import report_far_actions, report_statistics
 from lightning_coordconv.rl.environments.crashes import EnvironmentCrashError
 from lightning_coordconv.rl.environments.snapshots import NoSnapshotError, restore, snapshot
 from lightning_coordconv.rl.environments.vector import Backend, find, make
@@ -148,6 +148,7 @@ class EnvironmentDataModule(BaseDataModule):
             report_far_actions(self.train_env.action_space, self.env_id)
         # the scores of ALE's own vector environment are not comparable with SB3's
         self.eval_env = self._make(self.n_eval_envs, "lean" if self.backend == "ale" else self.backend)
+        report_statistics(self.eval_env, self.env_id)
 
     def make_dataset(self, split: Split) -> RandomSteps:
         """Collect what a random agent sees in the training environments, and its rewards; training does not read it."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lightning_coordconv.rl.evaluation import start_games
-from lightning_coordconv.rl.saliency import Image, overlay, saliency
+from lightning_coordconv.rl.saliency import Image, check_images, overlay, saliency
 
 
 class CannotRenderError(RuntimeError):
@@ -28,7 +28,10 @@ def play_frames(
 
     Raises:
         CannotRenderError: if the environment returns no frames.
+        ValueError: for the saliency of observations that are no images.
     """
+    if with_saliency:
+        check_images(policy)
     observations, reward = start_games(env), 0.0
     for _ in range(max_steps):
         frame = _render(env)

@@ -44,11 +44,17 @@ def _check_images(extractor: str, space: spaces.Space[object], normalized_image:
             "images in [0, 1] set normalized_image=True and, in the policy's arguments, normalize_images=False"
         )
     assert space.shape is not None
-    *others, last = space.shape  # SB3 transposes images of uint8 with channels last, and no others
-    if last in (1, 3, 4) and last < min(others):
+    channels, *size = space.shape
+    if size[-1] < min(channels, size[0]):  # SB3 transposes images of uint8 with channels last, and no others
         raise ValueError(
             f"{extractor} needs images of shape (C, H, W), but the observations {space.shape} have channels last: "
             "transpose them in the environment, e.g. with gymnasium.wrappers.TransformObservation"
+        )
+    if channels == min(size) < max(size):  # SB3 takes the shortest axis of images of uint8 for the channels
+        raise ValueError(
+            f"{extractor} needs images of shape (C, H, W), but two axes of the observations {space.shape} are the "
+            "shortest, so that either can be the channels: pad height and width beyond the channels, or observe (C, H, "
+            "W) of float32 in [0, 1]"
         )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from pytorch_lightning.plugins.precision import DoublePrecision, MixedPrecision, Precision
+from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 from torch.distributions import Distribution
@@ -16,6 +16,10 @@ with extra("rl", "agents"):
     from stable_baselines3.common.preprocessing import is_image_space, preprocess_obs
     from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
     from stable_baselines3.common.type_aliases import PyTorchObs
+
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+"""The trainer's precisions in which agents are trained."""
 
 
 class MixedFeatures(BaseModel):
@@ -40,21 +44,26 @@ class MixedFeatures(BaseModel):
             return features_extractor(seen).float()
 
 
+def check_precision(plugin: Precision) -> None:
+    """Check that the trainer's precision is one in which a policy can be built and trained.
+
+    Raises:
+        ValueError: for weights of half or double precision: SB3 gives its policies observations in single precision.
+    """
+    if plugin.precision not in PRECISIONS:
+        raise ValueError(
+            f"trainer.precision must be {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]} for an agent, got "
+            f"{plugin.precision!r}: Stable-Baselines3 computes in single precision"
+        )
+
+
 def mix_precision(policy: BaseModel, plugin: Precision) -> None:
     """Make a policy extract features in the trainer's precision, mixed or full.
 
     Args:
         policy: its class is changed in place; names and types of the weights stay.
         plugin: the trainer's. A warning is given for bfloat16 on a processor with AVX2 only.
-
-    Raises:
-        ValueError: for double precision: SB3 gives its policies observations in single precision.
     """
-    if isinstance(plugin, DoublePrecision):
-        raise ValueError(
-            f"trainer.precision must be 32-true, bf16-mixed or 16-mixed for an agent, got {plugin.precision!r}: "
-            "Stable-Baselines3 computes in single precision"
-        )
     if isinstance(policy, MixedFeatures):
         policy.__class__ = type(policy).__bases__[0]
     if isinstance(plugin, MixedPrecision):

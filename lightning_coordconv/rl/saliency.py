@@ -1,4 +1,4 @@
-"""Functions that compute which pixels an agent's action depends on (saliency), and draw them in red on a frame."""
+"""Functions that check and compute which pixels an agent's action depends on (saliency), and draw them in red."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def saliency(policy: Any, observation: Image, action: NDArray[Any]) -> Image:
 
     Args:
         policy: an actor-critic policy of Stable-Baselines3 for images.
-        observation: (1, C, H, W), uint8.
+        observation: (1, C, H, W).
         action: (1, ...).
 
     Returns:
@@ -32,6 +32,16 @@ def saliency(policy: Any, observation: Image, action: NDArray[Any]) -> Image:
     top = strength.flatten().quantile(0.99).clamp(min=torch.finfo(strength.dtype).tiny)
     heat: Image = (strength / top).clamp(max=1).mul(255).byte().cpu().numpy()
     return heat
+
+
+def check_images(policy: Any) -> None:
+    """Check that the observations of a policy are images, which alone have a saliency.
+
+    Raises:
+        ValueError: if they are not.
+    """
+    if len(policy.observation_space.shape or ()) != 3:
+        raise ValueError(f"saliency needs images (C, H, W), but the observations are {policy.observation_space}")
 
 
 def overlay(frame: Image, heat: Image) -> Image:

@@ -1,4 +1,4 @@
-"""Functions that encode spaces of observations and actions as plain data for checkpoints, and decode them."""
+"""Functions that encode spaces of observations and actions as plain data for checkpoints, decode and compare them."""
 
 from typing import Any
 
@@ -44,3 +44,14 @@ def decode_space(plain: dict[str, Any]) -> Space:
     arguments = decode_state(plain)
     kinds = {kind.__name__: kind for kind in ARGUMENTS}
     return kinds[arguments.pop("kind")](**arguments)
+
+
+def check_same_spaces(policy: tuple[Space, Space], environment: tuple[Space, Space]) -> None:
+    """Refuse observations and actions of an environment that are not those that a policy was trained for.
+
+    Raises:
+        ValueError: naming both spaces.
+    """
+    for theirs, ours in zip(policy, environment, strict=True):
+        if theirs != ours:
+            raise ValueError(f"the checkpoint's policy is for {theirs}, but the environment's space is {ours}")

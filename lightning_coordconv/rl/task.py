@@ -1,7 +1,5 @@
 """Base class of tasks that train an agent: builds the policy, evaluates it on episodes, and loads its weights."""
 
-import io
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -14,7 +12,6 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_coordconv.core._lightning import is_attached
-from lightning_coordconv.core.checkpoints import read_state_dict, verify
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.core.network_options import apply_network_options, can_compile
 from lightning_coordconv.core.predictions import PredictionTable
@@ -24,10 +21,11 @@ from lightning_coordconv.core.task import BaseTask
 from lightning_coordconv.rl._sb3 import make_algorithm
 from lightning_coordconv.rl.classes import PolicyArguments, class_names, resolve_classes
 from lightning_coordconv.rl.evaluation import Episodes, play_seeded
-from lightning_coordconv.rl.precision import mix_precision, policy_calls
+from lightning_coordconv.rl.precision import check_precision, mix_precision, policy_calls
 from lightning_coordconv.rl.scores import human_normalised_score
-from lightning_coordconv.rl.spaces import Space, decode_space, encode_space
+from lightning_coordconv.rl.spaces import Space, check_same_spaces, decode_space, encode_space
 from lightning_coordconv.rl.video import AgentVideo
+from lightning_coordconv.rl.zips import actions_of, describe, find_other_functions, read_zip
 
 with extra("rl", "agents"):
     from gymnasium import spaces
@@ -55,7 +53,7 @@ class AgentTask(BaseTask):
         arguments: arguments of the algorithm, by SB3's names.
         policy: ``"CnnPolicy"`` for images, ``"MlpPolicy"`` for vectors, ``"MultiInputPolicy"`` for dicts of both.
         policy_kwargs: arguments of SB3's policy; see :class:`~lightning_coordconv.rl.classes.PolicyArguments`.
-        initial_weights: an SB3 zip with initial weights. Only its tensors are read, so none of its code is run. The
+        initial_weights: an SB3 zip with initial weights. Only tensors and text are read, and no code is run. The
             weights of a plain convolution fit a CoordConv, whose coordinate weights become zeros.
         deterministic_evaluation: whether evaluation takes the most probable action instead of sampling one.
         compile: compile the feature extractors and the layers behind them with ``torch.compile``; for this and the
@@ -113,6 +111,7 @@ class AgentTask(BaseTask):
         """Build the algorithm, with environments where it is trained; existing weights are kept."""
         if not is_attached(self):  # load_from_checkpoint: on_load_checkpoint knows the spaces
             return
+        check_precision(self.trainer.precision_plugin)
         data = self.data
         fitting = self.trainer.state.fn == TrainerFn.FITTING
         if fitting and (self.algorithm is None or self.algorithm.env is not data.train_env):
@@ -196,38 +195,39 @@ class AgentTask(BaseTask):
         if self.policy is None:
             self._build(observations, actions)
         assert self.policy is not None
-        for theirs, ours in ((observations, self.policy.observation_space), (actions, self.policy.action_space)):
-            if theirs != ours:
-                raise ValueError(f"the checkpoint's policy is for {theirs}, but the environment's space is {ours}")
+        check_same_spaces((observations, actions), (self.policy.observation_space, self.policy.action_space))
 
     def load_zip(self, path: str) -> None:
         """Load the weights of a policy from an SB3 zip, without reading what is pickled in it.
+
+        A warning names options of the policy that was saved by which it computed something else with these weights.
 
         Args:
             path: of the file; SB3 leaves out the suffix ``.zip``.
 
         Raises:
             ValueError: if there is no such file, it is damaged, its weights are not plain tensors or not finite, or
-                they belong to another policy.
+                they belong to another policy, or to one of other actions.
         """
         assert self.policy is not None
+        assert self.algorithm is not None
         path = path if Path(path).is_file() else f"{path}.zip"
         try:
-            verify(path)
-            with zipfile.ZipFile(path) as archive:
-                weights = read_state_dict(io.BytesIO(archive.read("policy.pth")))
-        except (ValueError, KeyError, OSError) as error:
+            weights, described = read_zip(path)
+        except (ValueError, KeyError, OSError, RecursionError) as error:
             raise AgentConfigurationError(
                 f"{path} is not an SB3 zip with the weights of a policy as plain tensors: {error}"
             ) from error
-        head = weights.get("action_net.bias")
-        if head is not None and head.shape != self.policy.state_dict()["action_net.bias"].shape:
+        actions, own = actions_of(weights, described), describe(self.algorithm) if "action_space" in described else {}
+        if actions not in (None, actions_of(self.policy.state_dict(), own)):
             raise AgentConfigurationError(
-                f"{path} holds a policy with {len(head)} actions, but the action space is {self.policy.action_space}"
+                f"{path} holds a policy with {actions}, but the action space is {self.policy.action_space}"
             )
         with named(path, type(self.policy)):
             self.policy.load_state_dict(weights)
         check_finite(self.policy, path)
+        if changes := list(find_other_functions(described, self.algorithm)):
+            rank_zero_warn(f"the policy of {path} was another function of its weights: {'; '.join(map(str, changes))}")
 
     def _build(self, observations: Space, actions: Space, env: Any = None, seed: int | None = None) -> None:
         for space in (observations, actions):

@@ -9,6 +9,7 @@ from PIL import Image
 
 from lightning_coordconv.core.checkpoints import CheckpointError, UntrustedCheckpointError
 from lightning_coordconv.rl import A2C, EnvironmentDataModule, SmallCNN, load
+from lightning_coordconv.rl.agent import Episode
 from tests.rl.agents import TOUCH, data, trainer
 from tests.rl.test_video import frames
 
@@ -68,6 +69,24 @@ def test_an_episode_is_filmed(trained, tmp_path):
             episode.save(tmp_path / "file" / name)
 
 
+@pytest.mark.parametrize("other", [{"frame_stack": 1}, {"env_id": "CartPole-v1"}])
+def test_environments_of_other_spaces_are_refused(trained, tmp_path, other):
+    environments = {"env_id": TOUCH, "frame_stack": 2} | other
+    agent = load(trained, device="cpu", data=EnvironmentDataModule(**environments))
+    for use in (agent.evaluate, agent.play, lambda: agent.export(tmp_path / "agent.zip")):
+        with pytest.raises(
+            ValueError, match=r"policy is for Box\(0, 255, \(6, 36, 36\), uint8\), but the environment's"
+        ):
+            use()
+
+
+@pytest.mark.parametrize(("fps", "milliseconds"), [(7, 140), (30, 30), (60, 20), (500, 20)])
+def test_an_animation_is_not_slowed_down_by_browsers(fps, milliseconds, tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (3, 120, 120, 3), np.uint8)
+    with Image.open(Episode(frames, 0.0, fps).save(tmp_path / "agent.gif")) as saved:
+        assert saved.info["duration"] == milliseconds
+
+
 def test_a_module_that_a_checkpoint_names_is_not_imported(trained, tmp_path):
     checkpoint = torch.load(trained, weights_only=True)
     checkpoint["inference"]["environment"]["env_id"] = "this:Env-v0"
@@ -94,6 +113,12 @@ def test_environments_that_cannot_be_made_are_named(trained, tmp_path, environme
     torch.save(checkpoint, tmp_path / "wrong.ckpt")
     with pytest.raises(CheckpointError, match="the environment of the checkpoint"):
         load(tmp_path / "wrong.ckpt")
+
+
+def test_a_file_for_stable_baselines3_is_not_loaded(trained, tmp_path):
+    load(trained, device="cpu").export(tmp_path / "agent.zip")
+    with pytest.raises(CheckpointError, match=r"agent\.zip is no checkpoint but a file for Stable-Baselines3"):
+        load(tmp_path / "agent.zip")
 
 
 def test_an_older_checkpoint_needs_its_environments(trained, tmp_path):

@@ -4,15 +4,18 @@ import copy
 import math
 import sys
 import warnings
+from contextlib import nullcontext
 from functools import partial
 
+import numpy as np
 import pytest
 import stable_baselines3 as sb3
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.env_util import make_vec_env
 
-from lightning_coordconv.rl import A2C, PPO
-from tests.rl.agents import COORDCONV, TOUCH, data, trainer
+from lightning_coordconv.rl import A2C, PPO, SmallCNN
+from tests.rl.agents import COORDCONV, TOUCH, data, equal, trainer, weights
 from tests.slow import slow_except
 
 
@@ -36,7 +39,8 @@ def test_zips_that_do_not_fit(tmp_path):
         start_from(tmp_path / "nowhere.zip")
     sb3.A2C("MlpPolicy", make_vec_env("Acrobot-v1", 1)).save(tmp_path / "acrobot.zip")
     with pytest.raises(
-        ValueError, match=r"acrobot\.zip holds a policy with 3 actions, but the action space is Discrete\(2\)"
+        ValueError,
+        match=r"acrobot\.zip holds a policy with 3 actions of Discrete, but the action space is Discrete\(2\)",
     ):
         start_from(tmp_path / "acrobot.zip", "CartPole-v1", "MlpPolicy")
     sb3.A2C("MlpPolicy", make_vec_env("CartPole-v1", 1), policy_kwargs={"net_arch": [8]}).save(tmp_path / "small.zip")
@@ -47,6 +51,43 @@ def test_zips_that_do_not_fit(tmp_path):
     diverged.save(tmp_path / "nan.zip")
     with pytest.raises(ValueError, match=r"nan\.zip holds weights that are infinite or NaN: action_net\.bias"):
         start_from(tmp_path / "nan.zip", "CartPole-v1", "MlpPolicy")
+
+
+@pytest.mark.parametrize(("saved", "given"), [
+    (spaces.Discrete(5), spaces.MultiDiscrete([2, 3])),
+    (spaces.MultiDiscrete([3, 2]), spaces.MultiDiscrete([2, 3])),
+    (spaces.MultiBinary(5), spaces.Discrete(5)),
+])  # fmt: skip
+def test_a_zip_of_as_many_actions_of_another_kind_is_refused(saved, given, tmp_path):
+    observations = spaces.Box(-1, 1, (3,))
+
+    def start(actions, zip=None):
+        task = A2C(1, "MlpPolicy", initial_weights=zip)
+        task._build(observations, actions)
+        return task
+
+    start(saved).algorithm.save(tmp_path / "agent.zip")
+    start(saved, str(tmp_path / "agent.zip"))
+    with pytest.raises(ValueError, match=rf"agent\.zip holds a policy with 5 actions of {type(saved).__name__}"):
+        start(given, str(tmp_path / "agent.zip"))
+
+
+@pytest.mark.parametrize(("options", "change"), [
+    ({"activation_fn": torch.nn.ReLU}, r"policy_kwargs\.activation_fn is .*ReLU.*, and was .*Tanh"),
+    ({"features_extractor_kwargs": {"pool": "mean"}}, r"features_extractor_kwargs\.pool is mean, and was max"),
+    ({"features_extractor_kwargs": {"stride": 1}}, r"features_extractor_kwargs\.stride is 1, and was 3"),
+    ({"net_arch": [4], "ortho_init": False}, None),
+])  # fmt: skip
+def test_a_zip_says_by_which_options_its_policy_computed_something_else(options, change, tmp_path):
+    observations, actions = spaces.Box(0, 255, (3, 12, 12), np.uint8), spaces.Discrete(2)
+    known = {"features_extractor_class": SmallCNN, "net_arch": [4]}
+    first, second = A2C(1, policy_kwargs=known), A2C(1, policy_kwargs=known | options)
+    first._build(observations, actions)
+    first.algorithm.save(tmp_path / "agent.zip")
+    second.initial_weights = str(tmp_path / "agent.zip")
+    with pytest.warns(UserWarning, match=change) if change else nullcontext():
+        second._build(observations, actions)
+    assert equal(weights(first.policy), weights(second.policy))
 
 
 def test_what_a_stranger_has_pickled_is_not_run(tmp_path):

@@ -1,5 +1,7 @@
 """Tests of agents' feature extractors: learning in Stable-Baselines3, shapes, coordinates, pools, wrong arguments."""
 
+import re
+
 import numpy as np
 import pytest
 import stable_baselines3 as sb3
@@ -109,10 +111,20 @@ def test_observations_must_be_images(extractor, space):
 
 
 @pytest.mark.parametrize("extractor", [CoordConvNatureCNN, ImpalaCNN, SmallCNN])
-def test_channels_must_come_first(extractor):
-    space = spaces.Box(0, 1, (36, 40, 3), np.float32)
-    with pytest.raises(ValueError, match=r"observations \(36, 40, 3\) have channels last"):
+@pytest.mark.parametrize("channels", [2, 3, 12])
+def test_channels_must_come_first(extractor, channels):
+    space = spaces.Box(0, 1, (36, 40, channels), np.float32)
+    with pytest.raises(ValueError, match=rf"observations \(36, 40, {channels}\) have channels last"):
         extractor(space, normalized_image=True)
+
+
+@pytest.mark.parametrize("shape", [(10, 10, 16), (10, 16, 10)])
+def test_channels_that_could_be_on_either_of_two_axes_are_refused(shape):
+    """Stable-Baselines3 takes the first of the shortest axes for the channels, and so would take rows for them."""
+    with pytest.raises(ValueError, match=rf"two axes of the observations {re.escape(str(shape))} are the shortest"):
+        SmallCNN(spaces.Box(0, 255, shape, np.uint8))
+    SmallCNN(spaces.Box(0, 1, (16, 10, 10)), normalized_image=True)  # nobody transposes these
+    SmallCNN(spaces.Box(0, 255, (10, 10, 10), np.uint8))  # those of a game of MinAtar
 
 
 def test_normalised_images():

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from pytorch_lightning.plugins.precision import DoublePrecision, MixedPrecision
+from pytorch_lightning.plugins.precision import DoublePrecision, HalfPrecision, MixedPrecision
 from stable_baselines3.common.policies import ActorCriticCnnPolicy
 from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_coordconv.rl import A2C
-from lightning_coordconv.rl.precision import mix_precision
+from lightning_coordconv.rl.precision import check_precision, mix_precision
 from tests.rl.agents import COORDCONV, data, trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:this processor has no instructions for bfloat16")
@@ -139,6 +139,7 @@ def test_a_processor_that_emulates_bfloat16_is_warned(capability, precision, war
     assert any("32-true" in str(warning.message) for warning in caught) is warned
 
 
-def test_double_precision_is_refused():
-    with pytest.raises(ValueError, match=r"trainer\.precision must be 32-true, .* got '64-true'"):
-        mix_precision(policy=None, plugin=DoublePrecision())
+@pytest.mark.parametrize("plugin", [DoublePrecision(), HalfPrecision("bf16-true"), HalfPrecision("16-true")])
+def test_weights_of_other_precisions_are_refused(plugin):
+    with pytest.raises(ValueError, match=rf"trainer\.precision must be 32-true, .* got '{plugin.precision}'"):
+        check_precision(plugin)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import stable_baselines3 as sb3
 import torch
+from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.wrappers import TransformReward
 from stable_baselines3.common.env_util import make_vec_env
@@ -94,6 +95,12 @@ def test_saliency_is_what_a_change_of_a_pixel_changes():
         heats.append(heat[row, column])
     below_top = np.array(heats) < 255
     assert np.corrcoef(np.array(strengths)[below_top], np.array(heats)[below_top])[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("space", [spaces.Box(-1, 1, (4,)), spaces.Dict({"image": spaces.Box(0, 255, (3, 36, 36))})])
+def test_only_images_have_a_saliency(space):
+    with pytest.raises(ValueError, match=r"^saliency needs images \(C, H, W\), but the observations are "):
+        next(play_frames(SimpleNamespace(observation_space=space), None, True, 1, with_saliency=True))
 
 
 def test_overlay():

@@ -1,4 +1,4 @@
-"""Wrapper that refuses environments' invalid spaces and results; function that warns of action ranges without zero."""
+"""Wrapper that refuses environments' invalid spaces and results; functions that warn of ranges and statistics."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -8,8 +8,10 @@ from typing import Any, NamedTuple, NoReturn
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.wrappers import NormalizeObservation, NormalizeReward
 from numpy.typing import NDArray
 from pytorch_lightning.utilities import rank_zero_warn
+from stable_baselines3.common.vec_env import VecEnv
 
 from lightning_coordconv.rl.environments.crashes import InvalidEnvironmentError
 
@@ -171,6 +173,20 @@ def report_far_actions(space: Space, env_id: str) -> None:
             "draws actions around 0, of which most would be cut to the bound; rescale them, as with "
             "gymnasium.wrappers.RescaleAction"
         )
+
+
+def report_statistics(env: VecEnv, env_id: str) -> None:
+    """Warn of an environment that normalises by statistics of its steps, which each copy of it collects for itself.
+
+    Those of the training environments are not those of evaluation, whose observations and rewards are others then.
+    """
+    for wrapper in (NormalizeObservation, NormalizeReward):
+        if any(env.env_is_wrapped(wrapper)):
+            rank_zero_warn(
+                f"the environment {env_id} has the wrapper {wrapper.__name__}, and each copy of it collects its own "
+                "statistics: evaluation begins without those of training, so its rewards say little; scale by "
+                "fixed numbers, as with gymnasium.wrappers.TransformObservation and TransformReward"
+            )
 
 
 def _fault_of_array(value: Any, limits: Limits) -> str | None:

@@ -4,7 +4,7 @@ import copy
 import difflib
 import importlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
@@ -135,17 +135,26 @@ def _vector(spec: EnvSpec, n_envs: int, backend: Backend, n_stack: int, wrapper_
         Finalize(env, _hang_up, (env.remotes,), exitpriority=0)
     if n_stack > 1:
         _check_stackable(env, spec.id, n_stack)
-        env = VecFrameStack(env, n_stack)
-    space = env.observation_space
-    channels_last = (
-        isinstance(space, gym.spaces.Box) and is_image_space(space) and not is_image_space_channels_first(space)
+        env = VecFrameStack(env, n_stack, _channels_order(env.observation_space))
+    channels_last = any(
+        is_image_space(part) and not is_image_space_channels_first(part) for part in _parts(env.observation_space)
     )
     return VecTransposeImage(env) if channels_last else env
 
 
+def _parts(space: Any) -> Iterable[Any]:
+    return space.values() if isinstance(space, gym.spaces.Dict) else (space,)
+
+
+def _channels_order(space: Any) -> Any:
+    """Return on which axis frames are stacked: channels, the shortest of three, whatever numbers an image has."""
+    if isinstance(space, gym.spaces.Dict):
+        return {name: _channels_order(part) for name, part in space.items()}
+    return "first" if len(space.shape) == 3 and is_image_space_channels_first(space) else "last"
+
+
 def _check_stackable(env: VecEnv, env_id: str, n_stack: int) -> None:
-    space = env.observation_space
-    for part in space.values() if isinstance(space, gym.spaces.Dict) else [space]:
+    for part in _parts(env.observation_space):
         if not isinstance(part, gym.spaces.Box):
             env.close()
             raise InvalidEnvironmentError(

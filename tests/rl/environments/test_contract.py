@@ -1,11 +1,14 @@
 """Tests that environments' invalid results and spaces are refused, odd action bounds named, last observations kept."""
 
+from dataclasses import replace
+
 import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.wrappers import NormalizeObservation, NormalizeReward, TransformReward
 
-from lightning_coordconv.rl.environments.contract import report_far_actions
+from lightning_coordconv.rl.environments.contract import report_far_actions, report_statistics
 from lightning_coordconv.rl.environments.crashes import InvalidEnvironmentError
 from lightning_coordconv.rl.environments.vector import find, make
 
@@ -272,3 +275,15 @@ def test_actions_on_one_side_of_zero_are_reported(low, high, far, recwarn):
 def test_other_actions_are_not(space, recwarn):
     report_far_actions(space, "Near-v0")
     assert not recwarn.list
+
+
+@pytest.mark.parametrize(("wrapper", "learns"), [
+    (NormalizeObservation.wrapper_spec(), True),
+    (NormalizeReward.wrapper_spec(), True),
+    (TransformReward.wrapper_spec(func=abs), False),
+])  # fmt: skip
+def test_statistics_that_evaluation_does_not_share_are_reported(wrapper, learns, recwarn):
+    spec = replace(gym.spec("CartPole-v1"), additional_wrappers=(wrapper,))
+    report_statistics(make(spec, 2), "Scaled-v0")
+    found = [str(each.message) for each in recwarn if str(each.message).startswith("the environment Scaled-v0 has the")]
+    assert len(found) == learns

@@ -264,3 +264,35 @@ def test_frames_are_not_stacked_until_the_channels_are_another_axis(shape, fits)
     assert make(spec, 1, n_stack=fits).observation_space.shape == (channels * fits, 12, 12)
     with pytest.raises(InvalidEnvironmentError, match=r"^frame_stack must be less for the environment Images-v0, got"):
         make(spec, 1, n_stack=fits + 1)
+
+
+class Views(gym.Env):
+    """A blank image and a number, or the image by itself."""
+
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, shape, high=255, dtype="uint8", alone=True):
+        image = gym.spaces.Box(0, high, tuple(shape), np.dtype(dtype).type)
+        self.observation_space = image if alone else gym.spaces.Dict({"image": image, "n": gym.spaces.Box(0, 1, (1,))})
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+
+@pytest.mark.parametrize(("shape", "stacked"), [((3, 12, 14), (6, 12, 14)), ((12, 14, 3), (12, 14, 6))])
+def test_frames_are_stacked_on_the_channels_of_images_of_any_numbers(shape, stacked):
+    spec = gym.envs.registration.EnvSpec("Views-v0", entry_point=Views, kwargs={"shape": shape, "high": 1})
+    spec.kwargs["dtype"] = "float32"
+    assert make(spec, 1, n_stack=2).observation_space.shape == stacked
+    spec.kwargs["alone"] = False
+    space = make(spec, 1, n_stack=2).observation_space
+    assert space["image"].shape == stacked
+    assert space["n"].shape == (2,)
+
+
+def test_images_in_dicts_have_their_channels_first():
+    kwargs = {"shape": (12, 14, 3), "alone": False}
+    env = make(gym.envs.registration.EnvSpec("Views-v0", entry_point=Views, kwargs=kwargs), 2, n_stack=2)
+    assert env.observation_space["image"].shape == (6, 12, 14)
+    assert env.reset()["image"].shape == (2, 6, 12, 14)

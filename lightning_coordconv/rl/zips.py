@@ -1,0 +1,79 @@
+"""Functions that read a Stable-Baselines3 zip as data, and compare the policy that it describes with another one."""
+
+import inspect
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from lightning_coordconv.core.checkpoints import read_state_dict, verify
+from lightning_coordconv.core.extras import extra
+from lightning_coordconv.core.option_changes import Change, find_changes
+
+with extra("rl", "agents"):
+    from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+    from stable_baselines3.common.save_util import data_to_json
+
+FUNCTION = ("activation_fn", "normalize_images")
+"""Arguments of a policy that change what it computes, and not the shapes of its weights."""
+EXTRACTOR, OPTIONS = "features_extractor_class", "features_extractor_kwargs"
+
+
+def read_zip(path: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the weights of a policy, and the algorithm's attributes in JSON; what is pickled among them stays text.
+
+    Raises:
+        ValueError: if the file is damaged, or its weights are not plain tensors.
+        KeyError: if it is no zip of Stable-Baselines3.
+        OSError: if it cannot be read.
+    """
+    verify(path)
+    with zipfile.ZipFile(path) as archive:
+        weights = read_state_dict(io.BytesIO(archive.read("policy.pth")))
+        described = json.loads(archive.read("data")) if "data" in archive.namelist() else {}
+    return weights, described if isinstance(described, dict) else {}
+
+
+def actions_of(weights: Mapping[str, Tensor], described: Mapping[str, Any]) -> str | None:
+    """Return how many actions a zip has, and of which kind of space; ``None`` where it does not say it."""
+    head, space = weights.get("action_net.bias"), described.get("action_space")
+    if head is None or not isinstance(space, Mapping) or ":type:" not in space:
+        return None if head is None else f"{len(head)} actions"
+    kind = str(space[":type:"]).rpartition(".")[2].rstrip("'>")
+    return f"{len(head)} actions of {kind}{space.get('nvec', '')}"
+
+
+def describe(algorithm: OnPolicyAlgorithm) -> dict[str, Any]:
+    """Return what a zip of an algorithm would say of its actions and of the arguments of its policy."""
+    parts = {"policy_kwargs": algorithm.policy_kwargs, "action_space": algorithm.action_space}
+    found: dict[str, Any] = json.loads(data_to_json(parts))
+    return found
+
+
+def find_other_functions(described: Mapping[str, Any], algorithm: OnPolicyAlgorithm) -> Iterator[Change]:
+    """Yield the arguments by which the policy of a zip computes something else with the same weights.
+
+    Args:
+        described: the attributes that the zip holds.
+        algorithm: the one that gets the weights.
+    """
+    saved, own = described.get("policy_kwargs"), describe(algorithm)["policy_kwargs"]
+    if not isinstance(saved, Mapping):
+        return
+    theirs, ours = (_texts(arguments, algorithm.policy_class) for arguments in (saved, own))
+    names = [name for name in FUNCTION if name in ours]
+    yield from find_changes({name: theirs[name] for name in names}, ours, "policy_kwargs")
+    if ours.get(EXTRACTOR) == theirs.get(EXTRACTOR):
+        extractor: Any = algorithm.policy.features_extractor
+        before, now = (_texts(arguments.get(OPTIONS) or {}, type(extractor)) for arguments in (saved, own))
+        yield from find_changes(before, now, f"policy_kwargs.{OPTIONS}")
+
+
+def _texts(arguments: Mapping[str, Any], kind: type) -> dict[str, str]:
+    """Return the arguments of a class, with the defaults of those that are not given, as text."""
+    defaults = {option.name: option.default for option in inspect.signature(kind).parameters.values()}
+    values = {**defaults, **arguments}
+    return {name: str(list(value) if isinstance(value, tuple) else value) for name, value in values.items()}

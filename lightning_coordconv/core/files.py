@@ -1,8 +1,8 @@
-"""Functions that write a file completely or not at all, so that no partial file remains at its path."""
+"""Functions that write a file completely or not at all, and refuse to write over a file that was read."""
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,3 +32,9 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8, whole or not at all; see :func:`complete_file`."""
     with complete_file(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def refuse_input(path: Path, inputs: Iterable[Path]) -> None:
+    """Raise ValueError if a file that is to be written is one of those that the same command reads, also by a link."""
+    if path.exists() and any(each.exists() and path.samefile(each) for each in inputs):
+        raise ValueError(f"{path} is read by this command, and would be replaced: give another file to write")

@@ -1,12 +1,15 @@
 """Functions that list a folder's files or images, find the images to predict on, and tell links to the same file."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from lightning_coordconv.core.dropped import report_dropped
+
+OF_A_RUN = {"config.yaml", "hparams.yaml"}
+"""Files that the command line and the loggers write into the folder of a run."""
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -66,10 +69,29 @@ def leave_out_repeated(paths: Sequence[Path], folder: Path) -> list[Path]:
 def find_files(folder: Path) -> list[Path]:
     """Return the files anywhere below a folder, behind links too, those of each folder sorted.
 
+    Folders of runs are left out, and named: the figures in them would otherwise become data of the next run.
+
     Raises:
         ValueError: if a link leads back to a folder that holds it: its files would be found again and again.
     """
     found: list[Path] = []
+    runs: list[Path] = []
+    for parent, folders, names in walk(folder):
+        if set(names) >= OF_A_RUN:
+            folders.clear()
+            runs.append(parent.relative_to(folder))
+            continue
+        found += [parent / name for name in names]
+    report_dropped(f"folders of runs in {folder}", runs)
+    return found
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Yield each folder below one, behind links too, with the sorted names of its folders and files, as ``os.walk``.
+
+    Raises:
+        ValueError: if a link leads back to a folder that holds it: its files would be found again and again.
+    """
     above: dict[str, list[str]] = {}  # for each folder, its real path and those of the folders that lead to it
     for parent, folders, names in os.walk(folder, followlinks=True):
         real, leading = os.path.realpath(parent), above.get(os.path.dirname(parent), [])
@@ -77,8 +99,7 @@ def find_files(folder: Path) -> list[Path]:
             raise ValueError(f"{parent} is a link to a folder that holds it, so its files would be found without end")
         above[parent] = [*leading, real]
         folders.sort()
-        found += [Path(parent, name) for name in sorted(names)]
-    return found
+        yield Path(parent), folders, sorted(names)
 
 
 def identity_of(path: Path) -> object:

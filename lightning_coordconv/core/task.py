@@ -122,7 +122,8 @@ class BaseTask(CheckedArguments, LightningModule):
         complete(checkpoint, self, self.unsaved_hparams, self.given_objects, self.describe_data())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what predictions need besides the weights."""
+        """Check that the checkpoint is of this kind of task, and keep what predictions need besides the weights."""
+        check_kind(checkpoint, type(self), self.trainer.ckpt_path if is_attached(self) else "the checkpoint")
         found = checkpoint.get(INFERENCE)
         self.inference = dict(found) if isinstance(found, Mapping) else {}
         self.splits = splits_of(checkpoint)

@@ -80,6 +80,12 @@ def files_of(entries: list[Entry]) -> list[Path]:
     return list(dict.fromkeys(entry.file for entry in entries if entry.file is not None))
 
 
+def values_of(entries: list[Entry]) -> list[str]:
+    """Return the names of what entries set; a class has the name of the key that it is the value of."""
+    values = [entry for entry in entries if not isinstance(entry.value, yaml.MappingNode)]
+    return [entry.name.removesuffix(".class_path") for entry in values]
+
+
 def modules_of(entries: list[Entry]) -> list[Path]:
     """Return the modules in the current folder that values name, as ``mine.Network`` names ``mine.py``, each once."""
     values = [entry.value.value for entry in entries if isinstance(entry.value, yaml.ScalarNode)]

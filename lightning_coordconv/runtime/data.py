@@ -4,6 +4,7 @@ import argparse
 import importlib
 import logging
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from PIL import Image, ImageOps
 
 from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.counts import count
-from lightning_coordconv.core.files import complete_file
+from lightning_coordconv.core.files import complete_file, refuse_input
 from lightning_coordconv.core.pictures import to_picture
 from lightning_coordconv.core.repeated_files import remarks_on_files
 from lightning_coordconv.core.survey import Survey
@@ -45,8 +46,11 @@ def main(args: Sequence[str] | None = None) -> None:
     logging.disable(logging.INFO)  # the report says what the data modules log
     try:
         check_at_least(1, images=options.images)
+        if path.is_dir() and options.out.resolve().is_relative_to(path.resolve()):
+            raise ValueError(f"{options.out} would become a picture of the data in {path}: give --out a file elsewhere")
         survey = _recognised(path)(options.images)
         survey.remarks += remarks_on_files(path, survey.images, survey.others)
+        refuse_input(options.out, [path, *chain.from_iterable(survey.images.values()), *survey.others])
         print(survey.report())
         figures = survey.figures(SAMPLES)
         if figures:

@@ -11,6 +11,7 @@ import yaml
 from lightning_coordconv.core.checkpoints import CheckpointError, read_checkpoint
 from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.export import ExportError, Format
+from lightning_coordconv.core.files import refuse_input
 from lightning_coordconv.core.hyperparameters import UntrustedCheckpointError
 from lightning_coordconv.core.restore import domain_of, task_class
 from lightning_coordconv.core.shipped import find_weights
@@ -31,6 +32,8 @@ def main(args: Sequence[str] | None = None) -> None:
         args: arguments as a list; those of the process by default.
     """
     options = make_parser().parse_args(args)
+    read = (find_weights(options.checkpoint), options.images, options.int8)
+    refuse_input(options.out, [Path(given) for given in read if given is not None])
     try:
         model = _load(options.checkpoint, options.trust)
     except UntrustedCheckpointError as error:

@@ -162,6 +162,9 @@ class CoordConvCLI(ConfiguredCLI):
         if path is not None and path not in KEYWORDS:
             load_checkpoint(path, self.model, options["weights_only"])
         built = super().instantiate_trainer(**kwargs)
+        folders = [(type(logger), logger.log_dir) for logger in built.loggers]
+        if len(set(folders)) < len(folders):
+            raise ValueError(f"loggers of one class must have different folders, got {len(folders)} in {built.log_dir}")
         for logger in built.loggers:
             if isinstance(logger, CSVLogger):
                 keep_rows(logger)

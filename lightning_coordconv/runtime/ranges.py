@@ -21,6 +21,11 @@ INTERVAL: Check = (
 )
 SHARE: Check = (lambda value: 0 <= value <= 1, "from 0 to 1")
 SANITY: Check = (lambda value: value >= -1, "at least 0, or -1 for all batches")
+UNITS = ("weeks", "days", "hours", "minutes", "seconds")
+DURATION: Check = (
+    lambda value: not isinstance(value, Mapping) or set(value) <= set(UNITS),
+    f"DD:HH:MM:SS, or have only the keys {', '.join(UNITS)}",
+)
 RUN_FOLDER: Check = (
     lambda value: not PurePath(str(value)).is_absolute() and ".." not in PurePath(str(value)).parts,
     "a relative path without '..'",
@@ -94,6 +99,7 @@ def check_ranges(options: Mapping[str, Any], subcommand: str | None = None) -> N
     trainer = options.get("trainer") or {}
     for name, check in TRAINER.items():
         _check(f"trainer.{name}", trainer.get(name), check)
+    _check("trainer.max_time", trainer.get("max_time"), DURATION)
     _check_together(trainer)
     limit = EVALUATED.get(str(subcommand))
     if limit is not None and trainer.get(limit) == 0:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_coordconv.runtime.config_files import read_config, read_option
+from lightning_coordconv.runtime.config_files import read_config, read_option, values_of
 
 PACKAGE = Path(__file__).parents[1]
 CONFIGS = next((path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir()), PACKAGE)
@@ -64,10 +64,11 @@ def with_paths(args: Sequence[str]) -> list[str]:
     """Return command line arguments with the paths of configs in place of their names.
 
     Raises:
-        ValueError: for a config that does not exist, and for keys of configs and options that
-            :mod:`~lightning_coordconv.runtime.config_files` refuses.
+        ValueError: for a config that does not exist, for keys of configs and options that
+            :mod:`~lightning_coordconv.runtime.config_files` refuses, and for an option that a later config overrides.
     """
     found: list[str] = []
+    given: dict[str, str] = {}  # options so far, by the names of what they set
     words = list(args)
     while words:
         word = words.pop(0)
@@ -75,13 +76,15 @@ def with_paths(args: Sequence[str]) -> list[str]:
         following = value if equals else next(iter(words), None)
         if option not in ("-c", "--config") or following is None:  # without a value the parser says what it needs
             if option.startswith("--"):
-                read_option(option, following or "")
+                given |= dict.fromkeys(values_of(read_option(option, following or "")), option)
             found.append(word)
             continue
         if not equals:
             words.pop(0)
         for path in find(following):
-            read_config(path)
+            for name in values_of(read_config(path)):
+                if name in given:
+                    raise ValueError(f"{given[name]} has no effect before {path}, which sets {name}: put it last")
             found.append(f"--config={path}")
     return found
 

@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_info
 
 from lightning_coordconv.core.checkpoints import read_checkpoint
+from lightning_coordconv.core.image_search import walk
 from lightning_coordconv.core.shipped import find_weights
 
 KEYWORDS = ("last", "best")
@@ -57,7 +58,7 @@ def check_version(logger: Any, trainer: Trainer) -> None:
     if "version" not in arguments or arguments["version"] is not None:
         return
     others = _all_last(trainer)
-    newest = f" or --ckpt_path {max(others, key=lambda path: path.stat().st_mtime)}" if others else ""
+    newest = f" or --ckpt_path {max(others, key=_when_written)}" if others else ""
     raise ValueError(
         "--ckpt_path last resumes the version of the logger that you choose, and without one a new run begins: add "
         f"--trainer.logger.init_args.version NAME{newest}"
@@ -80,7 +81,7 @@ def find_newest(keyword: str, trainer: Trainer) -> str:
     if not runs:
         root = getattr(trainer.logger, "root_dir", None) or trainer.log_dir
         raise FileNotFoundError(f"no run with a {LAST} in {root}: give a file as --ckpt_path")
-    newest = max(runs, key=lambda path: path.stat().st_mtime)
+    newest = max(runs, key=_when_written)
     path = newest if keyword == "last" else _best(newest.parent)
     rank_zero_info(f"--ckpt_path {keyword} is {path}")
     return str(path)
@@ -89,7 +90,13 @@ def find_newest(keyword: str, trainer: Trainer) -> str:
 def _all_last(trainer: Trainer) -> list[Path]:
     """Return the last checkpoints of all versions of the logger, whose names can be nested folders."""
     root = getattr(trainer.logger, "root_dir", None)
-    return [] if root is None else list(Path(root).glob(f"**/checkpoints/{LAST}"))
+    folders = [] if root is None else [path for path, _, names in walk(Path(root)) if LAST in names]
+    return [folder / LAST for folder in folders if folder.name == "checkpoints"]
+
+
+def _when_written(path: Path) -> tuple[float, Path]:
+    """Return when a file was written; of two at the same time the later name, as ``version_1``, is the newer."""
+    return path.stat().st_mtime, path
 
 
 def _best(folder: Path) -> Path:

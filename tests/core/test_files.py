@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightning_coordconv.core.files import complete_file, write_text
+from lightning_coordconv.core.files import complete_file, refuse_input, write_text
 
 
 @pytest.mark.parametrize("before", [None, "old"])
@@ -24,3 +24,14 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"file/a.csv cannot be written"):
         write_text(tmp_path / "file" / "a.csv", "text")
+
+
+def test_what_is_read_is_not_written_over(tmp_path):
+    kept, link, new = (tmp_path / name for name in ("kept", "link", "new"))
+    kept.touch()
+    link.symlink_to(kept)
+    refuse_input(new, [kept])
+    refuse_input(kept, [new])
+    for path in (kept, link):
+        with pytest.raises(ValueError, match="is read by this command, and would be replaced"):
+            refuse_input(path, [new, kept])

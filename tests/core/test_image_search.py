@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from lightning_coordconv.core.image_search import find_predicted
+from lightning_coordconv.core.image_search import find_images, find_predicted
 
 
 @pytest.mark.parametrize("start", ["data", "current", "absolute"])
@@ -30,3 +30,14 @@ def test_what_exists_in_neither_place_is_named_with_its_option(tmp_path, monkeyp
         find_predicted(tmp_path / "data", "new")
     with pytest.raises(FileNotFoundError, match="there are no images"):
         find_predicted(tmp_path, "data")
+
+
+def test_pictures_in_folders_of_runs_are_no_data(tmp_path, caplog):
+    for name in ("a.png", "logs/x/version_0/figures/b.png", "logs/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for name in ("config.yaml", "hparams.yaml"):
+        (tmp_path / "logs/x/version_0" / name).touch()
+    with caplog.at_level("INFO"):
+        assert find_images(tmp_path) == [tmp_path / "a.png", tmp_path / "logs/c.png"]
+    assert f"folders of runs in {tmp_path} (1): logs/x/version_0" in caplog.text

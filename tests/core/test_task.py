@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
 from lightning_coordconv.core import BaseDataModule, NetworkTask
+from lightning_coordconv.core.checkpoints import CheckpointError
 
 
 class Halving(NetworkTask):
@@ -120,3 +121,20 @@ def test_a_task_remembers_the_classes_that_it_was_trained_on(tmp_path):
         assert task.describe_data() == {"class_names": ["cat", "dog"]}
     trainer().fit(task, Named("dog", "cat"))
     assert task.describe_data() == {"class_names": ["dog", "cat"]}
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test"])
+def test_a_trainer_refuses_the_checkpoint_of_another_task(tmp_path, command):
+    def trainer():
+        return Trainer(
+            accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False,
+        )  # fmt: skip
+
+    first, path = trainer(), tmp_path / "other.ckpt"
+    first.fit(Watched(nn.Linear(1, 1), {"seen": MeanMetric()}), Named("cat", "dog"))
+    first.save_checkpoint(path)
+    with pytest.raises(CheckpointError, match=f"^{path} is a checkpoint of Watched, and Halving is expected"):
+        getattr(trainer(), command)(
+            Halving(nn.Linear(1, 1), {"seen": MeanMetric()}), Named("cat", "dog"), ckpt_path=path, weights_only=True
+        )

@@ -45,6 +45,8 @@ def test_files_are_written_where_they_are_wanted_and_the_runs_are_left_as_they_w
     assert contents(logs) == before
     message = fails(capsys, logs, "--csv", logs / "a" / "version_0" / "out.csv")
     assert message.endswith("is in the folder of a run: name a file elsewhere")
+    twice = ("--csv", tmp_path / "a", "--markdown", tmp_path / "a")
+    assert fails(capsys, logs, *twice).endswith("must be different files")
     assert contents(logs) == before
 
 

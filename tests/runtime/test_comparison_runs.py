@@ -7,6 +7,7 @@ import pytest
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.summary.writer import event_file_writer
 
+from lightning_coordconv.runtime.comparison.arms import gather
 from lightning_coordconv.runtime.comparison.runs import find_runs
 from lightning_coordconv.runtime.csv_rows import keep_rows
 from tests.runtime.compared_runs import compare, fails, write_csv
@@ -86,3 +87,25 @@ def test_a_broken_file_is_named(tmp_path, capsys, name, text):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / name).write_text(text)
     assert str(tmp_path / "run") in fails(capsys, tmp_path)
+
+
+def test_broken_hyperparameters_are_named(tmp_path, capsys):
+    write_csv(tmp_path / "run", 0.5)
+    (tmp_path / "run" / "hparams.yaml").write_text("a: [")
+    assert f"{tmp_path / 'run' / 'hparams.yaml'} cannot be read: " in fails(capsys, tmp_path)
+
+
+def test_hyperparameters_that_are_python_objects_tell_arms_apart(tmp_path):
+    for number, lr in enumerate((0.1, 0.5)):
+        write_csv(tmp_path / f"version_{number}", lr)
+        objects = "net: !!python/name:torch.nn.ReLU ''\nsize: !!python/tuple [1, 2]\nbox: !mine {x: 1}\n"
+        (tmp_path / f"version_{number}" / "hparams.yaml").write_text(f"lr: {lr}\n{objects}")
+    assert [run.config["lr"] for run in find_runs([tmp_path])] == [0.1, 0.5]
+    assert len(gather(find_runs([tmp_path]))) == 2
+
+
+def test_runs_behind_links_are_found(tmp_path):
+    write_csv(tmp_path / "elsewhere" / "b" / "version_0", 0.5)
+    write_csv(tmp_path / "logs" / "a" / "version_0", 0.4)
+    (tmp_path / "logs" / "link").symlink_to(tmp_path / "elsewhere")
+    assert [run.name for run in find_runs([tmp_path / "logs"])] == ["a", "link/b"]

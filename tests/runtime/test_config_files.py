@@ -1,5 +1,7 @@
 """Tests that keys that the parser would ignore are refused, in configs, files that they refer to, and options."""
 
+import re
+
 import pytest
 
 from lightning_coordconv.runtime import shipped_configs
@@ -124,3 +126,25 @@ def test_an_option_without_effect_is_refused_in_every_spelling(words):
 @pytest.mark.parametrize("words", [["--a"], ["--a="], ["--a", "["], ["--a=x: y: z"], ["--a=- 1"], ["--data", "-"]])
 def test_other_options_are_left_to_the_parser(words):
     assert shipped_configs.with_paths(["fit", *words]) == ["fit", *words]
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["--data.size=2"], "data.size"),
+        (["--data.init_args.size", "2"], "data.size"),
+        (["--data", "{init_args: {size: 2}}"], "data.size"),
+        (["--data", "mine.Data"], "data"),
+        (["--data.class_path=mine.Data"], "data"),
+        (["--trainer.callbacks+=mine.Callback"], "trainer.callbacks"),
+    ],
+)
+def test_an_option_that_a_later_config_overrides_is_refused(words, name, tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("data: {class_path: Data, init_args: {size: 1}}\ntrainer: {callbacks: []}\n")
+    option = words[0].partition("=")[0]
+    with pytest.raises(ValueError, match=f"^{re.escape(option)} has no effect before {path}, which sets {name}: "):
+        shipped_configs.with_paths(["fit", *words, "-c", str(path)])
+    assert shipped_configs.with_paths(["fit", "-c", str(path), *words]) == ["fit", f"--config={path}", *words]
+    others = ["--data.other=2", "--trainer.max_steps", "3", "--model=mine.Model"]
+    assert shipped_configs.with_paths([*others, "-c", str(path)]) == [*others, f"--config={path}"]

@@ -12,6 +12,7 @@ from lightning_coordconv.core.survey import spread
 from lightning_coordconv.detection import CocoDetectionDataModule
 from lightning_coordconv.detection.survey import ON_A_CPU
 from lightning_coordconv.generative import UnlabelledImagesDataModule
+from lightning_coordconv.runtime import data
 from lightning_coordconv.runtime.shipped_configs import find
 from tests.detection.formats import write_voc, write_yolo
 from tests.runtime.data_folders import check, row, write_classes, write_coco, write_pairs, write_pictures
@@ -171,3 +172,17 @@ def test_annotation_files_of_one_split_share_their_images(tmp_path, capsys):
         shutil.copy(root / "boxes.json", root / "annotations" / f"{kind}_train.json")
     (root / "boxes.json").unlink()
     assert "two splits" not in check(root, capsys)[1]
+
+
+def test_samples_are_drawn_outside_of_the_data_and_over_none_of_them(tmp_path, monkeypatch, capsys):
+    root = write_pairs(tmp_path / "data")
+    before = {path: path.read_bytes() for path in root.rglob("*.*")}
+    image = sorted((root / "images").iterdir())[0]
+    monkeypatch.chdir(root)
+    for options in ([], ["--out", str(image)], ["--out", "images/new.png"]):
+        with pytest.raises(ValueError, match="would become a picture of the data in"):
+            data.main(["check", ".", *options])
+    photographs = write_coco(tmp_path / "coco")
+    with pytest.raises(ValueError, match="is read by this command, and would be replaced"):
+        data.main(["check", str(photographs / "boxes.json"), "--out", str(photographs / "china.jpg")])
+    assert {path: path.read_bytes() for path in root.rglob("*.*")} == before

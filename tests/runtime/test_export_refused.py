@@ -1,6 +1,7 @@
 """Tests that ``export`` refuses wrong arguments, full disks and networks it would change, and touches no other file."""
 
 import os
+import shutil
 
 import pytest
 import torch
@@ -39,6 +40,19 @@ def test_wrong_files_and_arguments_end_with_one_line(classifier, tmp_path, capsy
         ([classifier], "the following arguments are required: out"),
     ]:
         assert_refused(capsys, arguments, message)
+
+
+@pytest.mark.parametrize("option", ["checkpoint", "--images", "--int8"])
+def test_what_is_read_is_not_written_over(classifier, tmp_path, capsys, option):
+    file = shutil.copyfile(classifier, tmp_path / "a.ckpt")
+    arguments = [file, file, "--format", "onnx"] if option == "checkpoint" else [classifier, file, option, file]
+    before = file.read_bytes()
+    with pytest.raises(SystemExit):
+        main(["export", *map(str, arguments)])
+    assert capsys.readouterr().err == (
+        f"error: {file} is read by this command, and would be replaced: give another file to write\n"
+    )
+    assert file.read_bytes() == before
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")

@@ -107,6 +107,13 @@ def test_a_run_stays_below_the_loggers_folder(name):
         check_ranges({"trainer": {"logger": {"class_path": "TensorBoardLogger", "init_args": {"name": name}}}})
 
 
+def test_a_unit_of_time_that_does_not_exist_is_refused():
+    check_ranges({"trainer": {"max_time": {"hours": 1, "minutes": 30}}})
+    check_ranges({"trainer": {"max_time": "00:01:00:00"}})
+    with pytest.raises(ValueError, match=r"trainer.max_time must be .* only the keys .*, got \{'minute': 1\}"):
+        check_ranges({"trainer": {"max_time": {"minute": 1}}})
+
+
 def test_intervals_of_time_are_left_to_lightning():
     check_ranges({"trainer": {"val_check_interval": "00:01:00:00"}})
 

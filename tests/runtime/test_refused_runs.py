@@ -184,3 +184,11 @@ def test_a_fit_without_an_optimiser_step_is_refused(cli):
         SystemExit, match=r"error: the train split of WholeBatches has \d+ samples, too few for a batch of \d+"
     ):
         cli("fit", *SMALL, *TWO, f"--data={__name__}.WholeBatches", "--data.batch_size=1000")
+
+
+def test_two_loggers_that_write_the_same_files_are_refused(cli, capsys, tmp_path):
+    logger = "{class_path: CSVLogger, init_args: {save_dir: logs, name: a, version: b}}"
+    with pytest.raises(SystemExit) as ended:
+        cli("fit", *SMALL, f"--trainer.logger=[{logger}, {logger}]")
+    assert ended.value.code == 2
+    assert "loggers of one class must have different folders" in capsys.readouterr().err

@@ -108,6 +108,7 @@ def test_a_file_that_holds_no_study_is_refused(fits, tmp_path, capsys):
     (tmp_path / "s.log").write_text("no study\n")
     arguments = (NAMES[0], "--search", f"{LR}=uniform(0.001, 1)", "--study", str(tmp_path / "s.log"))
     assert "is not the file of a study" in fails(capsys, *arguments, "--minimize", "val/distance")
+    assert (tmp_path / "s.log").read_text() == "no study\n"
 
 
 def test_a_study_that_another_process_writes_to_is_refused(fits, tmp_path, capsys):

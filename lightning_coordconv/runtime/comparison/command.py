@@ -34,7 +34,10 @@ def main(args: Sequence[str]) -> None:
     """Print a table of runs, and write the files that are asked for."""
     arguments = make_parser().parse_args(args)
     runs = find_runs(arguments.folders)
-    for path in (arguments.markdown, arguments.csv, arguments.figure):
+    written = [path for path in (arguments.markdown, arguments.csv, arguments.figure) if path is not None]
+    if len({path.resolve() for path in written}) < len(written):
+        raise ValueError("--markdown, --csv and --figure must be different files")
+    for path in written:
         refuse_folder_of_a_run(path, runs)
     arms = gather(runs)
     metrics = choose_metrics(arms, arguments.metric)
@@ -51,10 +54,10 @@ def main(args: Sequence[str]) -> None:
             figure.savefig(part, dpi=120, format="png")
 
 
-def refuse_folder_of_a_run(path: Path | None, runs: Sequence[Run]) -> None:
+def refuse_folder_of_a_run(path: Path, runs: Sequence[Run]) -> None:
     """Raise ValueError if a file would be written into the folder of a run."""
     folders = {(run.path if run.path.is_dir() else run.path.parent).resolve() for run in runs}
-    if path is not None and path.resolve().parent in folders:
+    if path.resolve().parent in folders:
         raise ValueError(f"{path} is in the folder of a run: name a file elsewhere")
 
 

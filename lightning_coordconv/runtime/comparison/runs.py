@@ -13,6 +13,7 @@ from typing import Any, TypeGuard
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lightning_coordconv.core.image_search import walk
 from lightning_coordconv.runtime.csv_rows import complete_lines
 
 Curve = dict[float, float]
@@ -76,8 +77,9 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
         if not path.exists():
             raise ValueError(f"{path} does not exist")
         here = set()
+        files = [path] if path.is_file() else sorted(folder / name for folder, _, names in walk(path) for name in names)
         for pattern, read in READERS.items():
-            for file in [path] if path.is_file() and path.match(pattern) else sorted(path.rglob(pattern)):
+            for file in (each for each in files if each.match(pattern)):
                 run = (file if file.name.startswith("seed") else file.parent).resolve()
                 if run in here or is_part_of_a_run(run) or is_evaluation(read_config(file.parent)):
                     continue
@@ -196,11 +198,12 @@ def from_curves(files: Sequence[Path], root: Path, curves: dict[str, Curve]) -> 
     """Return a run that only the curves in its files describe; name and seed are of its configuration or its folder."""
     folder = files[0].parent
     parts = list(folder.resolve().parts)
+    below = list(folder.relative_to(root).parts) if root.is_dir() else []  # a link can lead elsewhere
     config = read_config(folder)
     seeds = [int(match[1]) for part in parts if (match := re.fullmatch(r"seed_?(\d+)(-[0-9a-f]{8})?", part))]
-    while len(parts) > 1 and VERSION.fullmatch(parts[-1]):
-        parts.pop()
-    below = parts[len(root.resolve().parts) :]
+    for names in (parts, below):
+        while names and VERSION.fullmatch(names[-1]):
+            names.pop()
     seed = find_seed(config)
     return Run(
         folder,
@@ -213,13 +216,35 @@ def from_curves(files: Sequence[Path], root: Path, curves: dict[str, Curve]) -> 
     )
 
 
+class PlainLoader(yaml.SafeLoader):
+    """YAML loader that reads descriptions of Python objects, as Lightning writes hyperparameters, as plain data."""
+
+
+def _plain(loader: Any, tag: str, node: yaml.Node) -> Any:  # PyYAML's types declare no arguments
+    """Return the tag of a node, such as ``python/name:torch.nn.ReLU``, with its contents; nothing is built."""
+    if isinstance(node, yaml.MappingNode):
+        return {tag: loader.construct_mapping(node, deep=True)}
+    if isinstance(node, yaml.SequenceNode):
+        return {tag: loader.construct_sequence(node, deep=True)}
+    return f"{tag} {node.value}"
+
+
+yaml.add_multi_constructor("", _plain, PlainLoader)
+
+
 def read_config(folder: Path) -> dict[str, Any] | None:
-    """Return the configuration of Lightning's command line, or else the hyperparameters; None without either."""
+    """Return the configuration of Lightning's command line, or else the hyperparameters; None without either.
+
+    Raises:
+        ValueError: naming a file that is no YAML: without their options, arms could not be told apart.
+    """
     for name in ("config.yaml", "hparams.yaml"):
         try:
-            config = yaml.safe_load((folder / name).read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):  # hyperparameters may be Python objects
+            config = yaml.load((folder / name).read_text(encoding="utf-8"), PlainLoader)
+        except FileNotFoundError:
             continue
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ValueError(f"{folder / name} cannot be read: {' '.join(str(error).split())}") from error
         if isinstance(config, dict) and config:
             return config
     return None

@@ -101,6 +101,9 @@ def open_study(file: Path, name: str, maximize: bool) -> "Study":
     Raises:
         ValueError: if the file holds anything else.
     """
+    first = file.read_bytes().partition(b"\n")[0] if file.is_file() else b""
+    if first and b'"op_code"' not in first:  # Optuna would append to it before it fails
+        raise ValueError(f"{file} is not the file of a study")
     with extra("search", "searches for options"):
         import optuna
         from optuna.storages.journal import JournalFileBackend

@@ -31,7 +31,9 @@ def test_a_part_runs_on_a_cpu(name):
     assert rows == json.loads(json.dumps(rows))
     numbers = [value for row in rows for value in row.values() if isinstance(value, float)]
     assert numbers
-    assert all(math.isfinite(number) and number > 0 for number in numbers)
+    assert all(map(math.isfinite, numbers))
+    if name != "coordinates":  # which subtracts times of a few steps: noise can make that negative
+        assert min(numbers) > 0
     if name == "layer_eager":
         assert {row["layer"] for row in rows} == {"plain", "plain again", "coordconv", "kept grid", "concat", "folded"}
     if name == "ranks":

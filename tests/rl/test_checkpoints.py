@@ -157,8 +157,11 @@ def test_a_checkpoint_of_another_algorithm_is_refused(tmp_path):
     run = trainer(tmp_path)
     run.fit(A2C(20, "MlpPolicy"), data(2, "CartPole-v1"))
     run.save_checkpoint(tmp_path / "a.ckpt")
-    with pytest.raises(ValueError, match="this is a checkpoint of the algorithm A2C, and PPO is PPO"):
+    with pytest.raises(ValueError, match=r"a.ckpt is a checkpoint of A2C, and PPO is expected"):
         trainer(tmp_path).fit(PPO(40, "MlpPolicy"), data(2, "CartPole-v1"), ckpt_path=tmp_path / "a.ckpt")
+    unnamed = {"algorithm": "A2C", "spaces": []}  # of a class that is not imported
+    with pytest.raises(ValueError, match="this is a checkpoint of the algorithm A2C, and PPO is PPO"):
+        PPO(40, "MlpPolicy").on_load_checkpoint(unnamed)
 
 
 STRANGE = ["os.abort", "os.system", "subprocess.Popen", "antigravity.geohash", "torch.optim.Adam.step", "nothing", "..",

@@ -119,11 +119,13 @@ class Preprocessing:
     def from_dict(cls, values: object) -> "Preprocessing":
         """Return the preprocessing that plain data describe; see :meth:`to_dict`.
 
+        What they leave out has its default, so that checkpoints from before an argument existed can be read.
+
         Raises:
             ValueError: if they describe none.
         """
         names = cls.__dataclass_fields__
-        if not isinstance(values, Mapping) or set(values) != set(names):
+        if not isinstance(values, Mapping) or not set(values) <= set(names):
             raise ValueError(f"preprocessing must be a dict of {', '.join(names)}, got {values!r}")
         sequences = {name: values[name] for name in ("mean", "std") if name in values}
         if not all(isinstance(value, list | tuple) for value in sequences.values()):

@@ -140,18 +140,8 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", Preprocessing().to_dict())
-def test_plain_data_that_leave_out_a_step_are_refused(name):
-    """The default would take its place, and the network would see other images than in training."""
-    values = Preprocessing(1, 10, 8, (0.5,), (0.25,), 4).to_dict()
-    del values[name]
-    with pytest.raises(ValueError, match="preprocessing must be a dict of channels, "):
-        Preprocessing.from_dict(values)
-
-
 @pytest.mark.parametrize("values", WRONG, ids=str)
 def test_plain_data_that_describe_no_preprocessing_are_refused(values):
-    values = values and Preprocessing().to_dict() | values
     with pytest.raises(ValueError, match=r"must be|must have"):
         Preprocessing.from_dict(values)
 

@@ -73,6 +73,7 @@ def interpreter(arguments: Sequence[str], cwd: Path, env: Mapping[str, str], std
 def run(arguments: Sequence[str], cwd: Path, env: Mapping[str, str], stdout: Path, stderr: Path) -> None:
     """Run a module or code in this process."""
     os.setpgrp()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)

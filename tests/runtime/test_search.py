@@ -96,7 +96,7 @@ def test_a_search_with_other_runs_or_another_metric_is_another_study(change, fit
     if change is None:
         config.write_text("trainer: {max_epochs: 2}\n")
     sweep(*arguments, *goal, *(change or ()))
-    trials = [line for line in capsys.readouterr().out.splitlines() if "mine/seed" in line and line.endswith(": done")]
+    trials = [line for line in capsys.readouterr().out.splitlines() if "mine/seed" in line and ": started" not in line]
     assert len(trials) == {None: 4, CHANGES[1]: 6}.get(change, 4)
     fits.clear()
     sweep(*arguments, *goal, *(change or ()))

@@ -157,8 +157,10 @@ def test_every_file_begins_with_a_sentence_of_its_contents():
 def names_in(text: str) -> set[str]:
     """Return the dotted names of the package that a text has, such as ``lightning_coordconv.rl.PPO``."""
     names = re.findall(r"(?<![\w/.'-])lightning_coordconv((?:\.\w+)+)(?![\w/(-]*\.(?:py|md|yaml))", text)
-    pieces = re.findall(r"from lightning_coordconv((?:\.\w+)*) import \(?([\w, \n]+)", text)
-    imported = {f"{module}.{name.split()[0]}" for module, some in pieces for name in some.split(",") if name.split()}
+    pieces = re.findall(r"from lightning_coordconv((?:\.\w+)*) import (\([\w, \n]+|[\w, ]+)", text)
+    imported = {
+        f"{module}.{name.split()[0]}" for module, some in pieces for name in some.lstrip("(").split(",") if name.split()
+    }
     return {name.removeprefix(".") for name in {*names, *imported}}
 
 

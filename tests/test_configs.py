@@ -76,7 +76,7 @@ def test_config_runs(experiment, cli, capsys):
     if overlay:
         return
     checkpoint = folder / "checkpoints" / "last.ckpt"
-    cli("test", "-c", experiment, *more, "--figures=false", "--ckpt_path", checkpoint)
+    cli("test", "-c", experiment, *more, "--ckpt_path", checkpoint)
     task = pydoc.locate(yaml.safe_load(EXPERIMENTS[experiment][0].read_text())["model"]["class_path"])
     restored = task.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
     saved = torch.load(checkpoint, weights_only=True)["state_dict"]

@@ -240,7 +240,7 @@ def read_config(folder: Path) -> dict[str, Any] | None:
     """
     for name in ("config.yaml", "hparams.yaml"):
         try:
-            config = yaml.load((folder / name).read_text(encoding="utf-8"), PlainLoader)
+            config = PlainLoader((folder / name).read_text(encoding="utf-8")).get_single_data()
         except FileNotFoundError:
             continue
         except (UnicodeDecodeError, yaml.YAMLError) as error:

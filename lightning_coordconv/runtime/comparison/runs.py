@@ -240,7 +240,8 @@ def read_config(folder: Path) -> dict[str, Any] | None:
     """
     for name in ("config.yaml", "hparams.yaml"):
         try:
-            config = PlainLoader((folder / name).read_text(encoding="utf-8")).get_single_data()
+            text = (folder / name).read_text(encoding="utf-8")
+            config = PlainLoader(text).get_single_data()  # type: ignore[no-untyped-call]
         except FileNotFoundError:
             continue
         except (UnicodeDecodeError, yaml.YAMLError) as error:

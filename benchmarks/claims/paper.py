@@ -1,4 +1,4 @@
-"""Functions that return the paper's claims on GANs, VAEs, detection, Atari games and ImageNet, and list all claims."""
+"""Functions that return the paper's claims on GANs, latent paths (GAN, VAE), detection, Atari and ImageNet, or all."""
 
 import math
 import statistics

@@ -1,4 +1,4 @@
-"""Functions that recognise a folder of class folders and collect its contents and faults, for ``data check``."""
+"""Functions that recognise splits (``train``, ...) of class folders, collect contents and faults: ``data check``."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +17,7 @@ SPLITS = ("train", "val", "test")
 
 
 def surveys(path: Path) -> dict[str, Callable[[int], Survey]]:
-    """Return the function that surveys a folder of one folder per class, by the name of the format; none for others."""
+    """Return the function that surveys splits of one folder per class, by the name of the format; none for others."""
     is_one = (path / "train").is_dir() and any(entry.is_dir() for entry in (path / "train").iterdir())
     return {"image folders": partial(_survey, path)} if is_one else {}
 

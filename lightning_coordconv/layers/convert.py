@@ -1,4 +1,4 @@
-"""Functions that convert chosen convolutions of a model to CoordConv layers in place, list them, and convert back.
+"""Functions that convert chosen convolutions of a model to CoordConv layers, list CoordConv layers, and convert back.
 
 A convolution is converted in place, by changing its class, as ``torch.nn.utils.parametrize`` does: the module stays
 the same object with the same ``weight`` and ``bias``, so its hooks, aliases, mode, device, dtype, state-dict keys and

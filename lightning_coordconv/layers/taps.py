@@ -103,13 +103,13 @@ def expand_taps(weight: Tensor, taps: Sequence[Tensor], output_sizes: Sequence[i
     Returns:
         A tensor of shape ``(1, channels, *output_sizes)``.
     """
-    matrix, *axes = taps
-    values, cells = torch.mm(weight.flatten(1), matrix), 1
+    matrix, axis, *axes = taps
+    values = torch.mm(weight.flatten(1), matrix)
+    if axes:
+        values = values.view(-1, axis.shape[0])
+    values, cells = torch.mm(values, axis), axis.shape[1]
     for axis in axes:
-        if cells == 1:
-            values = torch.mm(values.view(-1, len(axis)), axis)
-        else:
-            values = torch.matmul(axis.t(), values.view(-1, len(axis), cells))
+        values = torch.matmul(axis.t(), values.view(-1, axis.shape[0], cells))
         cells *= axis.shape[1]
     return values.view(1, -1, *output_sizes)
 

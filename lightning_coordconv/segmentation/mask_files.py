@@ -1,4 +1,4 @@
-"""Functions that find an image's label mask by name, read masks, refuse invalid ones, and log those of no image."""
+"""Functions that find an image's label mask by name, read masks, refuse invalid ones, and log masks of no image."""
 
 import glob
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Classes of a trained segmentation network, to load, use in Python and export, and of its label maps, to draw."""
+"""Classes of a trained segmentation network, to load, use and export, and of its label maps, to draw or save as PNG."""
 
 import copy
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Writes ``docs/claims.md`` and the README's verdicts, or lists missing runs: ``python -m benchmarks.claims``.
+"""Writes ``docs/claims.md`` and README verdicts, or lists missing runs: ``python -m benchmarks.claims [--missing]``.
 
 ``python -m benchmarks.claims --missing`` prints the runs without a record that the claims need, and what they cost.
 """

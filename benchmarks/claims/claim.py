@@ -1,4 +1,4 @@
-"""Class of a claim of the CoordConv paper, and functions for criteria, comparisons of two arms and training lengths."""
+"""Class of a claim of the CoordConv paper, functions that make criteria, compare two arms, give training lengths."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

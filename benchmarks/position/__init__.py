@@ -1,1 +1,1 @@
-"""Package of modules of the position benchmark: small tasks with and without coordinates, to find where these help."""
+"""Package of modules of the position benchmark: small tasks with and without coordinates, and a test of ``advise``."""

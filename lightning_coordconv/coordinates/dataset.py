@@ -1,4 +1,4 @@
-"""Data set Not-so-Clevr (paper, section 2): each position of a square on a canvas, as coordinates and as images."""
+"""Data set Not-so-Clevr (paper, section 2): a square's positions as coordinates and images, in train and test parts."""
 
 from typing import Literal
 

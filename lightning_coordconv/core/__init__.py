@@ -1,4 +1,4 @@
-"""Public API of what tasks share: base classes (task, data, metric), loader, split, schedule, CSV table, checks."""
+"""Public API of what tasks share: base classes, loader, split, schedule, predictions as CSV, decorator, checks."""
 
 from lightning_coordconv.core.arguments import check_at_least, check_choice
 from lightning_coordconv.core.data import BaseDataModule

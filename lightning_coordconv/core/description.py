@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pytorch_lightning import LightningModule
@@ -9,6 +10,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 
 from lightning_coordconv.core.hyperparameters import is_plain
 from lightning_coordconv.core.network_changes import find_change, structure_of
+from lightning_coordconv.core.option_changes import Change, find_changes
 
 InstanceT = TypeVar("InstanceT")
 HYPERPARAMETERS = LightningModule.CHECKPOINT_HYPER_PARAMS_KEY
@@ -60,6 +62,25 @@ def describe(instance: object) -> dict[str, Any] | None:
     return {"class_path": f"{type(instance).__module__}.{type(instance).__qualname__}", "init_args": arguments}
 
 
+def describe_arguments(task: LightningModule, names: frozenset[str]) -> dict[str, Any]:
+    """Return the descriptions of those of a task's arguments that can be described; see :func:`describe`."""
+    described = {name: describe(getattr(task, name, None)) for name in names}
+    return {name: description for name, description in described.items() if description is not None}
+
+
+def find_changed_arguments(checkpoint: Mapping[str, Any], task: LightningModule, names: frozenset[str]) -> list[Change]:
+    """Return the arguments by which a task computes something else than the one that wrote a checkpoint.
+
+    Args:
+        checkpoint: its hyperparameters are compared where both have them, but those of optimisers and schedules.
+        task: whose arguments to compare.
+        names: of the arguments that are no plain data.
+    """
+    own = {**task.hparams, **describe_arguments(task, names)}
+    changes = find_changes(checkpoint.get(HYPERPARAMETERS, {}), own)
+    return [change for change in changes if not change.of_optimiser]
+
+
 def complete(
     checkpoint: dict[str, Any], task: LightningModule, names: frozenset[str], given: frozenset[str], inference: Any
 ) -> None:
@@ -84,8 +105,7 @@ def complete(
                 f"The checkpoint does not describe the {key}: its module {change!r} was changed after it was built. "
                 f"To load the checkpoint, build and change the {key} in the same way, and call load(..., {key}=...)."
             )
-    described = {key: describe(getattr(task, key, None)) for key in names if key not in hyperparameters}
-    known = {key: description for key, description in described.items() if description is not None}
+    known = describe_arguments(task, names - set(hyperparameters))
     if known and type(task).__module__ != "__main__":  # whose classes have another name in any other program
         hyperparameters |= {"_class_path": name, "_instantiator": INSTANTIATOR, **known}
     checkpoint[HYPERPARAMETERS] = hyperparameters

@@ -1,4 +1,4 @@
-"""Base class of trained models that export to INT8, and the class that holds their metrics in float32 and in INT8."""
+"""Base class of predictors that export INT8 and measure the loss, and class of the metrics in float32 and in INT8."""
 
 import copy
 import itertools

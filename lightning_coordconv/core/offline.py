@@ -1,4 +1,4 @@
-"""Context managers to build a checkpoint's networks without downloads or connections, and a check if one is active."""
+"""Context managers: one to build networks without fetching weights, with a check for it; one to bar connections."""
 
 import sys
 import threading

@@ -4,6 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 
+_MISSING = "not set"
+
+
 class Change(NamedTuple):
     """An option of the model whose value is not that of the checkpoint."""
 
@@ -21,17 +24,21 @@ class Change(NamedTuple):
         return f"{self.name} is {_shown(self.given)}, and was {_shown(self.saved)}"
 
 
-def find_changes(saved: Any, given: Any, name: str = "model") -> Iterator[Change]:
-    """Yield the options that both have, by their dotted names, whose values differ.
+def find_changes(saved: Any, given: Any, name: str = "model", arguments: bool = True) -> Iterator[Change]:
+    """Yield the options whose values differ, by their dotted names.
 
     Args:
         saved: the options of a checkpoint, nested.
         given: those of a model.
         name: of all of them.
+        arguments: whether they are arguments of a class. Those that only one of the two has are not compared: they may
+            be defaults, or unknown to another version. In other mappings a missing option is a change.
     """
     if isinstance(saved, Mapping) and isinstance(given, Mapping):
-        for key in sorted(saved.keys() & given.keys()):
-            yield from find_changes(saved[key], given[key], f"{name}.{key}")
+        common = arguments or "class_path" in saved
+        for key in sorted(saved.keys() & given.keys() if common else saved.keys() | given.keys()):
+            values = saved.get(key, _MISSING), given.get(key, _MISSING)
+            yield from find_changes(*values, f"{name}.{key}", arguments=key == "init_args")
     elif saved != given:
         yield Change(name, saved, given)
 

@@ -17,10 +17,11 @@ from lightning_coordconv.core.checked import CheckedArguments, given_arguments, 
 from lightning_coordconv.core.checkpoints import MapLocation, read_checkpoint
 from lightning_coordconv.core.counts import count
 from lightning_coordconv.core.data import BaseDataModule
-from lightning_coordconv.core.description import INFERENCE, complete
+from lightning_coordconv.core.description import INFERENCE, complete, find_changed_arguments
 from lightning_coordconv.core.hyperparameters import is_plain
 from lightning_coordconv.core.modes import warn_of_evaluation_mode
 from lightning_coordconv.core.offline import restoring
+from lightning_coordconv.core.option_changes import to_text
 from lightning_coordconv.core.restore import check_kind, named, restore
 from lightning_coordconv.core.splits import splits_of
 from lightning_coordconv.core.undefined import defined_outputs
@@ -122,8 +123,15 @@ class BaseTask(CheckedArguments, LightningModule):
         complete(checkpoint, self, self.unsaved_hparams, self.given_objects, self.describe_data())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that the checkpoint is of this kind of task, and keep what predictions need besides the weights."""
+        """Check that the checkpoint is of this kind of task, and keep what predictions need besides the weights.
+
+        A trainer says which arguments of the task are not those of the checkpoint: weights that fit can mean something
+        else in another network.
+        """
         check_kind(checkpoint, type(self), self.trainer.ckpt_path if is_attached(self) else "the checkpoint")
+        changes = find_changed_arguments(checkpoint, self, self.unsaved_hparams) if is_attached(self) else []
+        if changes and "_instantiator" not in self.hparams:  # the command line compares all options
+            rank_zero_info(to_text(changes))
         found = checkpoint.get(INFERENCE)
         self.inference = dict(found) if isinstance(found, Mapping) else {}
         self.splits = splits_of(checkpoint)

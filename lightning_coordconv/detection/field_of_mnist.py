@@ -1,4 +1,4 @@
-"""Data set Field of MNIST: images of digits of several sizes, scattered over an empty canvas, with their boxes."""
+"""Data set Field of MNIST: digits of several sizes scattered over a canvas, of which the middle is seen, with boxes."""
 
 from collections.abc import Mapping
 from typing import Any

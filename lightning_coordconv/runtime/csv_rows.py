@@ -1,4 +1,4 @@
-"""Functions that drop an incomplete last line, and make CSVLogger append to the ``metrics.csv`` of a resumed run."""
+"""Functions that drop a file's incomplete last line, and make CSVLogger append to a resumed run's ``metrics.csv``."""
 
 import csv
 import warnings

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 import sys
 import warnings
 from contextlib import nullcontext
@@ -88,6 +89,18 @@ def test_a_zip_says_by_which_options_its_policy_computed_something_else(options,
     with pytest.warns(UserWarning, match=change) if change else nullcontext():
         second._build(observations, actions)
     assert equal(weights(first.policy), weights(second.policy))
+
+
+@pytest.mark.parametrize("command", ["fit", "test"])
+def test_a_checkpoint_of_a_policy_with_another_activation_is_named(command, tmp_path, caplog):
+    run = trainer(tmp_path)
+    run.fit(A2C(20, "MlpPolicy"), data(2, "CartPole-v1"))
+    run.save_checkpoint(tmp_path / "tanh.ckpt")
+    caplog.clear()
+    task = A2C(40, "MlpPolicy", policy_kwargs={"activation_fn": torch.nn.ReLU})
+    getattr(trainer(tmp_path), command)(task, data(2, "CartPole-v1"), ckpt_path=tmp_path / "tanh.ckpt")
+    (line,) = [record.message for record in caplog.records if "that differ" in record.message]
+    assert re.search(r"policy_kwargs.activation_fn is .*ReLU, and was not set; .*total_timesteps is 40, and was 20", line)
 
 
 def test_what_a_stranger_has_pickled_is_not_run(tmp_path):

@@ -1,4 +1,4 @@
-"""Encoder of Python object graphs as plain data for environment snapshots, its error, functions to inspect objects."""
+"""Encoder of Python object graphs as plain data for snapshots, the error of snapshots, functions to inspect objects."""
 
 import collections
 import enum

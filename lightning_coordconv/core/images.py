@@ -101,9 +101,13 @@ def check_scale(image: Image.Image) -> None:
         raise ValueError(
             f"it holds {WITHOUT_SCALE[image.mode]}, of which the value of white is unknown; save it with 8 or 16 bits"
         )
-    tags = getattr(image, "tag_v2", {})
-    if image.mode in SIXTEEN_BIT and tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO:
+    if image.mode in SIXTEEN_BIT and is_white_zero(image):
         raise ValueError("its 16-bit values are 0 in white pixels (WhiteIsZero); save it with 0 as black")
+
+
+def is_white_zero(image: Image.Image) -> bool:
+    """Return whether an image is a TIFF file in which 0 is white; Pillow inverts those of up to 8 bits."""
+    return bool(getattr(image, "tag_v2", {}).get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO)
 
 
 @contextmanager

@@ -50,6 +50,10 @@ def main(args: Sequence[str] | None = None) -> None:
             raise ValueError(f"{options.out} would become a picture of the data in {path}: give --out a file elsewhere")
         survey = _recognised(path)(options.images)
         survey.remarks += remarks_on_files(path, survey.images, survey.others)
+        survey.remarks += [
+            f"{file} is not read with the folder; if it holds points, check it by its path"
+            for file in (sorted(path.glob("*.csv")) if path.is_dir() else ())
+        ]
         refuse_input(options.out, [path, *chain.from_iterable(survey.images.values()), *survey.others])
         print(survey.report())
         figures = survey.figures(SAMPLES)

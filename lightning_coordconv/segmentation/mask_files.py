@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_coordconv.core.dropped import report_dropped
 from lightning_coordconv.core.image_search import find_files
-from lightning_coordconv.core.images import open_image
+from lightning_coordconv.core.images import is_white_zero, open_image
 
 LOSSY = {"AVIF", "JPEG", "JPEG2000", "MPO", "WEBP"}
 """Formats that change label values at the borders of classes, by Pillow's names."""
@@ -36,6 +36,8 @@ def read_mask(path: Path, num_classes: int, ignore_index: int) -> Tensor:
             mode, image_format = file.mode, file.format
             if "jpeg" in str(file.info.get("compression")):  # in a TIFF file
                 image_format = "JPEG"
+            if is_white_zero(file):
+                raise ValueError("its values count from white to black (WhiteIsZero), so classes may be inverted")
             most = _largest_value(file)
             frames = _frames(path, file)
             values = np.array(ImageOps.exif_transpose(file))

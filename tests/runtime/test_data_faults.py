@@ -140,6 +140,13 @@ def test_masks_without_pairs_and_of_other_sizes_are_named(tmp_path, capsys):
     assert "--data.num_classes 8" in report
 
 
+def test_a_table_beside_pictures_is_named(tmp_path, capsys):
+    root = write_classes(tmp_path / "data")
+    (root / "points.csv").write_text("image,x,y\n")
+    _, report = check(root, capsys)
+    assert "points.csv is not read with the folder; if it holds points, check it by its path" in report
+
+
 @pytest.mark.slow
 def test_classes_of_one_split_only_and_files_that_are_no_images(tmp_path, capsys):
     root = write_classes(tmp_path / "data")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image, ImageOps
+from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION
 
 from lightning_coordconv.segmentation import MaskFolder, MaskFolderDataModule
 from lightning_coordconv.segmentation.mask_files import read_mask
@@ -34,6 +35,14 @@ def test_formats(pair, kind):
     assert torch.equal(sample["mask"], torch.from_numpy(expected.astype(np.int64)))
     assert sample["image"].shape == (3, 10, 12)
     assert (sample["origin"], sample["size"]) == ((0, 0), (10, 12))
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.uint16])
+def test_masks_in_which_zero_is_white_are_refused(pair, dtype):
+    """Pillow inverts those of up to 8 bits: class 0 would be 255, which is no class."""
+    save(pair, (VALUES > 0).astype(dtype), "a.tif", tiffinfo={PHOTOMETRIC_INTERPRETATION: 0})
+    with pytest.raises(OSError, match=r"a.tif cannot be read as a mask: its values count from white to black"):
+        dataset(pair)[0]
 
 
 def grey_png(values: np.ndarray, bits: int) -> bytes:

@@ -108,6 +108,9 @@ def check(arguments: argparse.Namespace, options: Sequence[str]) -> None:
         raise ValueError("--minimize, --maximize and --study belong to a --search")
     if arguments.search and not (arguments.minimize or arguments.maximize):
         raise ValueError("a --search needs --minimize METRIC or --maximize METRIC, of validation")
+    metric = arguments.maximize or arguments.minimize
+    if metric and not metric.startswith("val/"):
+        raise ValueError(f"--minimize and --maximize take a metric of validation, such as val/loss, got {metric!r}")
     if arguments.search and len(arguments.configs) > 1:
         raise ValueError(f"a --search takes one config, got {' '.join(arguments.configs)}")
 

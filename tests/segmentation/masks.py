@@ -8,6 +8,8 @@ from PIL import Image
 from lightning_coordconv.segmentation import MaskFolder
 from tests.photographs import write_photographs
 
+VALUES = np.arange(120).reshape(10, 12) % 3
+"""Classes of a mask (10, 12)."""
 SIZES = {"china.png": (96, 128), "flower.png": (96, 128), "hopper.png": (128, 96)}
 
 

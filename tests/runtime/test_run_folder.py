@@ -36,10 +36,11 @@ def test_a_fit_starts_anew_only_in_an_empty_folder(files, ckpt_path, message, tm
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_ctrl_c_says_how_to_continue(there, tmp_path, caplog):
+def test_a_run_says_its_folder_and_after_ctrl_c_how_to_continue(there, tmp_path, caplog):
     folder = RunFolder()
     strategy = SimpleNamespace(broadcast=lambda value: value)
-    folder.setup(SimpleNamespace(log_dir=str(tmp_path), is_global_zero=True, strategy=strategy), None, "fit")
+    with caplog.at_level("INFO"):
+        folder.setup(SimpleNamespace(log_dir=str(tmp_path), is_global_zero=True, strategy=strategy), None, "fit")
     last = tmp_path / "checkpoints" / "last.ckpt"
     if there:
         last.parent.mkdir()
@@ -47,7 +48,7 @@ def test_ctrl_c_says_how_to_continue(there, tmp_path, caplog):
     with caplog.at_level("INFO"):
         folder.on_exception(None, None, KeyboardInterrupt())
     expected = f"--ckpt_path {last} continues this run" if there else "there is no checkpoint yet"
-    assert caplog.messages == [f"interrupted: {expected}"]
+    assert caplog.messages == [f"this run writes to {tmp_path}", f"interrupted: {expected}"]
 
 
 @pytest.mark.parametrize(("present", "command"), [(True, "fit"), (False, "fit"), (False, "predict")])

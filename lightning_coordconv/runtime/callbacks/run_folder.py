@@ -35,7 +35,7 @@ class RunFolder(Callback):
         self.folder: Path | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Lock the folder of a fit."""
+        """Lock the folder of a fit, and say which it is."""
         log_dir = trainer.log_dir
         if stage != "fit" or log_dir is None:
             return
@@ -45,6 +45,7 @@ class RunFolder(Callback):
         if problem is not None:
             self._unlock()
             raise FileExistsError(problem)
+        rank_zero_info(f"this run writes to {self.folder}")
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Let the checkpoint files that it names be those of this folder, which gets the best ones of another run."""

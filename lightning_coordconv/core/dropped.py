@@ -15,4 +15,4 @@ def report_dropped(what: str, names: Sequence[object]) -> None:
         names: how to find each of them. Nothing is logged if there are none.
     """
     if names:
-        rank_zero_info(f"Not used: {listed(what, names)}.")
+        rank_zero_info(f"Unused: {listed(what, names)}.")

@@ -80,7 +80,7 @@ def test_files_that_are_no_images_are_counted_and_named(tmp_path, caplog):
     dataset = LabelledImages(tmp_path, TO_TENSOR)
     assert (dataset.classes, len(dataset)) == (["red"], 1)
     assert caplog.messages == [
-        f"Not used: files in {tmp_path} that are no images of a class (3): loose.png, red/._a.png, red/deeper/notes.txt."
+        f"Unused: files in {tmp_path} that are no images of a class (3): loose.png, red/._a.png, red/deeper/notes.txt."
     ]
 
 

@@ -161,7 +161,7 @@ def test_what_is_dropped_is_counted_and_named(count, message, caplog):
     report_dropped("bad files", [])
     assert not caplog.messages
     report_dropped("bad files", list(range(count)))
-    assert caplog.messages == [f"Not used: {message}"]
+    assert caplog.messages == [f"Unused: {message}"]
 
 
 @pytest.mark.parametrize(("device", "pinned"), [("cpu", False), ("cuda", True)])

@@ -191,7 +191,7 @@ def test_files_that_are_left_out_are_named_and_links_followed(tmp_path, caplog):
     with caplog.at_level("INFO"):
         found = find_images(folder)
     assert found == [folder / "a.PNG", folder / "link" / "b.png"]
-    assert "Not used: files in" in caplog.text
+    assert "Unused: files in" in caplog.text
     assert "that are no images (2): c.heic, notes.txt" in caplog.text
 
 

@@ -76,7 +76,7 @@ def test_other_files_of_a_folder_are_counted_and_named(tmp_path, caplog):
     for name in ("notes.txt", "boxes.json", ".hidden", "._image.png"):
         (tmp_path / name).write_text("x")
     assert len(read(tmp_path)) == 1
-    assert f"Not used: files in {tmp_path} that are no images (2): boxes.json, notes.txt." in caplog.text
+    assert f"Unused: files in {tmp_path} that are no images (2): boxes.json, notes.txt." in caplog.text
 
 
 def test_resizing_and_cropping_are_those_of_torchvision_s_transforms(tmp_path):

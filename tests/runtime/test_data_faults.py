@@ -153,7 +153,7 @@ def test_classes_of_one_split_only_and_files_that_are_no_images(tmp_path, capsys
     (root / "train" / "dog" / "notes.txt").write_text("a dog")
     code, report = check(root, capsys)
     assert code == 0
-    assert "note: train: not used: files that are no images of a class (1): dog/notes.txt" in report
+    assert "note: train: unused: files that are no images of a class (1): dog/notes.txt" in report
     shutil.copytree(root / "train" / "dog", root / "train" / "wolf")
     (root / "val" / "cat" / "0.png").write_bytes(b"")
     code, report = check(root, capsys)

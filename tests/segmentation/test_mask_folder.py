@@ -30,7 +30,7 @@ def test_masks_without_an_image_are_reported(tmp_path, caplog, layout):
                 Image.fromarray(VALUES.astype(np.uint8)).save(folder / part / f"{number}.png")
         (folder / "images" / "3.png").unlink()
     MaskFolderDataModule(str(tmp_path), 3).dataset("train")
-    assert f"Not used: files in {folders[0] / 'masks'} that are no mask of an image (1): 3.png." in caplog.text
+    assert f"Unused: files in {folders[0] / 'masks'} that are no mask of an image (1): 3.png." in caplog.text
 
 
 def test_crops_say_where_they_lie(pair):

@@ -38,13 +38,18 @@ def find_changes(saved: Any, given: Any, name: str = "model", arguments: bool = 
         for key in sorted(saved.keys() & given.keys() if common else saved.keys() | given.keys()):
             values = saved.get(key, _MISSING), given.get(key, _MISSING)
             yield from find_changes(*values, f"{name}.{key}", arguments=key == "init_args")
-    elif saved != given:
+    elif _as_lists(saved) != _as_lists(given):
         yield Change(name, saved, given)
 
 
 def to_text(changes: list[Change]) -> str:
     """Return a line that names changes."""
     return f"options that differ from those of the checkpoint: {'; '.join(map(str, changes))}"
+
+
+def _as_lists(value: Any) -> Any:
+    """Return a value with lists in place of tuples: the command line saves lists."""
+    return [_as_lists(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _shown(value: Any) -> Any:

@@ -36,6 +36,7 @@ def test_options_that_changed_are_named_with_both_values(resume):
     assert resume(SAVED) == []
     assert resume(SAVED, saved=None) == []
     assert resume(SAVED | {"new": 1}) == []
+    assert resume(SAVED | {"size": ((1, 2),)}, SAVED | {"size": [[1, 2]]}) == []
     assert resume(SAVED | {"gamma": 3.0}) == [
         "options that differ from those of the checkpoint: model.gamma is 3.0, and was 2.0"
     ]

@@ -1,4 +1,4 @@
-"""Trains a detector from random weights on 32 drawn pictures of shapes: ``python -m benchmarks.small_data``.
+"""Trains a detector from random weights on 32 drawn pictures, and tests it (mAP): ``python -m benchmarks.small_data``.
 
 The pictures have 320 x 240 pixels, and one to three rectangles and ellipses each, of two classes: 32 are for
 training and eight for the test. The recipe is ``detection/coco_coordconv`` with the overlay

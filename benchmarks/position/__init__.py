@@ -1,1 +1,1 @@
-"""Package of modules of the position benchmark: small tasks with and without coordinates, and a test of ``advise``."""
+"""Package of the position benchmark: small tasks trained with and without coordinates, and ``advise`` run on each."""

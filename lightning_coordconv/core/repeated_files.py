@@ -1,4 +1,4 @@
-"""Functions that compare image files' content, and report images in two splits, twice in one split, or in no split."""
+"""Function that reports image files with the same bytes, in two splits or twice in one, and images in no split."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Functions that read a Stable-Baselines3 zip as data, and compare the policy that it describes with another one."""
+"""Functions that read a Stable-Baselines3 zip's weights and options, run no code in it, and compare two policies."""
 
 import inspect
 import io

@@ -1,4 +1,4 @@
-"""Callback that draws interpolations after a test: images while one latent vector changes into another."""
+"""Callback that draws, after a test, images between pairs of latent vectors, as a picture and an animated GIF."""
 
 from typing import Any
 

@@ -206,7 +206,7 @@ def test_classes_of_this_package_torch_and_sb3_are_found_by_name():
     ({"full_std": False}, "policy_kwargs has no argument 'full_std'; it has net_arch"),
     ({"use_expln": True}, "policy_kwargs has no argument 'use_expln'; it has net_arch"),
     ({"net_arch": {"pi": [8], "qf": [8]}}, "net_arch has the keys pi, of the actor, and vf, of the critic, got 'qf'"),
-    ({"optimizer_kwargs": {"eps": 0.1}}, "optimizer_kwargs needs optimizer_class or use_rms_prop=False: .* got {'eps': 0.1}"),
+    ({"optimizer_kwargs": {"eps": 0.1}}, "needs optimizer_class or use_rms_prop=False: .* got {'eps': 0.1}"),
 ])  # fmt: skip
 def test_options_of_a_policy_that_would_have_no_effect_are_refused(options, match):
     with pytest.raises(ValueError, match=match):

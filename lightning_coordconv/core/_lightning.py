@@ -10,6 +10,7 @@ NAMES = (
     (LightningCLI, "_parse_ckpt_path"),
     (TrainingEpochLoop, "_broadcast_sigterm_tensor"),
     (FitLoop, "_iteration_based_training"),
+    (FitLoop, "_can_stop_early"),
 )
 """What a release of Lightning must have, and where."""
 
@@ -27,6 +28,11 @@ def skip_sigterm_broadcast(trainer: Trainer) -> None:
 def resume_between_epochs(trainer: Trainer) -> None:
     """Let the loops that are restored after this begin an epoch, where ``max_steps`` lets them resume the last."""
     trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+
+
+def can_stop_early(trainer: Trainer) -> bool:
+    """Tell whether a run that is asked to stop may do so, since it has had its ``min_epochs`` and ``min_steps``."""
+    return trainer.fit_loop._can_stop_early
 
 
 def set_update_count(metric: Metric, count: int) -> None:

@@ -15,9 +15,9 @@ class Change(NamedTuple):
 
     @property
     def of_optimiser(self) -> bool:
-        """Whether it is an option of an optimiser or a schedule, which only training uses."""
-        name = self.name.split(".")[1]
-        return any(word in name for word in ("optimizer", "lr_scheduler", "learning_rate"))
+        """Whether it is an option of an optimiser or a schedule, which only training uses, also one of an agent's."""
+        names = self.name.split(".")[1:3]
+        return any(word in name for word in ("optimizer", "lr_scheduler", "learning_rate") for name in names)
 
     def __str__(self) -> str:
         return f"{self.name} is {_shown(self.given)}, and was {_shown(self.saved)}"

@@ -49,6 +49,8 @@ class BaseTask(CheckedArguments, LightningModule):
     """Names of arguments that are networks, functions or other objects; those that are given are found."""
     given_objects: frozenset[str] = frozenset()
     """Those of them that a task was given, and without which its checkpoint cannot be loaded."""
+    scheduled_hparams: frozenset[str] = frozenset()
+    """Names of arguments by which the task sets its optimiser as it trains, so that a resumed run can change them."""
     half_weights: ClassVar[bool] = True
     """Whether the weights can be in half precision, as with ``--trainer.precision bf16-true``."""
     draws_figures: bool = False

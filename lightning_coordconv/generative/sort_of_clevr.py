@@ -60,8 +60,8 @@ class SortOfClevr(Dataset[dict[str, Tensor]]):
     ) -> None:
         if split not in SPLITS:
             raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
-        if not shapes or not set(shapes) <= set(SHAPES):
-            raise ValueError(f"shapes must be one or more of {SHAPES}, got {shapes!r}")
+        if not shapes or not set(shapes) <= set(SHAPES) or len(set(shapes)) < len(shapes):
+            raise ValueError(f"shapes must be one or more of {SHAPES}, all different, got {shapes!r}")
         for name, value in (("count", count), ("radius", radius)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")

@@ -44,7 +44,7 @@ SHOWN = 16
 
 
 class Evaluation(NamedTuple):
-    """Rewards and lengths (in steps) of episodes, and how many of them were cut at ``max_eval_steps``."""
+    """Rewards, lengths (in steps, of Atari games in screens) and number cut at ``max_eval_steps`` of episodes."""
 
     rewards: list[float]
     lengths: list[int]

@@ -76,6 +76,12 @@ class A2C(OnPolicyTask):
             "rms_prop_eps": rms_prop_eps,
         }
         check_ranges(**numbers)
+        given = policy_kwargs or {}
+        if use_rms_prop and "optimizer_kwargs" in given and "optimizer_class" not in given:  # SB3 would replace them
+            raise ValueError(
+                "policy_kwargs.optimizer_kwargs needs optimizer_class or use_rms_prop=False: by default A2C has "
+                f"RMSprop, whose only option is rms_prop_eps, got {given['optimizer_kwargs']!r}"
+            )
         super().__init__(
             sb3.A2C,
             {**numbers, "use_rms_prop": use_rms_prop, "normalize_advantage": normalize_advantage},

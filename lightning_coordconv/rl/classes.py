@@ -1,5 +1,6 @@
 """Type of Stable-Baselines3's ``policy_kwargs``, and functions that convert class names in it and back."""
 
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 import torch
@@ -15,15 +16,15 @@ with extra("rl", "agents"):
 
 
 class PolicyArguments(TypedDict, total=False):
-    """Arguments of SB3's ``ActorCriticPolicy``. In a configuration, classes are given by their dotted names."""
+    """Arguments of SB3's ``ActorCriticPolicy``. In a configuration, classes are given by their dotted names.
+
+    Those that only state-dependent exploration reads are left out: the tasks explore without it.
+    """
 
     net_arch: list[int] | dict[str, list[int]]
     activation_fn: type[nn.Module]
     ortho_init: bool
     log_std_init: float
-    full_std: bool
-    use_expln: bool
-    squash_output: bool
     features_extractor_class: type[BaseFeaturesExtractor]
     features_extractor_kwargs: dict[str, Any]
     share_features_extractor: bool
@@ -55,6 +56,12 @@ def resolve_classes(arguments: PolicyArguments | None) -> dict[str, Any]:
     if unknown:
         known = ", ".join(PolicyArguments.__annotations__)
         raise ValueError(f"policy_kwargs has no argument {sorted(unknown)[0]!r}; it has {known}")
+    sizes = resolved.get("net_arch")
+    if isinstance(sizes, Mapping) and (others := sizes.keys() - {"pi", "vf"}):  # which SB3 ignores
+        raise ValueError(
+            "policy_kwargs.net_arch has the keys pi, of the actor, and vf, of the critic, got "
+            f"{sorted(map(str, others))[0]!r}"
+        )
     for key in resolved.keys() & BASES.keys():
         resolved[key] = resolve_class(resolved[key], BASES[key], f"policy_kwargs.{key}")
     for key, value in resolved.items():

@@ -18,7 +18,10 @@ with extra("rl", "agents"):
 
 
 class Episodes(NamedTuple):
-    """The rewards and lengths of episodes, and how many of them were cut, at the limit of steps."""
+    """The rewards and lengths of episodes, and how many of them were cut, at the limit of steps.
+
+    Lengths are those of the monitor: of Atari games screens, of which an agent sees every fourth.
+    """
 
     rewards: list[float]
     lengths: list[int]
@@ -66,8 +69,9 @@ def play_episodes(
                     rewards.append(float(over["r"]))
                     lengths.append(int(over["l"]))
                 elif steps[i] >= max_steps:
-                    rewards.append(float(sum(env.get_attr("rewards", int(i))[0])))  # of the monitor: raw, since reset
-                    lengths.append(int(steps[i]))
+                    (found,) = env.get_attr("rewards", int(i))  # of the monitor: raw, since reset
+                    rewards.append(float(sum(found)))
+                    lengths.append(len(found))
                     cut += 1
                 else:
                     continue

@@ -64,6 +64,8 @@ class OnPolicyTask(AgentTask):
         ValueError: for a number that is out of its range.
     """
 
+    scheduled_hparams: frozenset[str] = frozenset({"learning_rate"})
+
     def __init__(
         self,
         algorithm: type[OnPolicyAlgorithm],

@@ -20,6 +20,7 @@ from lightning_coordconv.core.restore import check_finite, named
 from lightning_coordconv.core.task import BaseTask
 from lightning_coordconv.rl._sb3 import make_algorithm
 from lightning_coordconv.rl.classes import PolicyArguments, class_names, resolve_classes
+from lightning_coordconv.rl.environments.vector import ATARI
 from lightning_coordconv.rl.evaluation import Episodes, play_seeded
 from lightning_coordconv.rl.precision import check_precision, mix_precision, policy_calls
 from lightning_coordconv.rl.scores import human_normalised_score
@@ -292,8 +293,8 @@ class AgentTask(BaseTask):
         mean = reward / count
         (squares,) = sums(sum((reward - mean) ** 2 for reward in rewards))
         results = {"reward": mean, "reward_std": (squares / count) ** 0.5, "episode_length": length / count}
-        human = human_normalised_score(self.data.env_id, mean)
-        if human is not None:
+        spec = self.data.spec  # other environments can bear the name of a game
+        if spec.entry_point == ATARI and (human := human_normalised_score(spec.id, mean)) is not None:
             results["human_normalised"] = human
         results |= {"episodes": finished, "episodes_cut": cut}
         self.log_dict({f"{stage}/{name}": number for name, number in results.items()}, batch_size=1, sync_dist=True)

@@ -19,6 +19,8 @@ with extra("rl", "agents"):
 
 FUNCTION = ("activation_fn", "normalize_images")
 """Arguments of a policy that change what it computes, and not the shapes of its weights."""
+SHARED = "share_features_extractor"
+"""Argument with which a policy has one extractor under the names of two: of two different ones it keeps the last."""
 EXTRACTOR, OPTIONS = "features_extractor_class", "features_extractor_kwargs"
 
 
@@ -64,7 +66,7 @@ def find_other_functions(described: Mapping[str, Any], algorithm: OnPolicyAlgori
     if not isinstance(saved, Mapping):
         return
     theirs, ours = (_texts(arguments, algorithm.policy_class) for arguments in (saved, own))
-    names = [name for name in FUNCTION if name in ours]
+    names = [name for name in FUNCTION if name in ours] + [SHARED] * (ours[SHARED] == "True")
     yield from find_changes({name: theirs[name] for name in names}, ours, "policy_kwargs")
     if ours.get(EXTRACTOR) == theirs.get(EXTRACTOR):
         extractor: Any = algorithm.policy.features_extractor

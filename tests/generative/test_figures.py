@@ -1,14 +1,16 @@
 """Tests of figures of generated images: grid, animation, and the files that a run leaves."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from matplotlib import image
 from PIL import Image
 
-from lightning_coordconv.core.pictures import grid, save_gif, to_bytes
-from lightning_coordconv.generative import CoordConvGenerator
+from lightning_coordconv.core.pictures import grid, save_gif, to_bytes, to_image
+from lightning_coordconv.generative import CoordConvGenerator, GeneratedImages
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "generative"
 SMALL = ("--data.count=32", "--data.eval_count=12", "--data.batch_size=16", "--trainer.enable_progress_bar=false",
@@ -38,6 +40,18 @@ def test_animation_runs_to_and_fro(tmp_path):
             animation.seek(index)
             shades.append(animation.convert("RGB").getpixel((0, 0))[0])
     assert shades == [0, 100, 200, 100]
+
+
+def test_the_grid_has_64_predictions_of_whatever_batches(tmp_path):
+    writer = GeneratedImages()
+    writer.folder = tmp_path
+    trainer: Any = SimpleNamespace(world_size=1, global_rank=0, is_global_zero=True)
+    task = SimpleNamespace(paths=lambda: torch.zeros(1, 2, 3, 4, 4))
+    images = torch.rand(70, 3, 4, 4) * 2 - 1
+    writer.write_on_epoch_end(trainer, task, [{"image": batch} for batch in images.split(20)], [])
+    expected = to_image(grid(images[:64]))
+    with Image.open(tmp_path / "grid.png") as found:
+        assert found.tobytes() == expected.tobytes()
 
 
 @pytest.mark.slow

@@ -101,6 +101,7 @@ def test_plot():
         ({"split": "all"}, "split must be one of .* got 'all'"),
         ({"shapes": ["star"]}, r"shapes must be one or more of .* got \['star'\]"),
         ({"shapes": []}, "shapes must be one or more of"),
+        ({"shapes": ["circle", "circle", "square"]}, "shapes must be one or more of .*, all different, got"),
         ({"count": 0}, "count must be at least 1, got 0"),
         ({"radius": 0}, "radius must be at least 1, got 0"),
         ({"canvas": 49}, "canvas must be at least 50 for two objects of radius 10, got 49"),

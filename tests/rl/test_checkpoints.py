@@ -199,8 +199,33 @@ def test_classes_of_this_package_torch_and_sb3_are_found_by_name():
     assert {key: value.__name__ for key, value in found.items()} == {
         "activation_fn": "ReLU", "features_extractor_class": "CoordConvNatureCNN", "optimizer_class": "RMSpropTFLike",
     }  # fmt: skip
-    with pytest.raises(ValueError, match="policy_kwargs has no argument 'net_arc'; it has net_arch"):
-        A2C(1, policy_kwargs={"net_arc": []})
+
+
+@pytest.mark.parametrize(("options", "match"), [
+    ({"net_arc": []}, "policy_kwargs has no argument 'net_arc'; it has net_arch"),
+    ({"full_std": False}, "policy_kwargs has no argument 'full_std'; it has net_arch"),
+    ({"use_expln": True}, "policy_kwargs has no argument 'use_expln'; it has net_arch"),
+    ({"net_arch": {"pi": [8], "qf": [8]}}, "net_arch has the keys pi, of the actor, and vf, of the critic, got 'qf'"),
+    ({"optimizer_kwargs": {"eps": 0.1}}, "needs optimizer_class or use_rms_prop=False: .* got {'eps': 0.1}"),
+])  # fmt: skip
+def test_options_of_a_policy_that_would_have_no_effect_are_refused(options, match):
+    with pytest.raises(ValueError, match=match):
+        A2C(1, policy_kwargs=options)
+    A2C(1, use_rms_prop=False, policy_kwargs={"optimizer_kwargs": {"eps": 0.1}, "net_arch": {"pi": [8], "vf": [8]}})
+
+
+def test_a_zip_whose_actor_and_critic_see_by_two_extractors_is_named(tmp_path):
+    """Those of one extractor have the same names: the actor would see by the critic's."""
+    observations, actions = spaces.Box(0, 255, (3, 12, 12), np.uint8), spaces.Discrete(2)
+    known = {"features_extractor_class": SmallCNN, "net_arch": [4]}
+    for shared, match in ((False, r"share_features_extractor is True, and was False"), (True, None)):
+        first = A2C(1, policy_kwargs=known | {"share_features_extractor": shared})
+        first._build(observations, actions)
+        first.algorithm.save(tmp_path / "agent.zip")
+        second = A2C(1, policy_kwargs=known | {"share_features_extractor": not shared})
+        second.initial_weights = str(tmp_path / "agent.zip")
+        with pytest.warns(UserWarning, match=match) if match else nullcontext():
+            second._build(observations, actions)
 
 
 def test_a_checkpoint_replaces_the_file_of_initial_weights(tmp_path):

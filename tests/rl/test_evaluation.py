@@ -65,10 +65,11 @@ def test_long_episodes_are_cut_and_count_with_their_reward_so_far(n_envs):
 def test_a_cut_game_of_atari_is_not_continued():
     env = make(find("BreakoutNoFrameskip-v4", "lean", {}, {}), 1, "lean", 4)
     played = play_episodes(Still(), env, 2, deterministic=True, max_steps=12)
-    assert (played.lengths, played.cut) == ([12, 12], 2)
+    assert played.cut == 2
     assert env.get_attr("lives") == [5]
-    # screens since the start of the last game: noops and FIRE, then 12 steps of four
-    assert 12 * 4 < len(env.get_attr("rewards")[0]) < 2 * 12 * 4
+    # screens since the start of each game, as of one that ends: noops and FIRE, then 12 steps of four
+    assert played.lengths[1] == len(env.get_attr("rewards")[0])
+    assert all(12 * 4 < length < 2 * 12 * 4 for length in played.lengths)
 
 
 def test_an_interrupted_evaluation_returns_what_was_finished():
@@ -133,6 +134,18 @@ def test_the_deviation_of_large_rewards_is_exact(tmp_path, monkeypatch):
     run.validate(task, data(2, "tests/Endless-v0", env_kwargs={"ends": True}), verbose=False)
     assert run.callback_metrics["val/reward"] == pytest.approx(1e9)
     assert run.callback_metrics["val/reward_std"] == 0.5
+
+
+@pytest.mark.parametrize(("env_id", "known"), [("Skiing-v9", False), ("ale_py:ALE/Pong-v5", True)])
+def test_a_score_is_human_normalised_in_games_of_atari_whatever_the_name(env_id, known, tmp_path, monkeypatch):
+    game = {"wrapper_kwargs": {"frame_skip": 1}} if known else {}
+    if not known:
+        gym.register(env_id, Endless)
+    task = A2C(20, "CnnPolicy" if known else "MlpPolicy")
+    monkeypatch.setattr(task, "play", lambda episodes, stage: Episodes([14.6, 14.6], [5, 7], 0))
+    run = trainer(tmp_path, limit_val_batches=1)
+    run.validate(task, data(1, env_id, **game), verbose=False)
+    assert ("val/human_normalised" in run.callback_metrics) is known
     assert run.callback_metrics["val/episode_length"] == 6
 
 

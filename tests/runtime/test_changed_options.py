@@ -8,6 +8,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 
 from lightning_coordconv.core.checkpoints import CheckpointError
+from lightning_coordconv.rl.on_policy import OnPolicyTask
 from lightning_coordconv.runtime.callbacks import changed_options
 
 SAVED = {
@@ -21,12 +22,12 @@ SAVED = {
 def resume(monkeypatch):
     """Resume with options, and return what was said."""
 
-    def call(given, saved=SAVED, fn=TrainerFn.FITTING):
+    def call(given, saved=SAVED, fn=TrainerFn.FITTING, **task):
         said = []
         monkeypatch.setattr(changed_options, "rank_zero_info", said.append)
         trainer = SimpleNamespace(state=SimpleNamespace(fn=fn))
         checkpoint = {} if saved is None else {"hyper_parameters": saved}
-        changed_options.ChangedOptions().on_load_checkpoint(trainer, SimpleNamespace(hparams=given), checkpoint)
+        changed_options.ChangedOptions().on_load_checkpoint(trainer, SimpleNamespace(hparams=given, **task), checkpoint)
         return said
 
     return call
@@ -47,6 +48,15 @@ def test_options_that_the_state_replaces_are_said_to_have_no_effect(resume):
     first, second = resume(given)
     assert "model.optimizer.init_args.lr is 0.5, and was 0.1" in first
     assert "have no effect" in second
+
+
+def test_a_learning_rate_that_the_task_sets_itself_is_not_said_to_have_no_effect(resume):
+    given = {"learning_rate": 0.5, "policy_kwargs": {"optimizer_kwargs": {"eps": 0.5}}}
+    saved = {"learning_rate": 0.1, "policy_kwargs": {"optimizer_kwargs": {"eps": 0.1}}}
+    scheduled = OnPolicyTask.scheduled_hparams
+    assert resume(given, given | {"learning_rate": 0.1}, scheduled_hparams=scheduled)[1:] == []
+    (line,) = resume(given, saved, scheduled_hparams=scheduled)[1:]
+    assert line.endswith("have no effect (model.policy_kwargs.optimizer_kwargs.eps)")
 
 
 def resumed(monkeypatch, saved, given, before=None, now=None, fn=TrainerFn.FITTING):
@@ -105,6 +115,12 @@ def test_an_optimiser_of_another_class_is_refused(resume, name):
     with pytest.raises(CheckpointError, match=re.escape(message)):
         resume(given, saved)
     assert resume(given, saved, fn=TrainerFn.TESTING) == []
+
+
+def test_an_agent_s_optimiser_of_another_class_is_refused(resume):
+    saved, given = ({"policy_kwargs": {"optimizer_class": f"torch.optim.{name}"}} for name in ("RMSprop", "Adam"))
+    with pytest.raises(CheckpointError, match=r"optimizer_class is torch\.optim\.Adam, and was torch\.optim\.RMSprop"):
+        resume(given, saved)
 
 
 @pytest.mark.parametrize(("saved", "given"), [("torch.optim.lr_scheduler.StepLR", None), (None, "mine.Schedule")])

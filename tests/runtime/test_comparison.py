@@ -50,6 +50,14 @@ def test_files_are_written_where_they_are_wanted_and_the_runs_are_left_as_they_w
     assert contents(logs) == before
 
 
+def test_values_have_all_their_digits(tmp_path, capsys):
+    for seed in range(2):
+        write_csv(tmp_path / "logs" / f"seed_{seed}", 123456789 + seed)
+    compare(tmp_path / "logs", "--csv", tmp_path / "out.csv")
+    (row,) = csv.DictReader((tmp_path / "out.csv").read_text().splitlines())
+    assert row["values"] == "123456789 123456790"
+
+
 def test_pairs_are_counted_for_each_metric(logs, capsys):
     path = logs / "b" / "version_0" / "summary.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"test": {"test/accuracy": 0.7}}))

@@ -111,6 +111,30 @@ def test_more_steps_after_the_end_of_an_epoch_are_those_of_the_next_one(tmp_path
     assert train(tmp_path / "parts", resume=True, max_steps=20, **options)["weights"] == whole["weights"]
 
 
+class AskToStop(Callback):
+    """Asks for the end after the first batch, as early stopping does, and counts the checkpoints that follow it."""
+
+    def __init__(self) -> None:
+        self.saved: list[int] = []
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        trainer.should_stop = True
+
+    def on_save_checkpoint(self, trainer: Trainer, *_: Any) -> None:
+        self.saved.append(trainer.global_step)
+
+
+@pytest.mark.parametrize("least", [{"min_epochs": 2}, {"min_steps": 12}])
+def test_a_run_that_may_not_stop_yet_saves_as_others_and_is_preempted_at_once(tmp_path, least):
+    asking = AskToStop()
+    train(tmp_path / "whole", asking, **least)
+    assert set(asking.saved) <= {8, 12, 16}
+    asking.saved.clear()
+    with pytest.raises(SystemExit):
+        train(tmp_path / "parts", Stop(3), asking, **least)
+    assert asking.saved == [3]
+
+
 def test_epochs_of_one_batch_without_validation_are_preempted(tmp_path):
     options = {"limit_train_batches": 1, "limit_val_batches": 0, "max_epochs": 5}
     whole = train(tmp_path / "whole", **options)

@@ -1,10 +1,12 @@
 """Tests of hyperparameter search by ``sweep --search``: spaces, best values, resumed studies, failures, errors."""
 
+import time
+
 import numpy as np
 import pytest
 
 from lightning_coordconv.runtime.locks import Lock
-from lightning_coordconv.runtime.sweep import search
+from lightning_coordconv.runtime.sweep import jobs, search
 from tests.runtime.sweeps import LR, NAMES, fails, sweep
 
 
@@ -61,6 +63,22 @@ def test_a_search_finds_the_best_option_and_can_be_resumed(fits, capsys):
     fits.clear()
     sweep(*arguments, "--trials", "25")
     assert fits == []
+
+
+def test_trials_with_the_same_options_at_the_same_time_are_one_run(fits, monkeypatch):
+    pytest.importorskip("optuna")
+    fit, inside = jobs.fit, []
+
+    def slow(config, seed, threads, options, output):
+        assert output.parent not in inside
+        inside.append(output.parent)
+        time.sleep(0.05)
+        inside.remove(output.parent)
+        return fit(config, seed, threads, options, output)
+
+    monkeypatch.setattr(jobs, "fit", slow)
+    sweep(NAMES[0], "--search", f"{LR}=choice(0.1, 0.2)", "--minimize", "val/distance", "--trials", "8", "--jobs", "4")
+    assert len(fits) == 2
 
 
 def test_a_trial_that_was_interrupted_is_tried_again_with_the_same_options(tmp_path):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
 from pytorch_lightning.utilities import rank_zero_info
@@ -51,6 +52,6 @@ class GeneratedImages(WritesPredictions, BasePredictionWriter):
             number = i * trainer.world_size + trainer.global_rank
             to_image(to_bytes(image)).save(folder / "images" / f"{number:05d}.png")
         if trainer.is_global_zero:
-            to_image(grid(predictions[0]["image"][:64])).save(folder / "grid.png")
+            to_image(grid(torch.stack(images[:64]))).save(folder / "grid.png")
             save_gif(folder / "interpolation.gif", [grid(frame, 4) for frame in pl_module.paths().unbind(1)])
             rank_zero_info(f"Wrote images, grid.png and interpolation.gif to {folder}")

@@ -198,6 +198,8 @@ def _fault_of_array(value: Any, limits: Limits) -> str | None:
             return f"{_shown(value)} of type {array.dtype if array.dtype != object else type(value).__name__}"
         with np.errstate(over="ignore"):  # what overflows is infinite, and refused
             numbers = array.astype(limits.dtype)
+        if limits.dtype.kind in "iu" and not (same := numbers == array).all():  # integers begin anew
+            return _outside(array, same)
     if array.shape != limits.shape:
         return f"{_shown(value)} of shape {array.shape}"
     if limits.low is None or limits.high is None:

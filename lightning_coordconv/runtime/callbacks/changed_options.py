@@ -60,12 +60,18 @@ class ChangedOptions(Callback):
                 changes += find_changes(saved.get(name, {}), own, name)
         for change in changes:
             added = isinstance(change.saved, Mapping) is not isinstance(change.given, Mapping)
-            if change.of_optimiser and (added or change.name.endswith("class_path")):
+            schedule = added and change.name.count(".") == 1
+            if change.of_optimiser and (schedule or change.name.endswith(("class_path", "optimizer_class"))):
                 raise CheckpointError(f"the run cannot continue the optimiser of its checkpoint: {change}")
         if changes:
             rank_zero_info(to_text(changes))
-        if any(change.of_optimiser for change in changes):
-            rank_zero_info("the optimiser has the state of the checkpoint: changed options of it have no effect")
+        scheduled = getattr(pl_module, "scheduled_hparams", ())
+        kept = [change.name for change in changes if change.of_optimiser and change.name.split(".")[1] not in scheduled]
+        if kept:
+            rank_zero_info(
+                "the optimiser has the state of the checkpoint: changed options of it have no effect "
+                f"({', '.join(kept)})"
+            )
         if any(change.name.startswith("data.") and change.name not in LOADING for change in changes):
             rank_zero_info(
                 "the best checkpoint so far was chosen on the data before, and its score still counts beside those on "

@@ -7,6 +7,8 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.trainer.states import TrainerFn
 
+from lightning_coordconv.core import _lightning
+
 
 class LastCheckpoint(ModelCheckpoint):
     """Saves ``last.ckpt`` after each validation, and at the end of training if steps followed the last validation.
@@ -70,8 +72,11 @@ class LastCheckpoint(ModelCheckpoint):
 
 
 def is_at_end(trainer: Trainer) -> bool:
-    """Tell whether training may end here, within an epoch or not."""
-    return trainer.should_stop or -1 < trainer.max_steps <= trainer.global_step
+    """Tell whether training may end here, within an epoch or not.
+
+    A run that was asked to stop before its ``min_epochs`` or ``min_steps`` goes on.
+    """
+    return (trainer.should_stop and _lightning.can_stop_early(trainer)) or -1 < trainer.max_steps <= trainer.global_step
 
 
 def is_within_epoch(trainer: Trainer, batch_idx: int) -> bool:

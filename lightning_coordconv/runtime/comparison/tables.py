@@ -36,7 +36,7 @@ def make_row(arm: str, baseline: str, metric: str, values: Values) -> Row:
     """Return the row of some values."""
     low, high = interval(values) or (None, None)
     mean = float(values.mean()) if len(values) else None
-    texts = " ".join(f"{value:g}" for value in values)
+    texts = " ".join(f"{value:.15g}" for value in values)
     return Row(arm, baseline, metric, len(values), mean, low, high, texts)
 
 

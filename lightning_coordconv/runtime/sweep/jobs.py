@@ -9,12 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from lightning_coordconv.runtime import shipped_configs
 from lightning_coordconv.runtime.config_files import Entry, files_of, modules_of, read_config, read_option
 from lightning_coordconv.runtime.sweep.processes import processes
 from lightning_coordconv.runtime.weights import LAST
+
+RUNNING: dict[Path, Lock] = {}
+"""Locks of the folders of runs: two trials of a search, at the same time, can have the same options."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,12 @@ class Job:
     def run(self, threads: int) -> int:
         """Train, from the last checkpoint if the run was interrupted, and return the exit code; 0 if it had finished.
 
-        Output goes to ``output.log`` in the folder.
+        Output goes to ``output.log`` in the folder. If another thread trains the same run, this waits for its result.
         """
+        with RUNNING.setdefault(self.folder, Lock()):
+            return self._run(threads)
+
+    def _run(self, threads: int) -> int:
         if self.summary() is not None:
             print(f"{self.folder}: finished before", flush=True)
             return 0

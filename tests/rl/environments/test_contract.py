@@ -83,6 +83,8 @@ WRONG_OBSERVATIONS = [
         BLANK.transpose(1, 2, 0), BLANK[None],
     )],
     (PALETTE, np.zeros(2, np.uint8), np.array([0, 16], np.uint8)),
+    (IMAGE, BLANK, np.full((1, 40, 40), 256, np.uint16)),  # in 8 bits 0
+    (PALETTE, np.zeros(2, np.uint8), np.array([0, 257], np.uint16)),
     *[(spaces.Discrete(3), 0, wrong) for wrong in (3, -1, 1.0, None, "0", float("nan"), np.array([0, 1]), [1])],
     *[(spaces.Discrete(3, start=5), 5, wrong) for wrong in (0, 8, None)],
     *[(spaces.MultiDiscrete([2, 3]), np.array([0, 0]), wrong) for wrong in

@@ -1,6 +1,6 @@
 """The task of finding one point in a picture: trains and evaluates a network that predicts its position."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pytorch_lightning import Callback
@@ -35,6 +35,7 @@ class PointRegression(NetworkTask):
 
     sample_keys: frozenset[str] = frozenset({"image", "xy", "size"})
     monitor: str = "val/distance"
+    half_weights: ClassVar[bool] = False  # Lightning rounds positions too then, by up to 8 of 2,000 pixels
 
     def __init__(
         self,

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lightning_coordconv.core import BaseDataModule, BaseTask
 from lightning_coordconv.core.modes import evaluating
+from lightning_coordconv.core.survey import spread
 from lightning_coordconv.layers import Encoding, FourierFeatures, Polar
 from lightning_coordconv.position.dependence import MIN_IMAGES, Dependence, measure_dependence
 from lightning_coordconv.position.features import of_one_size, run, stages
@@ -96,16 +98,16 @@ def advise(model: nn.Module, data: BaseDataModule, num_images: int = 500, num_re
     Raises:
         TypeError: if the data are no such data module.
         ValueError: if a number is too small, the data have fewer than 4 images or no images, samples hold numbers that
-            :func:`~lightning_coordconv.position.observe` refuses, or the model cannot be run on the images.
+            :func:`~lightning_coordconv.position.observe` refuses, or the model cannot be run on them or returns NaN.
     """
     for name, value in (("num_images", num_images), ("num_readout_images", num_readout_images)):
         if value < 4:
             raise ValueError(f"{name} must be at least 4, got {value}")
     samples = read_samples(data, num_images)
     network = model.network_for(data) if isinstance(model, BaseTask) else model
-    images = of_one_size([sample["image"] for sample in samples[:num_readout_images]])
+    images = of_one_size([samples[number]["image"] for number in spread(len(samples), num_readout_images)])
     observations = observe(samples, getattr(data, "ignore_index", IGNORED))
-    with evaluating(network):
+    with evaluating(network), torch.compiler.set_stance("force_eager"):  # compiled code runs no hooks
         names = stages(network, images)
         readout = read_positions(network, images, names)
         translation = measure_translation(network, images)

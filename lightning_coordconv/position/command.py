@@ -74,8 +74,7 @@ def load_model(model: nn.Module | str, checkpoint: str | Path | None = None) -> 
     if checkpoint is None:
         return model
     state = read_state_dict(checkpoint)
-    first = next(iter(model.state_dict()))
-    prefix = next((name.removesuffix(first) for name in state if name.endswith(f".{first}")), "")  # of a task's network
+    prefix = _prefix(model.state_dict(), state, checkpoint)
     if prefix:
         state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     try:
@@ -84,6 +83,16 @@ def load_model(model: nn.Module | str, checkpoint: str | Path | None = None) -> 
         reason = str(error).splitlines()[1].strip()
         raise ValueError(f"{checkpoint} holds weights of another architecture: {reason}") from error
     return model
+
+
+def _prefix(wanted: Mapping[str, Any], state: Mapping[str, Any], checkpoint: str | Path) -> str:
+    """Return what names of weights begin with in a checkpoint, as in that of a task around the model."""
+    first = next(iter(wanted))
+    prefixes = [name.removesuffix(first) for name in state if name == first or name.endswith(f".{first}")]
+    found = [prefix for prefix in prefixes if all(f"{prefix}{name}" in state for name in wanted)]
+    if len(found) > 1 and "" not in found:
+        raise ValueError(f"{checkpoint} holds weights of several such models, {', '.join(found)}: save those of one")
+    return "" if "" in found else next(iter(found or prefixes), "")
 
 
 def _name_changes(checkpoint: str, kind: type, given: Mapping[str, Any]) -> None:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_coordconv.position.folds import FOLDS, frequent, resampled
+
 BANDWIDTHS = (math.inf, 1.0, 0.5, 0.25, 0.12, 0.06, 0.03)
 """Standard deviations of Gaussian kernels: of positions in scaled coordinates from -1 to 1, of contents in units of the
 root mean square distance between two contents; infinite ignores what the kernel compares."""
@@ -22,8 +24,6 @@ RIDGE = 0.1
 """Penalty on the squared weights of a linear prediction, for contents of unit variance and a mean squared error."""
 FLOOR = 1e-3
 """Probability that all classes together have at least, so that a wrong prediction costs no more than some nats."""
-FOLDS = 5
-RESAMPLES = 1000
 CERTAIN = 1e-3
 """A target whose prior leaves less uncertainty than this, in nats or in shares of a number's variance, is constant."""
 MIN_IMAGES = 20
@@ -116,8 +116,7 @@ def measure_dependence(
         shapes = [tuple(tensor.shape) for tensor in (positions, targets, groups)]
         raise ValueError(f"expected positions (N, n), targets (N,) and groups (N,) with N > 0, got shapes {shapes}")
     if not targets.is_floating_point():
-        index = targets.unique(return_inverse=True)[1]
-        kept = torch.stack([index, groups]).unique(dim=1)[0].bincount()[index] >= FOLDS
+        kept = frequent(targets, groups)
         positions, targets, groups = positions[kept], targets[kept], groups[kept]
         content = None if content is None else content[kept]
         what += "" if kept.all() else f", of classes in at least {FOLDS} images"
@@ -179,13 +178,6 @@ def predict_at(positions: Tensor, targets: Tensor, where: Tensor, bandwidth: flo
     kernel = torch.exp(-torch.cdist(where.float(), positions.float()).square() / (2 * bandwidth**2))
     values = _as_columns(targets)
     return (kernel @ values + PSEUDO_COUNT * values.mean(0)) / (kernel.sum(1, keepdim=True) + PSEUDO_COUNT)
-
-
-def resampled(sums: Tensor, generator: torch.Generator, resamples: int = RESAMPLES) -> Tensor:
-    """Return the sums over images of columns (C, images) for images drawn with repetition, (C, resamples)."""
-    count = sums.shape[1]
-    drawn = torch.randint(count, (resamples, count), generator=generator)
-    return sums[:, drawn].sum(2)
 
 
 def _as_columns(targets: Tensor) -> Tensor:

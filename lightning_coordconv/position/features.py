@@ -13,10 +13,12 @@ from torchvision.models.detection import FCOS, RetinaNet
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.ssd import SSD
 
-from lightning_coordconv.core.undefined import tensors_in
+from lightning_coordconv.core.undefined import UndefinedOutputError, defined_outputs, tensors_in
 
 DETECTORS = (GeneralizedRCNN, RetinaNet, FCOS, SSD)
 """torchvision's detectors take a list of images, and return a dict for each."""
+OF_MAPS = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.MaxPool2d, nn.Upsample)
+"""Layers of maps (1, C, H, W). A size that none of them sees is no height and width: of channels last, of attention."""
 
 
 def takes_list(model: nn.Module) -> bool:
@@ -28,14 +30,15 @@ def run(model: nn.Module, images: Sequence[Tensor]) -> Any:
     """Run a model without gradients on images (C, H, W) of one size, or of any sizes for a detector.
 
     Raises:
-        ValueError: if the model does not accept the images, with the model's own reason, or returns no numbers.
+        ValueError: if the model does not accept the images, with the model's own reason, or returns no numbers
+            or NaN.
     """
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     inputs = [_with_channels(image.to(device), model) for image in images]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), defined_outputs(nn.ModuleList([model])):
             output = model(inputs) if takes_list(model) else model(torch.stack(inputs))
-    except (RuntimeError, TypeError, AttributeError) as error:
+    except (RuntimeError, TypeError, AttributeError, UndefinedOutputError) as error:
         shapes = sorted({tuple(image.shape) for image in inputs})
         reason = str(error).splitlines()[0]
         raise ValueError(f"{type(model).__name__} cannot be run on images of shape {shapes}: {reason}") from error
@@ -75,9 +78,12 @@ def stages(model: nn.Module, images: Sequence[Tensor]) -> list[str]:
         images: one is enough.
     """
     order: list[tuple[str, tuple[int, ...]]] = []
+    sizes: set[tuple[int, ...]] = set()
     names = {module: name for name, module in model.named_modules()}
 
     def note(module: nn.Module, args: Any, output: Any) -> None:
+        if isinstance(module, OF_MAPS):
+            sizes.update(tuple(tensor.shape[-2:]) for tensor in tensors_in([*args, output]))
         if isinstance(output, Tensor) and output.dim() == 4 and len(output) == 1 and min(output.shape[-2:]) > 1:
             order.append((names[module], tuple(output.shape[-2:])))
 
@@ -90,7 +96,7 @@ def stages(model: nn.Module, images: Sequence[Tensor]) -> list[str]:
     last: dict[tuple[int, ...], str] = {}
     runs = Counter(name for name, _ in order)
     for name, size in order:
-        if name and runs[name] == 1:
+        if name and runs[name] == 1 and size in sizes:
             last.pop(size, None)
             last[size] = name
     return list(last.values())
@@ -107,7 +113,7 @@ def feature_maps(model: nn.Module, images: Sequence[Tensor], names: Sequence[str
 
     def keep(name: str) -> Any:
         def hook(module: nn.Module, args: Any, output: Tensor) -> None:
-            seen[name] = output.detach()[0].float().cpu()
+            seen[name] = output.detach()[0].float().cpu().clone()  # the model may go on in place
 
         return hook
 

@@ -66,9 +66,15 @@ def check_frames(model: nn.Module, dataset: Dataset[Mapping[str, Any]], images: 
     )
 
 
+def frame_of(sample: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return ``origin`` and ``size`` of a sample, rows first, in pixels; those of its image if it does not say both."""
+    if "origin" in sample and "size" in sample:
+        return sample["origin"], sample["size"]
+    return (0, 0), sample["image"].shape[-2:]
+
+
 def _is_crop(sample: Mapping[str, Any]) -> bool:
-    size = [int(length) for length in sample.get("size", sample["image"].shape[-2:])]
-    return size != [*sample["image"].shape[-2:]]
+    return [int(length) for length in frame_of(sample)[1]] != [*sample["image"].shape[-2:]]
 
 
 def _is_random(dataset: Dataset[Mapping[str, Any]]) -> bool:

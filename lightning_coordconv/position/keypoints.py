@@ -7,10 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_coordconv.position.dependence import FOLDS, Dependence, Share, resampled
+from lightning_coordconv.position.dependence import Dependence, Share
+from lightning_coordconv.position.folds import FOLDS, frequent, resampled
 
-POSITIONS = {"keypoints", "xy_scaled"}
+POSITIONS = {"keypoints", "xy_scaled", "xy"}
 """Keys of targets that are positions."""
+PLACED = {"label", "boxes", "mask"}
+"""Keys of targets beside which ``xy`` is the place of the object, and no target."""
 
 
 def read_keypoints(sample: Mapping[str, Any]) -> tuple[Tensor, Tensor] | None:
@@ -19,7 +22,8 @@ def read_keypoints(sample: Mapping[str, Any]) -> tuple[Tensor, Tensor] | None:
     Args:
         sample: with ``keypoints``, x and y in pixels and perhaps COCO's visibility, which is 0 for unknown ones,
             (n, K, 2 or 3), or (K, 2 or 3) of one object; or with ``xy_scaled`` (2,), for which -1 to 1 spans the image,
-            unless ``xy`` gives the place in pixels.
+            unless ``xy`` gives the place in pixels; or with ``xy`` (2,) and no other target, in pixels of the image, or
+            of its file if a ``size`` without an ``origin`` is the width and height of that.
 
     Returns:
         ``None`` for a sample without keypoints.
@@ -27,15 +31,17 @@ def read_keypoints(sample: Mapping[str, Any]) -> tuple[Tensor, Tensor] | None:
     Raises:
         ValueError: if keypoints have another shape.
     """
-    height, width = sample["image"].shape[-2:]
+    extent = torch.tensor(sample["image"].shape[:-3:-1])  # width and height
     if "keypoints" in sample:
         found = torch.as_tensor(sample["keypoints"]).float()
         if found.dim() not in (2, 3) or found.shape[-1] not in (2, 3):
             raise ValueError(f"keypoints must have the shape (n, K, 2 or 3) or (K, 2 or 3), got {tuple(found.shape)}")
         found = found[None] if found.dim() == 2 else found
+    elif "xy" in sample and ("xy_scaled" in sample or not PLACED & sample.keys()):
+        size = torch.as_tensor(extent if "origin" in sample else sample.get("size", extent))
+        found = ((torch.as_tensor(sample["xy"]) + 0.5) / size * extent).float().reshape(1, 1, 2)
     elif "xy_scaled" in sample:
-        pixels = sample["xy"] + 0.5 if "xy" in sample else (sample["xy_scaled"] + 1) / 2 * torch.tensor([width, height])
-        found = torch.as_tensor(pixels).float().reshape(1, 1, 2)
+        found = ((torch.as_tensor(sample["xy_scaled"]) + 1) / 2 * extent).float().reshape(1, 1, 2)
     else:
         return None
     known = found.isfinite().all(-1)
@@ -62,7 +68,7 @@ def measure_spread(what: str, places: Tensor, kinds: Tensor, groups: Tensor, see
     tell: a keypoint that never moves is predicted by its mean, without coordinates. The measure is the root mean square
     distance of the keypoints of held-out images from the mean place of the same keypoint in the training images. It is
     an upper bound of what coordinates can add, for the content can tell a part of the place, such as that of a mouth in
-    a cropped face.
+    a cropped face. Keypoints in fewer images than there are folds do not count.
 
     Args:
         what: a description for the report.
@@ -74,6 +80,11 @@ def measure_spread(what: str, places: Tensor, kinds: Tensor, groups: Tensor, see
     Returns:
         The distance as ``share``, in heights and widths of the image, with a bootstrap over images.
     """
+    kept = frequent(kinds, groups)
+    places, kinds, groups = places[kept], kinds[kept], groups[kept]
+    what += "" if kept.all() else f", of keypoints in at least {FOLDS} images"
+    if not len(places):
+        return Dependence(what, Share(0.0, 0.0, 0.0), None, 0, 0, 0.0, 0.0, float("inf"), is_place=True)
     generator = torch.Generator().manual_seed(seed)
     names, groups = groups.unique(return_inverse=True)
     fold = torch.randperm(len(names), generator=generator)[groups] % FOLDS

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_coordconv.position.checks import check_sample, is_number
+from lightning_coordconv.position.frames import frame_of
 from lightning_coordconv.position.keypoints import POSITIONS, check_pixels, read_keypoints
 
 IGNORED = 255
@@ -81,16 +82,16 @@ def observe(samples: Iterable[Mapping[str, Any]], ignore_index: int = IGNORED, s
     - ``keypoints`` with ``boxes``: row and column of a keypoint in its box, in heights and widths of the box and beyond
       the mean of this keypoint, given the centre of the box, with what the box shows as content, for detectors look for
       keypoints in boxes;
-    - ``keypoints`` without ``boxes``, or ``xy_scaled``: the places themselves, in the image that the model sees, for
-      :func:`~lightning_coordconv.position.measure_spread`;
+    - ``keypoints`` without ``boxes``, ``xy_scaled``, or ``xy`` without labels: the places themselves, in the image that
+      the model sees, for :func:`~lightning_coordconv.position.measure_spread`;
     - ``label``: the class given the place of the object, which is ``top`` and ``left``, or ``xy``, or if a sample has
       neither, the centre of the image's contrast;
     - a floating-point map of the image's size by any other name: its number at a pixel given the place, with the
       brightness there as content; pixels of NaN or infinity do not count;
     - a floating-point number by any other name: it, given the centres of contrast of all channels, with their means and
       standard deviations as content;
-    - only an ``image``, for generative models: the brightness of a pixel given its place, with its surroundings as
-      content.
+    - an ``image`` and no other floating-point numbers, for generative models: the brightness of a pixel given its
+      place, with its surroundings as content.
 
     The content is what is shown around the place, in a window of half the image, unless said otherwise. Samples with
     the same ``episode`` count as one image, and so do those of the same ``path`` or with equal images, as where a rare
@@ -146,10 +147,10 @@ def _rows(sample: Mapping[str, Any], ignore_index: int, generator: torch.Generat
         }
     window = torch.tensor([[height, width]]) * WINDOW
     if "mask" in sample:
-        mask = sample["mask"].reshape(height, width)
+        mask = sample["mask"].reshape(height, width).long()  # no negative number equals one of uint8
         cells, labels = _pixels(mask, mask != ignore_index, generator)
         patches = _patches(image, cells, window.expand(len(cells), -1))
-        return {"class of a pixel given its place": _Row(_scaled(cells, sample), labels.long(), patches)}
+        return {"class of a pixel given its place": _Row(_scaled(cells, sample), labels, patches)}
     if "label" in sample:
         place, what = _place(sample), "class given the place of the object"
         if place is None:
@@ -164,12 +165,11 @@ def _rows(sample: Mapping[str, Any], ignore_index: int, generator: torch.Generat
         cells, values = _pixels(map_, map_.isfinite(), generator)
         there = image[:, cells[:, 0].long(), cells[:, 1].long()].mT
         rows[f"{key} of a pixel given its place"] = _Row(_scaled(cells, sample), values.float(), there)
-    for key in _numbers(sample):
+    for key in [key for key, value in sample.items() if is_number(value)]:
         places, value = _scaled(_centres(image), sample), torch.as_tensor(sample[key], dtype=torch.float32)
-        shown = torch.cat([image.mean((1, 2)), image.std((1, 2))])
-        what = f"{key} given the centres of contrast of the channels"
-        rows[what] = _Row(places.flatten()[None], value.reshape(1), shown[None])
-    if rows or POSITIONS & sample.keys():
+        shown = torch.cat([image.mean((1, 2)), image.std((1, 2))])[None]
+        rows[f"{key} given the centres of contrast of the channels"] = _Row(places.view(1, -1), value.view(1), shown)
+    if rows or POSITIONS & sample.keys() or _unknown(sample):
         return rows
     grey = image.mean(0)
     cells, values = _pixels(grey, grey.isfinite(), generator)
@@ -215,17 +215,19 @@ def _maps(sample: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _numbers(sample: Mapping[str, Any]) -> list[str]:
-    """Return the keys of single floating-point numbers."""
-    return [key for key, value in sample.items() if is_number(value)]
+def _unknown(sample: Mapping[str, Any]) -> bool:
+    """Return whether there are floating-point numbers besides the image: a target, but in no form that is known."""
+    return any(
+        isinstance(value, Tensor) and value.is_floating_point() for key, value in sample.items() if key != "image"
+    )
 
 
 def _centres(image: Tensor) -> Tensor:
     """Return row and column, (C, 2), around which each channel (C, H, W) differs from its median, in pixels."""
     weight = (image - image.flatten(1).median(1).values[:, None, None]).square()
-    total = weight.sum((1, 2)).clamp(min=1e-12)
+    weight = torch.where(weight.sum((1, 2), keepdim=True) > 0, weight, 1.0)  # without contrast the middle
     rows, columns = (torch.arange(n) + 0.5 for n in image.shape[-2:])
-    return torch.stack([(weight.sum(2) @ rows), (weight.sum(1) @ columns)], dim=1) / total[:, None]
+    return torch.stack([(weight.sum(2) @ rows), (weight.sum(1) @ columns)], dim=1) / weight.sum((1, 2))[:, None]
 
 
 def _place(sample: Mapping[str, Any]) -> Tensor | None:
@@ -256,7 +258,7 @@ def _pixels(values: Tensor, known: Tensor, generator: torch.Generator) -> tuple[
 
 def _scaled(positions: Tensor, sample: Mapping[str, Any]) -> Tensor:
     """Return positions (N, 2) in the sample's image, in pixels, scaled such that the full image spans -1 to 1."""
-    origin, size = sample.get("origin", (0, 0)), sample.get("size", sample["image"].shape[-2:])
+    origin, size = frame_of(sample)
     return (positions + torch.as_tensor(origin)) / torch.as_tensor(size) * 2 - 1
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_coordconv.position.dependence import resampled
 from lightning_coordconv.position.features import feature_maps, padded_with
+from lightning_coordconv.position.folds import resampled
 
 CELLS = 6000
 """Cells of feature maps that a readout is fitted to at most."""
@@ -133,17 +133,16 @@ def reach_of_padding(blank: Tensor) -> int:
 
 
 def _held_out(maps: list[Tensor]) -> tuple[float, float, float]:
-    """Return the explained share on the second half of the images, and its interval."""
+    """Return the explained share on every other image, and its interval: classes can come one after the other."""
     generator = torch.Generator().manual_seed(0)
     features = torch.cat([map_.flatten(1).mT for map_ in maps])
     positions = torch.cat([cell_positions(*map_.shape[-2:]) for map_ in maps])
     image = torch.cat([torch.full((map_[0].numel(),), number) for number, map_ in enumerate(maps)])
-    half = len(maps) // 2
     chosen = torch.randperm(len(image), generator=generator)[: 2 * CELLS]
-    train, test = chosen[image[chosen] < half], chosen[image[chosen] >= half]
+    train, test = chosen[image[chosen] % 2 == 0], chosen[image[chosen] % 2 == 1]
     errors, spread = explained(features, positions, train, test)
-    count = len(maps) - half
-    sums = torch.zeros(2, count, dtype=errors.dtype).index_add_(1, image[test] - half, torch.stack([errors, spread]))
+    sums = torch.zeros(2, len(maps) // 2, dtype=errors.dtype)
+    sums.index_add_(1, image[test] // 2, torch.stack([errors, spread]))
     left, total = resampled(sums, generator, RESAMPLES)
     low, high = (1 - left / total).quantile(torch.tensor([0.025, 0.975], dtype=errors.dtype)).tolist()
     return float(1 - errors.sum() / spread.sum()), low, high

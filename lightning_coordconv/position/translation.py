@@ -45,7 +45,8 @@ def measure_translation(model: nn.Module, images: Sequence[Tensor]) -> float | N
     if any(output is None for output in outputs):
         return None
     still, there = (torch.stack([output for output in found if output is not None]) for found in (outputs, moved))
-    between = (still - still.roll(1, 0)).norm(dim=1).median()
+    others = still.roll(len(still) // 2, 0)  # of other classes too, where classes come one after the other
+    between = (still - others).norm(dim=1).median()
     return float((there - still).norm(dim=1).median() / between) if between > 0 else None
 
 

@@ -31,12 +31,13 @@ class MaskWriter(WritesPredictions, BasePredictionWriter):
 
     def __init__(self) -> None:
         super().__init__(write_interval="batch")
-        self.written = 0
+        self.written: dict[Path, str] = {}
+        """The image of each file."""
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find out where to write."""
         super().on_predict_start(trainer, pl_module)
-        self.written = 0
+        self.written = {}
 
     def write_on_batch_end(
         self,
@@ -48,17 +49,25 @@ class MaskWriter(WritesPredictions, BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        """Write the masks of a batch."""
+        """Write the masks of a batch.
+
+        Raises:
+            ValueError: if masks of two images would be one file.
+        """
         names = batch["name"] if "name" in batch else [Path(path).stem for path in batch["path"]]
-        for mask, name in zip(prediction, names, strict=True):
+        for mask, name, image in zip(prediction, names, batch.get("path", names), strict=True):
             target = self.folder / "masks" / f"{name}.png"
+            if self.written.setdefault(target, image) != image:
+                raise ValueError(
+                    f"the masks of {self.written[target]} and {image} would both be {target}: give each sample a "
+                    "different 'name'"
+                )
             target.parent.mkdir(parents=True, exist_ok=True)
             save_mask(mask, target)
-            self.written += 1
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say where they are, and how many all ranks wrote."""
-        written = sum(gathered(self.written))
+        written = sum(gathered(len(self.written)))
         rank_zero_info(f"Wrote {count(written, 'mask')} to {self.folder / 'masks'}")
 
 

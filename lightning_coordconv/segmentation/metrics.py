@@ -51,8 +51,10 @@ class MeanIoU(Metric):
             target: true classes (B, H, W), int64, or ``ignore_index``.
 
         Raises:
+            ValueError: if their shapes differ.
             RuntimeError: if one of them is no class, where they are on a CPU.
         """
+        _check_shapes(preds, target)
         known = target != self.ignore_index
         counts = known & (preds != UNDEFINED)
         self.undefined += (known & ~counts).sum()
@@ -73,6 +75,14 @@ class MeanIoU(Metric):
     def _count(self, counts: Tensor, classes: Tensor, which: Tensor) -> None:
         cells = _exceeding(classes, self.num_classes).masked_fill(~which, self.num_classes).flatten()
         counts.scatter_add_(0, cells, torch.ones_like(cells))
+
+
+def _check_shapes(preds: Tensor, target: Tensor) -> None:
+    """Refuse masks (B, 1, H, W) beside predictions (B, H, W), of which each would be compared with each."""
+    if preds.shape != target.shape:
+        raise ValueError(
+            f"expected predicted and true classes of one shape, got {tuple(preds.shape)} and {tuple(target.shape)}"
+        )
 
 
 def _exceeding(classes: Tensor, num_classes: int) -> Tensor:
@@ -102,8 +112,10 @@ class ConfusionMatrix(Metric):
         """Add predicted classes and true ones (B, H, W), int64.
 
         Raises:
+            ValueError: if their shapes differ.
             RuntimeError: if one of them is no class, where they are on a CPU.
         """
+        _check_shapes(preds, target)
         counts = (target != self.ignore_index) & (preds != UNDEFINED)
         rows, columns = (_exceeding(classes, self.num_classes) for classes in (target, preds))
         cells = (rows * self.num_classes + columns).masked_fill(~counts, self.num_classes**2).flatten()
@@ -136,7 +148,12 @@ class PixelAccuracy(Metric):
         self.add_state("undefined", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
-        """Add predicted and true classes (B, H, W), int64; a prediction of -1, for none, makes the result NaN."""
+        """Add predicted and true classes (B, H, W), int64; a prediction of -1, for none, makes the result NaN.
+
+        Raises:
+            ValueError: if their shapes differ.
+        """
+        _check_shapes(preds, target)
         known = target != self.ignore_index
         self.right += ((preds == target) & known).sum()
         self.count += known.sum()

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 
 from lightning_coordconv.core._lightning import is_attached
-from lightning_coordconv.core.arguments import check_names
+from lightning_coordconv.core.arguments import check_at_least, check_names
 from lightning_coordconv.core.labels import LabelledTask
 from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.core.regions import ImageRegions
@@ -23,7 +23,7 @@ from lightning_coordconv.segmentation.figures import SegmentationFigures
 from lightning_coordconv.segmentation.mask_folder import PREPROCESSING
 from lightning_coordconv.segmentation.mask_writer import MaskWriter
 from lightning_coordconv.segmentation.metrics import UNDEFINED, MeanIoU, PixelAccuracy
-from lightning_coordconv.segmentation.tiles import predict_tiles
+from lightning_coordconv.segmentation.tiles import check_tile, predict_tiles
 
 
 class SemanticSegmentation(LabelledTask):
@@ -51,8 +51,8 @@ class SemanticSegmentation(LabelledTask):
         channels_last: keep its weights in the memory format channels last.
 
     Raises:
-        ValueError: if there is no number of classes, names and classes do not agree, or a tile is not larger than two
-            overlaps; in a run, if the data or the network have other classes than the task.
+        ValueError: if the number of classes is not known, or less than 2, names and classes do not agree, or a tile is
+            not larger than two overlaps; in a run, if the data or the network have other classes than the task.
     """
 
     sample_keys: frozenset[str] = frozenset({"image", "mask", "origin", "size", "path"})
@@ -79,6 +79,7 @@ class SemanticSegmentation(LabelledTask):
             num_classes = getattr(net, "num_classes", None)
         if num_classes is None:
             raise ValueError(f"num_classes must be given: {type(net).__name__} does not say how many classes it has")
+        check_at_least(2, num_classes=num_classes)
         metrics: dict[str, Metric] = {
             "miou": MeanIoU(num_classes, ignore_index),
             "accuracy": PixelAccuracy(ignore_index),
@@ -88,8 +89,7 @@ class SemanticSegmentation(LabelledTask):
         )
         if class_names is not None:
             check_names(class_names, num_classes)
-        if overlap < 0 or tile <= 2 * overlap:
-            raise ValueError(f"tile must be larger than two overlaps of {overlap}, got {tile}")
+        check_tile(tile, overlap)
         self.num_classes = num_classes
         self.ignore_index: int = ignore_index
         self.aux_weight = aux_weight

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_coordconv.core.regions import ImageRegions
+from lightning_coordconv.core.undefined import UndefinedOutputError, is_undefined
 from lightning_coordconv.layers import coordinate_frame
 
 LABELS = (torch.uint8, torch.int16, torch.int32)
@@ -39,7 +40,13 @@ def predict_tiles(
 
     Returns:
         (H, W) on the CPU, uint8 for up to 256 classes, int16 for up to 32,768, else int32.
+
+    Raises:
+        ValueError: if ``tile`` is not larger than two overlaps, or the logits are not of the tile's size or of fewer
+            than two classes.
+        UndefinedOutputError: if a pixel's largest logit is NaN or infinite.
     """
+    check_tile(tile, overlap)
     device = next((parameter.device for parameter in net.parameters()), image.device)
     height, width = image.shape[-2:]
     found: Tensor | None = None
@@ -49,14 +56,33 @@ def predict_tiles(
             with coordinate_frame((rows.start, columns.start), (height, width), crop=tuple(part.shape[-2:])):
                 output = net((part if prepare is None else prepare(part))[None])
             logits = output["out"] if isinstance(output, Mapping) else output
+            if logits.dim() != 4 or len(logits) != 1 or logits.shape[1] < 2 or logits.shape[2:] != part.shape[1:]:
+                size = " x ".join(map(str, part.shape[1:]))
+                raise ValueError(
+                    f"{type(net).__name__} must return logits (1, K, H, W) of at least two classes and the size of a "
+                    f"tile, here {size}, got {tuple(logits.shape)}"
+                )
             if found is None:
                 dtype = next(dtype for dtype in LABELS if logits.shape[1] - 1 <= torch.iinfo(dtype).max)
                 found = torch.empty(height, width, dtype=dtype)
-            labels = logits[0].argmax(0).to(found.dtype).cpu()
+            largest, labels = logits[0].max(0)
+            if bool(is_undefined(largest).any()):
+                raise UndefinedOutputError(f"{type(net).__name__} returned NaN or infinity, so a pixel has no class")
+            labels = labels.to(found.dtype).cpu()
             inside = (_within(inner_rows, rows), _within(inner_columns, columns))
             found[inner_rows, inner_columns] = labels[inside]
     assert found is not None
     return found
+
+
+def check_tile(tile: int, overlap: int) -> None:
+    """Check that something of a tile is left without its overlaps.
+
+    Raises:
+        ValueError: if it is not, or the overlap is negative.
+    """
+    if overlap < 0 or tile <= 2 * overlap:
+        raise ValueError(f"tile must be larger than two overlaps of {overlap}, got {tile}")
 
 
 def _spans(length: int, tile: int, overlap: int) -> Iterator[tuple[slice, slice]]:

@@ -204,3 +204,39 @@ def test_the_picture_has_a_map_for_each_target():
     titles = [axes.get_title() for axes in draw_advice(advice).axes]
     assert any("class given the place of the object" in title for title in titles)
     assert any("linear readout" in title for title in titles)
+
+
+class Seen(nn.Module):
+    """Returns and notes the mean of each image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 2, 1)
+        self.seen: list[float] = []
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.seen += image.mean((1, 2, 3)).tolist()
+        return self.first(image).mean((2, 3))
+
+
+def test_the_model_is_run_on_images_of_all_classes_where_they_come_one_after_the_other():
+    samples = [{"image": torch.full((1, 64, 64), float(n // 10)), "label": n // 10} for n in range(40)]
+    model = Seen()
+    advise(model, GivenDataModule(samples), num_readout_images=8)
+    assert {0.0, 1.0, 2.0, 3.0} <= set(model.seen)
+
+
+def test_a_compiled_model_gets_the_same_advice():
+    samples = [{"image": image, "label": n % 2} for n, image in enumerate(images(24))]
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    expected = advise(model, GivenDataModule(samples), num_readout_images=4)
+    model.compile(backend="eager")
+    assert advise(model, GivenDataModule(samples), num_readout_images=4).to_dict() == expected.to_dict()
+
+
+def test_a_model_whose_weights_are_nan_gets_no_advice():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    nn.init.constant_(model[0].weight, torch.nan)
+    samples = [{"image": image, "label": n % 2} for n, image in enumerate(images(24))]
+    with pytest.raises(ValueError, match="Sequential returned NaN or infinity"):
+        advise(model, GivenDataModule(samples))

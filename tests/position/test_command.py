@@ -155,3 +155,19 @@ def test_bad_input_is_refused_in_one_line(arguments, message, tmp_path, capsys, 
     assert info.value.code == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "advice").exists()
+
+
+def test_weights_are_those_of_the_whole_model_and_not_of_a_part_with_a_layer_of_the_same_name(tmp_path):
+    """The first layer of a ResNet is ``conv1``, and so is the first of its blocks."""
+    expected = load_model("resnet18")
+    torch.save(expected.state_dict(), tmp_path / "resnet18.pt")
+    found = load_model("resnet18", tmp_path / "resnet18.pt")
+    assert all(map(torch.equal, found.state_dict().values(), expected.state_dict().values()))
+
+
+def test_weights_of_two_such_models_are_refused(tmp_path):
+    model = nn.Sequential(nn.Conv2d(1, 1, 1))
+    state = {f"{prefix}.{name}": value for prefix in ("teacher", "net") for name, value in model.state_dict().items()}
+    torch.save(state, tmp_path / "both.pt")
+    with pytest.raises(ValueError, match=r"weights of several such models, teacher\., net\.: save those of one"):
+        load_model(model, tmp_path / "both.pt")

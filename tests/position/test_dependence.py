@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lightning_coordconv.position import measure_dependence
+from lightning_coordconv.position import measure_dependence, measure_spread
 
 COUNT = 400
 
@@ -150,3 +150,13 @@ def test_a_linear_content_leaves_only_what_position_adds(positions):
     shifted = measure_dependence("shifted", positions, targets + positions[:, 1], torch.arange(COUNT), content)
     assert shifted.added.low > 0.3
     assert shifted.share.value < 0.1
+
+
+def test_keypoints_of_one_image_have_no_place_to_be_compared_with():
+    """Twenty images have keypoint 0, and each has another one, all at one place."""
+    places, images = torch.full((40, 2), 0.8), torch.arange(20).repeat(2)
+    kinds = torch.cat([torch.zeros(20, dtype=torch.long), torch.arange(1, 21)])
+    found = measure_spread("place", places, kinds, images)
+    assert found.share.value == pytest.approx(0, abs=1e-6)
+    assert (found.images, found.observations, found.what) == (20, 20, "place, of keypoints in at least 5 images")
+    assert measure_spread("place", places[20:], kinds[20:], images[20:]).enough is False

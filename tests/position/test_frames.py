@@ -41,3 +41,9 @@ class TestFrames:
         found = check_frames(model, Samples([{"image": image} for image in given]), given[:2])
         assert found.batch is not None
         assert found.resized is None
+
+
+def test_the_size_of_a_picture_file_makes_no_crop_of_its_sample():
+    """As of :class:`~lightning_coordconv.coordinates.PointImages`, whose pictures are stretched to a square."""
+    samples = [{"image": image, "size": torch.tensor([640.0, 480.0])} for image in images(4)]
+    assert check_frames(nn.Conv2d(1, 1, 1), Samples(samples), images(4)).placed is False

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lightning_coordconv.position import measure_dependence, observe
+from tests.position.samples import images
 
 
 @pytest.mark.parametrize(
@@ -113,8 +114,10 @@ def test_numbers_are_read_with_the_places_of_all_channels_and_episodes_are_group
         ({"xy_scaled": torch.tensor([-0.5, 0.5])}, [[0.5, -0.5]]),
         ({"xy_scaled": torch.tensor([4.0, 6.0]), "xy": torch.tensor([4, 6])}, [[0.625, -0.4375]]),
         ({"keypoints": torch.tensor([[4.0, 6.0]]), "origin": (5, 5), "size": (80, 80)}, [[0.5, -0.5]]),
+        ({"xy": torch.tensor([3.5, 5.5])}, [[0.5, -0.5]]),
+        ({"xy": torch.tensor([39.5, 59.5]), "size": torch.tensor([160.0, 80.0])}, [[0.5, -0.5]]),
     ],
-    ids=["pixels", "visibility", "nan", "scaled", "scaled and pixels", "crop"],
+    ids=["pixels", "visibility", "nan", "scaled", "scaled and pixels", "crop", "point", "point of a file"],
 )
 def test_places_of_keypoints_are_those_in_the_image_that_is_seen(sample, places):
     """An image of 8 x 16; a keypoint is x and y, a position row and column."""
@@ -265,3 +268,20 @@ def test_images_that_are_drawn_several_times_do_not_know_each_other(path):
     assert measured.images == 40
     assert measured.share.low < 0.02
     assert measured.added.low < 0.02
+
+
+def test_an_image_without_contrast_shows_its_object_in_the_middle():
+    (found,) = observe([{"image": torch.full((1, 8, 16), 0.5), "label": 0}])
+    assert found.positions.tolist() == [[0.0, 0.0]]
+
+
+def test_numbers_of_no_known_form_are_not_left_out_for_the_brightness():
+    assert observe([{"image": image, "angles": torch.rand(3)} for image in images(4)]) == []
+    (found,) = observe([{"image": image, "number": torch.tensor([1, 2])} for image in images(4)])
+    assert found.what.startswith("brightness")
+
+
+def test_a_negative_number_that_does_not_count_is_none_of_uint8():
+    mask = torch.full((8, 8), 255, dtype=torch.uint8)
+    (found,) = observe([{"image": torch.rand(1, 8, 8), "mask": mask}], ignore_index=-1)
+    assert found.targets.unique().tolist() == [255]

@@ -100,3 +100,12 @@ class TestMetrics:
         metric = PixelAccuracy(ignored)
         metric.update(torch.tensor([[[0, 1, predicted]]]), torch.tensor([[[0, 0, ignored]]]))
         assert metric.compute() == 0.5
+
+
+@pytest.mark.parametrize(
+    "metric", [MeanIoU(2), PixelAccuracy(), ConfusionMatrix(2)], ids=lambda each: type(each).__name__
+)
+def test_masks_with_a_channel_are_not_compared_with_the_predictions_of_all_images(metric):
+    preds = torch.tensor([0, 1]).view(2, 1, 1).expand(2, 4, 4)
+    with pytest.raises(ValueError, match=r"of one shape, got \(2, 4, 4\) and \(2, 1, 4, 4\)"):
+        metric.update(preds, preds[:, None])

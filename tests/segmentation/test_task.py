@@ -133,3 +133,8 @@ def test_the_side_of_a_pixel_is_learnt_with_coordinates_only(masks):
                 metric.update(outputs["preds"], outputs["target"])
         scores[name] = float(metric.compute())
     assert scores["coordconv"] > 0.9 > 0.7 > scores["conv"]
+
+
+def test_one_class_leaves_nothing_to_predict():
+    with pytest.raises(ValueError, match="num_classes must be at least 2, got 1"):
+        SemanticSegmentation(nn.Conv2d(3, 1, 1), num_classes=1)

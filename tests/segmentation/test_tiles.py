@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from lightning_coordconv import CoordConv2d
+from lightning_coordconv.core.undefined import UndefinedOutputError
 from lightning_coordconv.segmentation import (
     predict_tiles,
 )
@@ -66,3 +67,26 @@ class TestTiles:
             whole = network(image[None])[0].argmax(0)
             apart = torch.cat([network(part[None])[0].argmax(0) for part in image.split(32, dim=1)])
         assert (apart == whole).float().mean() < 0.99
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        "network",
+        [nn.Upsample(scale_factor=2), nn.AdaptiveAvgPool2d(1), nn.AvgPool2d(2), nn.Conv2d(3, 1, 1), nn.Flatten()],
+        ids=["larger", "one cell", "smaller", "one class", "a vector"],
+    )
+    def test_logits_that_are_not_those_of_the_pixels(self, network):
+        with pytest.raises(ValueError, match=r"must return logits .* size of a tile, here 8 x 8, got \("):
+            predict_tiles(network, torch.rand(3, 8, 8), 16, 2)
+
+    @pytest.mark.parametrize("logit", [torch.nan, torch.inf])
+    def test_logits_that_order_no_classes(self, logit):
+        image = torch.zeros(3, 8, 8)
+        image[1, 5, 5] = logit
+        with pytest.raises(UndefinedOutputError, match="Identity returned NaN or infinity, so a pixel has no class"):
+            predict_tiles(nn.Identity(), image, 16, 2)
+
+    @pytest.mark.parametrize("overlap", [-1, 2, 3])
+    def test_tiles_of_which_nothing_is_left(self, overlap):
+        with pytest.raises(ValueError, match=f"tile must be larger than two overlaps of {overlap}, got 4"):
+            predict_tiles(nn.Identity(), torch.rand(3, 8, 8), 4, overlap)

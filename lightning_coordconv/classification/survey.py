@@ -44,4 +44,4 @@ def _add(survey: Survey, split: str, data: LabelledImages) -> None:
             part.sizes[read_size(file)] += 1
     survey.read(part, data)
     if data.dropped:
-        survey.remarks.append(f"{split}: not used: {listed('files that are no images of a class', data.dropped)}")
+        survey.remarks.append(f"{split}: unused: {listed('files that are no images of a class', data.dropped)}")

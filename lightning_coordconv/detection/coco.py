@@ -145,6 +145,11 @@ class CocoDetection(Dataset[dict[str, Any]]):
         lines = [f"{line} ({len(found)}){self.read.some(found)}" for line, found in kinds.items() if found]
         return [*self.read.remarks, *lines] + [f"left out an image: {reason}" for reason in self.unreadable]
 
+    def absent_classes(self) -> list[str]:
+        """Return the names of the classes of which no image has an object."""
+        present = {label for objects in self.objects.values() for label in objects["labels"].tolist()}
+        return [name for label, (_, name) in self.categories.items() if label not in present]
+
     def shared(self, other: "CocoDetection") -> list[str]:
         """Return the names of the images whose files another data set has too, also behind links."""
         files = {identity_of(other.folder / image["file_name"]) for image in other.images}

@@ -146,6 +146,8 @@ class AnnotatedImagesDataModule(BoxesDataModule):
                 if training:
                     remarks = try_transforms(dataset.transform, dataset.images, dataset.annotated)
                     remarks.append(remark("images that are in the validation split too", dataset.shared(val)))
+            if not training:
+                remarks.append(remark("classes without an object, which means leave out", dataset.absent_classes()))
         for line in filter(None, [*dataset.remarks(), *remarks]):
             rank_zero_info(f"data of the {split} split: {line}")
         return dataset

@@ -77,7 +77,8 @@ def _coco(path: Path, files: list[Path], limit: int) -> Survey:
     if whole and options["train"]:
         options["val"] = "--data.val_annotations null"  # a run splits the images by chance
     where = " ".join(given or f"--data.{split}_annotations …" for split, given in options.items())
-    _suggest(survey, f"-c detection/coco_coordconv {data_options(root=root)} {where}")
+    if any(options.values()):
+        _suggest(survey, f"-c detection/coco_coordconv {data_options(root=root)} {where}")
     return survey
 
 
@@ -172,16 +173,17 @@ def _split_of(file: Path) -> str:
 
 
 def _images_of(file: Path, annotations: Annotations, root: Path) -> Path:
-    """Return the folder that has the first image of an annotation file: beside it, or in a folder named like the split.
+    """Return the folder that has the first image of an annotation file: beside it, or in a folder beside it.
+
+    Of several folders, those named images or like the split come first.
 
     Raises:
-        FileNotFoundError: if none of the usual ones has it.
+        FileNotFoundError: if none has it.
     """
     name = annotations.content["images"][0]["file_name"]
     split = _split_of(file)
-    for folder in dict.fromkeys([file.parent, root, root / "images", root / split, root / "images" / split]):
+    usual = [file.parent, root, root / "images", root / split, root / "images" / split]
+    for folder in dict.fromkeys([*usual, *sorted(entry for entry in root.iterdir() if entry.is_dir())]):
         if (folder / name).exists():
             return folder
-    raise FileNotFoundError(
-        f"{name}, the first image of {file}, is neither in {root} nor in its folders images, {split}"
-    )
+    raise FileNotFoundError(f"{name}, the first image of {file}, is neither in {root} nor in a folder in it")

@@ -41,7 +41,10 @@ def _survey(path: Path, files: list[Path], limit: int) -> Survey:
         pictures = UnlabelledImages(files, data.transform("val"))
         part.draw = lambda index: data.plot(pictures[index])
         survey.read(part, pictures)
-    survey.remarks.append("no boxes, masks or folders of classes were found: these pictures can train a generator")
+    survey.remarks.append(
+        "no boxes, masks or folders of classes were found in this folder: these pictures can train a generator; for a "
+        "detector check the folder with the annotation file"
+    )
     batches = (len(files) - 2 * held_out) // BATCH_SIZE
     if batches:
         epochs = math.ceil(STEPS / batches)

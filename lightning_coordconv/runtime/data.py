@@ -16,7 +16,9 @@ from lightning_coordconv.core.files import complete_file, refuse_input
 from lightning_coordconv.core.pictures import to_picture
 from lightning_coordconv.core.repeated_files import remarks_on_files
 from lightning_coordconv.core.survey import Survey
+from lightning_coordconv.runtime.config_files import read_config
 from lightning_coordconv.runtime.errors import OneLineParser
+from lightning_coordconv.runtime.shipped_configs import find
 
 PACKAGE = __name__.partition(".")[0]
 DOMAINS = ("coordinates", "detection", "segmentation", "classification", "generative")
@@ -55,6 +57,7 @@ def main(args: Sequence[str] | None = None) -> None:
             for file in (sorted(path.glob("*.csv")) if path.is_dir() else ())
         ]
         refuse_input(options.out, [path, *chain.from_iterable(survey.images.values()), *survey.others])
+        survey.options = _for_this_machine(survey.options)
         print(survey.report())
         figures = survey.figures(SAMPLES)
         if figures:
@@ -85,6 +88,19 @@ def _recognised(path: Path) -> Callable[[int], Survey]:
     if len(found) > 1:
         raise ValueError(f"{path} holds data of several formats, {' and '.join(found)}: keep each in a folder")
     return next(iter(found.values()))
+
+
+def _for_this_machine(options: str) -> str:
+    """Return options of ``fit``, with single precision if the processor only emulates the bfloat16 of the config."""
+    import torch
+
+    from lightning_coordconv.runtime.precision import emulates_bfloat16
+
+    if not options or torch.cuda.is_available() or not emulates_bfloat16():
+        return options
+    entries = [entry for path in find(options.split()[1]) for entry in read_config(path)]
+    precision = [entry.value.value for entry in entries if entry.name == "trainer.precision"]
+    return f"{options} --trainer.precision 32-true" if "bf16" in "".join(precision) else options
 
 
 def _tiled(pictures: Sequence[Image.Image]) -> Image.Image:

@@ -107,6 +107,15 @@ def test_drops_are_counted_and_reported(tmp_path, caplog):
         coco(tmp_path, bad_boxes="error")
 
 
+def test_classes_that_a_split_lacks_are_named(tmp_path, caplog):
+    write_photographs(tmp_path)
+    annotations = json.loads((tmp_path / "boxes.json").read_text())["annotations"]
+    edit(tmp_path, annotations=[annotation for annotation in annotations if annotation["category_id"] != 7])
+    with caplog.at_level(logging.INFO):
+        coco(tmp_path).dataset("val")
+    assert "data of the val split: classes without an object, which means leave out (1): tree" in caplog.text
+
+
 def test_splits_must_have_the_same_categories(tmp_path):
     write_photographs(tmp_path)
     categories = json.loads((tmp_path / "boxes.json").read_text())["categories"]

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from lightning_coordconv.core.survey import spread
 from lightning_coordconv.detection import CocoDetectionDataModule
 from lightning_coordconv.detection.survey import ON_A_CPU
 from lightning_coordconv.generative import UnlabelledImagesDataModule
-from lightning_coordconv.runtime import data
+from lightning_coordconv.runtime import data, precision
 from lightning_coordconv.runtime.shipped_configs import find
 from tests.detection.formats import write_voc, write_yolo
 from tests.runtime.data_folders import check, row, write_classes, write_coco, write_pairs, write_pictures
@@ -84,6 +85,27 @@ def test_the_note_without_a_gpu_names_overlays_of_the_documents():
     for overlay in overlays:
         assert find(overlay)
         assert f"fit -c detection/coco_coordconv -c {overlay} " in page
+
+
+def test_images_in_any_folder_beside_their_annotation_file_are_found(tmp_path, capsys):
+    root = write_coco(tmp_path / "data")
+    (root / "photos").mkdir()
+    for file in root.glob("*.jpg"):
+        file.rename(root / "photos" / file.name)
+    assert options(check(root, capsys)[1])["data.train_images"] == "photos"
+    shutil.rmtree(root / "photos")
+    code, report = check(root, capsys)
+    assert code == 1
+    assert re.search(r"china.jpg, the first image of \S+, is neither in \S+ nor in a folder in it", report)
+    assert "train with" not in report
+
+
+@pytest.mark.parametrize(("emulated", "gpu"), [(True, False), (False, False), (True, True)])
+def test_the_command_is_in_single_precision_where_bfloat16_is_emulated(emulated, gpu, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(precision, "emulates_bfloat16", lambda: emulated)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    given = options(check(write_pictures(tmp_path / "pictures"), capsys)[1])
+    assert given.get("trainer.precision") == ("32-true" if emulated and not gpu else None)
 
 
 @pytest.mark.slow

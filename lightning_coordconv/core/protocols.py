@@ -26,10 +26,13 @@ class TaskOfData(Protocol):
     monitor: str
     mode: ClassVar[Literal["min", "max"]]
     stopping_threshold: ClassVar[float | None]
-    half_weights: ClassVar[bool]
 
     def check(self) -> None:
         """Raise a ``ValueError`` for arguments that cannot work."""
+        ...
+
+    def check_precision(self, precision: object) -> None:
+        """Raise a ``ValueError`` for a precision of the trainer that the task cannot have."""
         ...
 
 

@@ -32,6 +32,10 @@ Outputs = dict[str, Any]
 """What a task computes from a batch: the loss, and what metrics and callbacks read."""
 
 
+HALF = ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
+"""Precisions of a trainer in which it rounds the weights, and all floating-point numbers of a batch."""
+
+
 class BaseTask(CheckedArguments, LightningModule):
     """Base class of all tasks: a LightningModule that the command line can run.
 
@@ -161,8 +165,22 @@ class BaseTask(CheckedArguments, LightningModule):
     def check(self) -> None:
         """Raise a ``ValueError`` for arguments that cannot work. Called before a run writes anything."""
 
+    def check_precision(self, precision: object) -> None:
+        """Check the precision of a trainer.
+
+        Raises:
+            ValueError: if it has half weights, and with them half inputs, and ``half_weights`` is false.
+        """
+        if precision in HALF and not self.half_weights:
+            raise ValueError(
+                f"trainer.precision must keep the weights of {type(self).__name__} in full precision, as 32-true, "
+                f"bf16-mixed and 16-mixed do, got {precision!r}"
+            )
+
     def setup(self, stage: str) -> None:
-        """Undo what an interrupted run has left: metrics in the middle of an epoch, and checks of predictions."""
+        """Check the precision, and undo what an interrupted run has left: metrics within an epoch, and checks."""
+        if is_attached(self):
+            self.check_precision(self.trainer.precision)
         self._defined_outputs.close()
         for metric in (module for module in self.modules() if isinstance(module, Metric)):
             metric.reset()

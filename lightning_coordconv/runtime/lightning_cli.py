@@ -50,8 +50,6 @@ from lightning_coordconv.runtime.weights import KEYWORDS, check_version, choose_
 
 REFUSED = (ValueError, TypeError, ImportError, OSError, MisconfigurationException)
 """Errors of options that cannot work together."""
-HALF = ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
-"""Precisions of Lightning in which weights are in half precision too."""
 EXPLAINED = (ValueError, OSError, EOFError, FloatingPointError, MisconfigurationException)
 """Errors of a run that one line explains. Any other is a fault of the program, and keeps its traceback."""
 
@@ -229,12 +227,7 @@ class CoordConvCLI(ConfiguredCLI):
         task: TaskOfData = self.model
         data: DataOfTask = self.datamodule
         task.check()
-        precision = self.options.trainer.precision
-        if precision in HALF and not task.half_weights:
-            raise ValueError(
-                f"trainer.precision must keep the weights of {type(task).__name__} in full precision, as 32-true, "
-                f"bf16-mixed and 16-mixed do, got {precision!r}"
-            )
+        task.check_precision(self.options.trainer.precision)
         check_samples(task, data)
 
     def _specification(self, key: str) -> dict[str, Any]:

@@ -40,6 +40,17 @@ def test_options_change_neither_names_nor_results(options, monkeypatch):
     Halving(net(), {}).load_state_dict(other.state_dict())
 
 
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
+def test_a_task_whose_batches_must_not_be_rounded_refuses_half_precision(precision, tmp_path):
+    class Exact(Halving):
+        half_weights = False
+
+    run = Trainer(precision=precision, accelerator="cpu", logger=False, default_root_dir=tmp_path)
+    loader = DataLoader([{"x": torch.zeros(2, 8, 8)}], batch_size=1)
+    with pytest.raises(ValueError, match=f"must keep the weights of Exact in full precision.*got '{precision}'"):
+        run.validate(Exact(net(), {}), loader)
+
+
 def test_channels_last_is_the_format_of_weights_and_activations():
     task = Halving(net(), {}, channels_last=True)
     assert task.net[0].weight.is_contiguous(memory_format=torch.channels_last)

@@ -75,6 +75,9 @@ def find_changed_arguments(checkpoint: Mapping[str, Any], task: LightningModule,
         checkpoint: its hyperparameters are compared where both have them, but those of optimisers and schedules.
         task: whose arguments to compare.
         names: of the arguments that are no plain data.
+
+    Returns:
+        Each with its value now and in the checkpoint, by dotted names such as ``model.net.init_args.stride``.
     """
     own = {**task.hparams, **describe_arguments(task, names)}
     changes = find_changes(checkpoint.get(HYPERPARAMETERS, {}), own)

@@ -166,10 +166,13 @@ class BaseTask(CheckedArguments, LightningModule):
         """Raise a ``ValueError`` for arguments that cannot work. Called before a run writes anything."""
 
     def check_precision(self, precision: object) -> None:
-        """Check the precision of a trainer.
+        """Refuse a precision that rounds what the task needs exactly.
+
+        Args:
+            precision: of the trainer, by Lightning's name, such as ``"bf16-true"``.
 
         Raises:
-            ValueError: if it has half weights, and with them half inputs, and ``half_weights`` is false.
+            ValueError: if it is one of :data:`HALF`, and ``half_weights`` is false.
         """
         if precision in HALF and not self.half_weights:
             raise ValueError(

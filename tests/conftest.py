@@ -11,9 +11,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from lightning_coordconv.runtime.cli import main
-from tests.photographs import noise, write_photographs
-from tests.segmentation.masks import write_masks
+# The process that hands out the tests imports this file too: what takes seconds to import is imported by the fixtures.
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
@@ -22,7 +20,9 @@ settings.load_profile("repeatable")
 def _seed() -> None:
     random.seed(0)
     np.random.seed(0)
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)  # torch.manual_seed formats the stack where there is no card: 1 ms a call
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(0)
 
 
 def pytest_collectstart() -> None:
@@ -49,6 +49,8 @@ def _forget_environments() -> Iterator[None]:
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Run the command line in process, in an empty folder, and return that folder."""
+    from lightning_coordconv.runtime.cli import main
+
     monkeypatch.setattr("sys.argv", ["lightning-coordconv"])
     monkeypatch.chdir(tmp_path)
 
@@ -62,6 +64,8 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of noise images, ``{train,val}/{a,b}/{0,1}.png``."""
+    from tests.photographs import noise
+
     root = tmp_path_factory.mktemp("images")
     files = [root / split / name / f"{i}.png" for split in ("train", "val") for name in "ab" for i in range(2)]
     for seed, file in enumerate(files):
@@ -73,12 +77,16 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of three photographs with ``boxes.json``, in COCO's format."""
+    from tests.photographs import write_photographs
+
     return write_photographs(tmp_path_factory.mktemp("photographs"))
 
 
 @pytest.fixture(scope="session")
 def masks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of six photographs and their masks, of two sizes, with three classes."""
+    from tests.segmentation.masks import write_masks
+
     return write_masks(tmp_path_factory.mktemp("masks"))
 
 

@@ -83,6 +83,7 @@ def test_nodes_share_what_they_write():
     assert stage(NODES[0]["build"]["target"])
 
 
+@pytest.mark.slow
 def test_command_of_the_nodes_is_valid(cli, capsys):
     command = NODES[0]["command"]
     arguments = command[command.index("lightning_coordconv") + 1 :]

@@ -42,6 +42,7 @@ def runs(tmp_path, monkeypatch):
         path.write_text(json.dumps(run))
 
 
+@pytest.mark.slow
 def test_table_and_figure(runs, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["curves", "rl/a", "--figure", str(tmp_path / "curve.png")])
     curves.main()

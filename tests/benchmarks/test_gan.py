@@ -23,6 +23,7 @@ def test_the_plain_loop_trains_both_networks():
         assert not all(torch.equal(old, new) for old, new in zip(weights, net.parameters(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_loops_are_timed():
     found = gan.iterations("coordconv", SIZE, count=5, generator_steps=1)

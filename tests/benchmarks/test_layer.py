@@ -16,6 +16,7 @@ def _two_threads():
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_two_threads")
 @pytest.mark.parametrize("layout", slow_except(["nchw"], LAYOUTS))
 @pytest.mark.parametrize("dtype", slow_except(["fp32"], DTYPES))

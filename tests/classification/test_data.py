@@ -79,6 +79,7 @@ def test_image_size_must_be_positive(folder):
         ImageFolderDataModule(str(folder), image_size=0)
 
 
+@pytest.mark.slow
 def test_plots(folder):
     data = ImageFolderDataModule(str(folder), image_size=16, num_workers=0)
     assert data.plot(data.dataset("val")[5]).axes[0].get_title() == "light"

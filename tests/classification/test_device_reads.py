@@ -14,6 +14,7 @@ from tests.device_reads import device_reads
 from tests.step_reads import ALLOWED, reads_of_fit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coordinates", [False, True])
 def test_a_training_step_on_digits_does_not_wait_for_the_device(coordinates, tmp_path):
     task, data = ImageClassification(PooledClassifier(10, coordinates)), PlacedDigitsDataModule("mixed", copies=1)
@@ -21,6 +22,7 @@ def test_a_training_step_on_digits_does_not_wait_for_the_device(coordinates, tmp
     assert found <= set(ALLOWED), found - set(ALLOWED)
 
 
+@pytest.mark.slow
 def test_a_training_step_on_images_does_not_wait_for_the_device(tmp_path, image_folder):
     task = ImageClassification(
         ResNetClassifier("resnet18", 2, coordinates=True), lambda groups: torch.optim.SGD(groups, lr=0.1, momentum=0.9)
@@ -30,6 +32,7 @@ def test_a_training_step_on_images_does_not_wait_for_the_device(tmp_path, image_
     assert found <= set(ALLOWED), found - set(ALLOWED)
 
 
+@pytest.mark.slow
 def test_a_read_of_the_labels_would_be_found(tmp_path):
     class Reading(ImageClassification):
         def evaluate(self, batch):

@@ -36,6 +36,7 @@ def outputs(net: nn.Module, images: torch.Tensor) -> torch.Tensor:
         return net(images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_except([*POOLED, "resnet coordinates"], NETWORKS))
 def test_a_batch_gives_what_its_images_give_alone(name):
     net = network(name)

@@ -11,6 +11,7 @@ def weights(net):
     return sum(weight.numel() for weight in net.parameters())
 
 
+@pytest.mark.slow
 def test_resnet50_has_the_papers_weights():
     with torch.device("meta"):
         plain, coordinates = ResNetClassifier(), ResNetClassifier(coordinates=True)
@@ -20,6 +21,7 @@ def test_resnet50_has_the_papers_weights():
     assert weights(coordinates) == 25_557_032 + 56 + 15_680
 
 
+@pytest.mark.slow
 def test_resnet_is_torchvisions():
     net = ResNetClassifier("resnet18", num_classes=7)
     reference = resnet18(num_classes=7)
@@ -28,6 +30,7 @@ def test_resnet_is_torchvisions():
     torch.testing.assert_close(net.eval()(image), reference.eval()(image))
 
 
+@pytest.mark.slow
 def test_stem_is_a_convolution_over_rgb_and_i_j_r():
     net = ResNetClassifier("resnet18", num_classes=4, coordinates=True).eval()
     image = torch.randn(2, 3, 20, 32, generator=torch.Generator().manual_seed(0))

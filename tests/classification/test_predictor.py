@@ -128,6 +128,7 @@ def test_placed_digits_are_read_in_grey(tmp_path):
     assert found.name == f"cell {found.label}"
 
 
+@pytest.mark.slow
 def test_a_result_is_drawn_and_saved(trained, folders, tmp_path):
     found = load(trained).predict(folders / "val" / "hat" / "40.png")
     assert repr(found).endswith(f": {found.name} {found.probability:.2f}")
@@ -153,6 +154,7 @@ def test_an_evaluation_on_images_that_are_prepared_in_another_way_warns(size, fo
     assert any(message in str(warning.message) for warning in caught) == (size == 48)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [("hat", "dahlia"), ("dahlia", "tulip")])
 def test_an_evaluation_on_other_classes_than_those_of_the_checkpoint_warns(order, folders, trained, tmp_path):
     for split in ("train", "val"):

@@ -65,6 +65,7 @@ def test_a_network_with_too_few_outputs_is_refused(tmp_path):
         quiet(tmp_path, max_steps=1).fit(task, data)
 
 
+@pytest.mark.slow
 def test_a_network_with_more_outputs_than_classes_is_reported_once(tmp_path, caplog):
     task, data = ImageClassification(PooledClassifier(7)), PlacedDigitsDataModule("position", copies=1)
     with caplog.at_level("INFO"):
@@ -94,6 +95,7 @@ def test_position_is_learned_only_with_coordinates(tmp_path, coordinates, low, h
     assert result["test/top5"] == 1  # of four classes
 
 
+@pytest.mark.slow
 def test_folder_of_images_learns_and_predicts(tmp_path):
     colours = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
     for split in ("train", "val"):
@@ -133,6 +135,7 @@ def test_two_ranks_give_the_accuracy_of_one(tmp_path):
     assert drawn[0] == drawn[1]
 
 
+@pytest.mark.slow
 def test_the_confusion_matrix_counts_true_classes_in_rows(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(figures, "draw_confusion", lambda *given: drawn.append(given) or draw_confusion(*given))
@@ -166,6 +169,7 @@ def test_imagenet_config_on_a_folder(cli, image_folder):
     assert {row["path"] for row in rows} == {str(path) for path in (image_folder / "val").rglob("*.png")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -33,6 +33,7 @@ TASKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", slow_except(["decoder", "renderer", "max regressor"], TASKS))
 def test_a_training_step_does_not_wait_for_the_device(task, tmp_path):
     found = reads_of_fit(TASKS[task](), NotSoClevrDataModule(canvas=16, size=3), tmp_path)

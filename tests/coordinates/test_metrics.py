@@ -15,6 +15,7 @@ from lightning_coordconv.coordinates import PixelDistance, PixelIoU, PositionAcc
 points = st.lists(st.tuples(*[st.integers(0, 63)] * 4), min_size=1, max_size=20)
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(points)
 def test_distances_and_accuracy(rows):

@@ -39,6 +39,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_loaded_model_predicts_what_the_trainer_predicts_in_pixels_of_the_file(trained, tmp_path):
     model = load(trained / "last.ckpt", device="cpu")
     data = PointsDataModule(str(trained / "points.csv"), image_size=32, batch_size=8, num_workers=0)
@@ -74,6 +75,7 @@ def test_a_picture_is_turned_as_its_exif_orientation_says(trained, tmp_path):
         assert found.draw().axes[0].images[0].get_array().shape[:2] == (40, 60)
 
 
+@pytest.mark.slow
 def test_a_point_is_drawn_and_saved(trained, tmp_path):
     result = load(trained / "last.ckpt", device="cpu").predict(trained / "0.png")
     assert str(result) == repr(result) == f"{trained / '0.png'}: ({result.x:.1f}, {result.y:.1f})"

@@ -104,6 +104,7 @@ def test_data_check_counts_draws_and_names_what_a_run_would_refuse(tmp_path, cap
         assert picture.width > 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lines", "noticed"),
     [

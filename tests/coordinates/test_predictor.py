@@ -32,6 +32,7 @@ def saved(name, folder, **data):
     return folder / "last.ckpt"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TASKS)
 def test_predictions_are_those_of_the_task_on_the_data_of_the_checkpoint(name, tmp_path):
     model = load(saved(name, tmp_path, partition="quadrant"), device="cpu")
@@ -61,6 +62,7 @@ def test_each_prediction_is_independent_of_the_others(name, tmp_path):
                 torch.testing.assert_close(one[number], all_of_them[same])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", slow_except([2], [2, None]))
 @pytest.mark.parametrize("name", TASKS)
 def test_predictions_are_drawn_and_saved(name, count, tmp_path):

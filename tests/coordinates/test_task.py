@@ -162,6 +162,7 @@ def test_coordconv_learns_where_convolution_cannot(tmp_path):
     assert trainer.callback_metrics["val/accuracy"] < 0.1
 
 
+@pytest.mark.slow
 def test_a_checkpoint_made_in_python_loads_safely_and_answers_alike(tmp_path):
     trainer, task = fit(CoordConv2d, tmp_path, epochs=1)
     path = tmp_path / "task.ckpt"

@@ -151,6 +151,7 @@ def test_no_hostile_hyperparameters_run_code(trained, tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "hostile.ckpt"]
 
 
+@pytest.mark.slow
 def test_trust_builds_what_a_checkpoint_names_and_says_so(trained, tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     checkpoint = torch.load(trained, weights_only=True)
@@ -221,6 +222,7 @@ def test_a_checkpoint_that_is_missing_names_the_newest_near_it(tmp_path):
         load(missing)
 
 
+@pytest.mark.slow
 def test_a_decompression_bomb_is_refused_and_the_limit_can_be_raised(tmp_path, monkeypatch):
     path, content = tmp_path / "bomb.ckpt", io.BytesIO()
     torch.save({"state_dict": {"weight": torch.zeros(80_000_000)}}, content)

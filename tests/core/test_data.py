@@ -112,6 +112,7 @@ class Noise(BaseDataModule):
         return torch.tensor([torch.rand(()).item(), np.random.random(), random.random()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_ranks_draw_different_numbers_for_their_samples_and_the_first_those_of_one_process(num_workers):
     drawn = []

@@ -62,6 +62,7 @@ def test_a_run_resumes_where_it_stood_in_the_epoch(step, num_workers, overfit_ba
     assert torch.equal(rest.layer.weight, whole.layer.weight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [(0, 2), (2, 0), (2, 1)])
 def test_an_epoch_resumes_with_another_number_of_loading_processes(before, after):
     def loader(num_workers):

@@ -94,6 +94,7 @@ def test_transparent_palettes_are_read_without_a_warning(tmp_path, transparency)
     assert read_rgb(tmp_path / "a.png").mode == "RGB"
 
 
+@pytest.mark.slow
 def test_large_images_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
     bomb = png_of_zeros(tmp_path / "bomb.png", 13_000, 13_000)
     assert bomb.stat().st_size < 200_000

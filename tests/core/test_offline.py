@@ -69,6 +69,7 @@ def written(path, net, specification):
     return task
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "weights"), [*SMALL.items(), *(pytest.param(*item, marks=pytest.mark.slow) for item in LARGE.items())]
 )
@@ -99,6 +100,7 @@ def test_wherever_weights_are_named(specification, tmp_path):
     assert torch.equal(loaded.net.features[0].weight, task.net.features[0].weight)
 
 
+@pytest.mark.slow
 def test_default_weights_of_a_backbone_are_not_fetched(tmp_path):
     name = "torchvision.models.segmentation.lraspp_mobilenet_v3_large"
     net = torchvision.models.segmentation.lraspp_mobilenet_v3_large(weights_backbone=None)
@@ -106,6 +108,7 @@ def test_default_weights_of_a_backbone_are_not_fetched(tmp_path):
     ImageClassification.load_from_checkpoint(tmp_path / "a.ckpt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [{"weights": "COCO_WITH_VOC_LABELS_V1"}, {"weights_backbone": "IMAGENET1K_V1"}])
 def test_networks_of_the_package(given, tmp_path):
     with restoring():
@@ -167,6 +170,7 @@ class TestOtherTasks:
             VAE(ConvEncoder(), ConvGenerator(32)),
         ]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("trust", slow_except([False], [False, True]))
     def test_of_all_domains(self, trust, tmp_path):
         from pytorch_lightning import Trainer
@@ -186,6 +190,7 @@ class TestOtherTasks:
                     assert type(other).__name__ in message
                     assert "\n" not in message
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("trust", slow_except([False], [False, True]))
     def test_without_a_description(self, trust, tmp_path):
         """As of weights that were saved by hand."""

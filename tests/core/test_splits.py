@@ -18,6 +18,7 @@ NAMES = [f"{number:02d}" for number in range(20)]
 FOLDER = Path("somewhere")
 
 
+@pytest.mark.slow
 @given(st.integers(3, 60), st.integers(0, 5), st.none() | st.integers(1, 9))
 def test_parts_are_disjoint_and_complete_and_depend_on_names_and_seed_only(count, seed, held_out):
     names = [str(number) for number in range(count)]
@@ -110,6 +111,7 @@ SEEDED = {
 """Data modules whose seed decides what is held out, and what a data set of theirs holds."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SEEDED)
 def test_a_checkpoint_keeps_what_its_seed_held_out(name, caplog):
     """With the seed of another run a test would be of samples that the network was trained on."""

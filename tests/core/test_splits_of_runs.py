@@ -115,6 +115,7 @@ def fitted(data: BaseDataModule, folder: Path) -> tuple[Recorder, Path]:
     return task, folder / "last.ckpt"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
 def test_a_run_that_resumes_and_a_test_keep_the_split_when_a_file_was_added(name, tmp_path):
     write(tmp_path / "data", range(20))
@@ -141,6 +142,7 @@ class RecordingTask(Recorder, BaseTask):
     """The same as a task of this package."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
 @pytest.mark.parametrize("loaded", [False, True])
 def test_a_task_is_tested_on_the_split_that_it_was_trained_on(name, loaded, tmp_path):

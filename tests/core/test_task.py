@@ -26,6 +26,7 @@ def net() -> nn.Module:
     return nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 1, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"compile": True}, {"channels_last": True}], ids=str)
 def test_options_change_neither_names_nor_results(options, monkeypatch):
     compiled = []

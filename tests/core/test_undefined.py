@@ -44,6 +44,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 @pytest.mark.parametrize("case", CASES)
 def test_an_image_without_a_prediction_is_named(case, number):
@@ -96,6 +97,7 @@ def broken_parts(net: nn.Module) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(3))
 @pytest.mark.parametrize("stage", ["val", "test"])
 def test_metrics_of_a_detector_that_returns_nan_are_nan(part, stage, tmp_path):

@@ -41,6 +41,7 @@ def test_sizes_are_uniform_over_15_to_25():
     assert len(counts) == 26
 
 
+@pytest.mark.slow
 def test_the_crop_keeps_as_many_digits_as_the_paper_s():
     kept = FieldOfMnist("train", 2000).boxes
     assert sum(map(len, kept)) / 2000 == pytest.approx(2.05, abs=0.1)
@@ -71,6 +72,7 @@ def test_overlapping_ink_adds_up_to_one(monkeypatch):
         torch.testing.assert_close(sample["image"][0], covered.clamp(max=255) / 255)
 
 
+@pytest.mark.slow
 def test_splits_share_no_digit(monkeypatch):
     images, _ = field_of_mnist.mnist_digits()
     monkeypatch.setattr(field_of_mnist, "mnist_digits", lambda: (images, torch.arange(5000)))

@@ -101,6 +101,7 @@ def test_sizes_around_the_multiple_that_images_are_padded_to(size):
         assert distance(net(batch)[0 if batch[0] is image else 1], net([image])[0]) < 1e-8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(64, 64), (160, 213)])
 @torch.no_grad()
 def test_regions_are_pooled_by_the_strides_of_the_maps(size):
@@ -110,6 +111,7 @@ def test_regions_are_pooled_by_the_strides_of_the_maps(size):
     assert net.detector.roi_heads.box_roi_pool.scales == [1 / 32, 1 / 32]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_r", slow_except([True], [False, True]))
 @torch.no_grad()
 def test_single_precision_and_the_radius(with_r):
@@ -153,6 +155,7 @@ def test_a_mirrored_network_sees_a_mirrored_image(same_padding):
     torch.testing.assert_close(torch.stack([64 - x2, y1, 64 - x1, y2], dim=1), seen.anchors.to(x1))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_coordinates_end_with_the_image_and_not_with_the_canvas():
     net = Detector(MOBILE, 5, "stem", options=SMALL).eval()
@@ -168,6 +171,7 @@ def test_coordinates_end_with_the_image_and_not_with_the_canvas():
     torch.testing.assert_close(long[5, :64], torch.linspace(-1, 1, 128)[::2])
 
 
+@pytest.mark.slow
 def test_a_copy_has_frames_of_its_own():
     net = Detector(MOBILE, 5, "stem", options=SMALL).eval()
     twin = copy.deepcopy(net)
@@ -178,6 +182,7 @@ def test_a_copy_has_frames_of_its_own():
     assert entering.__self__ is other.__self__
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_threads_that_share_a_detector_see_their_own_images():
     """The second thread gives the detector an image while the first one is in its backbone."""
@@ -201,6 +206,7 @@ def test_threads_that_share_a_detector_see_their_own_images():
         torch.testing.assert_close(mine[0]["boxes"], theirs[0]["boxes"])
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_backbone_that_is_called_by_itself_sees_its_whole_input():
     net = shaken(Detector(MOBILE, 5, "stem", options=SMALL).eval())

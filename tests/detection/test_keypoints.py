@@ -181,6 +181,7 @@ def test_keypoints_that_are_not_coco_s_are_named(folder, points, changes, messag
     assert len(CocoDetection(folder, path)[0]["boxes"]) == 1  # boxes do without
 
 
+@pytest.mark.slow
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     VALUES | st.lists(VALUES, max_size=9) | st.lists(st.integers(-1, 41) | st.floats(-1, 41), min_size=9, max_size=9)

@@ -66,6 +66,7 @@ def distance_to_outline(polygon: list[float]) -> np.ndarray:
     return np.min(distances, axis=0)
 
 
+@pytest.mark.slow
 @QUICK
 @given(st.lists(st.integers(-20, 180), min_size=3, max_size=7), st.data())
 def test_a_polygon_is_filled_by_the_even_odd_rule(folder, xs, data):
@@ -92,6 +93,7 @@ def masks() -> st.SearchStrategy[np.ndarray]:
     return rows.map(lambda few: np.repeat(np.array(few), HEIGHT // 3, axis=0)).filter(np.any)
 
 
+@pytest.mark.slow
 @QUICK
 @given(masks())
 def test_run_lengths_are_read_in_both_forms(folder, mask):
@@ -168,6 +170,7 @@ def test_masks_without_a_pixel_are_dropped_or_refused(folder, empty):
         dataset(folder, [SQUARE], empty, bad_boxes="error")
 
 
+@pytest.mark.slow
 @QUICK
 @given(VALUES | st.fixed_dictionaries({"size": st.just([HEIGHT, WIDTH]), "counts": VALUES}) | st.lists(VALUES))
 def test_any_value_is_read_or_refused_in_one_line(folder, segmentation):

@@ -81,6 +81,7 @@ def test_detections_are_those_of_trainer_predict(trained, photographs, tmp_path)
         assert mine.names == tuple(NAMES[label] for label in theirs["labels"])
 
 
+@pytest.mark.slow
 def test_the_weights_are_those_that_evaluation_uses(trained):
     saved = torch.load(trained, weights_only=True)
     weights = load(trained).task.state_dict()
@@ -115,6 +116,7 @@ def test_a_file_and_a_pillow_image_are_turned_as_exif_says(trained, photographs,
     same(model.predict(Image.open(tmp_path / "turned.png"), threshold=0.0), expected)
 
 
+@pytest.mark.slow
 def test_a_threshold_leaves_out_lower_scores(trained, photographs):
     model = load(trained)
     everything = model.predict(photographs / "china.jpg", threshold=0.0)
@@ -160,6 +162,7 @@ def test_nothing_is_fetched_for_a_checkpoint(photographs, tmp_path, monkeypatch)
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "build",
     [
@@ -224,6 +227,7 @@ WRONG = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", slow_except(["task"], WRONG))
 def test_a_wrong_description_is_refused(trained, tmp_path, key):
     checkpoint = torch.load(trained, weights_only=True)
@@ -253,6 +257,7 @@ def test_other_checkpoints_and_devices_are_named(trained, tmp_path):
             load(trained, device=device)
 
 
+@pytest.mark.slow
 def test_an_image_that_the_network_does_not_take_is_named(trained):
     model = load(trained)
     model.task.net = nn.Sequential(Stack(), nn.Conv2d(3, 2, 9))

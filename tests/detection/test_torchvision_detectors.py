@@ -61,6 +61,7 @@ def test_weights_of_a_detector_from_a_file(tmp_path):
     assert torch.equal(kept, theirs.roi_heads.box_head.fc6.weight)
 
 
+@pytest.mark.slow
 def test_weights_of_a_backbone_from_a_file(tmp_path):
     classifier = mobilenet_v3_large(weights=None)
     torch.save(classifier.state_dict(), tmp_path / "mobilenet.pth")
@@ -100,6 +101,7 @@ def test_wrong_weights_are_refused(tmp_path):
         Detector(MOBILE, 3, weights_backbone=str(path))
 
 
+@pytest.mark.slow
 def test_downloads_are_compared_with_their_hash(tmp_path, monkeypatch):
     served = tmp_path / "served" / "weights-0123abcd.pth"
     served.parent.mkdir()

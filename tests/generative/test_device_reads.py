@@ -78,6 +78,7 @@ def watch_steps(task, watch, accelerator="cpu"):
     return watched
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_except(["paper", "penalties, batch norm", "VAE"], BUILD))
 def test_a_training_step_reads_nothing_from_the_device(name):
     first, *others = watch_steps(BUILD[name](), device_reads)

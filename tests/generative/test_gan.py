@@ -29,6 +29,7 @@ class NormalisedGenerator(nn.Sequential):
         super().__init__(spectral_norm(nn.Linear(4, 3 * 16 * 16)), nn.Unflatten(1, (3, 16, 16)))
 
 
+@pytest.mark.slow
 def test_the_average_of_a_generator_keeps_its_spectral_norm(tmp_path):
     seed_everything(0, verbose=False)
     module = GAN(NormalisedGenerator(), ConvDiscriminator(16, 2), latent_size=4, ema_decay=0.99)

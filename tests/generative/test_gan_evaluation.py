@@ -17,6 +17,7 @@ def test_without_averaging_samples_come_from_the_generator():
     assert torch.equal(module(module.fixed_latents), torch.tanh(module.generator(module.fixed_latents)))
 
 
+@pytest.mark.slow
 def test_evaluation_draws_the_same_each_time_and_leaves_training_alone(tmp_path):
     module = task()
     before = module.latents.generator.get_state()
@@ -82,6 +83,7 @@ def test_a_generator_whose_samples_differ_is_not_reported(tmp_path, caplog):
     assert not [record for record in caplog.records if "collapsed" in record.message]
 
 
+@pytest.mark.slow
 def test_collapse_is_reported_in_the_epoch_it_happens_and_not_by_the_sanity_check(tmp_path, caplog):
     module = constant(30.0)
     module.configure_optimizers = lambda: ([torch.optim.SGD(net.parameters(), 0.0) for net in

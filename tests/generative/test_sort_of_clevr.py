@@ -24,6 +24,7 @@ def paint(sample, canvas, radius):
     return image.permute(2, 0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("canvas", "radius"), [(32, 5), (16, 3)])
 def test_pixels(canvas, radius):
     dataset = SortOfClevr("train", 12, canvas, radius, seed=3)

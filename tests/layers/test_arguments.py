@@ -185,6 +185,7 @@ def test_batch_norm_with_another_forward_is_not_fused():
 class TestDtypes:
     """A weight of a dtype that torch convolves works on every route; others are refused."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
     @pytest.mark.parametrize("kind", slow_except([CoordConv2d], [CoordConv2d, CoordConvTranspose2d]))
     def test_complex_weights_agree_on_all_routes(self, kind, dtype):

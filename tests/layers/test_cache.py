@@ -58,6 +58,7 @@ class TestCache:
         torch.testing.assert_close(layer(x).double(), expected(layer, x), **CLOSE)
         layer(x).square().sum().backward()
 
+    @pytest.mark.slow
     def test_has_a_bound(self):
         layer = CoordConv2d(1, 2, 3, padding=1)
         limit_coordinate_cache(60_000)
@@ -101,6 +102,7 @@ class TestCache:
             CoordConv2d(3, 64, 7, stride=2, padding=3)(torch.randn(1, 3, 512, 512))
         assert CACHE.bytes < 64 << 10
 
+    @pytest.mark.slow
     def test_threads(self):
         limit_coordinate_cache(5_000)
         errors = []

@@ -43,6 +43,7 @@ class TestCompile:
         torch._dynamo.reset()
         assert self.recompilations(make(), SHAPES, dynamic=dynamic) <= plain
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", slow_except([CoordConv2d, CoordConvTranspose2d], KINDS))
     def test_every_layer_with_gradients(self, kind):
         n = int(kind.__name__[-2])
@@ -60,6 +61,7 @@ class TestCompile:
         for grad, wanted in zip(grads, expected_grads, strict=True):
             torch.testing.assert_close(grad, wanted, **CLOSE)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("shape", slow_except([(2, 1, 5, 6)], [(2, 1, 5, 6), (1, 5, 6)]))
     @pytest.mark.parametrize("channels_last", [False, True])
     @pytest.mark.parametrize("kind", slow_except([CoordConv2d], [CoordConv2d, CoordConvTranspose2d]))

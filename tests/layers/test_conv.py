@@ -106,6 +106,7 @@ def test_output_size(output_size):
         layer(x, output_size=[11, 11])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [CoordConv2d(2, 2, 2, stride=2, groups=2), CoordConvTranspose2d(2, 2, 2, groups=2)])
 def test_gradcheck(layer):
     layer = layer.double()

@@ -81,6 +81,7 @@ def test_real_models(name, where):
     assert all(torch.equal(a, b) for a, b in zip(before, outputs(model, inputs), strict=True))
 
 
+@pytest.mark.slow
 def test_a_video_model_with_subclasses_that_only_set_arguments():
     model = torchvision.models.get_model("r3d_18").eval()
     video = torch.rand(1, 3, 4, 32, 32)
@@ -90,6 +91,7 @@ def test_a_video_model_with_subclasses_that_only_set_arguments():
     assert all(torch.equal(a, b) for a, b in zip(before, outputs(model, video), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnetv2_50x1_bit", "nf_regnet_b0"])
 def test_timm_models_with_stems_of_a_subclass(name):
     """Each has a stem that pads as TensorFlow does or standardises its weight."""
@@ -102,6 +104,7 @@ def test_timm_models_with_stems_of_a_subclass(name):
     assert all(torch.equal(a, b) for a, b in zip(before, outputs(model, IMAGE), strict=True))
 
 
+@pytest.mark.slow
 def test_detection_model_trains():
     torch.manual_seed(0)
     model = to_coordconv(MODELS["fasterrcnn"][0](), ["backbone.fpn.*", "rpn.*"])

@@ -13,6 +13,7 @@ QUICK = settings(max_examples=60)
 
 
 class TestAxes:
+    @pytest.mark.slow
     @QUICK
     @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=3))
     def test_grid_equals_the_definition(self, sizes):

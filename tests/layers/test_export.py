@@ -31,6 +31,7 @@ class TestExport:
             x = torch.randn(shape)
             torch.testing.assert_close(program.module()(x), net(x), **CLOSE)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", slow_except([CoordConv2d, CoordConvTranspose2d], KINDS))
     def test_every_layer(self, kind):
         n = int(kind.__name__[-2])

@@ -83,6 +83,7 @@ def test_output_size():
         folded(x, [7, 9])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_except(["resnet18"], ["resnet18", "mobilenet_v3_small"]))
 def test_a_whole_model(name):
     model = trained(to_coordconv(torchvision.models.get_model(name), "all"))
@@ -100,6 +101,7 @@ def test_a_whole_model(name):
     reloaded.load_state_dict(folded.state_dict(), strict=True)
 
 
+@pytest.mark.slow
 def test_a_head_that_is_shared_between_levels():
     """torchvision's region proposal head runs on every level of the pyramid."""
     kwargs = {"weights": None, "weights_backbone": None, "num_classes": 3, "min_size": 64, "max_size": 96}
@@ -221,6 +223,7 @@ def test_folding_in_inference_mode_leaves_a_model_that_trains():
     assert folded.weight.grad is not None
 
 
+@pytest.mark.slow
 def test_export():
     net = nn.Sequential(CoordConv2d(3, 4, 3, stride=2), nn.ReLU(), CoordConv2d(4, 2, 3))
     x = torch.randn(2, 3, 16, 14)

@@ -178,6 +178,7 @@ def map_sizes(size, layers):
     return sizes
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(
     strides=st.lists(st.sampled_from([1, 2, 4]), min_size=1, max_size=5),

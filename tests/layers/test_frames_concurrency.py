@@ -171,6 +171,7 @@ class TestConcurrency:
             origin.zero_()
             assert self.first() == pytest.approx(1 / 7)
 
+    @pytest.mark.slow
     def test_compiled_code_in_two_tasks(self):
         """Torch 2.11 cannot read a context variable in compiled code; there tasks have to take turns."""
         if not TRACES_CONTEXT_VARIABLES:

@@ -77,6 +77,7 @@ class TestGradientsOfManyKinds:
         jacobians = [torch.autograd.functional.jacobian(layer, x, vectorize=fast) for fast in (False, True)]
         torch.testing.assert_close(*jacobians)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("last", [False, True])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
     @pytest.mark.parametrize("encoding", [None, FourierFeatures(1)])
@@ -102,6 +103,7 @@ class TestGradientsOfManyKinds:
             for ours, theirs in zip(actual, wanted, strict=True):
                 torch.testing.assert_close(ours.double(), theirs, **tolerance)
 
+    @pytest.mark.slow
     def test_second_order_and_forward_mode_of_large_maps(self, monkeypatch):
         monkeypatch.setattr(coordinate_bias, "MAX_PLAIN_SUM_ELEMENTS", 0)
         layer = CoordConv2d(2, 2, 3).double()

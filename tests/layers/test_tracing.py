@@ -35,6 +35,7 @@ def test_a_trace_is_right_at_other_sizes():
             torch.testing.assert_close(traced(x), net(x), **CLOSE)
 
 
+@pytest.mark.slow
 @QUIET
 @pytest.mark.parametrize("traced_inside", [False, True])
 @pytest.mark.parametrize("trace", [torch.jit.trace, lambda net, x: torch.export.export(net, (x,)).module()])
@@ -84,6 +85,7 @@ class TestSymbolicTracing:
         net = nn.Sequential(layers(x)["folded"], nn.ReLU())
         torch.testing.assert_close(fx.symbolic_trace(net)(x), net(x))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("where", slow_except(["first"], ["first", "all"]))
     @pytest.mark.parametrize("fold", slow_except([True], [False, True]))
     def test_feature_extraction(self, where, fold):

@@ -27,6 +27,7 @@ class Wrapper(nn.Module):
         return self.net(self.before(image))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("labels", "convert"), [("position", True), ("content", False), pytest.param("mixed", True, marks=pytest.mark.slow)]
 )
@@ -50,6 +51,7 @@ def test_what_is_unknown_stays_unknown(key):
     assert "undecided" in advice.sentences[-1]
 
 
+@pytest.mark.slow
 def test_a_mask_with_two_sides_depends_on_position():
     mask = torch.zeros(32, 32, dtype=torch.long)
     mask[:, 16:] = 1
@@ -85,6 +87,7 @@ def test_the_places_are_names_in_the_model_that_was_given(wrap):
     assert advice.where
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ignore_index", slow_except([255], [-1, 0, 255]))
 def test_pixels_without_a_class_do_not_count(ignore_index):
     mask = torch.full((32, 32), ignore_index)
@@ -96,6 +99,7 @@ def test_pixels_without_a_class_do_not_count(ignore_index):
     assert advice.observations[0].targets.unique().tolist() == [1]
 
 
+@pytest.mark.slow
 def test_masks_of_mostly_ignored_pixels_are_enough():
     """Of each mask 1 % of the pixels have a class, which is the side that they are on."""
     generator = torch.Generator().manual_seed(0)
@@ -150,6 +154,7 @@ def keypoints(count: int, spread: float, canvas: int = 32) -> list[dict[str, tor
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "spread", "convert"),
     [(30, 0.4, True), (120, 0.4, True), (120, 0.0, False), (120, 0.01, False), (30, 0.01, None), (8, 0.4, None)],
@@ -199,6 +204,7 @@ def test_data_of_another_class_are_named():
         advise(PooledClassifier(4), LightningDataModule())
 
 
+@pytest.mark.slow
 def test_the_picture_has_a_map_for_each_target():
     advice = advise(PooledClassifier(4), PlacedDigitsDataModule("position"), num_images=60, num_readout_images=8)
     titles = [axes.get_title() for axes in draw_advice(advice).axes]

@@ -12,6 +12,7 @@ from lightning_coordconv.position.command import load_model
 from lightning_coordconv.runtime.cli import main
 
 
+@pytest.mark.slow
 def test_models_by_name_are_built_without_a_download(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("a download")
@@ -48,6 +49,7 @@ def test_weights_of_a_task_are_those_of_its_network(tmp_path):
     assert all(map(torch.equal, loaded.state_dict().values(), network.state_dict().values()))
 
 
+@pytest.mark.slow
 def test_a_config_is_given_by_its_name(tmp_path, capsys, cli):
     cli("advise", "-c", "classification/digits_conv", "--images", "40", "--readout_images", "4")
     assert "Class given the place of the object" in capsys.readouterr().out
@@ -84,6 +86,7 @@ def test_command(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "advice" / "advice.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_a_config_of_fit_is_accepted_with_all_its_keys(tmp_path, monkeypatch):
     """Its seed is that of the data, as in fit."""
     config = tmp_path / "config.yaml"
@@ -100,6 +103,7 @@ def test_a_config_of_fit_is_accepted_with_all_its_keys(tmp_path, monkeypatch):
     assert [data.seed for data in given] == [3, 5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["task", "network"])
 @pytest.mark.parametrize("padding", ["zeros", "circular"])
 def test_options_that_are_not_those_of_the_checkpoint_are_named(model, padding, tmp_path, monkeypatch, capsys):
@@ -125,6 +129,7 @@ def test_options_that_are_not_those_of_the_checkpoint_are_named(model, padding, 
     assert capsys.readouterr().err == (line if padding == "zeros" else "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -157,6 +162,7 @@ def test_bad_input_is_refused_in_one_line(arguments, message, tmp_path, capsys, 
     assert not (tmp_path / "advice").exists()
 
 
+@pytest.mark.slow
 def test_weights_are_those_of_the_whole_model_and_not_of_a_part_with_a_layer_of_the_same_name(tmp_path):
     """The first layer of a ResNet is ``conv1``, and so is the first of its blocks."""
     expected = load_model("resnet18")

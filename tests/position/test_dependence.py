@@ -120,6 +120,7 @@ def test_shapes_that_do_not_agree_are_refused(positions):
         measure_dependence("a", positions, torch.zeros(3), torch.arange(3))
 
 
+@pytest.mark.slow
 def test_the_unit_of_a_number_does_not_matter(positions):
     """A height in metres and the same in micrometres; neither is taken for a constant."""
     brightness = torch.rand(COUNT, 1, generator=torch.Generator().manual_seed(8)) * 0.02
@@ -141,6 +142,7 @@ def test_repeated_contents_are_not_counted_for_position(positions):
     assert abs(found.given_content.value) < 0.02
 
 
+@pytest.mark.slow
 def test_a_linear_content_leaves_only_what_position_adds(positions):
     generator = torch.Generator().manual_seed(10)
     content = torch.randn(COUNT, 3, generator=generator)

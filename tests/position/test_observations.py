@@ -66,6 +66,7 @@ def boxes(count: int, lower_is_larger: bool) -> list[dict[str, torch.Tensor]]:
     return samples
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lower_is_larger", [False, True])
 def test_heights_that_the_border_limits_do_not_depend_on_position(lower_is_larger):
     found = observe(boxes(400, lower_is_larger))[1]
@@ -150,6 +151,7 @@ def test_wrong_keypoints_are_refused(keypoints, message):
         observe([{"image": torch.rand(1, 8, 8), "keypoints": keypoints}] * 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("follows_place", [False, True])
 def test_keypoints_in_boxes_are_compared_with_the_place_of_the_box(follows_place):
     """Two keypoints, whose means differ; the first is lower in its box the further right the box is, or by chance."""

@@ -12,6 +12,7 @@ from lightning_coordconv.position.features import run, stages
 from tests.position.samples import images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "classes"),
     [

@@ -64,6 +64,7 @@ def test_padding_is_as_it_was():
     assert {m.padding_mode for m in network.modules() if isinstance(m, nn.Conv2d)} == {"zeros"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["resnet18", "convnext_atto", "efficientnet_b0"])
 def test_networks_of_timm_that_pool_hide_position_of_small_images_too(network):
     """Their total stride is 32, as large as the images, and ResNets have a maximum pool with padding."""

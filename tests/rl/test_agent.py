@@ -26,6 +26,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_rewards_are_those_of_the_test(trained, tmp_path):
     agent = load(trained, device="cpu")
     environments = data(2, frame_stack=2, env_kwargs={"size": 36}, eval_episodes=4)
@@ -48,6 +49,7 @@ def test_random_states_of_the_program_are_kept(trained):
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.slow
 def test_an_episode_is_filmed(trained, tmp_path):
     agent = load(trained)
     episode = agent.play(max_steps=6, seed=1)
@@ -80,6 +82,7 @@ def test_environments_of_other_spaces_are_refused(trained, tmp_path, other):
             use()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fps", "milliseconds"), [(7, 140), (30, 30), (60, 20), (500, 20)])
 def test_an_animation_is_not_slowed_down_by_browsers(fps, milliseconds, tmp_path):
     frames = np.random.default_rng(0).integers(0, 256, (3, 120, 120, 3), np.uint8)
@@ -121,6 +124,7 @@ def test_a_file_for_stable_baselines3_is_not_loaded(trained, tmp_path):
         load(tmp_path / "agent.zip")
 
 
+@pytest.mark.slow
 def test_an_older_checkpoint_needs_its_environments(trained, tmp_path):
     checkpoint = torch.load(trained, weights_only=True)
     del checkpoint["inference"]

@@ -24,12 +24,14 @@ def sb3_class(name):
     return {"features_extractor_class": getattr(importlib.import_module(module), cls)}
 
 
+@pytest.mark.slow
 def test_the_losses_are_no_constants():
     """What the comparisons below rely on: seeds matter."""
     a, b = (sb3.A2C("CnnPolicy", make_vec_env(TOUCH, 4), seed=seed).learn(200) for seed in (3, 4))
     assert not equal(weights(a.policy), weights(b.policy))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extractor", slow_except([COORDCONV], [NATURE, COORDCONV]))
 def test_a2c_has_the_weights_of_sb3_after_20_updates(extractor, tmp_path):
     arguments = {"ent_coef": 0.01, "vf_coef": 0.25}
@@ -107,6 +109,7 @@ class Early(A2C):
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("wrap", "same"), [(lambda batches: batches, True), (Unsized, False)])
 def test_batches_must_have_a_length(wrap, same, tmp_path):
     module = data(4)
@@ -118,6 +121,7 @@ def test_batches_must_have_a_length(wrap, same, tmp_path):
     assert equal(weights(task.policy), weights(reference.policy)) is same
 
 
+@pytest.mark.slow
 def test_evaluation_is_that_of_sb3_and_leaves_training_alone(tmp_path):
     results = []
     for validate in (0, 1):
@@ -139,6 +143,7 @@ def test_evaluation_is_that_of_sb3_and_leaves_training_alone(tmp_path):
     assert logged["val/training_reward"] == pytest.approx(np.mean(collected), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_rewards_are_logged_against_environment_steps(tmp_path):
     task = A2C(300, "MlpPolicy", learning_rate=(1e-3, 0.0))
     run = trainer(tmp_path, log_every_n_steps=10)
@@ -152,6 +157,7 @@ def test_rewards_are_logged_against_environment_steps(tmp_path):
     assert run.callback_metrics["step"] == 300
 
 
+@pytest.mark.slow
 def test_zips_go_out_and_in(tmp_path):
     task = A2C(40, policy_kwargs={"features_extractor_class": COORDCONV})
     run = trainer(tmp_path)

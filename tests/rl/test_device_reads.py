@@ -66,6 +66,7 @@ class collected:  # noqa: N801  # used as a context manager
         self.found |= self.new
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", ARMS)
 def test_a_step_reads_nothing(arm, tmp_path):
     task = ARMS[arm]()

@@ -62,6 +62,7 @@ def test_long_episodes_are_cut_and_count_with_their_reward_so_far(n_envs):
     assert played.cut == played.rewards.count(10) > 0
 
 
+@pytest.mark.slow
 def test_a_cut_game_of_atari_is_not_continued():
     env = make(find("BreakoutNoFrameskip-v4", "lean", {}, {}), 1, "lean", 4)
     played = play_episodes(Still(), env, 2, deterministic=True, max_steps=12)
@@ -136,6 +137,7 @@ def test_the_deviation_of_large_rewards_is_exact(tmp_path, monkeypatch):
     assert run.callback_metrics["val/reward_std"] == 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("env_id", "known"), [("Skiing-v9", False), ("ale_py:ALE/Pong-v5", True)])
 def test_a_score_is_human_normalised_in_games_of_atari_whatever_the_name(env_id, known, tmp_path, monkeypatch):
     game = {"wrapper_kwargs": {"frame_skip": 1}} if known else {}
@@ -217,6 +219,7 @@ class Mixed(gym.Env):
         return self.see(), float(action), self.steps == 5, False, {}
 
 
+@pytest.mark.slow
 def test_dict_observations_are_saved_and_resumed(tmp_path):
     gym.register("tests/Mixed-v0", Mixed)
 
@@ -243,6 +246,7 @@ def test_dict_observations_need_their_policy(policy, tmp_path):
         trainer(tmp_path).fit(A2C(20, policy), data(2, "tests/Mixed-v0"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["sb3", "lean", pytest.param("subproc", marks=pytest.mark.slow)])
 def test_episodes_and_videos_start_new_games_where_a_life_was_lost(backend):
     """A reset of SB3's wrapper goes on with the next life: the score would be that of a part of another game."""

@@ -24,6 +24,7 @@ ALGORITHMS = [
 TOUCH = "lightning_coordconv/FindAndTouch-v0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("algorithm", "arguments"), ALGORITHMS)
 def test_algorithms_learn_save_load_and_score(algorithm, arguments, tmp_path):
     policy_kwargs = {"features_extractor_class": CoordConvNatureCNN}

@@ -74,6 +74,7 @@ def fit(folder, precision, updates):
     return task
 
 
+@pytest.mark.slow
 def test_extractors_compute_in_half_and_heads_in_full(tmp_path):
     task = fit(tmp_path, "bf16-mixed", updates=10)
     assert task.seen == {
@@ -84,6 +85,7 @@ def test_extractors_compute_in_half_and_heads_in_full(tmp_path):
     assert {weight.dtype for weight in task.parameters()} == {torch.float32}
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_full_precision(tmp_path):
     """Of one update on the same rollout, which the same policy collected; actions depend on rounding only rarely."""
     half, full = (fit(tmp_path, precision, updates=1) for precision in ("bf16-mixed", "32-true"))
@@ -93,6 +95,7 @@ def test_gradients_are_those_of_full_precision(tmp_path):
         assert torch.nn.functional.cosine_similarity(a, b, dim=0) > 0.98
 
 
+@pytest.mark.slow
 def test_full_precision_is_left_alone(tmp_path):
     task = fit(tmp_path, "32-true", updates=2)
     assert {dtype for _, _, dtype in task.seen} == {torch.float32}
@@ -105,6 +108,7 @@ def test_weights_are_converted_once_a_rollout(tmp_path):
     assert task.counts == [1, 1, 1]
 
 
+@pytest.mark.slow
 def test_a_policy_follows_the_trainer_that_it_has_now(tmp_path):
     task = fit(tmp_path, "bf16-mixed", updates=2)
     kind = type(task.policy).__bases__[0]

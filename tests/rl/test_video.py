@@ -144,6 +144,7 @@ class Unrenderable(Mixed):
         raise OSError("no display")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.isinstance.treespec:FutureWarning")
 @pytest.mark.parametrize("kind", [Mixed, Unrenderable])
 def test_an_environment_that_cannot_render_is_reported_once(kind, tmp_path):

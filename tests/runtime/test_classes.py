@@ -73,6 +73,7 @@ def test_data_that_count_their_classes_are_asked_unless_a_number_was_given(tmp_p
     assert options.model.init_args.net.init_args.num_classes == expected
 
 
+@pytest.mark.slow
 def test_a_mismatch_ends_a_run_with_one_line(tmp_path, capsys, monkeypatch):
     options = [f"--data.root={tmp_path}", "--data.num_classes=3", "--model.num_classes=4"]
     monkeypatch.setattr("sys.argv", ["lightning-coordconv"])

@@ -40,6 +40,7 @@ def test_torchvision_that_does_not_belong_to_torch_is_named(cli, capsys, monkeyp
         cli("data", "check", "folder", "--debug")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -125,6 +126,7 @@ def test_help_of_an_installed_command(command):
         assert all(f"\n    {name} " in result.stdout for name in COMMANDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_each_command(command, cli, capsys):
     with pytest.raises(SystemExit) as ended:
@@ -137,6 +139,7 @@ def test_help_of_each_command(command, cli, capsys):
     assert not re.search(r" (a|and|of|or|the|to|your):?\n\n", text)  # a sentence that is cut
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [name for name, command in COMMANDS.items() if command.module == LIGHTNING])
 def test_help_says_which_checkpoints_a_command_takes(command, cli, capsys):
     with pytest.raises(SystemExit):
@@ -156,6 +159,7 @@ def test_an_unknown_command_is_refused_with_the_list_of_commands(cli, capsys):
     assert all(name in line for name in COMMANDS)
 
 
+@pytest.mark.slow
 def test_options_may_come_before_a_command_of_lightning(cli, monkeypatch):
     monkeypatch.setattr(Trainer, "fit", lambda *_, **__: None)
     Path("all.yaml").write_text("fit: {trainer: {accelerator: cpu}}")

@@ -28,6 +28,7 @@ def test_arms_their_means_and_paired_differences(logs, capsys):
     assert lines[7].startswith("| b | 2 | 0.25 (0.1 to 0.4) | -0.25 (-0.4 to -0.1) |")
 
 
+@pytest.mark.slow
 def test_files_are_written_where_they_are_wanted_and_the_runs_are_left_as_they_were(logs, tmp_path, capsys):
     before = contents(logs)
     files = {name: tmp_path / f"out.{name}" for name in ("markdown", "csv", "figure")}
@@ -98,6 +99,7 @@ def test_an_arm_without_a_test_does_not_hide_the_tests_of_others(logs, capsys):
     assert capsys.readouterr().out.splitlines()[3] == "| b | 1, 2, 3 |  |  |"
 
 
+@pytest.mark.slow
 def test_a_figure_has_all_metrics_arms_and_steps():
     short, long = {1.0: 0.5, 2.0: 0.4}, {1.0: 0.6, 2.0: 0.5, 3.0: 0.2}
     names = [f"m{number}" for number in range(8)]
@@ -141,6 +143,7 @@ def test_a_run_that_did_not_finish_is_counted(logs, capsys):
     assert "| a | 0, 1, 2 | 0.5 (0.4 to 0.6), 2 runs |" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_copies_of_a_run_are_named(logs, tmp_path, capsys):
     """Without a seed, or with another one, they count as runs of their own, and their interval is too narrow."""
     compare(logs)

@@ -63,6 +63,7 @@ def test_an_unfinished_run_is_of_the_arm_of_its_experiment(tmp_path, capsys, ver
     assert (arm.name, arm.seeds) == ("coordinates/exp", [0, 1, 2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["seedless", "seeded", "summary"])
 def test_runs_of_different_given_folders_are_different_arms(tmp_path, monkeypatch, capsys, kind):
     monkeypatch.chdir(tmp_path)
@@ -83,6 +84,7 @@ def test_runs_of_different_given_folders_are_different_arms(tmp_path, monkeypatc
     assert again == table
 
 
+@pytest.mark.slow
 def test_runs_that_are_given_one_by_one_are_one_arm(logs, capsys):
     compare(logs)
     table = capsys.readouterr().out
@@ -128,6 +130,7 @@ def test_runs_without_a_seed_are_all_counted(tmp_path):
     assert len(arm.runs) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", slow_except(["verbose"], ["verbose", "return_predictions"]))
 @pytest.mark.parametrize("files", [["summary.json"], ["events.out.tfevents.1"], []])
 def test_the_folder_of_an_evaluation_is_no_run(logs, capsys, option, files):

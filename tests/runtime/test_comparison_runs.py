@@ -14,6 +14,7 @@ from tests.runtime.compared_runs import compare, fails, write_csv
 from tests.slow import slow_except
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [CSVLogger, TensorBoardLogger])
 @pytest.mark.parametrize("seeded", slow_except([True], [True, False]))
 def test_runs_of_lightnings_loggers(tmp_path, capsys, kind, seeded):

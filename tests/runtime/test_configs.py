@@ -100,6 +100,7 @@ def test_files_come_before_names(tmp_path, monkeypatch):
     assert shipped_configs.with_paths(["-c", "generative/small_conv"]) == [f"--config={packaged}"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("typed", "advice"),
     [
@@ -125,6 +126,7 @@ def test_a_config_option_without_a_value_is_an_error(cli, capsys):
     assert "expected one argument" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "folder"),
     [

@@ -87,6 +87,7 @@ def test_the_note_without_a_gpu_names_overlays_of_the_documents():
         assert f"fit -c detection/coco_coordconv -c {overlay} " in page
 
 
+@pytest.mark.slow
 def test_images_in_any_folder_beside_their_annotation_file_are_found(tmp_path, capsys):
     root = write_coco(tmp_path / "data")
     (root / "photos").mkdir()
@@ -100,6 +101,7 @@ def test_images_in_any_folder_beside_their_annotation_file_are_found(tmp_path, c
     assert "train with" not in report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("emulated", "gpu"), [(True, False), (False, False), (True, True)])
 def test_the_command_is_in_single_precision_where_bfloat16_is_emulated(emulated, gpu, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(precision, "emulates_bfloat16", lambda: emulated)
@@ -171,6 +173,7 @@ def replace(source: str, target: str, root: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("write", "source", "target"),
     [

@@ -14,6 +14,7 @@ from tests.detection.formats import write_voc, write_yolo
 from tests.runtime.data_folders import check, row, write_classes, write_coco, write_pairs
 
 
+@pytest.mark.slow
 def test_all_bad_lines_are_counted_and_five_are_named(tmp_path, capsys):
     root = write_yolo(tmp_path / "data")
     (root / "labels" / "val" / "china.txt").write_text(
@@ -33,6 +34,7 @@ def test_all_bad_lines_are_counted_and_five_are_named(tmp_path, capsys):
         YoloDetectionDataModule(str(root))
 
 
+@pytest.mark.slow
 def test_all_bad_entries_of_coco_s_format_are_counted(tmp_path, capsys):
     root = write_coco(tmp_path / "data")
     content = json.loads((root / "boxes.json").read_text())
@@ -87,6 +89,7 @@ def test_what_a_run_leaves_out_is_no_error(tmp_path, capsys):
     VocDetectionDataModule(str(root), num_workers=0).dataset("train")
 
 
+@pytest.mark.slow
 def test_masks_without_a_pixel_are_named_where_masks_are_read(tmp_path, capsys):
     root = write_coco(tmp_path / "data")
     content = json.loads((root / "boxes.json").read_text())
@@ -112,6 +115,7 @@ def test_masks_of_one_class_are_named_and_no_run_is_proposed(tmp_path, capsys):
     assert "train with" not in report
 
 
+@pytest.mark.slow
 def test_classes_of_masks_are_in_their_order_and_absent_ones_are_named(tmp_path, capsys):
     for number, (split, classes) in enumerate({"train": (0, 2), "val": (0, 1), "test": (0, 2)}.items()):
         for kind, values in (("images", np.full((8, 8, 3), 50 * number)), ("masks", np.resize(classes, (8, 8)))):
@@ -126,6 +130,7 @@ def test_classes_of_masks_are_in_their_order_and_absent_ones_are_named(tmp_path,
         assert f"note: {split} has no example of the class {absent}, which other splits have" in report
 
 
+@pytest.mark.slow
 def test_masks_without_pairs_and_of_other_sizes_are_named(tmp_path, capsys):
     root = write_pairs(tmp_path / "data")
     (root / "masks" / "0_china.png").unlink()
@@ -140,6 +145,7 @@ def test_masks_without_pairs_and_of_other_sizes_are_named(tmp_path, capsys):
     assert "--data.num_classes 8" in report
 
 
+@pytest.mark.slow
 def test_a_table_beside_pictures_is_named(tmp_path, capsys):
     root = write_classes(tmp_path / "data")
     (root / "points.csv").write_text("image,x,y\n")

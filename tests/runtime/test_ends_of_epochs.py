@@ -79,6 +79,7 @@ def in_two_parts(folder: Path, stop: Stop, code: int = 75, **options: Any) -> di
 LIMITS = {"epochs": {}, "steps": {"max_epochs": -1, "max_steps": 20}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batch", "limit"), [(8, "epochs"), (24, "epochs"), (8, "steps"), (20, "steps")])
 def test_a_run_that_is_preempted_where_an_epoch_ends_loses_no_row(tmp_path, batch, limit):
     """Lightning logs the metrics of an epoch after its validation."""
@@ -94,6 +95,7 @@ def stops_by_training() -> list[Callback]:
     return [EarlyStopping("train/loss", mode="max", patience=2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("watching", [best_by_training, stops_by_training])
 @pytest.mark.parametrize("stop", [(8, False), (8, True)])
 @pytest.mark.parametrize("limit", LIMITS)
@@ -104,6 +106,7 @@ def test_a_run_that_watches_a_metric_of_training_continues_with_the_next_epoch(t
     assert in_two_parts(tmp_path / "parts", Stop(*stop), -9 if stop[1] else 75, **options) == whole
 
 
+@pytest.mark.slow
 def test_more_steps_after_the_end_of_an_epoch_are_those_of_the_next_one(tmp_path):
     options = {"limit_val_batches": 0, "max_epochs": -1}
     whole = train(tmp_path / "whole", max_steps=20, **options)
@@ -124,6 +127,7 @@ class AskToStop(Callback):
         self.saved.append(trainer.global_step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("least", [{"min_epochs": 2}, {"min_steps": 12}])
 def test_a_run_that_may_not_stop_yet_saves_as_others_and_is_preempted_at_once(tmp_path, least):
     asking = AskToStop()
@@ -135,6 +139,7 @@ def test_a_run_that_may_not_stop_yet_saves_as_others_and_is_preempted_at_once(tm
     assert asking.saved == [3]
 
 
+@pytest.mark.slow
 def test_epochs_of_one_batch_without_validation_are_preempted(tmp_path):
     options = {"limit_train_batches": 1, "limit_val_batches": 0, "max_epochs": 5}
     whole = train(tmp_path / "whole", **options)
@@ -145,6 +150,7 @@ def test_epochs_of_one_batch_without_validation_are_preempted(tmp_path):
     assert train(tmp_path / "parts", resume=True, **options) == whole
 
 
+@pytest.mark.slow
 def test_a_run_that_early_stopping_has_ended_trains_no_further(tmp_path):
     def stopping(patience: int = 1) -> Callback:
         return EarlyStopping("val/loss", min_delta=100, patience=patience, check_on_train_epoch_end=False)
@@ -156,6 +162,7 @@ def test_a_run_that_early_stopping_has_ended_trains_no_further(tmp_path):
     assert len(patient["curve"]) == 4
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_before_it_wrote_its_summary_gets_one(tmp_path):
     options = {**LIMITS["steps"], "limit_test_batches": 0}
     whole = train(tmp_path, **options)

@@ -28,6 +28,7 @@ class Broken(torch.nn.Module):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -59,6 +60,7 @@ def test_an_error_is_one_line_that_names_option_and_value(cli, tmp_path, capsys,
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "classes"),
     [
@@ -77,6 +79,7 @@ def test_weights_that_cannot_be_downloaded(cli, tmp_path, monkeypatch, capsys, c
         assert way_out in line
 
 
+@pytest.mark.slow
 def test_a_choice_is_named_though_numbers_are_allowed_too(cli, capsys):
     with pytest.raises(SystemExit):
         cli("fit", *SMALL, "--trainer.precision=half")
@@ -85,6 +88,7 @@ def test_a_choice_is_named_though_numbers_are_allowed_too(cli, capsys):
     )
 
 
+@pytest.mark.slow
 def test_debug_shows_everything(cli, capsys):
     with pytest.raises(Exception, match="canvass") as error:
         cli("fit", *SMALL, "--data.canvass=32", "--debug")
@@ -108,11 +112,13 @@ class Failing(CoordinateClassification):
         raise ValueError("a bug of the user's")
 
 
+@pytest.mark.slow
 def test_a_bug_in_a_users_class_keeps_its_traceback(cli):
     with pytest.raises(ValueError, match="a bug of the user's"):
         cli("fit", *SMALL, f"--model={__name__}.Failing")
 
 
+@pytest.mark.slow
 def test_modules_of_the_current_folder_can_be_named(cli, tmp_path, monkeypatch):
     """As with ``python -m``; and an error in their constructors keeps its traceback."""
     (tmp_path / "mynets.py").write_text(USER_MODULE)
@@ -122,6 +128,7 @@ def test_modules_of_the_current_folder_can_be_named(cli, tmp_path, monkeypatch):
     sys.modules.pop("mynets", None)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_events_that_cannot_be_written_end_the_run_with_their_folder(cli, monkeypatch):
     """A closed file stands in for a full disk: TensorBoard's thread fails, and nobody asks it."""
@@ -157,6 +164,7 @@ class Unreadable(Dataset):
         raise OSError("a bug of the user's\nin two lines")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dataset", "message", "is_user"),
     [

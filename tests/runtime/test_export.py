@@ -100,6 +100,7 @@ def test_generated_images(tmp_path):
         model.export(tmp_path / "generator.onnx", size=(8, 8))
 
 
+@pytest.mark.slow
 def test_a_coordinate_frame_around_an_export_is_no_part_of_the_file(tmp_path):
     task = GAN(CoordConvGenerator(6, 16, 2), ConvDiscriminator(16, 2), latent_size=6)
     model = GenerativePredictor(task, device="cpu")
@@ -146,6 +147,7 @@ def test_proposals(tmp_path, photographs):
     torch.testing.assert_close(run(tmp_path / "proposals.onnx", image)[0], expected.boxes, rtol=1e-3, atol=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning:stable_baselines3")
 def test_an_agent_becomes_a_zip_of_stable_baselines3(tmp_path, capsys):
     task = A2C(20, policy_kwargs={"features_extractor_class": SmallCNN})

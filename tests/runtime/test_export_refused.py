@@ -61,6 +61,7 @@ def test_a_folder_that_cannot_be_written_is_named(classifier, tmp_path, capsys):
     assert_refused(capsys, [classifier, tmp_path / "locked" / "a.onnx"], "a.onnx cannot be written: .*Permission")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.pt2", "a.onnx"])
 def test_a_full_disk_is_named(tmp_path, capsys, name):
     with full_disk(1000):
@@ -129,6 +130,7 @@ def test_a_size_that_the_exporter_would_fix_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_no_other_file_is_touched(tmp_path):
     """Files beside the export whose names a program could use for its own purposes stay as they are."""
     others = [tmp_path / name for name in ("a.part.pt2", "a.pt2.part", "a.tmp", "a.pt2.tmp")]

@@ -102,6 +102,7 @@ def test_a_task_that_cannot_be_copied_has_no_average(tmp_path):
         MovingAverage(0.5).setup(Trainer(accelerator="cpu", logger=False), net, "fit")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stopped", [1, 2, 3])
 def test_the_average_resumes_where_it_was(tmp_path, stopped):
     """Both the weights and their average, after every number of steps."""

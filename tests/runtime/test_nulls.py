@@ -30,6 +30,7 @@ def parse(*words: str):
     return parser.parse_args([*start, *words]).fit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("null", slow_except(["null"], ["null", "~", "NULL"]))
 @pytest.mark.parametrize("option", ["model.inner.{}", "model.inner.init_args.{}", "model.init_args.inner.init_args.{}"])
 def test_null_of_a_class_within_a_class(option, null):

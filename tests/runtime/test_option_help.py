@@ -39,6 +39,7 @@ def test_a_plain_option_is_explained():
     assert explain(["fit", "--data", DATA, "--data.crop.help"]).startswith("--data.crop: height and width of random")
 
 
+@pytest.mark.slow
 def test_the_help_of_a_class_names_optimisers_but_not_all_modules_of_torch(cli, capsys):
     with pytest.raises(SystemExit):
         cli(*MASKS, "--model.help", "lightning_coordconv.segmentation.SemanticSegmentation")

@@ -149,6 +149,7 @@ def test_the_ranges_of_agents_are_those_of_the_command_line(name):
         assert allowed(value) == (value in RANGES[name]), value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", ["-5", "true", "false", str(2**32)])
 @pytest.mark.parametrize("command", ["fit", "advise"])
 def test_a_seed_that_is_none_is_refused_by_the_name_of_its_option(cli, capsys, command, seed):

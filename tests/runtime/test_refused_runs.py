@@ -50,6 +50,7 @@ def test_a_limit_of_no_batch_is_refused_in_a_command_that_evaluates(command, opt
     check_ranges({"trainer": {option: limit}}, "fit")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", slow_except(["test"], EVALUATED))
 def test_nothing_is_written_before_the_refusal(cli, capsys, tmp_path, command):
     option = EVALUATED[command]
@@ -65,6 +66,7 @@ def test_tasks_whose_weights_cannot_be_in_half_precision():
     assert half == names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
 def test_half_precision_is_refused_before_anything_is_written(cli, capsys, tmp_path, precision):
     config = Path(__file__).parents[2] / "configs" / "rl" / "find_and_touch_coordconv.yaml"
@@ -76,6 +78,7 @@ def test_half_precision_is_refused_before_anything_is_written(cli, capsys, tmp_p
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Total length of")
 @pytest.mark.parametrize("command", slow_except(["test"], EVALUATED))
 def test_loaders_without_a_batch_are_refused(cli, command, tmp_path):
@@ -91,6 +94,7 @@ class Missing(NotSoClevrDataModule):
         raise FileNotFoundError("no such data")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", slow_except(["test"], ["fit", *EVALUATED]))
 def test_a_command_whose_data_are_refused_leaves_no_folder(cli, command, tmp_path):
     """The loggers make one before the data are read. What other runs wrote stays."""
@@ -117,6 +121,7 @@ def test_predictions_replace_none(cli, tmp_path):
     assert len(list(path.parents[1].rglob("predictions.csv"))) == 3
 
 
+@pytest.mark.slow
 def test_a_prediction_that_nothing_would_write_is_refused(cli, capsys, tmp_path):
     quiet = ("--figures=false", "--trainer.callbacks=LearningRateMonitor", "--trainer.callbacks+=RichProgressBar")
     with pytest.raises(SystemExit) as exit_info:
@@ -187,6 +192,7 @@ def test_a_fit_without_an_optimiser_step_is_refused(cli):
         cli("fit", *SMALL, *TWO, f"--data={__name__}.WholeBatches", "--data.batch_size=1000")
 
 
+@pytest.mark.slow
 def test_two_loggers_that_write_the_same_files_are_refused(cli, capsys, tmp_path):
     logger = "{class_path: CSVLogger, init_args: {save_dir: logs, name: a, version: b}}"
     with pytest.raises(SystemExit) as ended:

@@ -65,6 +65,7 @@ def differences(
     return found
 
 
+@pytest.mark.slow
 def test_gradients_that_wait_for_the_step_are_resumed(tmp_path):
     assert differences(tmp_path, (5,), accumulate_grad_batches=3) == []
 
@@ -99,11 +100,13 @@ def resume_ranks(ranks: int, folder: Path) -> None:
         torch.testing.assert_close(again[name], weight, msg=name)
 
 
+@pytest.mark.slow
 def test_a_step_that_nothing_waits_for_adds_nothing_to_a_checkpoint(tmp_path):
     train(tmp_path, SaveAfter(tmp_path), accumulate_grad_batches=3, max_epochs=1)
     found = [path for path in tmp_path.glob("*.ckpt") if "accumulated_gradients" in torch.load(path, weights_only=True)]
     assert {path.stem for path in found} == {"1", "2", "4", "5", "7"}
 
 
+@pytest.mark.slow
 def test_frozen_weights_stay_frozen(tmp_path):
     assert differences(tmp_path, (3, 9), others=lambda: [FreezeUntil(1, ("net.2.*",))]) == []

@@ -65,6 +65,7 @@ def test_a_search_finds_the_best_option_and_can_be_resumed(fits, capsys):
     assert fits == []
 
 
+@pytest.mark.slow
 def test_trials_with_the_same_options_at_the_same_time_are_one_run(fits, monkeypatch):
     pytest.importorskip("optuna")
     fit, inside = jobs.fit, []

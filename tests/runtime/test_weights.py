@@ -90,6 +90,7 @@ def test_a_file_called_like_a_keyword_is_still_checked(cli, tmp_path, capsys):
     assert "last.ckpt holds weights of another architecture" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_task_is_refused_whatever_fits(tmp_path):
     """Two tasks can have networks with weights of the same names and shapes."""
     task, other = CoordinateClassification(DeconvDecoder(16, 1)), CoordinateRendering(DeconvDecoder(16, 1))

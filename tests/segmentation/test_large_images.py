@@ -56,6 +56,7 @@ def whole(net: nn.Module, path: Path) -> torch.Tensor:
         return net(image[None])[0].argmax(0)
 
 
+@pytest.mark.slow
 def test_predictions_read_the_files_tile_by_tile(photographs, tmp_path, monkeypatch):
     seen, read = [], ImageRegions.__getitem__
 

@@ -57,6 +57,7 @@ class TestMetrics:
         drawn = [(tmp_path / devices / "figures" / "confusion_test.png").read_bytes() for devices in "12"]
         assert drawn[0] == drawn[1]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("names", slow_except([["of", "the", "data"]], [["of", "the", "data"], None]))
     def test_the_matrix_has_the_names_of_the_data_or_else_of_the_task(self, tmp_path, monkeypatch, names):
         (tmp_path / "data").mkdir()

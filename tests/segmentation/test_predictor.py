@@ -50,6 +50,7 @@ def trained(masks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(Small(16), masks, tmp_path_factory.mktemp("trained") / "last.ckpt")
 
 
+@pytest.mark.slow
 def test_labels_are_those_of_trainer_predict_and_of_the_test(trained, masks, tmp_path):
     model = load(trained, device="cpu")
     assert model.class_names == NAMES
@@ -84,6 +85,7 @@ def test_a_task_that_was_trained_further_predicts_as_in_evaluation(masks):
     assert torch.equal(model.task.net[1].running_mean, before)
 
 
+@pytest.mark.slow
 def test_class_names_that_are_given_replace_those_of_the_checkpoint(trained, masks):
     path = next((masks / "images").glob("*china*"))
     for build in (load, partial(load, trust=True)):
@@ -128,6 +130,7 @@ def test_each_form_of_an_image_has_the_same_labels(trained, masks):
     assert set(expected.shares) <= set(NAMES)
 
 
+@pytest.mark.slow
 def test_a_result_is_drawn_and_saved(trained, masks, tmp_path):
     found = load(trained).predict(next((masks / "images").iterdir()))
     assert "pixels: " in repr(found)

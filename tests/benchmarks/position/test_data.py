@@ -55,6 +55,7 @@ def test_wafers_class_is_the_distance_in_millimetres():
             assert float(field[1, row, column]) == pytest.approx(radius * (float(left) / 24 - 1), abs=0.04)
 
 
+@pytest.mark.slow
 def test_wafers_density_tells_the_class_in_four_of_five():
     wafers.COUNTS["train"] = 2000
     data = wafers.wafers("train", generator())
@@ -64,6 +65,7 @@ def test_wafers_density_tells_the_class_in_four_of_five():
     assert float(((density > 0.62).long() == data["label"]).float().mean()) == pytest.approx(0.8, abs=0.03)
 
 
+@pytest.mark.slow
 def test_wafers_mostly_of_one_size_have_a_shortcut_that_the_test_has_not():
     """Beyond a third of the map's radius: 50 mm on wafers of 300 mm, 25 mm on those of the test."""
     wafers.COUNTS.update(train=2000, test=2000)

@@ -90,6 +90,7 @@ def test_tables_follow_from_records(tmp_path, monkeypatch):
     assert "`sensor`" not in tables.results()
 
 
+@pytest.mark.slow
 def test_the_page_holds_what_the_records_give():
     page = tables.PAGE.read_text()
     for name, make in tables.TABLES.items():

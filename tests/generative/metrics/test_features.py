@@ -34,6 +34,7 @@ def test_frechet_distance_of_the_same_features_is_zero():
     assert in_parts(FrechetDistance(3), draw(200), draw(200)).item() == pytest.approx(0, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 3])
 def test_manifold_by_loops(k):
     points, reference = draw(40, shift=0.7), draw(30, seed=1)

@@ -51,6 +51,7 @@ def test_entropy_and_divergence_by_hand():
     assert coverage(torch.tensor([1, 0, 2]), torch.tensor([1, 1, 0])).item() == 0.5
 
 
+@pytest.mark.slow
 def test_real_images_have_the_entropies_of_the_paper(real):
     """4.0, 4.0 and 3.5 nats, for 1,000 images of 64 x 64."""
     found = measure(ObjectPositionEntropy(10), images("train"), real)
@@ -70,6 +71,7 @@ def test_real_images_are_close_to_real_ones(real):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_collapsed_set_is_found_out(real):
     collapsed = images("train", count=3).repeat(334, 1, 1, 1)[:1000]
     entropies = measure(ObjectPositionEntropy(10), collapsed, real)
@@ -97,6 +99,7 @@ def test_images_without_objects_are_nan_not_perfect(real):
     assert all(math.isnan(value) for value in measure(ObjectPositionEntropy(10), blank, blank).values())
 
 
+@pytest.mark.slow
 def test_a_generator_of_empty_images_is_far_from_real_ones(real):
     blank = torch.ones(1000, 3, 64, 64)
     found = measure(ObjectPositionDivergence(10), blank, real)

@@ -30,6 +30,7 @@ def test_squares_by_hand():
     assert not wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "radius"), [(64, 10), (32, 5)])
 def test_real_images_are_well_formed_and_their_centres_found(size, radius):
     batch = SortOfClevr("test", 2000, size, radius).__getitems__(list(range(2000)))

@@ -66,6 +66,7 @@ def test_lean_is_sb3_for_2000_steps(name):
     assert min(happened.values()) > 0
 
 
+@pytest.mark.slow
 def test_a_game_goes_on_from_its_state():
     env, other = lean("Breakout", 2), lean("Breakout", 2)
     env.seed(1)

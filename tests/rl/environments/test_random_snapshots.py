@@ -136,6 +136,7 @@ def test_any_environment_of_plain_objects_is_restored(makers, aliases, steps):
     assert history(other, 4) == history(one, 4)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(VALUES, max_size=3), OPAQUE, ALIASES)
 def test_any_environment_with_an_opaque_object_is_refused(makers, opaque, aliases):

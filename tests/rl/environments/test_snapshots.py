@@ -8,6 +8,7 @@ from tests.rl.environments.refused_environments import REFUSED
 from tests.rl.environments.snapshotted import play, register, same, through_a_file, vector
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("env_id", "backend", "steps"),
     [
@@ -81,6 +82,7 @@ def test_other_environments_refuse_a_snapshot():
             restore(other, state)
 
 
+@pytest.mark.slow
 def test_emulators_in_threads_have_no_snapshot():
     env = vector("PongNoFrameskip-v4", "ale")
     with pytest.raises(NoSnapshotError, match="AleVecEnv does not give access to the state"):

@@ -39,6 +39,7 @@ def test_arguments_reach_the_environment():
     assert env.observation_space.shape == (3, 12, 12)
 
 
+@pytest.mark.slow
 def test_threads_are_those_of_ale():
     spec = find("PongNoFrameskip-v4", "ale", {"num_threads": 1}, {})
     for backend in ("ale", "lean"):  # in the latter the former is evaluated

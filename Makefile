@@ -59,7 +59,7 @@ lint: $(VENV)/.installed-dev  ## ruff: rules and format (seconds)
 type: $(VENV)/.installed-dev  ## mypy, strict (half a minute; seconds with its cache)
 	$(BIN)/mypy
 
-fast: $(VENV)/.installed-dev  ## the tests that are not marked slow (90 seconds)
+fast: $(VENV)/.installed-dev  ## the tests that are not marked slow (2 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto -m 'not slow'
 
 unit: $(VENV)/.installed-dev  ## all tests, a process for each core (25 minutes)

@@ -87,6 +87,7 @@ def test_plots(folder):
     assert "in cell" in digits.plot(digits.dataset("val")[0]).axes[0].get_title()
 
 
+@pytest.mark.slow
 def test_digits_by_split():
     data = PlacedDigitsDataModule("mixed", batch_size=8, copies=3, seed=4)
     assert [len(data.dataset(split)) for split in ("train", "val", "test", "predict")] == [10500, 500, 1000, 1000]

@@ -275,6 +275,7 @@ def test_what_is_no_path_is_refused_by_its_value(source):
             read(source)
 
 
+@pytest.mark.slow
 def test_an_argument_that_a_task_does_not_have_is_named(trained):
     for read in (CoordinateClassification.load_from_checkpoint, load):
         with pytest.raises(CheckpointError, match="CoordinateClassification has no argument 'nett'; it has net, "):

@@ -127,6 +127,7 @@ def test_a_checkpoint_keeps_what_its_seed_held_out(name, caplog):
     assert tested.seed == 3  # of the order of the training samples
 
 
+@pytest.mark.slow
 def test_the_digits_of_a_field_stay_those_of_the_checkpoint():
     trained, tested = (FieldOfMnistDataModule(40, 40, seed=seed) for seed in (0, 3))
     tested.load_state_dict(trained.state_dict())

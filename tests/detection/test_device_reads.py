@@ -72,6 +72,7 @@ FEW = {
 OPTIONS = [{}, {"match_unseen": True, "sampling": "pairs", "clip": True}, {"box_loss": "smooth_l1"}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_region_proposals_read_nothing(tmp_path, options):
     run = step(RegionProposal(RegionProposalNet(), optimizer=sgd, **options), digits(), tmp_path)

@@ -18,6 +18,7 @@ def ink(image: torch.Tensor) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
+@pytest.mark.slow
 def test_one_digit_fills_its_box():
     data = FieldOfMnist("train", 50, num_digits=1, canvas=64)
     for sample in (data[index] for index in range(50)):

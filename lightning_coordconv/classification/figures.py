@@ -4,12 +4,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from lightning_coordconv.core.confusion import draw_confusion
 from lightning_coordconv.core.figures import figures_folder, save_pictures
 from lightning_coordconv.core.protocols import data_module
+from lightning_coordconv.core.undefined import is_undefined
 
 MOST_CLASSES = 1000
 """Largest number of classes of which a confusion matrix is drawn."""
@@ -18,7 +20,7 @@ MOST_CLASSES = 1000
 class ConfusionFigure(Callback):
     """Draw the confusion matrix of a test, of the samples of all ranks, as ``figures/confusion_test.png``.
 
-    It is drawn for up to 1,000 classes.
+    It is drawn for up to 1,000 classes, and not if a sample has logits that are NaN or infinite: it is in no class.
     """
 
     def __init__(self) -> None:
@@ -35,15 +37,21 @@ class ConfusionFigure(Callback):
         logits = outputs["preds"]
         if logits.shape[1] > MOST_CLASSES:
             return
-        if self.metric is None:
-            self.metric = MulticlassConfusionMatrix(max(2, logits.shape[1])).to(logits.device)
-        self.metric.update(logits.argmax(1), outputs["target"])
+        if self.metric is None:  # with one class more, of the samples whose logits are undefined
+            self.metric = MulticlassConfusionMatrix(max(2, logits.shape[1]) + 1).to(logits.device)
+        undefined = is_undefined(logits).any(1)
+        self.metric.update(logits.argmax(1).masked_fill(undefined, self.metric.num_classes - 1), outputs["target"])
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the matrix."""
         if self.metric is None:
             return
-        matrix = self.metric.compute()  # gathers the counts of all ranks
+        counts = self.metric.compute()  # gathers the counts of all ranks
+        matrix, undefined = counts[:-1, :-1], int(counts[:, -1].sum())
+        if undefined:
+            total = int(counts.sum())
+            rank_zero_warn(f"no confusion matrix is drawn: {undefined} of {total} samples have NaN or infinite logits")
+            return
         folder = figures_folder(trainer)
         if folder is not None:
             names = getattr(data_module(trainer), "class_names", ())

@@ -48,8 +48,13 @@ class GeneratedSamples(Result):
         """Write each image to a separate PNG file, ``00000.png`` and so on, and return the folder.
 
         Raises:
+            FileExistsError: if the folder has images of a larger set, of which some would stay between the new ones.
             OSError: naming the file that cannot be written.
         """
+        if (left := next(Path(folder).glob(f"{len(self):05d}.*"), None)) is not None:
+            raise FileExistsError(
+                f"{left} is there from a set of more than {len(self)} images: remove it, or choose another folder"
+            )
         for number, image in enumerate(self.to_pillow()):
             with writing(Path(folder) / f"{number:05d}.png") as target:
                 image.save(target)

@@ -120,6 +120,7 @@ class GenerativeTask(BaseTask):
         self.monitor = "val/fid" if object_radius is None else "val/kl"
         self.val_metrics = MetricCollection(metrics, prefix="val/", compute_groups=False)
         self.test_metrics = self.val_metrics.clone(prefix="test/")
+        self.has_seen_images = False
         self.losses = MeanTerms()  # Lightning's mean over ranks is wrong if they have unequal numbers of samples
         self.loss_names: tuple[str, ...] = ()
 
@@ -151,6 +152,8 @@ class GenerativeTask(BaseTask):
     def look_at(self, batch: Any) -> None:
         """Check that the images of a batch, which is still on the host, are in [-1, 1], where tanh can follow them.
 
+        A warning in the log says that the first batch has no negative value, as images in [0, 1] have none.
+
         Raises:
             ValueError: naming their lowest and their highest value.
         """
@@ -159,6 +162,12 @@ class GenerativeTask(BaseTask):
             low, high = images.amin().item(), images.amax().item()
             if not (low >= -1 - ROUNDING and high <= 1 + ROUNDING):  # also if NaN
                 raise ValueError(f"the data must have images in [-1, 1], got values from {low:g} to {high:g}")
+            if low >= 0 and not self.has_seen_images:
+                log.warning(
+                    f"the first images have values from {low:g} to {high:g}, none below 0: black is -1 here, so images "
+                    "in [0, 1] would be learnt as bright ones; scale them to [-1, 1]"
+                )
+            self.has_seen_images = True
 
     def real_images(self, batch: Batch) -> Tensor:
         """Return the images of a batch.

@@ -150,6 +150,16 @@ def test_the_confusion_matrix_counts_true_classes_in_rows(tmp_path, monkeypatch)
     assert ImageClassification(Oracle(logits)).figures()[1].metric is None
 
 
+@pytest.mark.filterwarnings("ignore:.isinstance.treespec:FutureWarning")  # a caught warning is given anew by the test
+def test_undefined_logits_are_of_no_class_of_the_confusion_matrix(tmp_path):
+    logits = torch.tensor([[2.0, 0, 0], [torch.nan, 2, 0], [0, 0, torch.inf]])
+    batch = {"image": torch.zeros(3, 1, 4, 4), "label": torch.tensor([0, 1, 2])}
+    trainer = quiet(tmp_path, logger=CSVLogger(tmp_path), callbacks=[ConfusionFigure()])
+    with pytest.warns(UserWarning, match="no confusion matrix is drawn: 2 of 3 samples have NaN or infinite logits"):
+        trainer.test(ImageClassification(Oracle(logits)), DataLoader([batch], batch_size=None), verbose=False)
+    assert not list(tmp_path.rglob("confusion_test.png"))
+
+
 QUICK = ("--data.image_size=32", "--data.num_workers=0", "--trainer.enable_progress_bar=false")
 
 

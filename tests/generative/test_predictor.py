@@ -88,6 +88,9 @@ def test_images_are_drawn_and_saved(trained, tmp_path):
     with Image.open(found.save(tmp_path / "grid.png")) as saved:
         assert np.array_equal(np.asarray(saved), np.asarray(found.plot()))
     assert len(list(found.save_each(tmp_path / "new").iterdir())) == len(found.to_pillow()) == len(found) == 5
+    found.save_each(tmp_path / "new")  # as many
+    with pytest.raises(FileExistsError, match=r"00003.png is there from a set of more than 3 images: remove it"):
+        model.sample(3).save_each(tmp_path / "new")
     paths = model.interpolate(2, frames=3)
     with Image.open(paths.save(tmp_path / "new" / "path.gif")) as saved:
         assert saved.n_frames == 4

@@ -83,6 +83,16 @@ def test_images_of_another_range_are_refused(tmp_path, low, high):
         quiet(tmp_path, max_epochs=1).fit(task(), Images([{"image": image}]))
 
 
+@pytest.mark.parametrize(("low", "warned"), [(0.0, True), (-0.5, False)])
+def test_the_first_images_without_a_negative_value_are_named_once(caplog, low, warned):
+    module = task()
+    for value in (low, 0.5, 0.5):
+        module.look_at({"image": torch.tensor([value, 1.0]).expand(1, 3, 2, 2)})
+    assert [
+        record.message.startswith(f"the first images have values from {low:g} to 1") for record in caplog.records
+    ] == ([True] if warned else [])
+
+
 @pytest.mark.slow
 def test_it_learns_and_a_stop_leaves_no_trace(tmp_path):
     seed_everything(0)

@@ -30,7 +30,7 @@ def find_objects(images: Tensor, radius: int) -> Objects:
     blue one. (The paper does not say how it found centres.)
 
     Args:
-        images: RGB in [-1, 1], (B, 3, H, W).
+        images: RGB in [-1, 1], (B, 3, S, S).
         radius: half the side of the squares and the radius of the circles in pixels.
 
     Raises:
@@ -43,17 +43,16 @@ def find_objects(images: Tensor, radius: int) -> Objects:
         >>> blue
         tensor([3., 2.])
     """
-    if images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"expected RGB images (B, 3, H, W), got shape {tuple(images.shape)}")
+    if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
+        raise ValueError(f"expected square RGB images (B, 3, S, S), got shape {tuple(images.shape)}")
     red, green, blue = images.unbind(1)
-    pixels = torch.stack([(green < 0) & (blue >= red), (green < 0) & (red > blue)], dim=1)  # (B, 2, H, W)
+    pixels = torch.stack([(green < 0) & (blue >= red), (green < 0) & (red > blue)], dim=1)  # (B, 2, S, S)
     area = pixels.sum((2, 3))
-    height, width = images.shape[-2:]
-    column, row = (torch.arange(size, device=images.device) for size in (width, height))
-    centres = torch.stack([(pixels.sum(2) * column).sum(-1), (pixels.sum(3) * row).sum(-1)], dim=-1) / area[..., None]
+    position = torch.arange(images.shape[-1], device=images.device)
+    centres = torch.stack([(pixels.sum(axis) * position).sum(-1) for axis in (2, 3)], dim=-1) / area[..., None]
     middle = centres.nan_to_num().round()
-    across = (column - middle[..., 0, None]).abs()[..., None, :]  # (B, 2, 1, W)
-    down = (row - middle[..., 1, None]).abs()[..., :, None]  # (B, 2, H, 1)
+    across = (position - middle[..., 0, None]).abs()[..., None, :]  # (B, 2, 1, S)
+    down = (position - middle[..., 1, None]).abs()[..., :, None]  # (B, 2, S, 1)
     square = (across <= radius) & (down <= radius)
     circle = across.square() + down.square() <= radius**2
     ious = [(pixels & shape).sum((2, 3)) / (pixels | shape).sum((2, 3)) for shape in (square, circle)]

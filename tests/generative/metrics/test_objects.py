@@ -74,5 +74,5 @@ def test_every_image_has_at_most_one_flaw():
 
 @pytest.mark.parametrize("shape", [(2, 1, 8, 8), (3, 8, 8)])
 def test_other_shapes_are_refused(shape):
-    with pytest.raises(ValueError, match=r"expected RGB images \(B, 3, H, W\), got shape"):
+    with pytest.raises(ValueError, match=r"expected square RGB images \(B, 3, S, S\), got shape"):
         find_objects(torch.zeros(shape), 3)

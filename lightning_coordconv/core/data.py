@@ -154,7 +154,7 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
         """Find the files, if they are found before a data set is built; called again for the split of a checkpoint."""
 
     def compare_description(self, trained: Mapping[str, Any]) -> None:
-        """Warn of classes, and of a preparation of images, that are not those of training.
+        """Warn of classes, of a preparation of images, and of held-out positions, that are not those of training.
 
         Args:
             trained: what is known of the data of training; see :meth:`describe`.
@@ -168,12 +168,14 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
                     f"the network was trained with the {key} {known!r:.200}, but the data have {here!r:.200}: "
                     "labels and predictions are compared by their position in these lists"
                 )
-        prepared, here = trained.get("preprocessing"), own.get("preprocessing")
-        if isinstance(prepared, Mapping) and here:
-            differing = [key for key in here if key in prepared and here[key] != prepared[key]]
+        for key, what in (("preprocessing", "images prepared"), ("positions", "positions")):
+            known, here = trained.get(key), own.get(key, {})
+            if not isinstance(known, Mapping):
+                continue
+            differing = [name for name in here if name in known and name != "seed" and here[name] != known[name]]
             if differing:
-                was, now = (", ".join(f"{key}={which[key]!r}" for key in differing) for which in (prepared, here))
-                rank_zero_warn(f"the network was trained on images prepared with {was:.200}, and now sees {now:.200}")
+                was, now = (", ".join(f"{name}={which[name]!r}" for name in differing) for which in (known, here))
+                rank_zero_warn(f"the network was trained on {what} with {was:.200}, and now sees {now:.200}")
 
     def make_dataset(self, split: Split) -> Dataset[Any]:
         """Build the data set of a split."""

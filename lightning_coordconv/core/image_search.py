@@ -39,12 +39,17 @@ def find_predicted(root: Path, predict_images: str) -> tuple[Path, list[Path]]:
 
     Raises:
         FileNotFoundError: naming both places, if neither exists; or if a folder has no images.
+        ValueError: naming both places, if both exist and differ.
     """
     places = [start / Path(predict_images).expanduser() for start in (root, Path.cwd())]
-    found = next((place for place in places if place.exists()), None)
-    if found is None:
+    there = {identity_of(place): place for place in places if place.exists()}
+    if len(there) > 1 and Path(predict_images).name:  # "." is ``root``
+        both = " and ".join(str(place.absolute()) for place in places)
+        raise ValueError(f"predict_images is {predict_images!r}, which {both} both are: give the absolute path of one")
+    if not there:
         missing = " nor ".join(map(str, dict.fromkeys(places)))
         raise FileNotFoundError(f"predict_images is {predict_images!r}, but there is no {missing}")
+    found = next(iter(there.values()))
     return (found.parent, [found]) if found.is_file() else (found, find_images(found))
 
 

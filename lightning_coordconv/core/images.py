@@ -106,8 +106,9 @@ def check_scale(image: Image.Image) -> None:
 
 
 def is_white_zero(image: Image.Image) -> bool:
-    """Return whether an image is a TIFF file in which 0 is white; Pillow inverts those of up to 8 bits."""
-    return bool(getattr(image, "tag_v2", {}).get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO)
+    """Return whether 0 is white in the file of an image, a TIFF or PBM file; Pillow inverts those of up to 8 bits."""
+    is_bitmap = image.format == "PPM" and image.mode == "1"
+    return is_bitmap or getattr(image, "tag_v2", {}).get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO
 
 
 @contextmanager

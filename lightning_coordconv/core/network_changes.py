@@ -6,15 +6,17 @@ from torch import nn
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 """Classes that Lightning exchanges in a run on several devices."""
-FREE = frozenset({"training", "momentum", "inplace"})
-"""Attributes of torch's modules that change nothing that a trained network computes."""
+FREE = frozenset({"training", "momentum", "inplace", "init_args", "init_structure"})
+"""Attributes that change nothing that a trained network computes: torch's, and those that remember how it was built."""
+_OTHER = object()
+"""Stands for a value that is not plain."""
 
 
 def find_change(instance: object) -> str | None:
     """Return the name of a module of a network that is not what the arguments of the network build.
 
-    Compared are the classes of modules and their public attributes that are numbers, texts or tuples of them, such as a
-    stride; not the weights, which a checkpoint holds.
+    Compared are the classes of modules and their public attributes that are numbers, texts, or tuples, lists or dicts
+    of them, such as a stride; not the weights, which a checkpoint holds, nor hooks.
 
     Args:
         instance: any object; if its class does not remember arguments, no change is known.
@@ -34,10 +36,19 @@ def structure_of(instance: object) -> dict[str, tuple[object, dict[str, Any]]]:
     found: dict[str, tuple[object, dict[str, Any]]] = {}
     for name, module in instance.named_modules() if isinstance(instance, nn.Module) else ():
         kind = "batch norm" if type(module) in BATCH_NORMS else f"{type(module).__module__}.{type(module).__qualname__}"
-        values = {key: value for key, value in vars(module).items() if key not in FREE and not key.startswith("_")}
-        found[name] = kind, {key: value for key, value in values.items() if _is_plain(value)}
+        public = [key for key in vars(module) if key not in FREE and not key.startswith("_")]
+        values = {key: _fixed(getattr(module, key)) for key in public}
+        found[name] = kind, {key: value for key, value in values.items() if value is not _OTHER}
     return found
 
 
-def _is_plain(value: object) -> bool:
-    return isinstance(value, bool | int | float | str) or (isinstance(value, tuple) and all(map(_is_plain, value)))
+def _fixed(value: object) -> object:
+    """Return a plain value with tuples in place of lists and dicts, which could be changed later; or ``_OTHER``."""
+    if isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, dict):
+        value = tuple(value.items())
+    if not isinstance(value, tuple | list):
+        return _OTHER
+    fixed = tuple(map(_fixed, value))
+    return _OTHER if _OTHER in fixed else fixed

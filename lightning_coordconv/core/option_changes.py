@@ -1,5 +1,6 @@
 """Class of an option that differs between model and checkpoint, and functions that find and describe such options."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -38,7 +39,7 @@ def find_changes(saved: Any, given: Any, name: str = "model", arguments: bool = 
         for key in sorted(saved.keys() & given.keys() if common else saved.keys() | given.keys()):
             values = saved.get(key, _MISSING), given.get(key, _MISSING)
             yield from find_changes(*values, f"{name}.{key}", arguments=key == "init_args")
-    elif _as_lists(saved) != _as_lists(given):
+    elif _comparable(saved) != _comparable(given):
         yield Change(name, saved, given)
 
 
@@ -47,9 +48,15 @@ def to_text(changes: list[Change]) -> str:
     return f"options that differ from those of the checkpoint: {'; '.join(map(str, changes))}"
 
 
-def _as_lists(value: Any) -> Any:
-    """Return a value with lists in place of tuples: the command line saves lists."""
-    return [_as_lists(each) for each in value] if isinstance(value, list | tuple) else value
+def _comparable(value: Any) -> Any:
+    """Return a value with lists in place of tuples, as the command line saves them, and classes in place of paths.
+
+    A class has several paths where a package exports what one of its modules defines.
+    """
+    if isinstance(value, list | tuple):
+        return [_comparable(each) for each in value]
+    module, _, name = value.rpartition(".") if isinstance(value, str) else ("", "", "")
+    return getattr(sys.modules.get(module), name, value) if name else value
 
 
 def _shown(value: Any) -> Any:

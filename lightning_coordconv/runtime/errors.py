@@ -111,6 +111,11 @@ def explain(error: BaseException, log_dir: str | None) -> str:
         log_dir: the folder that the run writes to.
     """
     reason = (original(str(error)).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    if reason.startswith("Expected more than 1 value per channel when training"):
+        return (
+            f"{reason}: a batch norm in training needs two values or more, and a batch has one image; choose a "
+            "data.batch_size that leaves no batch of one at the end of an epoch"
+        )
     files = {frame.filename.replace("\\", "/") for frame in traceback.extract_tb(error.__traceback__)}
     if isinstance(error, EOFError | ConnectionError | RuntimeError):
         if any("torch/utils/data/" in file for file in files):

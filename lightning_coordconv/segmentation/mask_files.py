@@ -37,7 +37,7 @@ def read_mask(path: Path, num_classes: int, ignore_index: int) -> Tensor:
             if "jpeg" in str(file.info.get("compression")):  # in a TIFF file
                 image_format = "JPEG"
             if is_white_zero(file):
-                raise ValueError("its values count from white to black (WhiteIsZero), so classes may be inverted")
+                raise ValueError("its values count from white to black (WhiteIsZero, PBM), so classes may be inverted")
             most = _largest_value(file)
             frames = _frames(path, file)
             values = np.array(ImageOps.exif_transpose(file))

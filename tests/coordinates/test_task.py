@@ -1,6 +1,7 @@
 """Tests of the three coordinate tasks: losses and metrics by hand, NaN outputs, optimisers, learning, checkpoints."""
 
 import math
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -186,6 +187,17 @@ def test_foreign_damaged_and_missing_checkpoints_are_named(tmp_path):
         load_checkpoint(path, task)
     with pytest.raises(FileNotFoundError, match=r"no checkpoint at nowhere\.ckpt"):
         load_checkpoint("nowhere.ckpt", task)
+
+
+@pytest.mark.parametrize(("option", "value"), [("canvas", 20), ("size", 5), ("partition", "quadrant"), ("seed", 1)])
+def test_an_evaluation_on_positions_of_another_kind_than_those_of_training_warns(tmp_path, option, value):
+    trained = NotSoClevrDataModule(canvas=16, size=3).describe()
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        NotSoClevrDataModule(**{"canvas": 16, "size": 3, option: value}).compare_description(trained)
+    said = [str(warning.message) for warning in caught]
+    expected = [f"the network was trained on positions with {option}={trained['positions'][option]!r}, and now sees "
+                f"{option}={value!r}"]  # fmt: skip
+    assert said == ([] if option == "seed" else expected)
 
 
 def test_figures_of_a_network_in_bfloat16():

@@ -22,6 +22,19 @@ def test_a_folder_or_a_file_is_found_from_either_place(tmp_path, monkeypatch, st
     assert find_predicted(root, given) == (folder, files)
 
 
+@pytest.mark.parametrize("name", ["images", "./images", "images/a.png"])
+def test_a_name_that_exists_in_both_places_is_refused(tmp_path, monkeypatch, name):
+    for folder in (tmp_path / "data" / "images", tmp_path / "current" / "images"):
+        folder.mkdir(parents=True)
+        (folder / "a.png").touch()
+    monkeypatch.chdir(tmp_path / "current")
+    both = f"{tmp_path / 'data' / name} and {tmp_path / 'current' / name}"
+    with pytest.raises(ValueError, match=f"which {re.escape(both)} both are: give the absolute path of one$"):
+        find_predicted(tmp_path / "data", name)
+    assert find_predicted(tmp_path / "current", name)[1] == [tmp_path / "current" / "images" / "a.png"]
+    assert find_predicted(tmp_path / "data", ".")[1] == [tmp_path / "data" / "images" / "a.png"]
+
+
 def test_what_exists_in_neither_place_is_named_with_its_option(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path)

@@ -9,7 +9,7 @@ from torch import nn
 from lightning_coordconv import Cartesian, CoordConv2d
 from lightning_coordconv.classification import ImageClassification, PooledClassifier, ResNetClassifier
 from lightning_coordconv.core.checkpoints import CheckpointError
-from lightning_coordconv.core.description import complete
+from lightning_coordconv.core.description import complete, remember_arguments
 from lightning_coordconv.core.network_changes import find_change
 from lightning_coordconv.core.restore import load_weights, restore
 
@@ -21,9 +21,19 @@ def saved(task):
     return checkpoint
 
 
+@remember_arguments
+class Settings(PooledClassifier):
+    """A network with settings in a list and a dict, like the mean and the standard deviation of a detector."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes, True, channels=3)
+        self.steps = [1, [2]]
+        self.scales = {"low": 0.5}
+
+
 @pytest.fixture
 def task():
-    return ImageClassification(PooledClassifier(2, True, channels=3))
+    return ImageClassification(Settings(2))
 
 
 def replace(net, name, module):
@@ -38,6 +48,8 @@ CHANGES = {
     "another class": lambda net: replace(net, first(net, nn.ReLU)[0], nn.GELU()),
     "another stride": lambda net: setattr(first(net, nn.Conv2d)[1], "stride", (1, 1)),
     "another encoding": lambda net: setattr(first(net, CoordConv2d)[1], "encoding", Cartesian(align_corners=False)),
+    "another list": lambda net: net.steps.append(4),
+    "another dict": lambda net: net.scales.update(high=2.0),
     "one more": lambda net: net.add_module("more", nn.Dropout()),
 }
 

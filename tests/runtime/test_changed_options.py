@@ -38,6 +38,8 @@ def test_options_that_changed_are_named_with_both_values(resume):
     assert resume(SAVED, saved=None) == []
     assert resume(SAVED | {"new": 1}) == []
     assert resume(SAVED | {"size": ((1, 2),)}, SAVED | {"size": [[1, 2]]}) == []
+    other_path = {"class_path": "torch.nn.modules.linear.Linear", "init_args": {"in_features": 1}}
+    assert resume(SAVED | {"net": other_path}) == []
     assert resume(SAVED | {"gamma": 3.0}) == [
         "options that differ from those of the checkpoint: model.gamma is 3.0, and was 2.0"
     ]

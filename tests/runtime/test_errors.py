@@ -11,7 +11,9 @@ from unittest.mock import Mock
 from urllib.error import URLError
 
 import pytest
+import torch
 from tensorboard.summary.writer.record_writer import RecordWriter
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_coordconv.coordinates import CoordinateClassification
@@ -162,6 +164,12 @@ class Unreadable(Dataset):
 
     def __getitem__(self, index):
         raise OSError("a bug of the user's\nin two lines")
+
+
+def test_a_batch_of_one_that_a_batch_norm_cannot_use_is_named_by_its_option():
+    with pytest.raises(ValueError, match="more than 1 value") as caught:
+        nn.BatchNorm1d(2)(torch.zeros(1, 2))
+    assert "choose a data.batch_size that leaves no batch of one" in explain(caught.value, None)
 
 
 @pytest.mark.slow

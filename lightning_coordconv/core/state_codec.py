@@ -53,7 +53,7 @@ def decode_state(value: Any) -> Any:
             dtype = np.dtype(value[DTYPE])
             if dtype.hasobject:  # its numbers would be taken for addresses
                 raise TypeError(f"an array of {dtype} is not plain data")
-            array = value[ARRAY].numpy().copy().view(dtype)
+            array = value[ARRAY].numpy().copy(order="K").view(dtype)  # convolutions round by the order in memory
             return array if array.ndim else array[()]
         if BYTES in value:
             return value[BYTES].numpy().tobytes()

@@ -1,6 +1,7 @@
 """Tests that values, arrays and random generators survive conversion to plain data; other objects are refused."""
 
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -37,6 +38,15 @@ def test_arrays(dtype):
     for mine, theirs in zip(back, (array, array.T), strict=True):
         assert mine.dtype == theirs.dtype
         np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("axes", list(itertools.permutations(range(3))))
+def test_arrays_keep_their_order_in_memory(axes):
+    """A convolution sums in the order of its input's memory: another order would round otherwise."""
+    array = np.arange(24.0).reshape(2, 3, 4).transpose(axes)
+    back = through_a_file(array)
+    np.testing.assert_array_equal(back, array)
+    assert back.strides == array.strides
 
 
 def test_copies():

@@ -1,24 +1,44 @@
 """Tests that a resumed run of an agent continues bit for bit, and when its environments start anew."""
 
+import gymnasium
+import numpy as np
 import pytest
 
 from lightning_coordconv.rl import A2C
-from tests.rl.agents import checkpoints, cut, data, same, trainer, write
+from lightning_coordconv.rl.environments.find_and_touch import FindAndTouchEnv
+from tests.rl.agents import TOUCH, checkpoints, cut, data, same, trainer, write
+
+
+class ChannelsLast(gymnasium.ObservationWrapper):
+    """The images are (H, W, C), of which SB3 makes transposed views."""
+
+    metadata = FindAndTouchEnv.metadata
+
+    def __init__(self, render_mode=None):
+        super().__init__(FindAndTouchEnv(render_mode=render_mode))
+        self.observation_space = gymnasium.spaces.Box(0, 255, (36, 36, 3), np.uint8)
+
+    def observation(self, image):
+        return image.transpose(1, 2, 0).copy()
+
+
+gymnasium.register("tests/ChannelsLast-v0", ChannelsLast)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("algorithm", "every", "steps"),
+    ("algorithm", "every", "steps", "env_id"),
     [
-        ("A2C", 4, 12),  # the end of an epoch
-        ("A2C", 6, 12),  # the middle of one
-        ("PPO", 18, 36),  # the end of a rollout, in the middle of an epoch
-        ("PPO", 10, 36),  # between two passes over a rollout
-        ("PPO", 9, 36),  # the middle of a pass over a rollout
+        ("A2C", 4, 12, TOUCH),  # the end of an epoch
+        ("A2C", 6, 12, TOUCH),  # the middle of one
+        ("A2C", 6, 12, "tests/ChannelsLast-v0"),
+        ("PPO", 18, 36, TOUCH),  # the end of a rollout, in the middle of an epoch
+        ("PPO", 10, 36, TOUCH),  # between two passes over a rollout
+        ("PPO", 9, 36, TOUCH),  # the middle of a pass over a rollout
     ],
 )
-def test_a_run_can_be_cut_in_two(algorithm, every, steps, cli, tmp_path):
-    config = write(tmp_path, algorithm, every)
+def test_a_run_can_be_cut_in_two(algorithm, every, steps, env_id, cli, tmp_path):
+    config = write(tmp_path, algorithm, every, env_id)
     cli("fit", "-c", config)
     straight = checkpoints(tmp_path)
     last = max(straight)

@@ -55,6 +55,17 @@ def test_a_finished_run_that_is_resumed_keeps_its_summary(cli):
 
 
 @pytest.mark.slow
+def test_a_finished_run_of_whole_epochs_that_is_resumed_keeps_its_metrics_of_training(cli):
+    """Its last checkpoint is of the last validation, so Lightning ends an epoch again, without a batch."""
+    run = ("fit", *SMALL, *TWO[1:], "--trainer.max_epochs=1", "--trainer.limit_train_batches=2")
+    path = cli(*run) / RUN / "mine" / "summary.json"
+    before = json.loads(path.read_text())
+    assert before["train"]
+    cli(*run, "--ckpt_path=last")
+    assert {**json.loads(path.read_text()), "seconds": 0, "cpu_seconds": 0} == before | {"seconds": 0, "cpu_seconds": 0}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["test", "predict"])
 def test_an_evaluation_in_the_folder_of_a_fit_leaves_its_files(cli, command):
     folder = cli("fit", *SMALL, *TWO) / RUN / "mine"

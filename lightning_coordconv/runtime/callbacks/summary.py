@@ -50,7 +50,7 @@ class RunSummary(Callback):
             self.summary["curve"].append(row | _numbers(trainer.callback_metrics, "val/"))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the clocks and write the file."""
+        """Stop the clocks and write the file. A finished run that was resumed keeps its metrics of training."""
         for callback in trainer.early_stopping_callbacks:
             if (
                 isinstance(callback, EarlyStopping)
@@ -59,9 +59,12 @@ class RunSummary(Callback):
                 value = trainer.callback_metrics[callback.monitor]
                 rank_zero_info(f"{callback.monitor} has reached {value:g} after {steps_done(trainer, pl_module)}")
         self._clock(trainer)
-        self.summary["train"] = _numbers(trainer.callback_metrics, "train/")
+        log_dir = trainer.log_dir  # a collective call: the first rank broadcasts it
+        before = {} if log_dir is None else read_fit(Path(log_dir))
+        kept = before.get("train", {}) if before.get("steps") == self.summary["steps"] else {}
+        self.summary["train"] = _numbers(trainer.callback_metrics, "train/") or kept
         _flush(trainer)
-        self._write(trainer.log_dir)  # a collective call: the first rank broadcasts it
+        self._write(log_dir)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the summary of a finished run that was resumed, and so did not train; complete one without a test.

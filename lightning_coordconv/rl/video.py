@@ -8,6 +8,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
+from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.counts import count
 from lightning_coordconv.core.predictions import WritesPredictions
 from lightning_coordconv.core.protocols import data_module
@@ -19,7 +20,7 @@ from lightning_coordconv.rl.ranges import check_ranges
 from lightning_coordconv.rl.video_files import write_video
 
 
-class AgentVideo(WritesPredictions):
+class AgentVideo(CheckedArguments, WritesPredictions):
     """Write an episode as mp4: ``videos/<steps>.mp4`` after validations, ``agent.mp4`` with each prediction.
 
     The files are written beside the logs. A video shows the first episode of the validation, or the first in

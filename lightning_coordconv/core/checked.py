@@ -1,11 +1,11 @@
-"""Base class and functions that check constructor arguments (numbers, flags, strings) against their annotations."""
+"""Base class and functions that check constructor arguments (numbers, flags, texts, dicts) against annotations."""
 
 import functools
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any, Literal, Self, get_args, get_origin
+from typing import Any, Literal, Self, get_args, get_origin, is_typeddict
 
 import numpy as np
 
@@ -16,6 +16,7 @@ SIMPLE: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     int: ("an integer", lambda value: isinstance(value, Integral) and not isinstance(value, bool)),
     float: ("a number", lambda value: isinstance(value, Real) and not isinstance(value, bool)),
     str: ("a text", lambda value: isinstance(value, str | os.PathLike)),
+    dict: ("a dict", lambda value: isinstance(value, Mapping)),
     type(None): ("None", lambda value: value is None),
 }
 """What a value of each simple type is called, and whether a value is one. Booleans are no numbers."""
@@ -58,7 +59,7 @@ def parameters_of(kind: type) -> list[inspect.Parameter]:
 
 
 def check_types(function: Callable[..., Any], arguments: Mapping[str, Any], prefix: str = "") -> None:
-    """Check the arguments whose annotation allows a number, a flag or a text.
+    """Check the arguments whose annotation allows a number, a flag, a text or a dict.
 
     Args:
         function: a class or a function.
@@ -73,17 +74,18 @@ def check_types(function: Callable[..., Any], arguments: Mapping[str, Any], pref
 
 
 def check_type(name: str, value: object, allowed: tuple[Any, ...]) -> None:
-    """Check a value that may be a number, a flag or a text, among others; see :func:`check_types`.
+    """Check a value that may be a number, a flag, a text or a dict, among others; see :func:`check_types`.
 
     Args:
         name: of the value, in the error.
         value: is not checked if it may be none of them.
         allowed: types, and values of a ``Literal``.
     """
-    if not {bool, int, float, str} & set(allowed):
+    kinds = [dict if is_typeddict(kind) or get_origin(kind) in (dict, Mapping) else kind for kind in allowed]
+    if not (SIMPLE.keys() - {type(None)}) & set(kinds):
         return
     words, known = [], True
-    for kind in allowed:
+    for kind in kinds:
         if get_origin(kind) is Literal:
             words += [repr(choice) for choice in get_args(kind)]
             if value in get_args(kind):

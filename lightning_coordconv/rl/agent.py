@@ -34,7 +34,7 @@ from lightning_coordconv.rl.frames import play_frames
 from lightning_coordconv.rl.precision import policy_calls
 from lightning_coordconv.rl.ranges import check_ranges
 from lightning_coordconv.rl.spaces import check_same_spaces
-from lightning_coordconv.rl.task import EVALUATION_SEEDS, AgentTask
+from lightning_coordconv.rl.task import AgentTask
 from lightning_coordconv.rl.video_files import enlarged, write_video
 
 TOLERANCE = 1e-5
@@ -175,7 +175,7 @@ class Agent(Predictor[AgentTask]):
             ValueError: if ``episodes`` is not positive or the seed is negative.
         """
         check_at_least(1, episodes=episodes)
-        chosen = self._seed(seed, self.data.seed + EVALUATION_SEEDS["test"])
+        chosen = self._seed(seed, self.data.evaluation_seed("test"))
         with self._environment() as env, policy_calls(self.device):
             played = play_seeded(
                 self._policy, env, episodes, chosen, self.task.deterministic_evaluation, self.data.max_eval_steps
@@ -189,7 +189,7 @@ class Agent(Predictor[AgentTask]):
 
         Args:
             max_steps: longest episode, in steps of the environment.
-            seed: of the episode; by default that of the data.
+            seed: of the episode; by default that of the first that :meth:`evaluate` plays.
             saliency: whether pixels turn red by how much the probability of the chosen action depends on them.
             fps: frames a second of the video that the episode can be saved as; by default those of
                 :class:`~lightning_coordconv.rl.AgentVideo`.
@@ -199,7 +199,7 @@ class Agent(Predictor[AgentTask]):
             CannotRenderError: if the environment returns no frames.
         """
         check_ranges(max_steps=max_steps, fps=fps)
-        chosen = self._seed(seed, self.data.seed)
+        chosen = self._seed(seed, self.data.evaluation_seed("test"))
         with self._environment() as env, seeded(env, chosen), torch.no_grad(), policy_calls(self.device):
             deterministic = self.task.deterministic_evaluation
             frames, rewards = zip(*play_frames(self._policy, env, deterministic, max_steps, saliency), strict=True)

@@ -32,6 +32,8 @@ EVALUATION = (
     "max_eval_steps",
 )
 """Arguments of :class:`EnvironmentDataModule` that the episodes of an evaluation depend on."""
+EVALUATION_SEEDS = {"val": 1_000_000, "test": 2_000_000, "predict": 3_000_000}
+"""Added to the seed: evaluation always plays the same episodes, which differ from those of training."""
 TRAINING = ("env_id", "n_envs", "frame_stack", "env_kwargs", "wrapper_kwargs")
 """Arguments that the state of training environments belongs to."""
 
@@ -171,6 +173,10 @@ class EnvironmentDataModule(BaseDataModule):
         """
         assert self.train_env is not None
         self.train_env.seed(self.seed + shift + self._rank() * self.train_env.num_envs)
+
+    def evaluation_seed(self, stage: str) -> int:
+        """Return the seed of the first episode that ``"val"``, ``"test"`` or ``"predict"`` plays."""
+        return self.seed + EVALUATION_SEEDS[stage]
 
     def train_dataloader(self) -> Any:
         """Return the minibatches of an epoch, which the task collects."""

@@ -20,6 +20,7 @@ with extra("rl", "agents"):
 class Episodes(NamedTuple):
     """The rewards and lengths of episodes, and how many of them were cut, at the limit of steps.
 
+    The episodes of the first environment come first, whichever ends first, so the first one is the one that is filmed.
     Lengths are those of the monitor: of Atari games screens, of which an agent sees every fourth.
     """
 
@@ -51,8 +52,7 @@ def play_episodes(
         interrupted: asked before each step; if it returns true, the episodes finished so far are returned.
     """
     owed = np.array([(episodes + i) // env.num_envs for i in range(env.num_envs)])
-    rewards: list[float] = []
-    lengths: list[int] = []
+    played: list[tuple[int, float, int]] = []  # environment, reward and length
     cut = 0
     while owed.any() and not interrupted():
         observations = start_games(env)
@@ -63,22 +63,21 @@ def play_episodes(
             actions, _ = policy.predict(observations, episode_start=starts, deterministic=deterministic)
             observations, _, starts, infos = env.step(actions)
             steps += 1
-            for i in np.flatnonzero(active):
+            for i in np.flatnonzero(active).tolist():
                 over = infos[i].get("episode") if starts[i] else None
                 if over:
-                    rewards.append(float(over["r"]))
-                    lengths.append(int(over["l"]))
+                    played.append((i, float(over["r"]), int(over["l"])))
                 elif steps[i] >= max_steps:
-                    (found,) = env.get_attr("rewards", int(i))  # of the monitor: raw, since reset
-                    rewards.append(float(sum(found)))
-                    lengths.append(len(found))
+                    (found,) = env.get_attr("rewards", i)  # of the monitor: raw, since reset
+                    played.append((i, float(sum(found)), len(found)))
                     cut += 1
                 else:
                     continue
                 owed[i] -= 1
                 active[i] = bool(over) and owed[i] > 0
                 steps[i] = 0
-    return Episodes(rewards, lengths, cut)
+    played.sort(key=lambda episode: episode[0])
+    return Episodes([reward for _, reward, _ in played], [length for *_, length in played], cut)
 
 
 def play_seeded(

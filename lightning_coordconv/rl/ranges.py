@@ -65,17 +65,28 @@ RANGES = {
 }
 
 
+SCHEDULES = {"learning_rate", "clip_range", "clip_range_vf"}
+"""Options that may be two numbers, the first and the last of a linear schedule."""
+
+
 def check_ranges(**values: float | tuple[float, float] | None) -> None:
     """Check numbers by the names under which the user gave them.
 
     Args:
-        **values: a number, the first and the last of a linear schedule, or ``None``, which is always allowed.
+        **values: a number, the first and the last of a linear schedule where one is allowed, or ``None``, which always
+            is.
 
     Raises:
         ValueError: naming the argument, its allowed range and the value.
     """
     for name, value in values.items():
-        for number in value if isinstance(value, tuple | list) else (value,):
-            if number is not None and number not in RANGES[name]:
+        if value is None:
+            continue
+        numbers = value if isinstance(value, tuple | list) else (value,)
+        if numbers is value and not (name in SCHEDULES and len(numbers) == 2):
+            pair = ", or the first and the last of a linear schedule" if name in SCHEDULES else ""
+            raise ValueError(f"{name} must be a number{pair}, got {value!r:.100}")
+        for number in numbers:
+            if number not in RANGES[name]:
                 integer = "an integer, " if RANGES[name].whole and isinstance(number, float) else ""
                 raise ValueError(f"{name} must be {integer}{RANGES[name]}, got {number!r}")

@@ -34,9 +34,6 @@ with extra("rl", "agents"):
     from stable_baselines3.common.policies import ActorCriticPolicy
     from stable_baselines3.common.preprocessing import is_image_space
 
-EVALUATION_SEEDS = {"val": 1_000_000, "test": 2_000_000, "predict": 3_000_000}
-"""Added to the seed: evaluation always plays the same episodes, which differ from those of training."""
-
 
 class AgentConfigurationError(ValueError, MisconfigurationException):
     """Options of the task and of the environments contradict each other."""
@@ -160,7 +157,7 @@ class AgentTask(BaseTask):
             return Episodes([], [], 0)
         assert self.policy is not None
         data = self.data
-        seed = data.seed + EVALUATION_SEEDS[stage] + self.global_rank * data.n_eval_envs
+        seed = data.evaluation_seed(stage) + self.global_rank * data.n_eval_envs
         with policy_calls(self.device):
             played = play_seeded(
                 self.policy,

@@ -8,22 +8,24 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
+from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.counts import count
 from lightning_coordconv.core.predictions import WritesPredictions
 from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.rl.environments.vector import frames_per_second
 from lightning_coordconv.rl.evaluation import seeded
 from lightning_coordconv.rl.frames import CannotRenderError, play_frames
+from lightning_coordconv.rl.precision import policy_calls
 from lightning_coordconv.rl.ranges import check_ranges
 from lightning_coordconv.rl.video_files import write_video
 
 
-class AgentVideo(WritesPredictions):
+class AgentVideo(CheckedArguments, WritesPredictions):
     """Write an episode as mp4: ``videos/<steps>.mp4`` after validations, ``agent.mp4`` with each prediction.
 
-    The files are written beside the logs. An episode is a whole game, where a lost life ends an episode of training.
-    Random states of training are kept. An environment that cannot be rendered is reported once; the run continues
-    without videos.
+    The files are written beside the logs. A video shows the first episode of the validation, or the first in
+    ``predictions.csv``: a whole game, where a lost life ends an episode of training. Random states of training are
+    kept. An environment that cannot be rendered is reported once; the run continues without videos.
 
     Args:
         max_steps: longest video, in steps of the environment.
@@ -63,24 +65,24 @@ class AgentVideo(WritesPredictions):
             return
         self.validations += 1
         if self.validations % self.every_n_validations == 0:
-            self._record(trainer, pl_module, f"videos/{int(trainer.callback_metrics['val/timesteps'])}.mp4")
+            self._record(trainer, pl_module, "val", f"videos/{int(trainer.callback_metrics['val/timesteps'])}.mp4")
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record an episode of a trained agent."""
-        self._record(trainer, pl_module, "agent.mp4")
+        self._record(trainer, pl_module, "predict", "agent.mp4")
 
-    def _record(self, trainer: Trainer, task: Any, name: str) -> None:
+    def _record(self, trainer: Trainer, task: Any, stage: str, name: str) -> None:
         folder = Path(trainer.log_dir or trainer.default_root_dir)  # all ranks must ask for it
         if not trainer.is_global_zero or not self.renders:
             return
         data = data_module(trainer)
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with seeded(data.eval_env, data.seed), torch.inference_mode(False), torch.no_grad():
+        steps, seed = min(self.max_steps, data.max_eval_steps), data.evaluation_seed(stage)
+        playing = policy_calls(task.device)
+        with seeded(data.eval_env, seed), playing, torch.inference_mode(False), torch.no_grad():
             try:
-                episode = play_frames(
-                    task.policy, data.eval_env, task.deterministic_evaluation, self.max_steps, self.saliency
-                )
+                episode = play_frames(task.policy, data.eval_env, task.deterministic_evaluation, steps, self.saliency)
                 frames, reward = write_video(path, episode, self.fps or frames_per_second(data.spec))
             except CannotRenderError as error:
                 self.renders = False

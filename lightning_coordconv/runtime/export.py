@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
+import jsonargparse
 
 from lightning_coordconv.core.checkpoints import CheckpointError, read_checkpoint
 from lightning_coordconv.core.data import BaseDataModule
@@ -75,7 +75,7 @@ def read_data(config: str) -> BaseDataModule:
     (path,) = find(config)
     read_config(path)
     try:
-        return build_data(yaml.safe_load(path.read_text("utf-8")))
+        return build_data(jsonargparse.get_loader("yaml")(path.read_text("utf-8")))  # as fit reads it
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

@@ -3,6 +3,7 @@
 import copy
 import inspect
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -58,8 +59,9 @@ class Example(CheckedArguments):
         flag: bool = False,
         name: str | None = None,
         size: int | tuple[int, int] = 3,
+        options: dict[str, int] | None = None,
     ):
-        self.given = (count, share, flag, name, size)
+        self.given = (count, share, flag, name, size, options)
 
 
 class Derived(Example):
@@ -75,7 +77,10 @@ def test_by_keyword_and_through_a_subclass(kind):
         kind(count=1, name=3)
     with pytest.raises(ValueError, match="size must be an integer or tuple, got '3'"):
         kind(count=1, size="3")
-    kind(count=np.int64(1), share=1, flag=np.bool_(True), name=None, size=[3, 4])
+    for options in ("a=1", 3, ["a"]):
+        with pytest.raises(ValueError, match=re.escape(f"options must be a dict or None, got {options!r}")):
+            kind(count=1, options=options)
+    kind(count=np.int64(1), share=1, flag=np.bool_(True), name=None, size=[3, 4], options={"a": 1})
 
 
 def test_by_position():
@@ -85,7 +90,7 @@ def test_by_position():
 
 def test_instances_are_copied_and_pickled():
     for made in (copy.deepcopy(Example(1)), pickle.loads(pickle.dumps(Example(1)))):
-        assert made.given == (1, 0.5, False, None, 3)
+        assert made.given == (1, 0.5, False, None, 3, None)
 
 
 def test_arguments_of_an_unannotated_function_are_left_alone():
@@ -106,3 +111,9 @@ def test_arguments_of_an_unannotated_function_are_left_alone():
 def test_arguments_of_policies(arguments, message):
     with pytest.raises(ValueError, match=message):
         rl.PPO(100, policy_kwargs=arguments)
+
+
+@pytest.mark.parametrize("agent", [rl.A2C, rl.PPO])
+def test_policies_have_a_dict_of_arguments(agent):
+    with pytest.raises(ValueError, match="policy_kwargs must be a dict or None, got 'net_arch'"):
+        agent(100, policy_kwargs="net_arch")

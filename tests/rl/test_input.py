@@ -109,6 +109,15 @@ def test_an_unknown_backend_is_refused(backend):
         ({"vf_coef": float("inf")}, "vf_coef must be at least 0, got inf"),
         ({"max_grad_norm": 0}, "max_grad_norm must be greater than 0, got 0"),
         ({"clip_range": (0.1, -0.1)}, "clip_range must be at least 0, got -0.1"),
+        ({"clip_range": [0.1, None]}, "clip_range must be at least 0, got None"),
+        *(
+            (
+                {name: value},
+                re.escape(f"{name} must be a number, or the first and the last of a linear schedule, got {value}"),
+            )
+            for name in ("learning_rate", "clip_range", "clip_range_vf")
+            for value in ([1e-3, 1e-4, 1e-5], [1e-3], [], ())
+        ),
         ({"target_kl": 0}, "target_kl must be greater than 0, got 0"),
     ],
 )

@@ -18,8 +18,9 @@ from gymnasium.wrappers import TransformReward
 from stable_baselines3.common.env_util import make_vec_env
 
 import lightning_coordconv.rl.environments  # noqa: F401  # registers the environment
-from lightning_coordconv.rl import A2C, AgentVideo, CoordConvNatureCNN
+from lightning_coordconv.rl import A2C, AgentVideo, CoordConvNatureCNN, task
 from lightning_coordconv.rl.environments.vector import frames_per_second
+from lightning_coordconv.rl.evaluation import play_seeded
 from lightning_coordconv.rl.frames import play_frames
 from lightning_coordconv.rl.saliency import overlay, saliency
 from tests.rl.agents import TOUCH, data, trainer
@@ -55,6 +56,30 @@ def test_a_run_is_filmed_and_so_is_a_prediction(cli, tmp_path):
     rows = list(csv.DictReader(table.read_text().splitlines()))
     assert len(rows) == 3
     assert all(float(row["reward"]) <= 0.98 and 1 <= int(row["length"]) <= 50 for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("n_eval_envs", [1, 3])
+@pytest.mark.parametrize("stage", ["val", "predict"])
+@pytest.mark.parametrize("max_eval_steps", [pytest.param(50, id="whole"), pytest.param(3, id="cut")])
+def test_a_video_shows_the_first_of_the_episodes_that_are_evaluated(
+    n_eval_envs, stage, max_eval_steps, tmp_path, monkeypatch, caplog
+):
+    played = []
+    monkeypatch.setattr(task, "play_seeded", lambda *args: played.append(play_seeded(*args)) or played[-1])
+    environments = data(
+        2, n_eval_envs=n_eval_envs, eval_episodes=6, max_eval_steps=max_eval_steps, env_kwargs={"size": 12}
+    )
+    run = trainer(tmp_path, callbacks=[AgentVideo()], max_steps=4, limit_val_batches=1)
+    agent = A2C(20, "MlpPolicy")
+    with caplog.at_level("INFO"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* episodes were cut")
+        run.fit(agent, environments) if stage == "val" else run.predict(agent, environments)
+    (path,) = tmp_path.rglob("*.mp4")
+    assert len(frames(path)) == played[0].lengths[0] + 1
+    assert f"with the reward {played[0].rewards[0]:g} to {path}" in caplog.text
+    assert len(set(played[0].lengths)) > 1 or max_eval_steps == 3
 
 
 @pytest.mark.parametrize("steps", [1, 3])

@@ -14,6 +14,7 @@ from lightning_coordconv.classification import ImageClassification, PlacedDigits
 from lightning_coordconv.core.description import remember_arguments
 from lightning_coordconv.core.export import Exportable
 from lightning_coordconv.runtime.cli import main
+from lightning_coordconv.runtime.export import read_data
 from lightning_coordconv.segmentation import MaskFolderDataModule, SemanticSegmentation
 from lightning_coordconv.segmentation import load as load_segmenter
 from tests.classification.test_task import quiet
@@ -43,6 +44,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     trainer.save_checkpoint(folder / "last.ckpt")
     config(folder / "config.yaml", "lightning_coordconv.classification.PlacedDigitsDataModule", **DIGITS)
     return folder
+
+
+def test_a_config_of_data_is_read_as_fit_reads_it(tmp_path):
+    """Plain YAML would take the name of the folder for a date."""
+    path = tmp_path / "data.yaml"
+    kind = "lightning_coordconv.classification.ImageFolderDataModule"
+    path.write_text(f"data: {{class_path: {kind}, init_args: {{root: 2024-01-01}}}}")
+    with pytest.raises(ValueError, match="there is no folder 2024-01-01/train"):
+        read_data(str(path))
 
 
 def accuracies(printed: str, metric: str) -> tuple[float, float]:

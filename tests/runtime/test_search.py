@@ -40,6 +40,16 @@ def test_spaces():
     assert search.parse_space("a=choice(0.1, null, [1, 2], x)") == ("a", "choice", ("0.1", "null", "[1, 2]", "x"))
 
 
+@pytest.mark.parametrize("texts", [("no", "stem"), ("on", "off"), ("1:30", "2:00"), ("2024-01-01", "b"), ("010", "~")])
+def test_choices_are_passed_on_as_they_are_typed(texts):
+    """YAML 1.1 reads ``no`` as false, ``1:30`` as 90, ``2024-01-01`` as a date; of an option for texts it is a text."""
+    assert search.parse_space(f"a=choice({', '.join(texts)})").values == texts
+
+
+def test_bounds_are_decimal():
+    assert search.parse_space("a=int(010, 20)").values == (10, 20)
+
+
 def test_the_value_of_a_trial_is_the_mean_of_the_best_in_validation():
     curves = [[{"v/a": 3.0}, {"v/a": 1.0}, {"v/a": float("nan")}], [{"v/a": 2.0}, {"v/b": 0.0}]]
     summaries = [{"curve": curve} for curve in curves]

@@ -57,17 +57,16 @@ def parse_space(text: str) -> Space:
         raise ValueError(f"--search {text!r} has none of the forms {FORMS}")
     option, kind, inside = match.groups()
     try:
-        values = yaml.safe_load(f"[{inside}]")
+        values = split_list(f"[{inside}]")
     except yaml.YAMLError as error:
         raise ValueError(f"--search {text!r}: the values in brackets cannot be read") from error
     if kind == "choice":
-        choices = tuple(value if isinstance(value, str) else json.dumps(value) for value in values)
-        if len(set(choices)) < max(2, len(choices)):
+        if len(set(values)) < max(2, len(values)):
             raise ValueError(f"--search {text!r}: a choice needs at least two values, all different")
-        return Space(option, kind, choices)
+        return Space(option, kind, values)
     convert = int if kind == "int" else float
     try:
-        low, high = (convert(str(value)) for value in values)
+        low, high = map(convert, values)
     except ValueError as error:
         number = "integers" if kind == "int" else "numbers"
         raise ValueError(f"--search {text!r}: {kind} needs two {number}, LOW and HIGH") from error
@@ -75,6 +74,21 @@ def parse_space(text: str) -> Space:
         above = ", above 0" if kind == "loguniform" else ""
         raise ValueError(f"--search {text!r}: {kind} needs finite bounds, LOW less than HIGH{above}")
     return Space(option, kind, (low, high))
+
+
+def split_list(text: str) -> tuple[str, ...]:
+    """Return the entries of a list in YAML as they are typed, without quotes: ``fit`` reads them by an option's type.
+
+    >>> split_list("[no, 1:30, 2024-01-01, [1, 2], 'a, b']")
+    ('no', '1:30', '2024-01-01', '[1, 2]', 'a, b')
+
+    Raises:
+        yaml.YAMLError: if it is no list.
+    """
+    return tuple(
+        node.value if isinstance(node, yaml.ScalarNode) else text[node.start_mark.index : node.end_mark.index]
+        for node in yaml.compose(text, Loader=yaml.SafeLoader).value
+    )
 
 
 def best_value(summaries: Sequence[dict[str, Any]], metric: str, maximize: bool) -> float:

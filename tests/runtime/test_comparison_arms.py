@@ -25,6 +25,13 @@ def test_runs_of_one_name_with_other_options_are_other_arms(logs):
     assert [arm.name for arm in gather(find_runs([logs]))] == ["a (model.lr=0.1)", "a (model.lr=0.3)", "b"]
 
 
+def test_an_option_that_is_null_differs_from_one_that_is_not_set(logs):
+    write_summary(logs / "a" / "version_7", "a", 0, 0.9, lr=0.1, decay=None)
+    write_summary(logs / "a" / "version_8", "a", 0, 0.9, lr=0.1, decay=0.5)
+    names = ["a (model.decay not set)", "a (model.decay=null)", "a (model.decay=0.5)", "b"]
+    assert [arm.name for arm in gather(find_runs([logs]))] == names
+
+
 def test_of_a_seed_that_was_run_twice_the_newest_run_counts(logs, capsys):
     write_summary(logs / "a" / "version_7", "a", 1, 0.9, lr=0.1)
     (logs / "a" / "version_1" / "notes.txt").write_text("younger than all metrics")

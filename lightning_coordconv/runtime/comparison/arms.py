@@ -20,6 +20,8 @@ IGNORED = SEEDS | {
 PATHS = {"class_path", "init_args"}
 TIMES = {"seconds", "cpu_seconds"}
 """Metrics that differ between two runs that compute the same."""
+NOT_SET = object()
+"""What an option is that a configuration does not have, unlike one that is null."""
 NAMED = 3
 """Options that the name of an arm shows at most."""
 
@@ -126,9 +128,9 @@ def add_options(arms: Sequence[Arm]) -> None:
     """Add to the names of arms the options in which they differ, and numbers if that is not enough."""
     options = [options_of(arm.runs[0]) for arm in arms]
     keys = sorted(set().union(*options))
-    differing = [key for key in keys if len({repr(option.get(key)) for option in options}) > 1]
+    differing = [key for key in keys if len({repr(option.get(key, NOT_SET)) for option in options}) > 1]
     for arm, option in zip(arms, options, strict=True):
-        shown = [f"{key}={as_text(option.get(key))}" for key in differing[:NAMED]]
+        shown = [f"{key}={as_text(option[key])}" if key in option else f"{key} not set" for key in differing[:NAMED]]
         more = [f"and {len(differing) - NAMED} more"] if len(differing) > NAMED else []
         arm.name += f" ({', '.join([*shown, *more])})" if shown else ""
     for number, arm in enumerate(arms):
@@ -137,8 +139,8 @@ def add_options(arms: Sequence[Arm]) -> None:
 
 
 def as_text(value: Any) -> str:
-    """Return an option's value, a float with four significant digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    """Return an option's value, a float with four significant digits, no value as YAML writes it."""
+    return "null" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def default_metrics(arms: Sequence[Arm]) -> list[str]:

@@ -9,6 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lightning_coordconv.core.arguments import check_at_least
+from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.figures import figures_folder, save_pictures
 from lightning_coordconv.core.ranks import gathered
 
@@ -17,7 +18,7 @@ LOADERS = ("test", "train")
 """Names of the positions that the test's loaders go over, in their order."""
 
 
-class CoordinateFigures(Callback):
+class CoordinateFigures(CheckedArguments, Callback):
     """Draws the results of a test as PNG files in ``figures/``, and in the loggers.
 
     - ``positions``: every test and training position on the canvas, green where right, red where wrong (paper,

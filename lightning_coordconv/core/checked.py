@@ -38,6 +38,10 @@ class CheckedArguments:
         check_types(cls, given_arguments(cls, args, kwargs))
         return super().__new__(cls)
 
+    def __getnewargs__(self) -> tuple[()]:
+        """Copies and pickles have nothing to check: torchmetrics would pass on the letters of a metric's name."""
+        return ()
+
 
 def given_arguments(kind: type, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments that a constructor is called with, by name.

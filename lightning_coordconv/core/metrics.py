@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from lightning_coordconv.core.checked import CheckedArguments
+
 
 class MeanTerms(Metric):
     """Means over samples of several numbers at once, such as the terms of a loss.
@@ -37,7 +39,7 @@ class MeanTerms(Metric):
         return self.sums / self.samples
 
 
-class SampleMean(Metric):
+class SampleMean(CheckedArguments, Metric):
     """Base class of metrics that are the mean of one value per sample: a sum and a count, exact over ranks.
 
     A subclass implements :meth:`values`. The mean of no samples is NaN, and so is that of samples of which one has the

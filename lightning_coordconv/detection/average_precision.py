@@ -11,6 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.detection import MeanAveragePrecision
 
+from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.core.ranks import gathered
 
@@ -22,7 +23,7 @@ PERSON_SIGMAS = (
 BOX_PREFIX = "bbox_"
 
 
-class CocoAveragePrecision(MeanAveragePrecision):
+class CocoAveragePrecision(CheckedArguments, MeanAveragePrecision):
     """COCO's twelve numbers, by the names of torchmetrics' metric, with the values of pycocotools, also over ranks.
 
     It differs from torchmetrics' metric in two things. The thresholds are not rounded to single precision, which misses

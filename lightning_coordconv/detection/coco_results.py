@@ -11,6 +11,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torchvision.ops import box_convert
 
+from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.counts import count
 from lightning_coordconv.core.files import write_text
 from lightning_coordconv.core.predictions import WritesPredictions
@@ -23,7 +24,7 @@ NAME = 50
 """Letters of an image's name in the name of its overlay: file systems allow 255 bytes."""
 
 
-class CocoResults(WritesPredictions, BasePredictionWriter):
+class CocoResults(CheckedArguments, WritesPredictions, BasePredictionWriter):
     """Write predictions in COCO's results format to ``detections.json``, and draw them in ``overlays/``.
 
     Both are beside the logs. A result has ``image_id``, ``category_id`` (as in the annotation file), ``bbox`` (x, y,

@@ -7,13 +7,14 @@ from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.figures import figures_folder, save_pictures
 from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.detection.boxes import draw_boxes
 from lightning_coordconv.detection.skeleton import Skeleton
 
 
-class DetectionFigures(Callback):
+class DetectionFigures(CheckedArguments, Callback):
     """Draw truth and detections on the same few images after each validation and test.
 
     They are written to ``figures/detections_val_<k>_<steps>.png`` and ``figures/detections_test_<k>.png`` beside the

@@ -6,6 +6,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
+from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.confusion import draw_confusion
 from lightning_coordconv.core.figures import figures_folder, save_pictures
 from lightning_coordconv.core.protocols import data_module
@@ -16,7 +17,7 @@ MATRIX_CLASSES = 1000
 """Most classes whose confusion matrix is drawn: its counts need 8 MB."""
 
 
-class SegmentationFigures(Callback):
+class SegmentationFigures(CheckedArguments, Callback):
     """Draw image, true mask and predicted mask of the same few images after each validation and test.
 
     As ``figures/masks_val_<k>_<steps>.png`` and ``figures/masks_test_<k>.png`` beside the logs, and in the loggers at

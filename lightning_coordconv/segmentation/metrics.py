@@ -4,11 +4,13 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from lightning_coordconv.core.checked import CheckedArguments
+
 UNDEFINED = -1
 """Predicted class of pixels whose logits are NaN or infinite. With one of them that counts, a metric is NaN."""
 
 
-class MeanIoU(Metric):
+class MeanIoU(CheckedArguments, Metric):
     """Mean over classes of intersection over union, from counts of pixels for each class; exact over ranks.
 
     A class that is neither predicted nor true anywhere does not count; without any class the mean is NaN. The same
@@ -90,7 +92,7 @@ def _exceeding(classes: Tensor, num_classes: int) -> Tensor:
     return classes.masked_fill((classes < 0) | (classes >= num_classes), num_classes**2 + 1)
 
 
-class ConfusionMatrix(Metric):
+class ConfusionMatrix(CheckedArguments, Metric):
     """Number of pixels by true class (row) and predicted class (column), (C, C); exact over ranks.
 
     Args:
@@ -126,7 +128,7 @@ class ConfusionMatrix(Metric):
         return self.confusion[:-1].view(self.num_classes, self.num_classes)
 
 
-class PixelAccuracy(Metric):
+class PixelAccuracy(CheckedArguments, Metric):
     """Share of the pixels of a class that are predicted as such; NaN without any pixel. Higher is better.
 
     Args:

@@ -1,4 +1,4 @@
-"""Tests that tasks, data modules and policies refuse arguments of other types than those of their annotations."""
+"""Tests that tasks, data modules, metrics, callbacks and policies refuse arguments of other types than annotated."""
 
 import copy
 import inspect
@@ -7,6 +7,8 @@ import re
 
 import numpy as np
 import pytest
+from pytorch_lightning import Callback
+from torchmetrics import Metric
 
 import lightning_coordconv.classification as classification
 import lightning_coordconv.coordinates as coordinates
@@ -42,12 +44,12 @@ def test_every_scalar_argument_of_every_class(kind):
                 kind(**{name: value})
 
 
-def test_all_tasks_and_data_modules_are_among_them():
+def test_all_tasks_data_modules_metrics_and_callbacks_are_among_them():
     for domain in DOMAINS:
         for name in domain.__all__:
             kind = getattr(domain, name)
-            if isinstance(kind, type) and issubclass(kind, BaseTask | BaseDataModule):
-                assert kind in KINDS
+            if isinstance(kind, type) and issubclass(kind, BaseTask | BaseDataModule | Metric | Callback):
+                assert kind in KINDS or not scalars(kind)
     assert sum(bool(scalars(kind)) for kind in KINDS) > 25
 
 
@@ -91,6 +93,9 @@ def test_by_position():
 def test_instances_are_copied_and_pickled():
     for made in (copy.deepcopy(Example(1)), pickle.loads(pickle.dumps(Example(1)))):
         assert made.given == (1, 0.5, False, None, 3, None)
+    metric = segmentation.MeanIoU(num_classes=2)
+    for made in (copy.deepcopy(metric), pickle.loads(pickle.dumps(metric)), metric.clone()):
+        assert made.num_classes == 2
 
 
 def test_arguments_of_an_unannotated_function_are_left_alone():

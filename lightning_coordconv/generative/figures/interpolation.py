@@ -4,12 +4,13 @@ from typing import Any
 
 from pytorch_lightning import Callback, Trainer
 
+from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.figures import figures_folder, save_pictures
 from lightning_coordconv.core.pictures import grid, save_gif
 from lightning_coordconv.generative.latents import FIXED_LATENTS
 
 
-class Interpolation(Callback):
+class Interpolation(CheckedArguments, Callback):
     """Draw interpolations between fixed latent vectors after a test.
 
     ``figures/interpolation.png`` has a row for each interpolation and a column for each frame;

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+from lightning_coordconv.core.checked import CheckedArguments
+
 
 class _Given(nn.Module):
     """Returns precomputed features; torchmetrics reads their length from ``num_features``."""
@@ -19,7 +21,7 @@ class _Given(nn.Module):
         return features
 
 
-class FrechetDistance(FrechetInceptionDistance):
+class FrechetDistance(CheckedArguments, FrechetInceptionDistance):
     """Fréchet distance of the features' normal distributions (Heusel et al., 2017), by torchmetrics; lower is better.
 
     With Inception's features it is the FID. NaN for fewer than two images of either kind, and for features of NaN.
@@ -45,7 +47,7 @@ class FrechetDistance(FrechetInceptionDistance):
         return super().compute()
 
 
-class PrecisionRecall(Metric):
+class PrecisionRecall(CheckedArguments, Metric):
     """Improved precision and recall (Kynkäänniemi et al., 2019); higher is better.
 
     ``precision``: the share of generated images that lie, in feature space, at most as far from some real image as

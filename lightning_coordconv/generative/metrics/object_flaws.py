@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.generative.metrics.objects import find_flaws, find_objects
 
 
-class ObjectFlaws(Metric):
+class ObjectFlaws(CheckedArguments, Metric):
     """Share of images that are ``well_formed``, and of those with a ``missing``, an ``extra`` or a ``broken`` object.
 
     Args:

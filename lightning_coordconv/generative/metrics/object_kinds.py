@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.generative.metrics.objects import find_flaws, find_objects
 from lightning_coordconv.generative.metrics.position_histograms import entropy
 
 
-class ObjectKindEntropy(Metric):
+class ObjectKindEntropy(CheckedArguments, Metric):
     """Entropy of the pairs of shapes of well-formed images in nats: ``entropy_kinds``, ``data_entropy_kinds``.
 
     The blue object is a square or a circle, and so is the red one: ln 4 = 1.386 if all four pairs are equally frequent,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.generative.metrics.objects import find_flaws, find_objects
 from lightning_coordconv.generative.metrics.position_histograms import coverage, divergence, entropy, position_histogram
 
@@ -13,7 +14,7 @@ POSITIONS = ("red", "blue", "difference")
 """The measured positions: of the red object, of the blue one, and of the red relative to the blue one."""
 
 
-class ObjectPositions(Metric):
+class ObjectPositions(CheckedArguments, Metric):
     """Histograms of the positions of the red and the blue object, and of their difference, for both kinds of images.
 
     There are 10x10 cells over the canvas, [0, S]^2, and over [-S, S]^2 for the difference. The paper's estimator is

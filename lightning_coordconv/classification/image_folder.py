@@ -65,6 +65,11 @@ class LabelledImages(Dataset[dict[str, Any]]):
         report_dropped(f"files in {folder} that are no images of a class", others)
         self.transform = transform
 
+    @property
+    def files(self) -> list[Path]:
+        """The file of each sample."""
+        return [Path(path) for path, _ in self.samples]
+
     def __len__(self) -> int:
         return len(self.samples)
 

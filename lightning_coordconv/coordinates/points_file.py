@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_coordconv.core.image_search import identity_of
 from lightning_coordconv.core.images import read_size
 from lightning_coordconv.core.parsing import parse_number
 from lightning_coordconv.core.survey import Refuse, raise_refused
@@ -48,7 +49,7 @@ def read_points(file: Path, refuse: Refuse = raise_refused) -> list[Point]:
     """
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {file}: expected a CSV file with the columns {', '.join(COLUMNS)}")
-    points: dict[Path, Point] = {}
+    points: dict[object, Point] = {}
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines, skipinitialspace=True, strict=True)
@@ -63,7 +64,7 @@ def read_points(file: Path, refuse: Refuse = raise_refused) -> list[Point]:
                 place = f"{file} line {reader.line_num}"
                 try:
                     point = _read(row, file.parent, place)
-                    image = (file.parent / point.name).resolve()
+                    image = identity_of(file.parent / point.name)
                     if image in points:
                         first = "" if points[image].name == point.name else f", which is also {points[image].name}"
                         raise ValueError(f"{place} names the image {point.name} once more{first}")

@@ -16,9 +16,10 @@ from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.checkpoints import CheckpointError
 from lightning_coordconv.core.counts import count
+from lightning_coordconv.core.image_search import report_shared
 from lightning_coordconv.core.loading import ResumableDataLoader, TrainingSampler
 from lightning_coordconv.core.preprocessing import Preprocessing
-from lightning_coordconv.core.protocols import TaskOfBatches
+from lightning_coordconv.core.protocols import DatasetOfFiles, TaskOfBatches
 from lightning_coordconv.core.splits import RandomSplit
 from lightning_coordconv.core.training_data import recall, teach
 from lightning_coordconv.core.worker_processes import start_worker
@@ -182,7 +183,7 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
         raise NotImplementedError(f"{type(self).__name__} must implement make_dataset(split)")
 
     def dataset(self, split: Split) -> Dataset[Any]:
-        """Return the data set of a split, built on first use.
+        """Return the data set of a split, built on first use; images of both training and validation are logged.
 
         Raises:
             ValueError: if it has no samples.
@@ -192,6 +193,9 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
             if not len(dataset):  # type: ignore[arg-type]
                 raise ValueError(f"the {split} split of {type(self).__name__} has no samples")
             self._datasets[split] = dataset
+            if split == "train" and isinstance(dataset, DatasetOfFiles):
+                validation = self.dataset("val")
+                report_shared(dataset.files, validation.files if isinstance(validation, DatasetOfFiles) else ())
         return self._datasets[split]
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

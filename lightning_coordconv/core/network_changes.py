@@ -8,6 +8,8 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 """Classes that Lightning exchanges in a run on several devices."""
 FREE = frozenset({"training", "momentum", "inplace", "init_args", "init_structure"})
 """Attributes that change nothing that a trained network computes: torch's, and those that remember how it was built."""
+Structure = tuple[object, dict[str, Any]]
+"""Class and plain attributes of a module."""
 _OTHER = object()
 """Stands for a value that is not plain."""
 
@@ -28,12 +30,19 @@ def find_change(instance: object) -> str | None:
     if not isinstance(built, dict):
         return None
     now = structure_of(instance)
-    return next((name for name in {**built, **now} if built.get(name) != now.get(name)), None)
+    return next((name for name in {**built, **now} if _is_changed(built.get(name), now.get(name))), None)
 
 
-def structure_of(instance: object) -> dict[str, tuple[object, dict[str, Any]]]:
+def _is_changed(built: Structure | None, now: Structure | None) -> bool:
+    """Tell whether a module has another class or other values; those that it sets in its first pass do not count."""
+    if built is None or now is None or built[0] != now[0]:
+        return True
+    return any(now[1].get(key, _OTHER) != value for key, value in built[1].items())
+
+
+def structure_of(instance: object) -> dict[str, Structure]:
     """Return the class of each module of a network, and its plain attributes, by the name of the module."""
-    found: dict[str, tuple[object, dict[str, Any]]] = {}
+    found: dict[str, Structure] = {}
     for name, module in instance.named_modules() if isinstance(instance, nn.Module) else ():
         kind = "batch norm" if type(module) in BATCH_NORMS else f"{type(module).__module__}.{type(module).__qualname__}"
         public = [key for key in vars(module) if key not in FREE and not key.startswith("_")]
@@ -48,7 +57,7 @@ def _fixed(value: object) -> object:
         return value
     if isinstance(value, dict):
         value = tuple(value.items())
-    if not isinstance(value, tuple | list):
+    if not isinstance(value, tuple | list) or not value:  # an empty one is filled by passes
         return _OTHER
     fixed = tuple(map(_fixed, value))
     return _OTHER if _OTHER in fixed else fixed

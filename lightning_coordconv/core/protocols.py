@@ -1,6 +1,7 @@
 """Protocols of what callbacks, commands, tasks and data need of each other; a check that samples have a task's keys."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from pytorch_lightning import Trainer
@@ -59,6 +60,16 @@ class DataOfTask(Protocol):
 
     sample_keys: frozenset[str]
     seed: int
+
+
+@runtime_checkable
+class DatasetOfFiles(Protocol):
+    """What a data module requires of a data set to tell whether it shares images with another one."""
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The image file of each sample."""
+        ...
 
 
 def data_module(trainer: Trainer) -> Any:

@@ -13,7 +13,6 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from lightning_coordconv.core.image_search import identity_of
 from lightning_coordconv.core.images import read_rgb
 from lightning_coordconv.core.survey import Refuse, raise_refused
 from lightning_coordconv.detection.annotations import Annotations
@@ -150,11 +149,10 @@ class CocoDetection(Dataset[dict[str, Any]]):
         present = {label for objects in self.objects.values() for label in objects["labels"].tolist()}
         return [name for label, (_, name) in self.categories.items() if label not in present]
 
-    def shared(self, other: "CocoDetection") -> list[str]:
-        """Return the names of the images whose files another data set has too, also behind links."""
-        files = {identity_of(other.folder / image["file_name"]) for image in other.images}
-        names = [image["file_name"] for image in self.images]
-        return [name for name in names if identity_of(self.folder / name) in files]
+    @property
+    def files(self) -> list[Path]:
+        """The file of each sample."""
+        return [self.folder / image["file_name"] for image in self.images]
 
     def __len__(self) -> int:
         return len(self.images)

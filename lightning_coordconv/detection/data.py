@@ -145,7 +145,6 @@ class AnnotatedImagesDataModule(BoxesDataModule):
                 check_categories(dataset, val)
                 if training:
                     remarks = try_transforms(dataset.transform, dataset.images, dataset.annotated)
-                    remarks.append(remark("images that are in the validation split too", dataset.shared(val)))
             if not training:
                 remarks.append(remark("classes without an object, which means leave out", dataset.absent_classes()))
         for line in filter(None, [*dataset.remarks(), *remarks]):

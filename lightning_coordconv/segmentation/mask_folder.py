@@ -102,6 +102,11 @@ class MaskFolder(Dataset[dict[str, Any]]):
         self._report_single_class()
         self._report_turned()
 
+    @property
+    def files(self) -> list[Path]:
+        """The image of each sample."""
+        return self.images
+
     def __len__(self) -> int:
         return len(self.images)
 

@@ -1,5 +1,7 @@
 """Tests of classification data modules: splits, transforms, plots, and data that are refused."""
 
+import logging
+import os
 import shutil
 
 import pytest
@@ -43,6 +45,19 @@ def test_samples_and_splits(folder):
         (folder / "test" / name).mkdir(parents=True)
         Image.new("L", (8, 8)).save(folder / "test" / name / "a.png")
     assert len(ImageFolderDataModule(str(folder), num_workers=0).dataset("predict")) == 2
+
+
+@pytest.mark.parametrize("copy", [None, shutil.copy, os.link])
+def test_images_of_training_and_validation_are_counted(folder, caplog, copy):
+    shutil.rmtree(folder / "val")
+    if copy is None:
+        (folder / "val").symlink_to("train")
+    else:
+        shutil.copytree(folder / "train", folder / "val", copy_function=copy)
+    with caplog.at_level(logging.INFO):
+        ImageFolderDataModule(str(folder), num_workers=0).dataset("train")
+    reported = "data of the train split: images that are in the validation split too (6): "
+    assert (reported in caplog.text) == (copy is not shutil.copy)  # data check compares contents
 
 
 def test_evaluation_crops_the_middle_and_normalises(folder):

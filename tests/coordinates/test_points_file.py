@@ -1,5 +1,6 @@
 """Tests of reading a CSV file of points: accepted spellings, refused lines and images, doubtful units, data check."""
 
+import os
 import re
 from pathlib import Path
 
@@ -73,6 +74,14 @@ def test_a_file_that_is_no_text_is_named(content, tmp_path):
     (tmp_path / "points.csv").write_bytes(content)
     with pytest.raises((ValueError, OSError), match=r"points\.csv"):
         read_points(tmp_path / "points.csv")
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_an_image_behind_a_link_is_the_same_image(tmp_path, link):
+    file = write(tmp_path, "image,x,y\n0.png,1,1\nz.png,2,2\n")
+    link(tmp_path / "0.png", tmp_path / "z.png")
+    with pytest.raises(ValueError, match=r"line 3 names the image z.png once more, which is also 0.png"):
+        read_points(file)
 
 
 def test_images_that_are_missing_or_damaged_are_named_with_their_line(tmp_path):

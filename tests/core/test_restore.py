@@ -29,6 +29,8 @@ class Settings(PooledClassifier):
         super().__init__(num_classes, True, channels=3)
         self.steps = [1, [2]]
         self.scales = {"low": 0.5}
+        self.strides = None
+        self.kept = []
 
 
 @pytest.fixture
@@ -65,6 +67,13 @@ def test_a_network_that_was_changed_is_not_described(task, change, again):
         checkpoint = saved(task)
     with pytest.raises(CheckpointError, match=r"last.ckpt does not describe the net of ImageClassification.*net="):
         restore(ImageClassification, checkpoint, "last.ckpt")
+
+
+def test_what_a_first_pass_sets_is_no_change(task):
+    """As torchvision's regions of interest note the scales of the first feature maps."""
+    task.net.strides = [4.0, 8.0]
+    task.net.kept.append(0.5)
+    assert find_change(task.net) is None
 
 
 def test_what_a_run_does_to_a_network_is_no_change():

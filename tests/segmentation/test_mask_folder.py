@@ -33,6 +33,15 @@ def test_masks_without_an_image_are_reported(tmp_path, caplog, layout):
     assert f"Unused: files in {folders[0] / 'masks'} that are no mask of an image (1): 3.png." in caplog.text
 
 
+def test_images_of_training_and_validation_are_counted(tmp_path, caplog):
+    for part in ("images", "masks"):
+        (tmp_path / "train" / part).mkdir(parents=True)
+        Image.fromarray(VALUES.astype(np.uint8)).save(tmp_path / "train" / part / "a.png")
+    (tmp_path / "val").symlink_to("train")
+    MaskFolderDataModule(str(tmp_path), 3).dataset("train")
+    assert f"images that are in the validation split too (1): {tmp_path / 'train' / 'images' / 'a.png'}" in caplog.text
+
+
 def test_crops_say_where_they_lie(pair):
     save(pair, VALUES.astype(np.uint8))
     whole, cropped = dataset(pair), dataset(pair, crop=(4, 5))

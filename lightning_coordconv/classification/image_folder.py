@@ -66,7 +66,7 @@ class LabelledImages(Dataset[dict[str, Any]]):
         self.transform = transform
 
     @property
-    def files(self) -> list[Path]:
+    def sample_files(self) -> list[Path]:
         """The file of each sample."""
         return [Path(path) for path, _ in self.samples]
 

@@ -195,7 +195,8 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
             self._datasets[split] = dataset
             if split == "train" and isinstance(dataset, DatasetOfFiles):
                 validation = self.dataset("val")
-                report_shared(dataset.files, validation.files if isinstance(validation, DatasetOfFiles) else ())
+                if isinstance(validation, DatasetOfFiles):
+                    report_shared(dataset.sample_files, validation.sample_files)
         return self._datasets[split]
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

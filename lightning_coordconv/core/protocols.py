@@ -67,7 +67,7 @@ class DatasetOfFiles(Protocol):
     """What a data module requires of a data set to tell whether it shares images with another one."""
 
     @property
-    def files(self) -> Sequence[Path]:
+    def sample_files(self) -> Sequence[Path]:
         """The image file of each sample."""
         ...
 

@@ -150,7 +150,7 @@ class CocoDetection(Dataset[dict[str, Any]]):
         return [name for label, (_, name) in self.categories.items() if label not in present]
 
     @property
-    def files(self) -> list[Path]:
+    def sample_files(self) -> list[Path]:
         """The file of each sample."""
         return [self.folder / image["file_name"] for image in self.images]
 

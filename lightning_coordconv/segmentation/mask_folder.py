@@ -103,7 +103,7 @@ class MaskFolder(Dataset[dict[str, Any]]):
         self._report_turned()
 
     @property
-    def files(self) -> list[Path]:
+    def sample_files(self) -> list[Path]:
         """The image of each sample."""
         return self.images
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.utilities import rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
@@ -50,7 +50,7 @@ class ConfusionFigure(Callback):
         matrix, undefined = counts[:-1, :-1], int(counts[:, -1].sum())
         if undefined:
             total = int(counts.sum())
-            rank_zero_warn(f"no confusion matrix is drawn: {undefined} of {total} samples have NaN or infinite logits")
+            rank_zero_info(f"No confusion matrix is drawn: {undefined} of {total} samples have NaN or infinite logits.")
             return
         folder = figures_folder(trainer)
         if folder is not None:

@@ -48,7 +48,8 @@ class TestCopies:
         net.float()(x).sum().backward()
         net.zero_grad(set_to_none=True)
         assert list(net.state_dict()) == state
-        assert len(pickle.dumps(net)) == size
+        # torch writes the address of each tensor as text, of varying length; a kept tensor would add hundreds of bytes
+        assert len(pickle.dumps(net)) == pytest.approx(size, abs=100)
         assert all(p.requires_grad for p in copy.deepcopy(net).parameters())
 
     def test_meta_device(self):

@@ -75,7 +75,7 @@ class ClassificationPredictor(Int8Predictor[ImageClassification, Classification]
         if 2 not in axes and coordconv_layers(net):
             net = fold_coordconv(net, self.preprocessing.normalise(examples[0][0]))
         module = PreparedNetwork(net, self.preprocessing.normalise, _probabilities)
-        return Exportable(module, examples, ("image",), ("probabilities",), axes, self.metadata())
+        return Exportable(module, examples, ("image",), ("probabilities",), axes, self.metadata(size))
 
     def labelled(self, batch: Any) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the images of a batch, (B, C, H, W), and their classes (B,)."""

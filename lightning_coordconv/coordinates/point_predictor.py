@@ -76,7 +76,7 @@ class PointPredictor(ImagePredictor[PointRegression, PointPrediction]):
         if 2 not in axes and coordconv_layers(net):
             net = fold_coordconv(net, self.preprocessing.normalise(examples[0][0]))
         module = PreparedNetwork(net, self.preprocessing.normalise, nn.Identity())
-        return Exportable(module, examples, ("image",), ("xy",), axes, self.metadata())
+        return Exportable(module, examples, ("image",), ("xy",), axes, self.metadata(size))
 
     def read_names(self, described: object, classes: int | None = None) -> list[str]:
         """Return no names: points have no classes."""

@@ -193,9 +193,14 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
         """Return an image before it is prepared."""
         return source.read()
 
-    def metadata(self) -> dict[str, Any]:
-        """Return what a user of an exported file must know: class names, and how images are prepared."""
-        return {"class_names": self.class_names, "preprocessing": self.preprocessing.to_dict()}
+    def metadata(self, size: Size | None) -> dict[str, Any]:
+        """Return what a user of a file exported for images of a size must know: class names, preparation, size."""
+        preparation = self.preprocessing.without_other_size(size)
+        return {
+            "class_names": self.class_names,
+            "preprocessing": preparation.to_dict(),
+            "size": size or preparation.size,
+        }
 
     def examples(self, size: Size | None, images: Images | None) -> tuple[Examples, dict[int, str]]:
         """Return three batches of images in [0, 1], (B, C, H, W), and which of their axes may have any length.
@@ -204,8 +209,7 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
             size: of the images; that of the preprocessing by default, and several sizes if it has none.
             images: what they show; random pixels by default.
         """
-        if size is None and self.preprocessing.size is not None:
-            size = (self.preprocessing.size, self.preprocessing.size)
+        size = size or self.preprocessing.size
         generator = torch.Generator().manual_seed(0)
         given = [] if images is None else [source.tensor() for source in find_sources(images)[0][:3]]
         shapes = [

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -111,9 +111,16 @@ class Preprocessing:
         return self.channels == 3 and self.resize is None and self.crop is None and self.stretch is None
 
     @property
-    def size(self) -> int | None:
+    def size(self) -> tuple[int, int] | None:
         """Height and width of what the network sees, if they are fixed."""
-        return self.crop if self.stretch is None else self.stretch
+        side = self.crop if self.stretch is None else self.stretch
+        return None if side is None else (side, side)
+
+    def without_other_size(self, size: tuple[int, int] | None) -> "Preprocessing":
+        """Return a preparation that does not resize or crop, if this one leads to another size than the one given."""
+        if size is None or tuple(size) == self.size:
+            return self
+        return replace(self, resize=None, crop=None, stretch=None)
 
     @classmethod
     def from_dict(cls, values: object) -> "Preprocessing":

@@ -137,9 +137,9 @@ class DetectionPredictor(ImagePredictor[ObjectDetection | RegionProposal, Detect
         names = super().read_names({"class_names": [name for _, name in categories]})
         return ["background", *names] if names else []
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self, size: Size | None) -> dict[str, Any]:
         """Return class names, how images are prepared and, if there are keypoints, their names and bones."""
-        return super().metadata() | ({"skeleton": self.skeleton.describe()} if self.skeleton.names else {})
+        return super().metadata(size) | ({"skeleton": self.skeleton.describe()} if self.skeleton.names else {})
 
     def exportable(self, size: Size | None, images: Images | None = None) -> Exportable:
         """Return the detector from one image (C, H, W) in [0, 1] to ``boxes``, ``labels`` and ``scores``, traced.
@@ -159,7 +159,7 @@ class DetectionPredictor(ImagePredictor[ObjectDetection | RegionProposal, Detect
         examples = tuple((batch[0],) for (batch,) in batches)
         module = _OneImage(copy.deepcopy(self.task).cpu(), outputs)
         return Exportable(
-            module, examples, ("image",), outputs, {}, self.metadata(), TOLERANCE,
+            module, examples, ("image",), outputs, {}, self.metadata(size), TOLERANCE,
             traced=True, context=partial(trace_one_size, module, examples[0][0]), align=_align,
         )  # fmt: skip
 

@@ -100,7 +100,7 @@ class SegmentationPredictor(Int8Predictor[SemanticSegmentation, Segmentation]):
         if 2 not in axes and coordconv_layers(net):
             net = fold_coordconv(net, self.preprocessing.normalise(examples[0][0]))
         module = PreparedNetwork(net, self.preprocessing.normalise, _logits)
-        return Exportable(module, examples, ("image",), ("logits",), axes, self.metadata())
+        return Exportable(module, examples, ("image",), ("logits",), axes, self.metadata(size))
 
     def labelled(self, batch: Any) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the images of a batch, (1, C, H, W), and their masks (1, H, W), without padding."""

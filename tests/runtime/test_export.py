@@ -12,6 +12,7 @@ import torch
 from lightning_coordconv import coordinate_frame
 from lightning_coordconv.classification import ImageClassification, PooledClassifier
 from lightning_coordconv.core.export import ExportError
+from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.detection import (
     DetectionPredictor,
     Detector,
@@ -60,10 +61,15 @@ def test_a_file_for_one_size_is_folded_and_refuses_others(classifier, tmp_path):
     with pytest.raises(Exception, match="Got invalid dimensions"):
         run(out, torch.rand(3, 3, 50, 40))
     model = onnx.load(out)
-    described = json.loads({entry.key: entry.value for entry in model.metadata_props}["lightning_coordconv"])
+    described = metadata_of(out)
     assert described["class_names"] == NAMES
     assert described["preprocessing"]["mean"] == PREPARED["mean"]
     assert "Range" not in {node.op_type for node in model.graph.node}
+
+
+def metadata_of(path):
+    """Return the metadata of an ONNX file."""
+    return json.loads({entry.key: entry.value for entry in onnx.load(path).metadata_props}["lightning_coordconv"])
 
 
 @pytest.mark.slow
@@ -74,6 +80,25 @@ def test_the_crop_of_the_preprocessing_fixes_the_size(tmp_path):
     assert run(tmp_path / "model.onnx", torch.rand(2, 3, 40, 40))[0].shape == (2, 4)
     with pytest.raises(Exception, match="Got invalid dimensions"):
         run(tmp_path / "model.onnx", torch.rand(2, 3, 48, 48))
+    described = metadata_of(tmp_path / "model.onnx")
+    assert (described["size"], described["preprocessing"]["resize"], described["preprocessing"]["crop"]) == (
+        [40, 40],
+        48,
+        40,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [{"resize": 48, "crop": 40}, {"stretch": 40}])
+def test_the_metadata_of_a_file_for_another_size_do_not_name_the_size_of_the_training(steps, tmp_path):
+    net = shaken(PooledClassifier(4, coordinates=True, channels=3))
+    path = save(ImageClassification(net), tmp_path / "a.ckpt", preprocessing=PREPARED | steps)
+    main(["export", str(path), str(tmp_path / "model.onnx"), "--size", "24", "32"])
+    described = metadata_of(tmp_path / "model.onnx")
+    assert described["size"] == [24, 32]
+    prepared = Preprocessing.from_dict(described["preprocessing"])
+    assert prepared.pixels(torch.rand(3, 24, 32)).shape == (3, 24, 32)
+    assert described["preprocessing"]["mean"] == PREPARED["mean"]
 
 
 @pytest.mark.slow

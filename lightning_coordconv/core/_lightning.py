@@ -1,9 +1,10 @@
-"""Wrappers of all private names of Lightning and torchmetrics that the package uses: functions and a LightningCLI."""
+"""Wrappers of all private names of Lightning and torchmetrics, and of torch's hooks: functions and a LightningCLI."""
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import LightningCLI
 from pytorch_lightning.loops.fit_loop import _FitLoop as FitLoop
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop as TrainingEpochLoop
+from torch import nn
 from torchmetrics import Metric
 
 NAMES = (
@@ -33,6 +34,11 @@ def resume_between_epochs(trainer: Trainer) -> None:
 def can_stop_early(trainer: Trainer) -> bool:
     """Tell whether a run that is asked to stop may do so, since it has had its ``min_epochs`` and ``min_steps``."""
     return trainer.fit_loop._can_stop_early
+
+
+def is_hooked(module: nn.Module) -> bool:
+    """Tell whether a module has hooks that see, and can change, its inputs or outputs."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def set_update_count(metric: Metric, count: int) -> None:

@@ -9,7 +9,7 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities import rank_zero_warn
 
 from lightning_coordconv.core.hyperparameters import is_plain
-from lightning_coordconv.core.network_changes import find_change, structure_of
+from lightning_coordconv.core.network_changes import find_change, find_hook, structure_of
 from lightning_coordconv.core.option_changes import Change, find_changes
 
 InstanceT = TypeVar("InstanceT")
@@ -107,6 +107,11 @@ def complete(
             rank_zero_warn(
                 f"The checkpoint does not describe the {key}: its module {change!r} was changed after it was built. "
                 f"To load the checkpoint, build and change the {key} in the same way, and call load(..., {key}=...)."
+            )
+        elif (hooked := find_hook(getattr(task, key, None))) is not None:
+            rank_zero_warn(
+                f"The checkpoint does not hold the forward hooks of the {key}: its module {hooked!r} has some "
+                "that it had not when it was built. If they change outputs, a loaded network computes something else."
             )
     known = describe_arguments(task, names - set(hyperparameters))
     if known and type(task).__module__ != "__main__":  # whose classes have another name in any other program

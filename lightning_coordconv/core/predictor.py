@@ -195,12 +195,8 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
 
     def metadata(self, size: Size | None) -> dict[str, Any]:
         """Return what a user of a file exported for images of a size must know: class names, preparation, size."""
-        preparation = self.preprocessing.without_other_size(size)
-        return {
-            "class_names": self.class_names,
-            "preprocessing": preparation.to_dict(),
-            "size": size or preparation.size,
-        }
+        prepared = self.preprocessing.without_other_size(size)
+        return {"class_names": self.class_names, "preprocessing": prepared.to_dict(), "size": size or prepared.size}
 
     def examples(self, size: Size | None, images: Images | None) -> tuple[Examples, dict[int, str]]:
         """Return three batches of images in [0, 1], (B, C, H, W), and which of their axes may have any length.

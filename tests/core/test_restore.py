@@ -76,6 +76,22 @@ def test_what_a_first_pass_sets_is_no_change(task):
     assert find_change(task.net) is None
 
 
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+@pytest.mark.parametrize("part", ["", "2"])
+def test_hooks_that_a_checkpoint_cannot_hold_are_named(task, register, part):
+    handle = getattr(task.net.get_submodule(part), register)(lambda *arguments: None)
+    with pytest.warns(UserWarning, match=f"does not hold the forward hooks of the net: its module '{part}' has some"):
+        assert "net" in saved(task)["hyper_parameters"]
+    handle.remove()
+    saved(task)
+
+
+def test_a_network_with_another_forward_is_not_described(task):
+    task.net.forward = lambda images: 2 * PooledClassifier.forward(task.net, images)
+    with pytest.warns(UserWarning, match="its module '' was changed after it was built"):
+        assert "net" not in saved(task)["hyper_parameters"]
+
+
 def test_what_a_run_does_to_a_network_is_no_change():
     net = PooledClassifier(2, True, channels=3)
     net.train().eval().requires_grad_(False).to(memory_format=torch.channels_last)

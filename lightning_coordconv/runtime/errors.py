@@ -45,9 +45,9 @@ def one_line(message: str) -> str:
     download = re.search(r"<urlopen error (.*)>", message)
     if download:  # torch.hub has printed from where to where
         return (
-            f"a download failed: {download[1]}; a file that is at the path above is not downloaded. From random "
-            "weights a detector trains with the overlay -c detection/ablations/from_scratch, and a network of "
-            "segmentation/masks_... with --model.net.init_args.weights_backbone null"
+            f"a download failed: {download[1]}; without a connection, put the file where the line above names its "
+            "path, or begin with random weights: a detector with the overlay -c detection/ablations/from_scratch, a "
+            "network of segmentation/masks_... with --model.net.init_args.weights_backbone null"
         )
     reasons = [line for line in lines if not BOILERPLATE.match(line)]
     reason = (reasons or lines or [""])[0].partition(". Got value: Namespace(")[0]

@@ -7,9 +7,11 @@ from typing import Any, ClassVar, Literal, cast
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from lightning_coordconv.core.network_options import apply_network_options
+from lightning_coordconv.core.schedules import schedule_groups
 from lightning_coordconv.core.task import BaseTask, Batch, Outputs
 
 
@@ -28,7 +30,8 @@ class NetworkTask(BaseTask):
         metrics: by name; updated with (predictions, targets) in every step, and cloned once per stage.
         optimizer: builds the optimiser from parameter groups. Its ``weight_decay`` applies only to convolution kernels
             (parameters of more than two dimensions), as in the paper's reference implementation.
-        lr_scheduler: builds the learning rate schedule; none by default.
+        lr_scheduler: builds the learning rate schedule; none by default. Torch's ``ReduceLROnPlateau`` follows the metric
+            that the task is judged by, Lightning's its own ``monitor``.
         lr_scheduler_interval: whether the schedule advances once per ``"epoch"`` or once per ``"step"``.
         train_metrics: the metrics of the training stage, if they differ.
         compile: see :func:`~lightning_coordconv.core.network_options.apply_network_options`, as for the last one.
@@ -116,14 +119,31 @@ class NetworkTask(BaseTask):
         return groups
 
     def configure_optimizers(self) -> Any:
-        """Build the optimiser of the parameter groups, and the schedule."""
+        """Build the optimiser of the parameter groups, and the schedule.
+
+        Raises:
+            ValueError: for a schedule that takes the worst value of its metric for the best, or that gives one rate to
+                groups that have different rates.
+        """
         optimizer = self.optimizer(self.parameter_groups())
         for group in optimizer.param_groups:
             group["lr"] *= group.pop("lr_scale", 1.0)
         if self.lr_scheduler is None:
             return optimizer
-        scheduler = {"scheduler": self.lr_scheduler(optimizer), "interval": self.lr_scheduler_interval}
-        return {"optimizer": optimizer, "lr_scheduler": scheduler | {"monitor": self.monitor}}
+        schedule = schedule_groups(optimizer, self.lr_scheduler)
+        monitor = getattr(schedule, "monitor", self.monitor)
+        if isinstance(schedule, ReduceLROnPlateau):
+            self.check_mode(schedule, monitor)
+        options = {"scheduler": schedule, "interval": self.lr_scheduler_interval, "monitor": monitor}
+        return {"optimizer": optimizer, "lr_scheduler": options}
+
+    def best_of(self, metric: str) -> Literal["min", "max"] | None:
+        """Return which value of a metric is best, as its class says."""
+        stage, _, name = metric.partition("/")
+        metrics = getattr(self, f"{stage}_metrics", None)
+        classes = dict(metrics.items(keep_base=True)) if isinstance(metrics, MetricCollection) else {}
+        higher = getattr(classes.get(name), "higher_is_better", None)
+        return super().best_of(metric) or (None if higher is None else "max" if higher else "min")
 
     def check(self) -> None:
         """Build the injected optimiser and schedule once, to see that their arguments are valid."""

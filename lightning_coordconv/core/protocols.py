@@ -32,6 +32,10 @@ class TaskOfData(Protocol):
         """Raise a ``ValueError`` for arguments that cannot work."""
         ...
 
+    def check_mode(self, follower: Any, metric: str) -> None:
+        """Raise a ``ValueError`` for something that takes the worst value of a metric for the best."""
+        ...
+
     def check_precision(self, precision: object) -> None:
         """Raise a ``ValueError`` for a precision of the trainer that the task cannot have."""
         ...

@@ -1,12 +1,15 @@
-"""Class of a learning-rate scheduler, linear warm-up then cosine decay to zero, and the function that builds it."""
+"""Linear warm-up then cosine decay to zero, and a function that builds any schedule and checks the groups' rates."""
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_coordconv.core.checkpoints import CheckpointError
+
+ScheduleT = TypeVar("ScheduleT")
 
 
 class WarmupCosine(LambdaLR):
@@ -52,3 +55,25 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup_steps: int = 0)
         return (1 + math.cos(math.pi * share)) / 2
 
     return WarmupCosine(optimizer, factor)
+
+
+def schedule_groups(optimizer: Optimizer, build: Callable[[Optimizer], ScheduleT]) -> ScheduleT:
+    """Build the schedule of an optimiser, and check that parameter groups with different rates keep them.
+
+    Args:
+        optimizer: whose rates are scheduled.
+        build: builds the schedule.
+
+    Raises:
+        ValueError: for a schedule that sets one rate for all groups, as ``OneCycleLR`` and ``CyclicLR`` do.
+    """
+    before = [group["lr"] for group in optimizer.param_groups]
+    schedule = build(optimizer)
+    after = {group["lr"] for group in optimizer.param_groups}
+    if len(set(before)) > 1 and len(after) == 1 and after != {0.0}:
+        rates = ", ".join(f"{rate:g}" for rate in before)
+        raise ValueError(
+            f"{type(schedule).__name__} would give all {len(before)} parameter groups one learning rate, but theirs "
+            f"are {rates}: give it a list with a rate for each group, or choose another schedule"
+        )
+    return schedule

@@ -49,6 +49,10 @@ class BaseTask(CheckedArguments, LightningModule):
     mode: ClassVar[Literal["min", "max"]] = "min"
     stopping_threshold: ClassVar[float | None] = None
     """The value of ``monitor`` at which training stops; ``None`` if there is none."""
+    least: ClassVar[tuple[str, ...]] = ("loss",)
+    """How names of metrics begin, after the stage, of which the least value is best; those not named are not known."""
+    greatest: ClassVar[tuple[str, ...]] = ()
+    """How names of metrics begin of which the greatest value is best."""
     unsaved_hparams: frozenset[str] = frozenset()
     """Names of arguments that are networks, functions or other objects; those that are given are found."""
     given_objects: frozenset[str] = frozenset()
@@ -123,6 +127,30 @@ class BaseTask(CheckedArguments, LightningModule):
         if weights_only is False or hparams_file is not None:
             raise ValueError("weights_only=False and hparams_file can run code: add trust=True, if the file may do so")
         return restore(cls, read_checkpoint(checkpoint_path, map_location), checkpoint_path, strict, kwargs)
+
+    def best_of(self, metric: str) -> Literal["min", "max"] | None:
+        """Return which value of a logged metric is best, the least or the greatest; ``None`` if that is not known."""
+        if metric == self.monitor:
+            return self.mode
+        name = metric.partition("/")[2]
+        return "min" if name.startswith(self.least) else "max" if name.startswith(self.greatest) else None
+
+    def check_mode(self, follower: Any, metric: str) -> None:
+        """Refuse a callback or a schedule that takes the worst value of the metric that it follows for the best.
+
+        Args:
+            follower: with the attribute ``mode``, which is ``"min"`` by default, also of those that follow an accuracy.
+            metric: the name of the metric.
+
+        Raises:
+            ValueError: if it does.
+        """
+        best = self.best_of(metric)
+        if best is not None and follower.mode != best:
+            raise ValueError(
+                f"mode of {type(follower).__name__} must be {best!r}, since a {best}imum of {metric} is best, got "
+                f"{follower.mode!r}"
+            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the task was built from, and what its data module says that predictions need."""

@@ -66,6 +66,7 @@ class ObjectDetection(LabelledTask):
     label_key: ClassVar[str] = "labels"
     monitor: str = "val/map"
     mode: ClassVar[Literal["min", "max"]] = "max"
+    greatest: ClassVar[tuple[str, ...]] = ("map", "mar", "segm_map", "segm_mar", "keypoints_map", "keypoints_mar")
     half_weights: ClassVar[bool] = False  # Lightning rounds true boxes too then, by up to 2 of 800 pixels
 
     def __init__(

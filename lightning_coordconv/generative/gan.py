@@ -11,6 +11,7 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.strategies import ParallelStrategy
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lightning_coordconv.core.network_options import apply_network_options
@@ -132,12 +133,19 @@ class GAN(GenerativeTask):
         return self.generator if self.average is None else self.average
 
     def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[Any]]:
-        """Build both optimisers and their schedules."""
+        """Build both optimisers and their schedules.
+
+        Raises:
+            ValueError: for a schedule that follows a metric: it advances once an iteration.
+        """
         optimizers = [
             self.discriminator_optimizer(self.discriminator.parameters()),
             self.generator_optimizer(self.generator.parameters()),
         ]
-        return optimizers, [] if self.lr_scheduler is None else [self.lr_scheduler(each) for each in optimizers]
+        schedules = [] if self.lr_scheduler is None else [self.lr_scheduler(each) for each in optimizers]
+        if any(isinstance(each, ReduceLROnPlateau) for each in schedules):
+            raise ValueError("lr_scheduler advances once an iteration, and cannot be ReduceLROnPlateau here")
+        return optimizers, schedules
 
     def check(self) -> None:
         """Build the injected optimisers and schedules once, to see that their arguments are valid."""

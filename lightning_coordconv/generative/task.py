@@ -82,6 +82,8 @@ class GenerativeTask(BaseTask):
 
     sample_keys: frozenset[str] = frozenset({"image"})
     half_weights: ClassVar[bool] = False
+    least: ClassVar[tuple[str, ...]] = ("loss", "fid", "kl", "missing", "extra", "broken", "path_jump")
+    greatest: ClassVar[tuple[str, ...]] = ("precision", "recall", "variation", "well_formed", "coverage", "path_intact")
 
     fixed_latents: Tensor
 

@@ -67,6 +67,7 @@ class AgentTask(BaseTask):
     unsaved_hparams: frozenset[str] = frozenset({"algorithm", "arguments"})
     monitor: str = "val/reward"
     mode: ClassVar[Literal["min", "max"]] = "max"
+    greatest: ClassVar[tuple[str, ...]] = ("training_reward", "human_normalised")
 
     def __init__(
         self,

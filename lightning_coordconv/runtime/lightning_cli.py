@@ -17,7 +17,7 @@ from lightning_fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser
 from pytorch_lightning.loggers import CSVLogger
 
@@ -141,6 +141,9 @@ class CoordConvCLI(ConfiguredCLI):
                 [*(trainer.get("callbacks") or []), *(self.model.figures() if self.options.figures else [])]
             )
             options["return_predictions"] = False  # the memory would grow with each image; callbacks write predictions
+        for callback in trainer.get("callbacks") or []:
+            if isinstance(callback, ModelCheckpoint | EarlyStopping) and callback.monitor is not None:
+                task.check_mode(callback, callback.monitor)
         resumed, data = self.options.get("ckpt_path"), self._specification("data")
         trainer["callbacks"] = default_callbacks(
             task.monitor, task.mode, task.stopping_threshold, seed, resumed, trainer, data

@@ -1,11 +1,32 @@
-"""Tests of the warm-up and cosine schedule: rates by hand, restoring, prolonged runs, older states, wrong steps."""
+"""Tests of schedules: rates by hand, restoring, older states, wrong steps, rates of groups, plateaus of metrics."""
+
+from functools import partial
 
 import pytest
 import torch
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
+from pytorch_lightning.cli import ReduceLROnPlateau as MonitoredPlateau
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    CyclicLR,
+    LambdaLR,
+    LinearLR,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    SequentialLR,
+    StepLR,
+)
 
+from lightning_coordconv.classification import ImageClassification, PooledClassifier
 from lightning_coordconv.core import warmup_cosine
 from lightning_coordconv.core.checkpoints import CheckpointError
+from lightning_coordconv.core.schedules import schedule_groups
+from lightning_coordconv.generative import GAN, ConvDiscriminator, CoordConvGenerator
+
+
+def optimizer_of(rates):
+    """Return an optimiser with a group of each rate."""
+    groups = [{"params": [torch.zeros(1, requires_grad=True)], "lr": rate} for rate in rates]
+    return torch.optim.SGD(groups, lr=1.0, momentum=0.9)
 
 
 def test_each_group_keeps_its_own_rate():
@@ -90,3 +111,60 @@ def test_wrong_steps_are_named(total, warmup):
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
     with pytest.raises(ValueError, match=f"expected 0 <= warmup_steps < total_steps, got {warmup} and {total}"):
         warmup_cosine(optimizer, total, warmup)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [partial(OneCycleLR, max_lr=0.1, total_steps=9), partial(CyclicLR, base_lr=0.1, max_lr=0.2)],
+)
+def test_a_schedule_that_gives_all_groups_one_rate_is_refused(build):
+    """A multiple of the rate for some weights would be lost without a word."""
+    optimizer = optimizer_of([0.1, 1.0])
+    with pytest.raises(ValueError, match=r"give all 2 parameter groups one learning rate, but theirs are 0.1, 1: give"):
+        schedule_groups(optimizer, build)
+    schedule_groups(optimizer_of([0.1, 0.1]), build)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        partial(OneCycleLR, max_lr=[0.1, 1.0], total_steps=9),
+        partial(StepLR, step_size=2),
+        partial(LambdaLR, lr_lambda=lambda step: float(step > 0)),
+    ],
+)
+def test_schedules_that_keep_the_ratio_of_rates_are_built(build):
+    optimizer = optimizer_of([0.1, 1.0])
+    schedule = schedule_groups(optimizer, build)
+    optimizer.step()
+    schedule.step()
+    first, second = (group["lr"] for group in optimizer.param_groups)
+    assert second == pytest.approx(10 * first)
+
+
+@pytest.mark.parametrize("follower", [ReduceLROnPlateau, partial(MonitoredPlateau, monitor="val/top1")])
+def test_a_plateau_of_an_accuracy_is_that_of_its_greatest_value(follower):
+    """With torch's default, the rate would fall for as long as the accuracy rises."""
+    with pytest.raises(
+        ValueError, match="mode of ReduceLROnPlateau must be 'max', since a maximum of val/top1 is best"
+    ):
+        ImageClassification(PooledClassifier(2), lr_scheduler=follower).configure_optimizers()
+    task = ImageClassification(PooledClassifier(2), lr_scheduler=partial(follower, mode="max"))
+    assert task.configure_optimizers()["lr_scheduler"]["monitor"] == "val/top1"
+
+
+def test_a_plateau_follows_the_metric_that_it_names():
+    task = ImageClassification(PooledClassifier(2), lr_scheduler=partial(MonitoredPlateau, monitor="val/loss"))
+    assert task.configure_optimizers()["lr_scheduler"]["monitor"] == "val/loss"
+    task = ImageClassification(
+        PooledClassifier(2), lr_scheduler=partial(MonitoredPlateau, monitor="val/loss", mode="max")
+    )
+    with pytest.raises(ValueError, match="must be 'min', since a minimum of val/loss is best"):
+        task.configure_optimizers()
+
+
+def test_a_gan_follows_no_metric():
+    generator, discriminator = CoordConvGenerator(2, 8, 2), ConvDiscriminator(8, 2)
+    task = GAN(generator, discriminator, latent_size=2, lr_scheduler=ReduceLROnPlateau)
+    with pytest.raises(ValueError, match="cannot be ReduceLROnPlateau"):
+        task.check()

@@ -5,17 +5,23 @@ import math
 import pytest
 import torch
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, LearningRateFinder, ModelCheckpoint, StochasticWeightAveraging
 from torch import nn
 from torch.utils.data import DataLoader
 
 from lightning_coordconv.coordinates import (
+    CoordConvRegressor,
     CoordinateClassification,
+    CoordinateRegression,
     DeconvDecoder,
     NotSoClevrDataModule,
 )
+from lightning_coordconv.detection import Detector, ObjectDetection
+from lightning_coordconv.generative import GAN, ConvDiscriminator, CoordConvGenerator
 from lightning_coordconv.runtime.callbacks.defaults import default_callbacks, judge_after_validation, stop_at
 from lightning_coordconv.runtime.callbacks.last_checkpoint import LastCheckpoint
+from lightning_coordconv.segmentation import SemanticSegmentation
+from tests.runtime.runs import SMALL
 
 
 class Falling(LightningModule):
@@ -45,12 +51,52 @@ class Falling(LightningModule):
 def test_the_worst_value_of_the_task_s_metric_is_not_the_best(kind):
     """Lightning's default is the minimum, also of an accuracy."""
     message = f"mode of {kind.__name__} must be 'max', since a maximum of val/accuracy is best, got 'min'"
+    task = CoordinateClassification(DeconvDecoder(2, 1, 16))
     with pytest.raises(ValueError, match=message):
-        default_callbacks("val/accuracy", "max", None, 0, None, {"callbacks": [kind(monitor="val/accuracy")]})
-    right = kind(monitor="val/accuracy", mode="max")
-    assert right in default_callbacks("val/accuracy", "max", None, 0, None, {"callbacks": [right]})
-    other = kind(monitor="val/loss")
-    assert other in default_callbacks("val/accuracy", "max", None, 0, None, {"callbacks": [other]})
+        task.check_mode(kind(monitor="val/accuracy"), "val/accuracy")
+    task.check_mode(kind(monitor="val/accuracy", mode="max"), "val/accuracy")
+    task.check_mode(kind(monitor="val/loss"), "val/loss")
+    task.check_mode(kind(monitor="val/unknown", mode="max"), "val/unknown")
+    with pytest.raises(ValueError, match="must be 'min', since a minimum of val/loss is best, got 'max'"):
+        task.check_mode(kind(monitor="val/loss", mode="max"), "val/loss")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ModelCheckpoint", "EarlyStopping"])
+@pytest.mark.parametrize(("metric", "best"), [("val/accuracy", "max"), ("val/distance", "min")])
+def test_the_command_line_refuses_a_callback_with_the_wrong_mode(cli, capsys, kind, metric, best):
+    """Also for a metric that the task is not judged by."""
+    wrong = {"min": "max", "max": "min"}[best]
+    callback = [
+        f"--trainer.callbacks+={kind}",
+        f"--trainer.callbacks.monitor={metric}",
+        f"--trainer.callbacks.mode={wrong}",
+    ]
+    with pytest.raises(SystemExit):
+        cli("fit", *SMALL, *callback)
+    assert f"error: mode of {kind} must be '{best}', since a {best}imum of {metric}" in capsys.readouterr().err
+
+
+def test_the_best_value_of_each_metric_is_known():
+    """Of those that tasks log under names of their own too, as COCO's."""
+    detector = Detector("fasterrcnn_mobilenet_v3_large_320_fpn", 2, weights_backbone=None)
+    tasks = {
+        ObjectDetection(detector): {
+            "val/map": "max",
+            "val/map_50": "max",
+            "test/mar_100": "max",
+            "val/segm_map_75": "max",
+        },
+        SemanticSegmentation(nn.Conv2d(3, 2, 1), 2): {"val/miou": "max", "val/accuracy": "max", "val/loss": "min"},
+        CoordinateRegression(CoordConvRegressor()): {"val/distance": "min", "train/loss": "min", "val/seconds": None},
+        GAN(CoordConvGenerator(2, 8, 2), ConvDiscriminator(8, 2), latent_size=2): {
+            "val/fid": "min",
+            "val/kl_red": "min",
+            "val/recall": "max",
+        },
+    }
+    for task, metrics in tasks.items():
+        assert {name: task.best_of(name) for name in metrics} == metrics
 
 
 @pytest.mark.parametrize("name", ["save_on_train_epoch_end", "check_on_train_epoch_end"])
@@ -114,3 +160,10 @@ def test_a_threshold_is_reached_by_its_own_value(mode, threshold, value, stops):
     callback = stop_at("val/metric", mode, threshold)
     stopped = callback.monitor_op(torch.tensor(value), callback.stopping_threshold)
     assert bool(stopped) == stops
+
+
+@pytest.mark.parametrize("kind", [StochasticWeightAveraging, LearningRateFinder])
+def test_callbacks_that_cannot_work_are_refused_with_a_way_out(kind):
+    callback = kind(swa_lrs=0.1) if kind is StochasticWeightAveraging else kind()
+    with pytest.raises(ValueError, match=rf"{kind.__name__} .*: use lightning"):
+        default_callbacks("val/loss", "min", None, 0, None, {"callbacks": [callback]})

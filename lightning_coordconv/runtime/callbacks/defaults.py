@@ -7,7 +7,13 @@ from typing import Any
 
 import numpy as np
 from pytorch_lightning import Callback
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, ProgressBar
+from pytorch_lightning.callbacks import (
+    EarlyStopping,
+    LearningRateFinder,
+    ModelCheckpoint,
+    ProgressBar,
+    StochasticWeightAveraging,
+)
 
 from lightning_coordconv.runtime.callbacks.accumulation import AccumulatedGradients
 from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint
@@ -24,6 +30,14 @@ from lightning_coordconv.runtime.callbacks.split_file import SplitFile
 from lightning_coordconv.runtime.callbacks.stopped_early import StoppedEarly
 from lightning_coordconv.runtime.callbacks.summary import RunSummary
 from lightning_coordconv.runtime.callbacks.training_metrics import TrainingMetrics
+
+REFUSED: dict[type[Callback], str] = {
+    StochasticWeightAveraging: "sets its averages when training has ended, after the last checkpoint was saved, which "
+    "would hold other weights: use lightning_coordconv.runtime.callbacks.MovingAverage",
+    LearningRateFinder: "needs a task with a learning rate as an attribute: use lightning-coordconv sweep with "
+    "--search 'model.optimizer.init_args.lr=loguniform(1e-4,1e-1)'",
+}
+"""Callbacks of Lightning that cannot work with this package's tasks and checkpoints, and why."""
 
 
 def default_callbacks(
@@ -53,15 +67,12 @@ def default_callbacks(
         data: those of the data.
 
     Raises:
-        ValueError: for a configured callback that takes the worst value of the task's metric for the best.
+        ValueError: for a configured callback that cannot work here, as :data:`REFUSED` says.
     """
     callbacks: list[Callback] = list(trainer.get("callbacks") or [])
-    for callback in (each for each in callbacks if isinstance(each, ModelCheckpoint | EarlyStopping)):
-        if callback.monitor == monitor and callback.mode != mode:
-            raise ValueError(
-                f"mode of {type(callback).__name__} must be {mode!r}, since a {mode}imum of {monitor} is best, got "
-                f"{callback.mode!r}"
-            )
+    for kind, reason in REFUSED.items():
+        if any(isinstance(callback, kind) for callback in callbacks):
+            raise ValueError(f"{kind.__name__} {reason}")
     defaults: list[Callback] = [
         RunningStatistics(),  # first: reading a metric makes a rank wait for the others
         RunFolder(ckpt_path),

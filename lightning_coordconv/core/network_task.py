@@ -30,8 +30,8 @@ class NetworkTask(BaseTask):
         metrics: by name; updated with (predictions, targets) in every step, and cloned once per stage.
         optimizer: builds the optimiser from parameter groups. Its ``weight_decay`` applies only to convolution kernels
             (parameters of more than two dimensions), as in the paper's reference implementation.
-        lr_scheduler: builds the learning rate schedule; none by default. Torch's ``ReduceLROnPlateau`` follows the metric
-            that the task is judged by, Lightning's its own ``monitor``.
+        lr_scheduler: builds the learning rate schedule; none by default. Torch's ``ReduceLROnPlateau`` follows the
+            metric that the task is judged by, Lightning's its own ``monitor``.
         lr_scheduler_interval: whether the schedule advances once per ``"epoch"`` or once per ``"step"``.
         train_metrics: the metrics of the training stage, if they differ.
         compile: see :func:`~lightning_coordconv.core.network_options.apply_network_options`, as for the last one.

@@ -79,11 +79,15 @@ class ImageClassification(LabelledTask):
         return {"loss": F.cross_entropy(logits, label), "preds": logits.detach(), "target": label}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Return the columns (B,) of a table: the samples' values but the image, and the prediction."""
-        probability, predicted = self.evaluate(batch)["preds"].softmax(1).max(1)
+        """Return the columns (B,) of a table: the samples' values but the image, and the prediction.
+
+        With the samples' ``label``, if they have it, the prediction is compared.
+        """
+        logits = self.evaluate(batch)["preds"] if "label" in batch else self.net(batch["image"])
+        probability, predicted = logits.softmax(1).max(1)
         known = {key: value for key, value in batch.items() if key != "image"}
-        correct = predicted == batch["label"]
-        return {**known, "predicted": predicted, "probability": probability, "correct": correct}
+        compared = {"correct": predicted == batch["label"]} if "label" in batch else {}
+        return {**known, "predicted": predicted, "probability": probability, **compared}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return one group of all weights, so that the weight decay applies to all."""

@@ -72,7 +72,13 @@ class PointRegression(NetworkTask):
         }
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Outputs:
-        """Return the columns (B,) of a table: the file, the true and the predicted position, and their distance."""
+        """Return the columns (B,) of a table: the file and the predicted position.
+
+        With the samples' ``xy``, if they have it: also the true position, and the distance of the two.
+        """
+        if "xy" not in batch:
+            x, y = (self.net(batch["image"]) * batch["size"] - 0.5).unbind(1)
+            return {"path": batch["path"], "predicted_x": x, "predicted_y": y}
         outputs = self.evaluate(batch)
         (x, y), (predicted_x, predicted_y) = outputs["target"].unbind(1), outputs["preds"].unbind(1)
         distance = (outputs["preds"] - outputs["target"]).norm(dim=1)

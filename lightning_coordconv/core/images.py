@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
-from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 
 LIMIT = "COORDCONV_MAX_IMAGE_PIXELS"
 """Environment variable with the largest number of pixels that an image may have."""
@@ -94,13 +94,17 @@ def check_scale(image: Image.Image) -> None:
 
     Raises:
         ValueError: if it holds 32-bit integers or floating-point numbers, of which the value of white is unknown; or if
-            it is a TIFF file of 16 bits in which 0 is white, which Pillow, unlike those of 8 bits, does not invert.
+            it is a TIFF file of 16 bits in which 0 is white, which Pillow, unlike those of 8 bits, does not invert, or
+            of 9 to 15 bits, which Pillow reads without a scale.
     """
     ppm = image.format == "PPM"  # whose mode I runs to 65,535
     if image.mode in WITHOUT_SCALE and not ppm:
         raise ValueError(
             f"it holds {WITHOUT_SCALE[image.mode]}, of which the value of white is unknown; save it with 8 or 16 bits"
         )
+    bits = getattr(image, "tag_v2", {}).get(BITSPERSAMPLE, (16,))
+    if image.mode in SIXTEEN_BIT and bits != (16,):
+        raise ValueError(f"its values have {bits[0]} bits; save it with 8 or 16 bits, so that white is 255 or 65,535")
     if image.mode in SIXTEEN_BIT and is_white_zero(image):
         raise ValueError("its 16-bit values are 0 in white pixels (WhiteIsZero); save it with 0 as black")
 

@@ -163,5 +163,6 @@ class NetworkTask(BaseTask):
 
 
 def _count(batch: Batch) -> int:
-    """Return the number of samples in a batch."""
-    return len(next(iter(batch.values())))
+    """Return the number of samples in a batch: of a tensor if there is one, as pairs of numbers become two tensors."""
+    tensors = (value for value in batch.values() if isinstance(value, Tensor) and value.ndim > 0)
+    return len([*tensors, *batch.values()][0])

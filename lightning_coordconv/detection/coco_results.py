@@ -23,20 +23,26 @@ from lightning_coordconv.detection.masks import run_lengths
 NAME = 50
 """Letters of an image's name in the name of its overlay: file systems allow 255 bytes."""
 
+FILES = {"detections.json": "bbox", "segmentations.json": "segmentation", "keypoints.json": "keypoints"}
+"""What the results of each file hold beside the score."""
+NEEDED = {"segmentations.json": "masks", "keypoints.json": "keypoints"}
+"""What a network must find for results in a file."""
+
 
 class CocoResults(CheckedArguments, WritesPredictions, BasePredictionWriter):
     """Write predictions in COCO's results format to ``detections.json``, and draw them in ``overlays/``.
 
     Both are beside the logs. A result has ``image_id``, ``category_id`` (as in the annotation file), ``bbox`` (x, y,
-    width, height in pixels) and ``score``, and, in addition to COCO's format, the ``file_name``. A found mask is its
-    ``segmentation``, as compressed run lengths, and found keypoints are its ``keypoints``. Under DDP the results of all
-    ranks go to one file, rank after rank.
+    width, height in pixels) and ``score``, and, in addition to COCO's format, the ``file_name``. Networks with masks or
+    keypoints have results without ``bbox`` in further files, because pycocotools takes the area of a result from its
+    box where it has one: ``segmentations.json`` with the ``segmentation`` of each mask, as compressed run lengths, and
+    ``keypoints.json``. Under DDP the results of all ranks go to one file, rank after rank.
 
     Args:
         num_overlays: largest number of pictures that a rank draws.
     """
 
-    outputs = ("detections.json", "overlays")
+    outputs = (*FILES, "overlays")
 
     def __init__(self, num_overlays: int = 100) -> None:
         super().__init__(write_interval="batch_and_epoch")
@@ -76,10 +82,15 @@ class CocoResults(CheckedArguments, WritesPredictions, BasePredictionWriter):
         rows = [row for part in gathered(self.rows) for row in part]
         drawn = sum(gathered(self.drawn))
         if trainer.is_global_zero:
-            path = self.folder / "detections.json"
-            write_text(path, json.dumps(rows))
+            targets = getattr(pl_module, "net_targets", ())
+            files = [name for name in FILES if name not in NEEDED or NEEDED[name] in targets]
+            for name in files:
+                left_out = {*FILES.values()} - {FILES[name]}
+                part = [{key: value for key, value in row.items() if key not in left_out} for row in rows]
+                write_text(self.folder / name, json.dumps(part))
             pictures = f", and {count(drawn, 'picture')} to {self.folder / 'overlays'}" if drawn else ""
-            rank_zero_info(f"Wrote {count(len(rows), 'detection')} to {path}{pictures}")
+            paths = " and ".join(str(self.folder / name) for name in files)
+            rank_zero_info(f"Wrote {count(len(rows), 'detection')} to {paths}{pictures}")
 
 
 def _results(sample: Mapping[str, Any], categories: Mapping[int, tuple[int, str]]) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from pytorch_lightning.utilities import rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
 from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.checkpoints import CheckpointError, UntrustedCheckpointError
@@ -225,6 +225,7 @@ class Agent(Predictor[AgentTask]):
                     "the start of a space to actions, and subtract it from observations"
                 )
         policy = copy.deepcopy(self._policy).cpu()
+        rank_zero_info(f"{path} has no state of the optimiser: learn() of Stable-Baselines3 begins a new one")
         with complete_file(path) as part:
             algorithm.save(part)
             loaded = type(algorithm).load(part, device="cpu").policy

@@ -205,7 +205,7 @@ class OnPolicyTask(AgentTask):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check the spaces, and keep the state of the ranks until training starts.
 
-        Outside a fit only the count of steps is restored, from which a zip of the algorithm continues.
+        Outside a fit only the count of steps is restored, from which a zip of the algorithm counts on.
         """
         super().on_load_checkpoint(checkpoint)
         ranks = checkpoint.get("ranks", ())

@@ -229,8 +229,14 @@ class CoordConvCLI(ConfiguredCLI):
         self.model.save_hyperparameters(self._specification("model"))
         task: TaskOfData = self.model
         data: DataOfTask = self.datamodule
+        trainer = self.options.trainer
+        if trainer.default_root_dir is not None and trainer.logger:
+            raise ValueError(
+                "trainer.default_root_dir has no effect beside a logger, which has a folder: set "
+                "--trainer.logger.init_args.save_dir, or leave the logger out with --trainer.logger false"
+            )
         task.check()
-        task.check_precision(self.options.trainer.precision)
+        task.check_precision(trainer.precision)
         check_samples(task, data)
 
     def _specification(self, key: str) -> dict[str, Any]:

@@ -119,6 +119,15 @@ def test_folder_of_images_learns_and_predicts(tmp_path):
         assert row["correct"] == "True"
 
 
+def test_samples_without_a_label_are_predicted(tmp_path):
+    task = ImageClassification(PooledClassifier(3, channels=3))
+    images = torch.rand(4, 3, 16, 16)
+    samples = [{"image": image, "path": str(number)} for number, image in enumerate(images)]
+    (columns,) = quiet(tmp_path).predict(task, DataLoader(samples, batch_size=4))
+    assert columns.keys() == {"path", "predicted", "probability"}
+    assert torch.equal(columns["predicted"], task.net.eval()(images).argmax(1))
+
+
 @pytest.mark.slow
 def test_two_ranks_give_the_accuracy_of_one(tmp_path):
     results = []

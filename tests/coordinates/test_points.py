@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch.utils.data import DataLoader
 
 from lightning_coordconv.classification import PooledClassifier
 from lightning_coordconv.coordinates import PointImages, PointRegression, PointsDataModule, read_points
@@ -77,3 +78,13 @@ def test_coordinates_make_points_learnable(tmp_path):
         distances[coordinates] = metrics["test/distance"]
     assert distances[True] < 4
     assert distances[False] > 2 * distances[True]
+
+
+def test_pictures_without_a_point_are_predicted(tmp_path):
+    task = PointRegression(PooledClassifier(2, True, channels=3))
+    picture = torch.rand(3, 16, 16)
+    samples = [{"image": picture, "size": torch.tensor([20.0, 30.0]), "path": "a.png"}]
+    (columns,) = quiet(tmp_path).predict(task, DataLoader(samples))
+    assert columns.keys() == {"path", "predicted_x", "predicted_y"}
+    x, y = task.net(picture[None])[0] * torch.tensor([20.0, 30.0]) - 0.5
+    assert (columns["predicted_x"].item(), columns["predicted_y"].item()) == pytest.approx((x.item(), y.item()))

@@ -66,6 +66,25 @@ def test_sixteen_bits_in_which_zero_is_white_are_refused(tmp_path):
             reader(tmp_path / "16.tif")
 
 
+@pytest.mark.parametrize("bits", [12])
+def test_grey_tiff_files_of_other_bits_are_refused(tmp_path, bits):
+    """Pillow reads their values as they are, in an image of 16 bits, in which white would be nearly black."""
+    values = np.linspace(0, 2**bits - 1, 64 * 64).astype(np.uint32).reshape(64, 32, 2)
+    first, second = values[..., 0], values[..., 1]
+    packed = np.stack([first >> 4, ((first & 15) << 4) | (second >> 8), second & 255], -1).astype(np.uint8).tobytes()
+    tags = {256: 64, 257: 64, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: 64, 279: len(packed)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    header = b"II*\0" + struct.pack("<I", 8 + len(packed))
+    (tmp_path / "a.tif").write_bytes(header + packed + struct.pack("<H", len(tags)) + entries + bytes(4))
+    with Image.open(tmp_path / "a.tif") as file:
+        assert file.mode == "I;16"
+    for reader in (read_rgb, ImageRegions):
+        with pytest.raises(
+            OSError, match=rf"a.tif cannot be read .*: its values have {bits} bits; save it with 8 or 16"
+        ):
+            reader(tmp_path / "a.tif")
+
+
 MODES = {
     "png": ("1", "L", "LA", "P", "RGBA"),
     "tif": ("1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr"),

@@ -150,3 +150,18 @@ def test_a_trainer_refuses_the_checkpoint_of_another_task(tmp_path, command):
         getattr(trainer(), command)(
             Halving(nn.Linear(1, 1), {"seen": MeanMetric()}), Named("cat", "dog"), ckpt_path=path, weights_only=True
         )
+
+
+@pytest.mark.parametrize("first", [{"size": (3, 4)}, {"source": {"camera": 1, "lens": 2, "roll": 3}}, {}])
+def test_the_loss_is_a_mean_over_samples_whatever_comes_first(tmp_path, first):
+    """Of a pair, the batch has two tensors, and of a dict one for each key: their number is not the batch size."""
+
+    class Mean(Halving):
+        def evaluate(self, batch):
+            loss = batch["x"].mean() + 0 * sum(weight.sum() for weight in self.parameters())
+            return {"loss": loss, "preds": batch["x"], "target": batch["x"]}
+
+    samples = [first | {"x": torch.tensor(float(number == 4))} for number in range(5)]
+    run = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path, enable_progress_bar=False)
+    (result,) = run.test(Mean(net(), {}), DataLoader(samples, batch_size=4), verbose=False)
+    assert result["test/loss"] == pytest.approx(1 / 5)

@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from pytorch_lightning import seed_everything
 from torchvision.models import get_model
 
@@ -77,7 +80,14 @@ def test_predictions_are_those_of_trainer_predict(trained, shapes, tmp_path):
     module = data(shapes, kind)
     results = quiet(tmp_path, callbacks=[CocoResults(num_overlays=1)])
     batches = results.predict(net, module)
-    rows = json.loads((tmp_path / "detections.json").read_text())
+    boxes = json.loads((tmp_path / "detections.json").read_text())
+    key, name = ("segmentation", "segmentations.json") if kind == "masks" else ("keypoints", "keypoints.json")
+    rows = json.loads((tmp_path / name).read_text())
+    assert {path.name for path in tmp_path.glob("*.json")} == {"detections.json", name}
+    assert [row.keys() for row in (boxes[0], rows[0])] == [
+        {"image_id", "file_name", "category_id", what, "score"} for what in ("bbox", key)
+    ]
+    assert len(boxes) == len(rows)
     expected = [detections for batch in batches for detections in batch]
     assert sum(len(own["boxes"]) for own in expected) == len(rows) > 6
     for mine, theirs in zip(found, expected, strict=True):
@@ -95,6 +105,15 @@ def test_predictions_are_those_of_trainer_predict(trained, shapes, tmp_path):
             assert mine.skeleton == Skeleton(NAMES, ((0, 2), (2, 1)))
     if kind == "masks":
         masks = torch.cat([own["masks"] for own in expected])
+        truth = COCO(str(shapes / "shapes.json"))
+        evaluation = COCOeval(truth, truth.loadRes(str(tmp_path / name)), "segm")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+        (result,) = quiet(tmp_path).test(net, module, verbose=False)
+        values = [result[f"test/segm_map{part}"] for part in ("", "_50", "_75", "_small", "_medium", "_large")]
+        expected_values = [math.nan if value < 0 else value for value in evaluation.stats[:6].tolist()]
+        assert values == pytest.approx(expected_values, abs=1e-6, nan_ok=True)  # by the areas of masks, not of boxes
         assert [row["segmentation"]["counts"] for row in rows] == [compressed(runs_of(mask.numpy())) for mask in masks]
     else:
         points = torch.cat([own["keypoints"] for own in expected]).flatten(1)

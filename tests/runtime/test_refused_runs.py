@@ -193,6 +193,15 @@ def test_a_fit_without_an_optimiser_step_is_refused(cli):
 
 
 @pytest.mark.slow
+def test_a_root_folder_beside_a_logger_is_refused(cli, capsys, tmp_path):
+    """Lightning uses it only where there is no logger, and there is one by default."""
+    with pytest.raises(SystemExit):
+        cli("fit", *SMALL, f"--trainer.default_root_dir={tmp_path / 'there'}")
+    assert "error: trainer.default_root_dir has no effect beside a logger" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
 def test_two_loggers_that_write_the_same_files_are_refused(cli, capsys, tmp_path):
     logger = "{class_path: CSVLogger, init_args: {save_dir: logs, name: a, version: b}}"
     with pytest.raises(SystemExit) as ended:

@@ -21,6 +21,7 @@ from lightning_coordconv.runtime.callbacks.changed_options import ChangedOptions
 from lightning_coordconv.runtime.callbacks.complete_epochs import CompleteEpochs
 from lightning_coordconv.runtime.callbacks.finite import StopAtNonFinite
 from lightning_coordconv.runtime.callbacks.last_checkpoint import LastCheckpoint
+from lightning_coordconv.runtime.callbacks.plateau import PlateauSteps
 from lightning_coordconv.runtime.callbacks.preemption import CheckpointingPreemption, Preemption
 from lightning_coordconv.runtime.callbacks.progress import ProgressLines, TerminalProgressBar
 from lightning_coordconv.runtime.callbacks.randomness import RandomState
@@ -84,6 +85,7 @@ def default_callbacks(
         StopAtNonFinite(),
         RandomState(),
         TrainingMetrics(),
+        PlateauSteps(),
         AccumulatedGradients(),
     ]
     if threshold is not None:

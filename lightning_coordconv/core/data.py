@@ -16,10 +16,10 @@ from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.checkpoints import CheckpointError
 from lightning_coordconv.core.counts import count
-from lightning_coordconv.core.image_search import report_shared
 from lightning_coordconv.core.loading import ResumableDataLoader, TrainingSampler
 from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.core.protocols import DatasetOfFiles, TaskOfBatches
+from lightning_coordconv.core.shared_files import report_shared
 from lightning_coordconv.core.splits import RandomSplit
 from lightning_coordconv.core.training_data import recall, teach
 from lightning_coordconv.core.worker_processes import start_worker
@@ -183,7 +183,7 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
         raise NotImplementedError(f"{type(self).__name__} must implement make_dataset(split)")
 
     def dataset(self, split: Split) -> Dataset[Any]:
-        """Return the data set of a split, built on first use; images of both training and validation are logged.
+        """Return the data set of a split, built on first use; training images that are evaluated too are logged.
 
         Raises:
             ValueError: if it has no samples.
@@ -194,9 +194,8 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
                 raise ValueError(f"the {split} split of {type(self).__name__} has no samples")
             self._datasets[split] = dataset
             if split == "train" and isinstance(dataset, DatasetOfFiles):
-                validation = self.dataset("val")
-                if isinstance(validation, DatasetOfFiles):
-                    report_shared(dataset.sample_files, validation.sample_files)
+                self.dataset("val")
+            report_shared(split, self._datasets, self.make_dataset)
         return self._datasets[split]
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

@@ -4,10 +4,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pytorch_lightning.utilities import rank_zero_info
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from lightning_coordconv.core.counts import listed
 from lightning_coordconv.core.dropped import report_dropped
 
 OF_A_RUN = {"config.yaml", "hparams.yaml"}
@@ -71,14 +69,6 @@ def leave_out_repeated(paths: Sequence[Path], folder: Path) -> list[Path]:
     repeated = [path.relative_to(folder) for path in paths if path not in kept]
     report_dropped(f"files in {folder} that are links to others of them", repeated)
     return list(first.values())
-
-
-def report_shared(training: Sequence[Path], validation: Sequence[Path]) -> None:
-    """Log the training images whose files are validation images too, also behind links: their metrics are too good."""
-    known = {identity_of(path) for path in validation}
-    shared = [path for path in training if identity_of(path) in known]
-    if shared:
-        rank_zero_info(f"data of the train split: {listed('images that are in the validation split too', shared)}")
 
 
 def find_files(folder: Path) -> list[Path]:

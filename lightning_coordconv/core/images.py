@@ -49,16 +49,21 @@ def read_rgb(path: str | Path, root: str | Path | None = None, *, upright: bool 
         return to_rgb(file, upright=upright)
 
 
-def read_size(path: str | Path, root: str | Path | None = None) -> tuple[int, int]:
-    """Return width and height of an image file, turned as its EXIF orientation says.
+def read_size(path: str | Path, root: str | Path | None = None, *, upright: bool = True) -> tuple[int, int]:
+    """Return width and height of an image file.
 
     Only its header is read, and the pixels of PNG files whose metadata follow them.
+
+    Args:
+        path: see :func:`read_rgb` for this and the following.
+        root: the same.
+        upright: of the image turned as its EXIF orientation says.
 
     Raises:
         OSError: as :func:`read_rgb`, except for damage behind the header.
     """
     with reading(path, root) as file:
-        turned = file.format != "TIFF" and orientation_of(file) >= 5  # Pillow turns TIFF itself
+        turned = upright and file.format != "TIFF" and orientation_of(file) >= 5  # Pillow turns TIFF itself
         return (file.height, file.width) if turned else file.size
 
 

@@ -22,14 +22,15 @@ class Annotations:
             annotations.
         places: where each annotation is, by its id, such as ``"labels/a.txt line 3"``. Without a place an annotation
             is named by its id, as in COCO's format.
-        upright: whether boxes are drawn on images that are turned as their EXIF orientation says.
+        upright: whether boxes are drawn on images that are turned as their EXIF orientation says; ``None`` if the sizes
+            of the images are to tell, see :mod:`~lightning_coordconv.detection.orientation`.
         remarks: a line on each kind of thing that is not used as one might expect.
     """
 
     source: Path
     content: Mapping[str, list[dict[str, Any]]]
     places: Mapping[int, str] = field(default_factory=dict)
-    upright: bool = False
+    upright: bool | None = None
     remarks: Sequence[str] = ()
 
     def part(self, names: Collection[str]) -> "Annotations":

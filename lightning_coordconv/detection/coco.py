@@ -19,6 +19,7 @@ from lightning_coordconv.detection.annotations import Annotations
 from lightning_coordconv.detection.boxes import Categories
 from lightning_coordconv.detection.coco_format import read_annotations
 from lightning_coordconv.detection.image_files import Links, Policy, check_policies, root_of, why_unreadable
+from lightning_coordconv.detection.orientation import with_orientation
 from lightning_coordconv.detection.plausibility import implausible
 from lightning_coordconv.detection.skeleton import Skeleton
 from lightning_coordconv.detection.targets import TargetName, make_targets
@@ -49,8 +50,9 @@ class CocoDetection(Dataset[dict[str, Any]]):
     path       str                 of the image
     =========  =======  =========  =========================================================================
 
-    An image may have no box. COCO's boxes are drawn on images whose EXIF orientation is not applied; an image is turned
-    only if it does not have the annotated size, and has it when it is turned as EXIF says.
+    An image may have no box. Whether boxes are drawn on stored images, or on those turned by EXIF, is decided for the
+    whole file by the annotated sizes; see :func:`~lightning_coordconv.detection.orientation.are_turned`. If these do
+    not say it, an image is turned only if it does not have the annotated size, and has it when it is turned.
 
     Args:
         folder: where the ``file_name`` of an image begins.
@@ -103,7 +105,7 @@ class CocoDetection(Dataset[dict[str, Any]]):
         content = read.content
         self.folder = folder
         self.root = root_of(folder, links)
-        self.read = read
+        self.read = with_orientation(read, folder, self.root)
         self.annotations = read.source
         categories = sorted((category["id"], category["name"]) for category in content["categories"])
         self.categories: Categories = dict(enumerate(categories, start=1))

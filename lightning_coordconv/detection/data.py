@@ -16,7 +16,8 @@ from lightning_coordconv.detection.annotations import Annotations, remark
 from lightning_coordconv.detection.boxes import Categories, draw_boxes
 from lightning_coordconv.detection.coco import CocoDetection, check_categories
 from lightning_coordconv.detection.coco_format import read_annotations
-from lightning_coordconv.detection.image_files import ImageFiles, Links, Policy
+from lightning_coordconv.detection.image_files import ImageFiles, Links, Policy, root_of
+from lightning_coordconv.detection.orientation import with_orientation
 from lightning_coordconv.detection.skeleton import Skeleton
 from lightning_coordconv.detection.targets import TargetName
 from lightning_coordconv.detection.transform_trial import try_transforms
@@ -162,8 +163,8 @@ class CocoDetectionDataModule(AnnotatedImagesDataModule):
             80, 10 and 10 % for training, validation and test, in the same way for the same seed.
         test_annotations: of the test split; the validation split serves as one by default.
         train_images: folder of the training images.
-        val_images: of the validation images.
-        test_images: of the test images; ``val_images`` by default.
+        val_images: of the validation images; not used without ``val_annotations``, since the configs name it for COCO.
+        test_images: of the test images; ``val_images`` by default. It needs ``test_annotations``.
         targets: what samples have of each object beside its box and label, ``"masks"`` or ``"keypoints"``; see
             :class:`~lightning_coordconv.detection.CocoDetection` for this and the following.
         flip_indices: for each keypoint the one that it becomes in a mirror.
@@ -173,7 +174,7 @@ class CocoDetectionDataModule(AnnotatedImagesDataModule):
         FileNotFoundError: if there is no such annotation file or folder.
         ValueError: if a file is not in COCO's format, has no box or not the targets, the transforms leave no box,
             two files differ in their categories or keypoints, or there are ``test_annotations`` without
-            ``val_annotations``.
+            ``val_annotations``, ``test_images`` without ``test_annotations`` or ``flip_indices`` without keypoints.
         OSError: if no image of a split can be read.
     """
 
@@ -196,7 +197,13 @@ class CocoDetectionDataModule(AnnotatedImagesDataModule):
         self.sample_keys = self.sample_keys.union(self.targets)
         if val_annotations is None and test_annotations is not None:
             raise ValueError(f"test_annotations={test_annotations!r} needs val_annotations too, got None")
-        self.whole = read_annotations(self.root / train_annotations) if val_annotations is None else None
+        if test_annotations is None and test_images is not None:
+            raise ValueError(f"test_images={test_images!r} needs test_annotations too, got None")
+        self.whole: Annotations | None = None
+        if val_annotations is None:
+            folder = self.root / train_images
+            whole = read_annotations(self.root / train_annotations)
+            self.whole = with_orientation(whole, folder, root_of(folder, self.links))
         val = (val_images, val_annotations or train_annotations)
         test = val if test_annotations is None else (test_images or val_images, test_annotations)
         self.files = {"train": (train_images, train_annotations), "val": val, "test": test}

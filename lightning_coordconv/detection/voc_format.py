@@ -14,10 +14,13 @@ from lightning_coordconv.core.parsing import parse_number
 from lightning_coordconv.core.splits import RandomSplit
 from lightning_coordconv.core.survey import Refuse, raise_refused
 from lightning_coordconv.detection.annotations import Annotations, read_lines, remark
+from lightning_coordconv.detection.orientation import are_turned
 
 FOLDERS = {"annotations": ("Annotations", "annotations"), "images": ("JPEGImages", "images")}
 EDGES = ("xmin", "ymin", "xmax", "ymax")
 SPLITS = ("train", "val", "test")
+NOT_VOC = "XML files that are not in VOC's format"
+"""Kind of the files that are refused."""
 
 
 class VocFolder:
@@ -28,7 +31,9 @@ class VocFolder:
 
     The classes are the sorted names of all objects of all files. Pixels are counted from 1, and a box includes those of
     both of its edges, as in VOC's development kit: ``xmin`` and ``ymin`` become smaller by 1. Objects that are marked
-    as ``difficult`` are treated as COCO's crowds: left out of training, and ignored by evaluation.
+    as ``difficult`` are treated as COCO's crowds: left out of training, and ignored by evaluation. Whether boxes are
+    drawn on stored images, or on those turned by EXIF, is decided for all files by the sizes that they give; see
+    :func:`~lightning_coordconv.detection.orientation.are_turned`.
 
     Source: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc. globox converts such files too, but knows neither
     lists of splits nor ``difficult``, and its errors name no file.
@@ -40,6 +45,7 @@ class VocFolder:
 
     Attributes:
         splits: names of the XML files, without suffix, of each split.
+        upright: whether boxes are drawn on images turned by EXIF.
 
     Raises:
         FileNotFoundError: if a folder is missing or empty, or a list names a file that does not exist.
@@ -56,7 +62,9 @@ class VocFolder:
         for file in sorted(find_files(self.images)):
             if file.suffix.lower() in IMG_EXTENSIONS:
                 self.suffixes.setdefault(file.stem, []).append(file)
-        self.entries = {self._name(file): entry for file in files if (entry := self._read(file, refuse)) is not None}
+        read = [entry for file in files if (entry := self._read(file, refuse)) is not None]
+        self.upright, self.unproved = are_turned({path / entry["file_name"]: entry["size"] for entry in read})
+        self.entries = {self._name(entry["file"]): entry for entry in read if self._give_size(entry, refuse)}
         self.splits = self._splits(split or RandomSplit())
         names = sorted({row["name"] for entry in self.entries.values() for row in entry["objects"]})
         check_printable(self.path, names)
@@ -76,7 +84,8 @@ class VocFolder:
             entry = self.entries.get(name)
             if entry is None:  # its file was refused
                 continue
-            images.append({"id": number, **entry["image"]})
+            width, height = entry["size"]
+            images.append({"id": number, "file_name": entry["file_name"], "width": width, "height": height})
             for row in entry["objects"]:
                 places[len(places) + 1] = row["place"]
                 category = {"category_id": self.classes[row["name"]], "iscrowd": row["difficult"]}
@@ -93,14 +102,15 @@ class VocFolder:
             remark("images without an object in their XML file", empty),
             remark("boxes that begin at 0, while VOC counts pixels from 1 (do these files count from 0?)", from_zero),
             remark("XML files that name another image than the one of their name, which is used", named),
+            self.unproved,
         ]
         if split == "train":
             remarks.append(remark("split by chance, not by the lists of other names in ImageSets/Main", self.unread))
             remarks.append(remark("left out images without an XML file", self._unused()))
-        return Annotations(self.path, content, places, remarks=[line for line in remarks if line])
+        return Annotations(self.path, content, places, self.upright, [line for line in remarks if line])
 
     def _unused(self) -> list[str]:
-        used = {self.path / entry["image"]["file_name"] for entry in self.entries.values()}
+        used = {self.path / entry["file_name"] for entry in self.entries.values()}
         return [str(path) for stem in sorted(self.suffixes) for path in self.suffixes[stem] if path not in used]
 
     def _name(self, file: Path) -> str:
@@ -133,29 +143,22 @@ class VocFolder:
         return list(dict.fromkeys(names))
 
     def _read(self, file: Path, refuse: Refuse) -> dict[str, Any] | None:
-        """Return ``image`` and ``objects`` of an XML file, or None if it was refused."""
-        kind = "XML files that are not in VOC's format"
+        """Return image, size (None if it gives none) and objects of an XML file, or None if it was refused."""
         try:
             tree = ElementTree.parse(file).getroot()
         except (ElementTree.ParseError, ValueError, LookupError) as error:
-            refuse(kind, ValueError(f"{file} is no XML file: {error}"))
+            refuse(NOT_VOC, ValueError(f"{file} is no XML file: {error}"))
             return None
         objects = tree.findall("object")
         if tree.tag != "annotation" or len(objects) < sum(1 for _ in tree.iter("object")):
-            refuse(kind, ValueError(f"{file} must be an <annotation> that holds each <object>, got <{tree.tag}>"))
+            refuse(NOT_VOC, ValueError(f"{file} must be an <annotation> that holds each <object>, got <{tree.tag}>"))
             return None
         path, other = self._image(file, tree)
         try:
             width, height = (int(float(tree.findtext(f"size/{side}") or 0)) for side in ("width", "height"))
         except (ValueError, OverflowError):
             width = height = 0
-        if min(width, height) < 1:  # some programs write no size, or 0
-            try:
-                width, height = read_size(path)
-            except OSError as error:
-                refuse(kind, ValueError(f"{file} has no size, and {error}"))
-                return None
-        image = {"file_name": str(path.relative_to(self.path)), "width": width, "height": height}
+        size = (width, height) if min(width, height) > 0 else None  # some programs write no size, or 0
         rows = []
         for number, node in enumerate(objects, start=1):
             place = f"{file} object {number}"
@@ -163,7 +166,18 @@ class VocFolder:
                 rows.append({"place": place, **_object(node)})
             except ValueError as error:
                 refuse("objects that are not in VOC's format", ValueError(f"{place} {error}"))
-        return {"file": file, "other": other, "image": image, "objects": rows}
+        name = str(path.relative_to(self.path))
+        return {"file": file, "other": other, "file_name": name, "size": size, "objects": rows}
+
+    def _give_size(self, entry: dict[str, Any], refuse: Refuse) -> bool:
+        """Give an entry of an XML file without a size that of its image; return False if it was refused."""
+        if entry["size"] is None:
+            try:
+                entry["size"] = read_size(self.path / entry["file_name"], upright=self.upright)
+            except OSError as error:
+                refuse(NOT_VOC, ValueError(f"{entry['file']} has no size, and {error}"))
+                return False
+        return True
 
     def _image(self, file: Path, tree: ElementTree.Element) -> tuple[Path, bool]:
         """Return the image of an XML file, and whether the file names another one that exists.

@@ -13,11 +13,10 @@ from lightning_coordconv.core.images import read_size
 from lightning_coordconv.core.parsing import parse_number
 from lightning_coordconv.core.survey import Refuse, raise_refused
 from lightning_coordconv.detection.annotations import Annotations, read_lines, remark
+from lightning_coordconv.detection.yolo_keypoints import ROUNDING, key_point_line
 
 SUFFIXES = (".yaml", ".yml")
 SPLITS = ("train", "val", "test")
-ROUNDING = 1e-5
-"""By how much a value may exceed 1: programs write six digits."""
 
 
 class EachKeyOnce(yaml.SafeLoader):
@@ -39,10 +38,11 @@ class YoloFolder:
     folder of images, a text file that lists images, or a list of these. Their paths are relative to the file, or to its
     ``path``. The boxes of ``images/a.jpg`` are in ``labels/a.txt``, where the last folder named ``images`` becomes
     ``labels``, or else beside the image. A line is ``class cx cy w h``, the centre and the size of a box, in shares of
-    the image; or ``class x1 y1 x2 y2 x3 y3 ...``, a polygon, which is replaced by the box around it. Lines that are all
-    a box with the same number of key points inside it are refused, unless the file says ``kpt_shape: null``. An image
-    without a file of labels, or with an empty one, has no objects. Boxes refer to the image turned as its EXIF
-    orientation says.
+    the image; or ``class x1 y1 x2 y2 x3 y3 ...``, a polygon, which is replaced by the box around it. If most lines of a
+    split can be a box with the same number of key points
+    (:func:`~lightning_coordconv.detection.yolo_keypoints.key_point_line`), they are refused, unless the file says
+    ``kpt_shape: null``. An image without a file of labels, or with an empty one, has no objects. Boxes refer to the
+    image turned as its EXIF orientation says.
 
     Source: https://docs.ultralytics.com/datasets/detect. globox converts such files too, but takes no ``data.yaml``, no
     polygons and one suffix of images a folder, and its errors name no line.
@@ -121,10 +121,12 @@ class YoloFolder:
                 box = [(cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height]
                 entry = {"id": len(places), "image_id": number, "category_id": label, "bbox": box}
                 annotations.append(entry)
-        if not self.polygons and _are_keypoints([values for _, values in polygons]):
+        found = None if self.polygons else key_point_line([values for _, values in polygons])
+        if found is not None:
+            place, values = polygons[found]
             error = ValueError(
-                f"{polygons[0][0]} looks like a box and key points, as all lines of the {split} split with more than a "
-                "box do; they are not read. If these are polygons, set kpt_shape: null in the YAML file"
+                f"{place} looks like a box and key points, as do most lines of {1 + len(values)} numbers of the "
+                f"{split} split; key points are not read. If these are polygons, write kpt_shape: null in {self.file}"
             )
             refuse("lines of key points", error)
         categories = [{"id": label, "name": name} for label, name in self.names.items()]
@@ -238,28 +240,6 @@ def _box(values: list[float]) -> tuple[float, float, float, float]:
         return cx, cy, w, h
     x1, x2, y1, y2 = min(values[::2]), max(values[::2]), min(values[1::2]), max(values[1::2])
     return (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1
-
-
-def _are_keypoints(lines: list[list[float]]) -> bool:
-    """Tell whether all lines can be a box and the same number of key points inside it, (x, y) or (x, y, visibility)."""
-    if len({len(values) for values in lines}) != 1:
-        return False
-    return any(all(_is_box_and_points(values, step) for values in lines) for step in (2, 3))
-
-
-def _is_box_and_points(values: list[float], step: int) -> bool:
-    """Tell whether values are a box and key points inside it; points that are not visible are at (0, 0)."""
-    (cx, cy, w, h), rest = values[:4], values[4:]
-    points = [rest[start : start + step] for start in range(0, len(rest), step)]
-    return all(
-        len(point) == step
-        and (step == 2 or point[2] in (0, 1, 2))
-        and (
-            (point[0] == point[1] == 0)
-            or (abs(point[0] - cx) <= w / 2 + ROUNDING and abs(point[1] - cy) <= h / 2 + ROUNDING)
-        )
-        for point in points
-    )
 
 
 def _size(path: Path) -> tuple[int, int]:

@@ -66,6 +66,28 @@ def test_a_test_split_beside_one_that_is_made_by_chance_is_refused(photographs):
         coco(photographs, val_annotations=None, test_annotations="boxes.json")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"test_images": "."}, r"test_images='.' needs test_annotations too, got None"),
+        ({"val_annotations": None, "test_images": "."}, r"test_images='.' needs test_annotations too, got None"),
+        ({"flip_indices": [1, 0, 2]}, r"flip_indices=\[1, 0, 2\] needs 'keypoints' among the targets, got \[\]"),
+        (
+            {"flip_indices": [1, 0, 2], "targets": ["masks"]},
+            r"flip_indices=\[1, 0, 2\] needs 'keypoints' among the targets, got \['masks'\]",
+        ),
+    ],
+)
+def test_options_without_the_one_that_they_need_are_refused(photographs, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        coco(photographs, **arguments)
+
+
+def test_a_download_without_a_folder_is_refused():
+    with pytest.raises(ValueError, match="download=True needs mnist_root, the folder for the full MNIST, got None"):
+        FieldOfMnistDataModule(num_images=2, num_eval_images=1, download=True)
+
+
 def test_training_images_alone_are_transformed(photographs):
     data = coco(photographs, train_transforms=[v2.RandomHorizontalFlip(p=1.0)])
     straight, flipped = data.dataset("val")[0], data.dataset("train")[0]

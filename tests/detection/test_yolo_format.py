@@ -40,6 +40,16 @@ def test_lines_of_key_points_are_no_polygons(tmp_path, lines):
     assert len(yolo(tmp_path).dataset("val")[0]["boxes"]) == 2
 
 
+def test_one_key_point_outside_its_box_does_not_make_polygons_of_all_lines(tmp_path):
+    """A label of a pose data set may have a key point that is occluded, or drawn beside the box."""
+    inside = "0 0.5 0.5 0.4 0.6 0.4 0.3 0.6 0.7\n1 0.3 0.4 0.2 0.2 0.25 0.35 0.35 0.45\n"
+    labels(tmp_path, "0 0.5 0.5 0.2 0.2 0.1 0.1 0.95 0.9\n" + inside)
+    with pytest.raises(
+        ValueError, match=r"china.txt line 1 looks like a box and key points, as do most lines of 9 num"
+    ):
+        yolo(tmp_path)
+
+
 def test_polygons_of_one_number_of_corners_are_no_key_points(tmp_path):
     labels(tmp_path, "0 0.1 0.1 0.5 0.1 0.5 0.5 0.1 0.5\n1 0.6 0.6 0.9 0.6 0.9 0.9 0.6 0.9\n")
     assert len(yolo(tmp_path).dataset("val")[0]["boxes"]) == 2

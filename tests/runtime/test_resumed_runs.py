@@ -121,3 +121,17 @@ def test_a_checkpoint_cannot_have_other_files_removed(cli, copied, tmp_path):
     torch.save(checkpoint, path)
     cli("fit", *SMALL, "--trainer.max_steps=4", "--ckpt_path=last", "--trainer.logger.init_args.version=version_0")
     assert victim.read_text() == "valuable"
+
+
+@pytest.mark.slow
+def test_a_resumed_run_trains_no_batch_beyond_the_end_of_an_epoch(cli):
+    """With an interval at which the validation of the checkpoint is not due, Lightning would train one more."""
+    run = ("fit", *SMALL, "--trainer.val_check_interval=1.0", "--trainer.limit_train_batches=2", *TWO[1:])
+    folder = cli(*run, "--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=2") / RUN / "mine"
+    with pytest.raises(SystemExit) as raised:
+        cli(*run, "--trainer.max_epochs=5", "--trainer.check_val_every_n_epoch=3", "--ckpt_path=last")
+    assert "of a validation after 2 epochs, which is not due with trainer.check_val_every_n_epoch 3" in str(
+        raised.value
+    )
+    cli(*run, "--trainer.max_epochs=5", "--trainer.check_val_every_n_epoch=1", "--ckpt_path=last")
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 10

@@ -45,6 +45,23 @@ class ChangedOptions(Callback):
         values = {name: getattr(trainer, name) for name in TRAINER}
         self.trainer = {name: str(value.value if isinstance(value, Enum) else value) for name, value in values.items()}
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Refuse a batch beyond the end of an epoch, which Lightning would train.
+
+        A checkpoint of a validation at the end of an epoch continues with the end of that epoch, but only if the
+        validation is due also in the run that resumes.
+
+        Raises:
+            CheckpointError: if it is not, because the interval between validations is another one.
+        """
+        if batch_idx >= trainer.num_training_batches:
+            name = "check_val_every_n_epoch" if trainer.check_val_every_n_epoch else "val_check_interval"
+            raise CheckpointError(
+                f"the checkpoint is of a validation after {trainer.current_epoch + 1} epochs, which is not due with "
+                f"trainer.{name} {getattr(trainer, name)}: resume with the value of the run before, or another by "
+                "which it is due"
+            )
+
     def state_dict(self) -> dict[str, Any]:
         """Return the arguments of the data and the options of the trainer."""
         return {"data": self.data, "trainer": self.trainer}

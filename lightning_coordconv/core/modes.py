@@ -1,4 +1,4 @@
-"""Context managers of evaluation and prediction (no gradients or NaN), and a warning of training in evaluation mode."""
+"""Context managers of evaluation and prediction (no gradients or NaN), and checks that a task can be trained."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,3 +49,17 @@ def predicting(task: nn.Module) -> Iterator[None]:
     """
     with torch.inference_mode(), evaluating(task), defined_outputs(task):
         yield
+
+
+def check_trainable(task: nn.Module) -> None:
+    """Refuse a fit in which no weight would change.
+
+    Raises:
+        ValueError: if there are weights, and none requires a gradient.
+    """
+    required = [weight.requires_grad for weight in task.parameters()]
+    if required and not any(required):
+        raise ValueError(
+            f"all weights of {type(task).__name__} are frozen, as load() freezes those of a model: to train them "
+            f"further, use {type(task).__name__}.load_from_checkpoint(...), or requires_grad_()"
+        )

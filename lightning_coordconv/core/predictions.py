@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TextIO
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter, Callback
@@ -94,13 +94,18 @@ class PredictionTable(WritesPredictions, BasePredictionWriter):
         if not trainer.is_global_zero or not tables:
             return
         path = self.folder / "predictions.csv"
-        with complete_file(path) as part, part.open("w", newline="") as file:
+        with complete_file(path) as part, _writing(part) as file:
             writer = csv.writer(file)
             writer.writerow(tables[0])
             for table in tables:
                 writer.writerows(zip(*table.values(), strict=True))
         rows = sum(len(next(iter(table.values()))) for table in tables)
         rank_zero_info(f"Wrote {count(rows, 'prediction')} to {path}.")
+
+
+def _writing(path: Path) -> TextIO:
+    """Open a table in UTF-8; names of files that are in another encoding keep their bytes."""
+    return path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
 
 
 def _values(column: Tensor | list[str]) -> list[Any]:

@@ -24,7 +24,7 @@ class WarmupCosine(LambdaLR):
         if "lr_lambdas" not in state_dict:
             raise CheckpointError(
                 "the learning rates of the checkpoint follow another schedule, as of an earlier release, which "
-                "cannot be continued: begin a new run; in Python, load(FILE).task.train() is a task with its weights"
+                "cannot be continued: begin a new run; in Python, load_from_checkpoint(FILE) has its weights"
             )
         super().load_state_dict(state_dict)
 

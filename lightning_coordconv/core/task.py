@@ -19,7 +19,7 @@ from lightning_coordconv.core.counts import count
 from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.description import INFERENCE, complete, find_changed_arguments
 from lightning_coordconv.core.hyperparameters import is_plain
-from lightning_coordconv.core.modes import warn_of_evaluation_mode
+from lightning_coordconv.core.modes import check_trainable, warn_of_evaluation_mode
 from lightning_coordconv.core.offline import restoring
 from lightning_coordconv.core.option_changes import to_text
 from lightning_coordconv.core.restore import check_kind, named, restore
@@ -219,6 +219,7 @@ class BaseTask(CheckedArguments, LightningModule):
     def on_fit_start(self) -> None:
         """Give each rank other random numbers, as of transforms and dropout; the first has those of one process."""
         warn_of_evaluation_mode(self)
+        check_trainable(self)
         if self.global_rank:
             pl_worker_init_function(worker_id=0, rank=self.global_rank)
 

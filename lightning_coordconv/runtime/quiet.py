@@ -19,6 +19,10 @@ def silence_libraries() -> None:
         logging.getLogger(f"{library}.utilities.rank_zero").addFilter(_is_shown)
         logging.getLogger(f"{library}.utilities.seed").addFilter(_is_shown)
     warnings.filterwarnings("ignore", ".*is smaller than the logging interval", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", ".*there is no last checkpoint available")  # RunFolder says it
+    warnings.filterwarnings(
+        "ignore", "Checkpoint directory .* exists and is not empty"
+    )  # as that of a run that resumes
     warnings.filterwarnings("ignore", ".*LeafSpec.. is deprecated", FutureWarning, "pytorch_lightning")
     for module in ("jsonargparse", "pytorch_lightning", "lightning_fabric", "torch", "torchmetrics", "tensorboard"):
         warnings.filterwarnings("ignore", category=DeprecationWarning, module=module)

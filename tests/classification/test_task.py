@@ -2,6 +2,7 @@
 
 import csv
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,15 @@ def test_folder_of_images_learns_and_predicts(tmp_path):
     for row in rows:
         assert row["path"].split("/")[-2] == sorted(colours)[int(row["predicted"])]
         assert row["correct"] == "True"
+
+
+def test_names_that_are_not_utf_8_keep_their_bytes(tmp_path):
+    task = ImageClassification(PooledClassifier(3, channels=3))
+    name = os.fsdecode(b"caf\xe9.png")
+    quiet(tmp_path, callbacks=[PredictionTable()]).predict(
+        task, DataLoader([{"image": torch.rand(3, 16, 16), "path": name}]), return_predictions=False
+    )
+    assert b"caf\xe9.png" in (tmp_path / "predictions.csv").read_bytes()
 
 
 def test_samples_without_a_label_are_predicted(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_coordconv.core.modes import predicting, warn_of_evaluation_mode
+from lightning_coordconv.core.modes import check_trainable, predicting, warn_of_evaluation_mode
 from lightning_coordconv.core.undefined import UndefinedOutputError
 
 
@@ -45,3 +45,14 @@ def test_a_network_that_will_train_in_evaluation_mode_is_named():
         warn_of_evaluation_mode(nn.Sequential(nn.Linear(1, 1).eval(), network().eval().requires_grad_(False)))
     with pytest.warns(UserWarning, match=r"^0 is in evaluation mode and will be trained in it"):
         warn_of_evaluation_mode(task.eval())
+
+
+def test_a_frozen_task_cannot_be_trained():
+    check_trainable(nn.Flatten())
+    task = network()
+    task[0][1].requires_grad_(False)
+    check_trainable(task)
+    with pytest.raises(
+        ValueError, match=r"all weights of Sequential are frozen, as load\(\) freezes.*load_from_checkp"
+    ):
+        check_trainable(task.requires_grad_(False))

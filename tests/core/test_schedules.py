@@ -101,7 +101,7 @@ def test_the_state_of_an_earlier_release_is_refused_with_a_way_out(warmup):
         earlier = SequentialLR(optimizer, [LinearLR(optimizer), earlier], milestones=[warmup])
     with pytest.raises(
         CheckpointError,
-        match=r"another schedule, as of an earlier release, .*: begin a new run; in Python, load\(FILE\)",
+        match=r"another schedule, as of an earlier release, .*: begin a new run; in Python, load_from_checkpoint",
     ):
         warmup_cosine(optimizer, 4, warmup).load_state_dict(earlier.state_dict())
 

@@ -135,3 +135,16 @@ def test_a_resumed_run_trains_no_batch_beyond_the_end_of_an_epoch(cli):
     )
     cli(*run, "--trainer.max_epochs=5", "--trainer.check_val_every_n_epoch=1", "--ckpt_path=last")
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 10
+
+
+@pytest.mark.slow
+def test_a_learning_rate_of_zero_is_said_where_a_run_resumes(cli, caplog):
+    """A schedule that has ended at 0 is part of the checkpoint, and more epochs change nothing."""
+    schedule = ("--model.lr_scheduler=LinearLR", "--model.lr_scheduler.start_factor=1.0",
+                "--model.lr_scheduler.end_factor=0.0", "--model.lr_scheduler.total_iters=2")  # fmt: skip
+    run = ("fit", *SMALL, *TWO[1:], "--model.lr_scheduler_interval=step", *schedule)
+    cli(*run, "--trainer.max_steps=2", "--ckpt_path=last")
+    assert "holds no checkpoint yet: training starts from the beginning" in caplog.text
+    assert "the learning rate of the checkpoint is 0" not in caplog.text
+    cli(*run, "--trainer.max_steps=3", "--ckpt_path=last")
+    assert "the learning rate of the checkpoint is 0, as its schedule has ended" in caplog.text

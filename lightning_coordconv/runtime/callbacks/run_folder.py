@@ -76,6 +76,8 @@ class RunFolder(Callback):
         if self.ckpt_path == "last" and checkpoints and not any(path.name.startswith("last") for path in checkpoints):
             names = ", ".join(sorted(path.name for path in checkpoints))
             return f"{folder} holds no last.ckpt to resume from: give --ckpt_path one of {names}"
+        if self.ckpt_path == "last" and not checkpoints:
+            rank_zero_info(f"{folder} holds no checkpoint yet: training starts from the beginning")
         resuming = self.ckpt_path == "last" or (self.ckpt_path and Path(self.ckpt_path).resolve() in checkpoints)
         if checkpoints and not resuming:
             return (

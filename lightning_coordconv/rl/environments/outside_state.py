@@ -50,10 +50,11 @@ class Outside:
 
     def see(self, value: Any, path: str) -> None:
         """Take note of an object's class, of a class, or of a function."""
-        if isinstance(value, types.FunctionType) and _is_own(value):
-            self.functions.setdefault(label(value), value)
-        if isinstance(inner := getattr(value, "__wrapped__", None), types.FunctionType) and _is_own(inner):
-            self.functions.setdefault(label(inner), inner)  # of a decorator such as functools.cache
+        for function in (value, getattr(value, "__wrapped__", None)):  # the second of decorators, as functools.cache
+            if isinstance(function, types.FunctionType) and _is_own(function):
+                name = label(function)
+                while self.functions.setdefault(name, function) is not function:
+                    name += "'"  # a function within a function, or one that took the name of that which it wraps
         for base in (value if isinstance(value, type) else type(value)).__mro__:
             package = base.__module__.partition(".")[0]
             if package == "__main__" or package not in sys.stdlib_module_names:
@@ -79,8 +80,10 @@ class Outside:
                     self.see(function, name)
                 data = _class_state(self.classes[name])
                 classes[name] = {key: encoder.value(value, f"{name}.{key}") for key, value in data.items()}
-            for name in self.functions.keys() - analysed:
+            for name in [name for name in self.functions if name not in analysed]:  # in an order that a set has not
                 analysed.add(name)
+                for cell in _closure(self.functions[name]).values():
+                    self.see(cell.cell_contents, name)
                 data = _function_state(self.functions[name])
                 functions[name] = {key: encoder.value(value, f"{name} {key}") for key, value in data.items()}
                 for module, key, value in self._variables(self.functions[name]):
@@ -164,9 +167,14 @@ def _is_foreign_descriptor(value: Any) -> bool:
 
 
 def _function_state(function: types.FunctionType) -> dict[str, Any]:
-    """Return what calls of a function can change: its mutable defaults, and its attributes."""
+    """Return what calls of a function can change: mutable defaults, attributes, variables of functions around it."""
     defaults = dict(enumerate(function.__defaults__ or ())) | (function.__kwdefaults__ or {})
     found = {f"default {name}": value for name, value in defaults.items() if isinstance(value, MUTABLE)}
+    stored = set(_stored_variables(function.__code__))
+    for name, cell in _closure(function).items():
+        value = cell.cell_contents
+        if name in stored or isinstance(value, MUTABLE) or (_is_own(type(value)) and not isinstance(value, enum.Enum)):
+            found[f"variable {name}"] = value
     return found | {f"attribute {name}": value for name, value in vars(function).items() if name[:2] != "__"}
 
 
@@ -175,6 +183,8 @@ def _set_function_state(function: types.FunctionType, key: str, value: Any) -> N
     kind, _, name = key.partition(" ")
     if kind == "attribute" and name[:2] != "__":
         setattr(function, name, value)
+    elif kind == "variable" and name in _closure(function):
+        _closure(function)[name].cell_contents = value
     elif kind == "default" and name.isdecimal():
         defaults = list(function.__defaults__ or ())
         defaults[int(name)] = value
@@ -183,6 +193,20 @@ def _set_function_state(function: types.FunctionType, key: str, value: Any) -> N
         function.__kwdefaults__[name] = value  # type: ignore[index]  # it has this name
     else:
         raise NoSnapshotError(f"{label(function)} has no {key}")
+
+
+def _closure(function: types.FunctionType) -> dict[str, types.CellType]:
+    """Return the variables of functions around a function that it uses, by name, but for those without a value."""
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    return {name: cell for name, cell in cells if cell != types.CellType()}
+
+
+def _stored_variables(code: types.CodeType) -> Iterator[str]:
+    """Yield the names of variables of functions around code that it, or a function in it, sets (``nonlocal``)."""
+    yield from (each.argval for each in dis.get_instructions(code) if each.opname in ("STORE_DEREF", "DELETE_DEREF"))
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _stored_variables(constant)
 
 
 def _draws_globally(value: Any) -> bool:

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms.v2.functional import pil_to_tensor
 
+from lightning_coordconv.core.counts import count
 from lightning_coordconv.core.images import read_rgb
 from lightning_coordconv.core.survey import Refuse, raise_refused
 from lightning_coordconv.detection.annotations import Annotations
@@ -130,7 +131,9 @@ class CocoDetection(Dataset[dict[str, Any]]):
         self.objects = self._collect(content, crowds, bad_boxes, refuse)
         if all(self.objects[image["id"]]["iscrowd"].all() for image in self.images):
             reason = "; ".join(self._unused()) or ("only crowds" if content["annotations"] else "no annotations")
-            raise ValueError(f"{read.source} has no box to detect: {reason}")
+            raise ValueError(
+                f"{read.source} has no box to detect in the {count(len(self.images), 'image')} of a split: {reason}"
+            )
 
     def remarks(self) -> list[str]:
         """Return a line on each kind of annotation that is not used as it is or looks wrong, and each missing image."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from lightning_coordconv.core.images import read_size
+from lightning_coordconv.core.splits import PARTS, RandomSplit
 from lightning_coordconv.core.survey import Part, Survey, data_options
 from lightning_coordconv.detection.annotations import Annotations
 from lightning_coordconv.detection.boxes import draw_boxes
@@ -76,10 +77,21 @@ def _coco(path: Path, files: list[Path], limit: int) -> Survey:
             survey.remarks += [f"{file.stem}: {remark}" for remark in _targets(data)]
     if whole and options["train"]:
         options["val"] = "--data.val_annotations null"  # a run splits the images by chance
+        if first is not None:
+            with survey.collecting("splits by chance that cannot be used"):
+                _divide(first)
     where = " ".join(given or f"--data.{split}_annotations …" for split, given in options.items())
     if any(options.values()):
         _suggest(survey, f"-c detection/coco_coordconv {data_options(root=root)} {where}")
     return survey
+
+
+def _divide(data: CocoDetection) -> None:
+    """Divide the images of a data set as a run does, and read each part."""
+    images = [image["file_name"] for image in data.read.content["images"]]
+    parts = RandomSplit().divide(sorted(images), data.annotations, "images")
+    for split in PARTS:
+        CocoDetection(data.folder, data.read.part(parts[split]), crowds=split != "train", refuse=lambda *_: None)
 
 
 def _suggest(survey: Survey, options: str) -> None:

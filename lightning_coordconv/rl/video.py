@@ -86,6 +86,7 @@ class AgentVideo(CheckedArguments, WritesPredictions):
                 frames, reward = write_video(path, episode, self.fps or frames_per_second(data.spec))
             except CannotRenderError as error:
                 self.renders = False
+                path.unlink(missing_ok=True)
                 rank_zero_warn(f"no videos are recorded: the environment {data.env_id} cannot be rendered: {error}")
                 return
         rank_zero_info(f"Wrote {count(frames, 'frame')} with the reward {reward:g} to {path}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lightning_coordconv.core.extras import extra
+from lightning_coordconv.rl.frames import CannotRenderError
 from lightning_coordconv.rl.saliency import Image
 
 with extra("rl", "videos"):
@@ -23,7 +24,11 @@ def enlarged(frame: Image) -> Image:
 
 
 def write_video(path: Path, frames: Iterator[tuple[Image, float]], fps: float) -> tuple[int, float]:
-    """Write a video frame by frame, and return the number of frames and the last reward."""
+    """Write a video frame by frame, and return the number of frames and the last reward.
+
+    Raises:
+        CannotRenderError: if a frame has another size than the first.
+    """
     frames = ((enlarged(frame), reward) for frame, reward in frames)
     first, reward = next(frames)
     # colours are stored at half the resolution, so sizes must be even
@@ -34,6 +39,8 @@ def write_video(path: Path, frames: Iterator[tuple[Image, float]], fps: float) -
     count = 0
     try:
         for frame, score in itertools.chain([(first, reward)], frames):
+            if frame.shape != first.shape:
+                raise CannotRenderError(f"its frames change their size from {first.shape[:2]} to {frame.shape[:2]}")
             writer.send(np.ascontiguousarray(frame))
             count, reward = count + 1, score
     finally:

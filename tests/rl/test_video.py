@@ -169,9 +169,19 @@ class Unrenderable(Mixed):
         raise OSError("no display")
 
 
+class Growing(Unrenderable):
+    """Its frames grow within an episode, which no video can show."""
+
+    size = 120
+
+    def render(self):
+        Growing.size += 2
+        return np.zeros((self.size, 120, 3), np.uint8)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.isinstance.treespec:FutureWarning")
-@pytest.mark.parametrize("kind", [Mixed, Unrenderable])
+@pytest.mark.parametrize("kind", [Mixed, Unrenderable, Growing])
 def test_an_environment_that_cannot_render_is_reported_once(kind, tmp_path):
     name = f"tests/{kind.__name__}-video-v0"
     gymnasium.register(name, kind)

@@ -1,5 +1,6 @@
 """Tests of the command ``data check`` on good data: format, counts, drawing, copies, and the command it proposes."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -118,6 +119,31 @@ def test_the_command_for_one_annotation_file_splits_its_images_by_chance(tmp_pat
     assert given.pop("val_annotations") == "null"
     data = CocoDetectionDataModule(**given, num_workers=0)
     assert sorted(data.dataset(split).images[0]["id"] for split in ("train", "val", "test")) == [10, 20, 30]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("images", "boxes", "message"),
+    [
+        (2, 2, "boxes.json has too few images, 2, to hold out 1 for validation"),
+        (20, 1, "boxes.json has no box to detect in the 2 images of a split: no annotations"),
+    ],
+)
+def test_a_split_by_chance_that_a_run_would_refuse_is_reported(tmp_path, capsys, images, boxes, message):
+    entries = [{"id": n, "file_name": f"{n:02}.png", "width": 8, "height": 8} for n in range(images)]
+    objects = [
+        {"id": n, "image_id": n, "category_id": 1, "bbox": [1, 1, 4, 4], "area": 16, "iscrowd": 0} for n in range(boxes)
+    ]
+    for entry in entries:
+        Image.new("RGB", (8, 8)).save(tmp_path / entry["file_name"])
+    content = {"images": entries, "annotations": objects, "categories": [{"id": 1, "name": "a"}]}
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    code, report = check(tmp_path, capsys)
+    assert code == 1
+    assert message in report
+    arguments = {"train_annotations": "boxes.json", "train_images": ".", "val_annotations": None, "val_images": "."}
+    with pytest.raises(ValueError, match=re.escape(message)):
+        [CocoDetectionDataModule(str(tmp_path), **arguments).dataset(split) for split in ("train", "val", "test")]
 
 
 @pytest.mark.slow

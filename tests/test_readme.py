@@ -1,7 +1,7 @@
 """Tests that every fenced block of the README and the documents runs, or is a valid command; links and lengths.
 
 - ``python`` and ``yaml`` whose first line is ``# name.py`` or ``# name.yaml`` become files; other ``python`` is run,
-  a page from top to bottom, with the stand-ins of ``GIVEN`` for what a reader has: data, an environment.
+  a page from top to bottom, with the stand-ins of ``GIVEN`` for what a reader has: data, an environment, a run.
 - ``sh``: the commands of how-to pages, and of the page on environments, run in process. On other pages, where they take
   hours or need a cluster, the arguments of ``lightning-coordconv`` are parsed, and of other programs the named targets,
   modules, options, files and extras must exist.
@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -47,11 +48,20 @@ def environment():
     return make_vec_env("lightning_coordconv/FindAndTouch-v0", 1, env_kwargs={"size": 36})
 
 
+def run_of_a_detector() -> dict[str, object]:
+    """Write the config that a run of a detector leaves in its folder."""
+    run = Path("logs", "detection", "coco_coordconv", "version_0")
+    run.mkdir(parents=True)
+    shutil.copy(ROOT / "configs" / "detection" / "coco_coordconv.yaml", run / "config.yaml")
+    return {}
+
+
 FOREIGN = ("segmentation_models_pytorch",)
 """Packages that examples use and that no extra installs; their blocks run where they are installed."""
 PICTURES = ("python.md", "own_points.md")
 """Pages that take folders of images as given."""
 GIVEN = {
+    "own_detector.md": run_of_a_detector,
     "own_model.md": lambda: {"loader": [(torch.rand(2, 3, 64, 64), torch.tensor([1, 2]))]},
     "agents.md": lambda: {"env": environment(), "total_timesteps": 10},
 }

@@ -27,12 +27,14 @@ class RandomSplit:
 
     Attributes:
         names: of the files of each part; empty until something is divided.
+        kind: what the files are, in the plural.
         strict: whether files of a restored split that are missing are refused; otherwise all are divided anew.
     """
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
         self.names: dict[str, list[str]] = {}
+        self.kind = "files"
         self.restored: dict[str, list[str]] = {}
         self.strict = True
 
@@ -50,6 +52,7 @@ class RandomSplit:
         Raises:
             ValueError: if there are too few of them, or files of the split of a checkpoint are missing.
         """
+        self.kind = kind
         if not self._matches(names, folder, kind):
             count = len(names)
             size = max(1, count // 10) if held_out is None else held_out

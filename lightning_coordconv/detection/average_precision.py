@@ -23,6 +23,16 @@ PERSON_SIGMAS = (
 BOX_PREFIX = "bbox_"
 
 
+def require_pycocotools() -> None:
+    """Refuse to go on without the package that computes COCO's metrics.
+
+    Raises:
+        ModuleNotFoundError: if pycocotools is not installed, with the command that installs it.
+    """
+    with extra("detection", "COCO's metrics"):
+        import pycocotools  # noqa: F401
+
+
 class CocoAveragePrecision(CheckedArguments, MeanAveragePrecision):
     """COCO's twelve numbers, by the names of torchmetrics' metric, with the values of pycocotools, also over ranks.
 
@@ -41,12 +51,8 @@ class CocoAveragePrecision(CheckedArguments, MeanAveragePrecision):
         overlaps, recalls = np.linspace(0.5, 0.95, 10).tolist(), np.linspace(0.0, 1.0, 101).tolist()
         # With masks only, torchmetrics would leave out what is found in images without a true mask.
         kinds: tuple[Literal["bbox", "segm"], ...] = ("bbox", "segm") if masks else ("bbox",)
-        try:
-            super().__init__(iou_type=kinds, iou_thresholds=overlaps, rec_thresholds=recalls, sync_on_compute=False)
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "COCO's metrics need the package pycocotools: pip install 'lightning-coordconv[detection]'"
-            ) from error
+        require_pycocotools()
+        super().__init__(iou_type=kinds, iou_thresholds=overlaps, rec_thresholds=recalls, sync_on_compute=False)
 
     def compute(self) -> dict[str, Tensor]:
         """Return the numbers of all images of all ranks, on every rank."""
@@ -98,8 +104,7 @@ class KeypointAveragePrecision(Metric):
 
     def __init__(self, sigmas: Sequence[float] = PERSON_SIGMAS) -> None:
         super().__init__(sync_on_compute=False)
-        with extra("detection", "COCO's metrics"):
-            import pycocotools  # noqa: F401
+        require_pycocotools()
         if not sigmas or not all(sigma > 0 for sigma in sigmas):
             raise ValueError(f"sigmas must be positive, one for each keypoint, got {list(sigmas)}")
         self.sigmas = tuple(sigmas)

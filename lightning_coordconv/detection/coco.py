@@ -48,6 +48,7 @@ class CocoDetection(Dataset[dict[str, Any]]):
     area       float32  (n,)       in pixels, as annotated (COCO's is that of the segmentation)
     iscrowd    int64    (n,)       1 for a box around a crowd, which evaluation ignores
     image_id   int      ()         the file's
+    file_name  str                 as in the annotations
     path       str                 of the image
     =========  =======  =========  =========================================================================
 
@@ -185,6 +186,7 @@ class CocoDetection(Dataset[dict[str, Any]]):
             "area": sample["filled"] * (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]),
             "iscrowd": sample["iscrowd"],
             "image_id": known["id"],
+            "file_name": known["file_name"],
             "path": str(path),
         }
 

@@ -33,9 +33,10 @@ class CocoResults(CheckedArguments, WritesPredictions, BasePredictionWriter):
     """Write predictions in COCO's results format to ``detections.json``, and draw them in ``overlays/``.
 
     Both are beside the logs. A result has ``image_id``, ``category_id`` (as in the annotation file), ``bbox`` (x, y,
-    width, height in pixels) and ``score``, and, in addition to COCO's format, the ``file_name``. Networks with masks or
-    keypoints have results without ``bbox`` in further files, because pycocotools takes the area of a result from its
-    box where it has one: ``segmentations.json`` with the ``segmentation`` of each mask, as compressed run lengths, and
+    width, height in pixels) and ``score``, and, in addition to COCO's format, the ``file_name``, which is that of the
+    annotations, or the path from the folder of images to make predictions for. Networks with masks or keypoints have
+    results without ``bbox`` in further files, because pycocotools takes the area of a result from its box where it has
+    one: ``segmentations.json`` with the ``segmentation`` of each mask, as compressed run lengths, and
     ``keypoints.json``. Under DDP the results of all ranks go to one file, rank after rank.
 
     Args:
@@ -97,8 +98,8 @@ def _results(sample: Mapping[str, Any], categories: Mapping[int, tuple[int, str]
     found = sample["predicted"]
     columns = (box_convert(found["boxes"].float(), "xyxy", "xywh"), found["labels"], found["scores"].float())
     known = {"image_id": int(sample["image_id"])}
-    if "path" in sample:
-        known["file_name"] = sample["path"]
+    if "file_name" in sample:
+        known["file_name"] = sample["file_name"]
     rows = [
         known | {"category_id": categories[label][0] if label in categories else label, "bbox": box, "score": score}
         for box, label, score in zip(*(column.tolist() for column in columns), strict=True)

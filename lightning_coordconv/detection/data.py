@@ -71,7 +71,8 @@ class AnnotatedImagesDataModule(BoxesDataModule):
         batch_size: samples in an optimiser step, over all ranks together.
         eval_batch_size: the same for validation, test and prediction.
         num_workers: loading processes per rank; by default the number of CPU cores per rank, at most 8.
-        seed: fixes the order of the training images.
+        seed: fixes the order of the training images, and a split by chance; the command line sets it to its
+            ``--seed_everything``.
 
     Attributes:
         targets: see :class:`~lightning_coordconv.detection.CocoDetection` for this and the following.
@@ -81,7 +82,9 @@ class AnnotatedImagesDataModule(BoxesDataModule):
     targets: Sequence[TargetName] = ()
     flip_indices: Sequence[int] | None = None
     decodes_files = True
-    sample_keys: frozenset[str] = frozenset({"image", "boxes", "labels", "area", "iscrowd", "image_id", "path"})
+    sample_keys: frozenset[str] = frozenset(
+        {"image", "boxes", "labels", "area", "iscrowd", "image_id", "file_name", "path"}
+    )
 
     def __init__(
         self,
@@ -160,7 +163,8 @@ class CocoDetectionDataModule(AnnotatedImagesDataModule):
         root: the folder in which all of the following are.
         train_annotations: annotation file of the training split.
         val_annotations: of the validation split. Without it the images of ``train_annotations`` are split by chance,
-            80, 10 and 10 % for training, validation and test, in the same way for the same seed.
+            80, 10 and 10 % for training, validation and test, in the same way for the same ``seed``. For other shares
+            give files of each split.
         test_annotations: of the test split; the validation split serves as one by default.
         train_images: folder of the training images.
         val_images: of the validation images; not used without ``val_annotations``, since the configs name it for COCO.
@@ -253,12 +257,12 @@ class YoloDetectionDataModule(AnnotatedImagesDataModule):
 class VocDetectionDataModule(AnnotatedImagesDataModule):
     """Images and boxes in the format of Pascal VOC: ``Annotations/*.xml`` and ``JPEGImages``.
 
-    Without lists in ``ImageSets/Main`` images are split by chance, in the same way for the same seed. Without a list
-    ``test.txt`` the validation split serves as the test split too.
+    Without lists in ``ImageSets/Main`` images are split by chance, in the same way for the same ``seed``. Without a
+    list ``test.txt`` the validation split serves as the test split too.
 
     Args:
         root: the folder.
-        kwargs: see :class:`AnnotatedImagesDataModule`; ``seed`` fixes the split too.
+        kwargs: see :class:`AnnotatedImagesDataModule`.
 
     Raises:
         FileNotFoundError: if a folder is missing or empty, or a list names an XML file that does not exist.

@@ -18,11 +18,12 @@ Links = Literal["inside", "anywhere"]
 class ImageFiles(Dataset[dict[str, Any]]):
     """Images below a folder, in the order of their names.
 
-    A sample is a dict with ``image`` (3, H, W), float32 in [0, 1], ``image_id``, its number from 1, and its ``path``.
+    A sample is a dict with ``image`` (3, H, W), float32 in [0, 1], ``image_id``, its number from 1, its ``path``, and
+    ``file_name``, its path from the folder.
 
     Args:
         folder: holds images in any format of torchvision's ``IMG_EXTENSIONS``.
-        paths: which of them to take; all by default.
+        paths: of those to take, which begin with ``folder``; all by default.
         bad_images: see :class:`CocoDetection` for this and the following.
         links: whether a symbolic link may lead out of the folder.
 
@@ -38,6 +39,7 @@ class ImageFiles(Dataset[dict[str, Any]]):
         self, folder: Path, paths: Sequence[Path] | None = None, bad_images: Policy = "error", links: Links = "inside"
     ) -> None:
         check_policies(bad_images=bad_images)
+        self.folder = folder
         self.paths = find_images(folder) if paths is None else list(paths)
         self.root = root_of(folder, links)
         self.unreadable: list[str] = []
@@ -52,7 +54,8 @@ class ImageFiles(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.paths[index]
         image = to_dtype(pil_to_tensor(read_rgb(path, self.root)), torch.float32, scale=True)
-        return {"image": image, "image_id": index + 1, "path": str(path)}
+        name = path.relative_to(self.folder).as_posix()
+        return {"image": image, "image_id": index + 1, "file_name": name, "path": str(path)}
 
     def remarks(self) -> list[str]:
         """Return a line on each image that is left out."""

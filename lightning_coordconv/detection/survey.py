@@ -22,7 +22,8 @@ from lightning_coordconv.detection.yolo_format import SUFFIXES, YoloFolder
 OVERLAY = "-c detection/coco_coordconv --data lightning_coordconv.detection."
 ON_A_CPU = (
     "the command below trains a ResNet-50 on images of 800 pixels, which needs a GPU; for a CPU add "
-    "-c detection/ablations/small, or -c detection/ablations/from_scratch, which downloads no weights"
+    "-c detection/ablations/small, whose pretrained weights are downloaded; only without a connection add "
+    "-c detection/ablations/from_scratch in its place, which begins with random weights and finds far less"
 )
 """Remark where there is no GPU."""
 

@@ -1,6 +1,7 @@
 """The task of object detection: trains and evaluates torchvision's detectors of boxes, masks and keypoints."""
 
 import math
+from contextlib import suppress
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -19,6 +20,7 @@ from lightning_coordconv.detection.average_precision import (
     PERSON_SIGMAS,
     CocoAveragePrecision,
     KeypointAveragePrecision,
+    require_pycocotools,
 )
 from lightning_coordconv.detection.figures import DetectionFigures
 from lightning_coordconv.detection.precision_recall import PrecisionRecallFigure
@@ -56,7 +58,6 @@ class ObjectDetection(LabelledTask):
             default COCO's of the 17 keypoints of a person.
 
     Raises:
-        ModuleNotFoundError: if pycocotools is not installed.
         ValueError: for a negative ``coordinate_lr``, a ``warmup`` of 1 or more, beside ``lr_scheduler`` or in a run
             without an end, for a category for which the net has no output, for data without its targets or with
             another number of keypoints, and for keypoints without a sigma.
@@ -82,15 +83,17 @@ class ObjectDetection(LabelledTask):
         keypoint_sigmas: list[float] | None = None,
     ) -> None:
         targets: frozenset[str] = frozenset(getattr(net, "targets", ()))
-        metrics: dict[str, Metric] = {"coco": CocoAveragePrecision("masks" in targets)}
-        if "keypoints" in targets:
-            sigmas = PERSON_SIGMAS if keypoint_sigmas is None else keypoint_sigmas
-            if len(sigmas) != net.num_keypoints:
-                raise ValueError(
-                    f"the network has {net.num_keypoints} keypoints, but there are {len(sigmas)} sigmas: set "
-                    "keypoint_sigmas, one for each keypoint"
-                )
-            metrics["keypoints"] = KeypointAveragePrecision(sigmas)
+        sigmas = PERSON_SIGMAS if keypoint_sigmas is None else keypoint_sigmas
+        if "keypoints" in targets and len(sigmas) != net.num_keypoints:
+            raise ValueError(
+                f"the network has {net.num_keypoints} keypoints, but there are {len(sigmas)} sigmas: set "
+                "keypoint_sigmas, one for each keypoint"
+            )
+        metrics: dict[str, Metric] = {}
+        with suppress(ModuleNotFoundError):  # predictions need no metrics; setup refuses everything else
+            metrics["coco"] = CocoAveragePrecision("masks" in targets)
+            if "keypoints" in targets:
+                metrics["keypoints"] = KeypointAveragePrecision(sigmas)
         super().__init__(net, metrics, optimizer, lr_scheduler, lr_scheduler_interval, {}, compile, channels_last)
         if coordinate_lr < 0:
             raise ValueError(f"coordinate_lr must not be negative, got {coordinate_lr}")
@@ -114,9 +117,12 @@ class ObjectDetection(LabelledTask):
         """Compare the categories and keypoints of the data with the outputs of the net, except for predictions.
 
         Raises:
+            ModuleNotFoundError: if pycocotools is not installed, which all but predictions need.
             ValueError: if the data module has a category for which the net has no output, or another number of
                 keypoints.
         """
+        if stage != "predict":
+            require_pycocotools()
         super().setup(stage)
         data = data_module(self.trainer)
         keypoints = len(data.skeleton.names) if hasattr(data, "skeleton") else 0  # 0 if it has none, or does not say

@@ -49,7 +49,10 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         check_at_least(1, images=options.images)
         if path.is_dir() and options.out.resolve().is_relative_to(path.resolve()):
-            raise ValueError(f"{options.out} would become a picture of the data in {path}: give --out a file elsewhere")
+            raise ValueError(
+                f"{options.out} would become a picture of the data in {path}: give --out a file outside of this folder "
+                "and of the folders in it"
+            )
         survey = _recognised(path)(options.images)
         survey.remarks += remarks_on_files(path, survey.images, survey.others)
         survey.remarks += [

@@ -113,7 +113,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"),
         help="of images, which detectors need: coordinates become constants; others take images of any size without it",
     )  # fmt: skip
-    parser.add_argument("--images", help="a folder or a file: compare outputs on its images, not on random ones")
+    parser.add_argument("--images", help="a folder of images, or one: compare outputs on these, not on random ones")
     parser.add_argument(
         "--int8", metavar="CONFIG",
         help="quantise to INT8, calibrated on the data of a config of fit, such as the config.yaml of the run",

@@ -50,7 +50,7 @@ from lightning_coordconv.runtime.weights import KEYWORDS, check_version, choose_
 
 REFUSED = (ValueError, TypeError, ImportError, OSError, MisconfigurationException)
 """Errors of options that cannot work together."""
-EXPLAINED = (ValueError, OSError, EOFError, FloatingPointError, MisconfigurationException)
+EXPLAINED = (ValueError, OSError, EOFError, FloatingPointError, MisconfigurationException, ModuleNotFoundError)
 """Errors of a run that one line explains. Any other is a fault of the program, and keeps its traceback."""
 
 

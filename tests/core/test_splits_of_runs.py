@@ -117,10 +117,14 @@ def fitted(data: BaseDataModule, folder: Path) -> tuple[Recorder, Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
-def test_a_run_that_resumes_and_a_test_keep_the_split_when_a_file_was_added(name, tmp_path):
+def test_a_run_that_resumes_and_a_test_keep_the_split_when_a_file_was_added(name, tmp_path, caplog):
     write(tmp_path / "data", range(20))
-    first, checkpoint = fitted(MODULES[name](tmp_path / "data", 0), tmp_path)
+    with caplog.at_level("INFO"):
+        first, checkpoint = fitted(MODULES[name](tmp_path / "data", 0), tmp_path)
     file = tmp_path / "run" / "split.json"
+    (line,) = [message for message in caplog.messages if message.startswith("Split by chance: ")]
+    kind = "XML files" if name == "VOC" else "images"
+    assert line == f"Split by chance: 16 {kind} for training, 2 for validation, 2 for the test ({file})"
     written = json.loads(file.read_text())
     assert {part: {Path(each).stem for each in written[part]} for part in ("train", "val")} == {
         part: first.seen[part] for part in ("train", "val")

@@ -189,9 +189,10 @@ def test_folder_of_images(folder):
     (folder / "deeper").mkdir()
     Image.new("L", (8, 6), 255).save(folder / "deeper" / "c.JPG")
     data = ImageFiles(folder)
-    assert [(sample["image_id"], Path(sample["path"]).name) for sample in map(data.__getitem__, range(3))] == [
-        (1, "a.png"), (2, "b.png"), (3, "c.JPG")
-    ]  # fmt: skip
+    names = ["a.png", "b.png", "deeper/c.JPG"]
+    assert [(sample["image_id"], sample["file_name"], sample["path"]) for sample in map(data.__getitem__, range(3))] == [
+        (number, name, str(folder / name)) for number, name in enumerate(names, start=1)
+    ]
     assert data[2]["image"].shape == (3, 6, 8)
     assert data[2]["image"].min() > 0.99
     (folder / "empty").mkdir()

@@ -123,6 +123,8 @@ class CoordinatePredictor(Predictor[CoordinateTask]):
 
         Classification and rendering map ``xy``, positions (B, 2) as the network reads them, to the ``probability`` of
         each pixel (B, H, W). Regression maps an ``image`` (B, 1, H, W) to the position ``xy`` (B, 2) in pixels.
+        The metadata have the side of the ``canvas`` in pixels, and the unit of the positions that a network reads,
+        ``coordinates``: ``"scaled"`` to [-1, 1], or ``"pixels"``.
         """
         canvas = self.positions.canvas
         if images is not None:
@@ -133,7 +135,8 @@ class CoordinatePredictor(Predictor[CoordinateTask]):
         key, output = ("onehot", "xy") if regression else ("xy_scaled", "probability")
         module = PreparedNetwork(copy.deepcopy(self.task.net).cpu(), nn.Identity(), self._finish)
         examples = tuple((self.positions.__getitems__(numbers)[key],) for numbers in ([0, 1], [2], [0, 1, 2]))
-        return Exportable(module, examples, ("image" if regression else "xy",), (output,), {0: "batch"})
+        metadata = {"canvas": canvas} | ({} if regression else {"coordinates": self.positions.coordinates})
+        return Exportable(module, examples, ("image" if regression else "xy",), (output,), {0: "batch"}, metadata)
 
     def _finish(self, output: Any) -> Tensor:
         if isinstance(self.task, CoordinateRegression):

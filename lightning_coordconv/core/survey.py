@@ -38,6 +38,7 @@ class Part:
         sizes: how many images have a width and height, in pixels.
         classes: how many there are of each class, if there are classes; see ``counted`` of the survey.
         per_image: number of objects of each image; empty if images have none.
+        samples: how many there are to read.
         readable: numbers of the samples that were read.
         draw: draws the sample of a number.
     """
@@ -46,6 +47,7 @@ class Part:
     sizes: Counter[Size] = field(default_factory=Counter)
     classes: Counter[str] = field(default_factory=Counter)
     per_image: list[int] = field(default_factory=list)
+    samples: int = 0
     readable: list[int] = field(default_factory=list)
     draw: Callable[[int], Figure] | None = None
 
@@ -94,11 +96,12 @@ class Survey:
         """Read samples of a data set, at most ``limit`` and evenly spread, and collect those that cannot be read.
 
         Args:
-            part: receives the numbers of those that can.
+            part: receives how many there are, and the numbers of those that can be read.
             dataset: has a length and an item for each number.
             note: receives each sample.
         """
-        for index in spread(len(dataset), self.limit):
+        part.samples = len(dataset)
+        for index in spread(part.samples, self.limit):
             try:
                 note(dataset[index])
                 part.readable.append(index)
@@ -120,7 +123,7 @@ class Survey:
         for kind, errors in self.refused.items():
             lines += ["", f"refused: {kind} ({len(errors)})", *(f"  {error}" for error in list(errors)[:NAMED])]
             lines += [f"  and {len(errors) - NAMED} more"] if len(errors) > NAMED else []
-        remarks = [*_absent(self.parts), *self.remarks]
+        remarks = [*_not_decoded(self.parts, self.limit), *_absent(self.parts), *self.remarks]
         lines += ["", *(f"note: {remark}" for remark in remarks)] if remarks else []
         if self.options:
             lines += ["", f"train with: lightning-coordconv fit {self.options}"]
@@ -157,6 +160,15 @@ def _splits(parts: Sequence[Part], counted: str) -> list[str]:
             row += [str(sum(part.per_image)), f"{least} to {most}"]
         rows.append([*row, _range(part.sizes)])
     return _table(rows)
+
+
+def _not_decoded(parts: Sequence[Part], limit: int) -> Iterator[str]:
+    """Yield a line on each split that has more samples than were to be read."""
+    most = max((part.samples for part in parts), default=0)
+    for part in parts:
+        if part.samples > limit:
+            rest = f"{part.samples - limit} of {part.samples} images were not decoded"
+            yield f"{part.name}: {rest}; --images {most} decodes all"
 
 
 def _absent(parts: Sequence[Part]) -> Iterator[str]:

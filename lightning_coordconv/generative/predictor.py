@@ -145,7 +145,12 @@ class GenerativePredictor(Predictor[GenerativeTask]):
         return GeneratedSamples(self._generate(latents), latents)
 
     def exportable(self, size: Size | None, images: Images | None = None) -> Exportable:
-        """Return the generator from latent vectors (B, latent_size) to images (B, C, H, W) in [-1, 1]."""
+        """Return the generator from latent vectors (B, latent_size) to images (B, C, H, W) in [-1, 1].
+
+        The metadata have the arguments of the task that say how latent vectors are distributed, ``latent_size``,
+        ``latent`` (``"uniform"`` in [-1, 1], or standard ``"normal"``) and ``binary_latents``, and the lowest and the
+        highest value of the images, ``image_range``.
+        """
         if images is not None:
             raise ExportError("a generator takes no images: leave out --images")
         _, height, width = self.task.image_shape
@@ -154,7 +159,10 @@ class GenerativePredictor(Predictor[GenerativeTask]):
         net = copy.deepcopy(self.task.sampled_generator).cpu()
         module = PreparedNetwork(net, nn.Identity(), to_images)
         examples = tuple((self._sampler(seed).draw(count),) for seed, count in enumerate((2, 1, 3)))
-        return Exportable(module, examples, ("latent",), ("image",), {0: "batch"})
+        known = self.task.latents
+        latent = {"latent_size": known.size, "latent": known.distribution, "binary_latents": known.binary}
+        metadata = latent | {"image_range": [-1, 1]}
+        return Exportable(module, examples, ("latent",), ("image",), {0: "batch"}, metadata)
 
     def _sampler(self, seed: int) -> LatentSampler:
         check_at_least(0, seed=seed)

@@ -22,7 +22,8 @@ from lightning_coordconv.runtime.shipped_configs import find
 
 EPILOG = """The format follows from the suffix of OUT: .onnx, .pt2 (a torch.export.ExportedProgram), .zip
 (Stable-Baselines3). The file appears once its outputs have been compared with those of the network on three inputs.
-Images are float32 in [0, 1]; the file normalises them itself."""
+A file takes float32 images in [0, 1], which it normalises itself; a generator's takes latent vectors, and returns
+images in [-1, 1]; a network that paints positions takes these. Metadata in the file describe what it takes."""
 
 
 def main(args: Sequence[str] | None = None) -> None:

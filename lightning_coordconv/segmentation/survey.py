@@ -33,6 +33,8 @@ def _survey(path: Path, limit: int) -> Survey:
             dataset: Any = data.make_dataset(split, survey.refuse)
             dataset.num_classes = MOST
             _add(survey, split, dataset)
+    if any(part.samples > limit for part in survey.parts):
+        survey.remarks.append("sizes and classes are counted in the decoded images only")
     classes = sorted({int(name) for part in survey.parts for name in part.classes})
     for part in survey.parts:
         part.classes = Counter({str(value): part.classes[str(value)] for value in classes})  # in their order
@@ -72,5 +74,3 @@ def _add(survey: Survey, split: str, dataset: MaskFolder) -> None:
     survey.others += dataset.masks
     survey.read(part, dataset, note)
     survey.parts.append(part)
-    if len(dataset) > survey.limit:
-        survey.remarks.append(f"{split}: {survey.limit} of {len(dataset)} images were read and counted")

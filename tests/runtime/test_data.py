@@ -182,7 +182,39 @@ def test_few_samples_of_many_are_decoded(tmp_path, capsys):
     path.write_bytes(path.read_bytes()[:2000])  # the header is whole
     assert check(root, capsys, "--images", "2")[0] == 0
     assert check(root, capsys)[0] == 1
+    assert "not decoded" not in check(root, capsys)[1]
     assert check(root, capsys, "--images", "0") == (2, "error: images must be at least 1, got 0\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("write", "lines"),
+    [
+        (write_coco, ["boxes: 1 of 3 images were not decoded; --images 3 decodes all"]),
+        (write_pictures, ["all: 21 of 23 images were not decoded; --images 23 decodes all"]),
+        (
+            write_classes,
+            [
+                "train: 5 of 7 images were not decoded; --images 7 decodes all",
+                "val: 3 of 5 images were not decoded; --images 7 decodes all",
+            ],
+        ),
+        (
+            write_pairs,
+            [
+                "train: 2 of 4 images were not decoded; --images 4 decodes all",
+                "sizes and classes are counted in the decoded images only",
+            ],
+        ),
+    ],
+)
+def test_the_report_says_how_many_images_were_not_decoded(tmp_path, capsys, write, lines):
+    report = check(write(tmp_path / "data"), capsys, "--images", "2")[1]
+    assert [line for line in report.splitlines() if "decode" in line and "note" in line] == [
+        f"note: {line}" for line in lines
+    ]
+    for options in ([], ["--images", re.search(r"--images (\d+)", report)[1]]):
+        assert "not decoded" not in check(tmp_path / "data", capsys, *options)[1]
 
 
 @pytest.mark.parametrize(("count", "limit"), [(0, 4), (3, 5), (9, 3), (10, 1), (1000, 7)])

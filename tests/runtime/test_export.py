@@ -11,6 +11,7 @@ import torch
 
 from lightning_coordconv import coordinate_frame
 from lightning_coordconv.classification import ImageClassification, PooledClassifier
+from lightning_coordconv.coordinates import CoordConvDecoder, CoordinateClassification, CoordinatePredictor
 from lightning_coordconv.core.export import ExportError
 from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.detection import (
@@ -21,7 +22,15 @@ from lightning_coordconv.detection import (
     RegionProposalNet,
 )
 from lightning_coordconv.detection import load as load_detector
-from lightning_coordconv.generative import GAN, ConvDiscriminator, CoordConvGenerator, GenerativePredictor
+from lightning_coordconv.generative import (
+    GAN,
+    VAE,
+    ConvDiscriminator,
+    ConvEncoder,
+    CoordConvGenerator,
+    GenerativePredictor,
+    SpatialBroadcastDecoder,
+)
 from lightning_coordconv.rl import A2C, EnvironmentDataModule, SmallCNN
 from lightning_coordconv.runtime.cli import main
 from lightning_coordconv.segmentation import SegmentationNetwork, SemanticSegmentation
@@ -123,6 +132,34 @@ def test_generated_images(tmp_path):
         torch.testing.assert_close(run(tmp_path / name, found.latents)[0], found.images, rtol=1e-4, atol=1e-5)
     with pytest.raises(ExportError, match="makes images of 16 x 16 pixels, and no others"):
         model.export(tmp_path / "generator.onnx", size=(8, 8))
+
+
+def gan() -> GAN:
+    return GAN(CoordConvGenerator(6, 16, 2), ConvDiscriminator(16, 2), latent_size=6, binary_latents=2)
+
+
+def vae() -> VAE:
+    return VAE(ConvEncoder(6, 16, 2), SpatialBroadcastDecoder(6, 16, 4), latent_size=6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("task", "latent", "binary"), [(gan, "uniform", 2), (vae, "normal", 0)])
+def test_the_metadata_of_a_generator_say_what_it_takes_and_returns(task, latent, binary, tmp_path):
+    model = GenerativePredictor(task(), device="cpu")
+    expected = {"latent_size": 6, "latent": latent, "binary_latents": binary, "image_range": [-1, 1]}
+    model.export(tmp_path / "generator.onnx")
+    assert metadata_of(tmp_path / "generator.onnx") == expected
+    model.export(tmp_path / "generator.pt2")
+    files = {"lightning_coordconv": ""}
+    torch.export.load(tmp_path / "generator.pt2", extra_files=files)
+    assert json.loads(files["lightning_coordconv"]) == expected
+
+
+@pytest.mark.slow
+def test_the_metadata_of_a_coordinate_network_say_the_unit_of_the_positions_it_takes(tmp_path):
+    model = CoordinatePredictor(CoordinateClassification(CoordConvDecoder(canvas=64)), device="cpu")
+    model.export(tmp_path / "painter.onnx")
+    assert metadata_of(tmp_path / "painter.onnx") == {"canvas": 64, "coordinates": "scaled"}
 
 
 @pytest.mark.slow

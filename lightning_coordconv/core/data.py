@@ -186,10 +186,15 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
         """Return the data set of a split, built on first use; training images that are evaluated too are logged.
 
         Raises:
-            ValueError: if it has no samples.
+            ValueError: if it has no samples, or not the split of the checkpoint.
         """
         if split not in self._datasets:
             dataset = self.make_dataset(split)
+            if self.random_split.pending and self.random_split.names:
+                raise ValueError(
+                    f"{type(self).__name__} divides its files before it has the split of the checkpoint, and would "
+                    "evaluate on files that were trained on: call random_split.divide in find_data or in make_dataset"
+                )
             if not len(dataset):  # type: ignore[arg-type]
                 raise ValueError(f"the {split} split of {type(self).__name__} has no samples")
             self._datasets[split] = dataset

@@ -29,6 +29,7 @@ class RandomSplit:
         names: of the files of each part; empty until something is divided.
         kind: what the files are, in the plural.
         strict: whether files of a restored split that are missing are refused; otherwise all are divided anew.
+        pending: whether a split was restored since the files were divided, which then have another one.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -37,6 +38,7 @@ class RandomSplit:
         self.kind = "files"
         self.restored: dict[str, list[str]] = {}
         self.strict = True
+        self.pending = False
 
     def divide(
         self, names: Sequence[str], folder: Path, kind: str, held_out: int | None = None
@@ -53,6 +55,7 @@ class RandomSplit:
             ValueError: if there are too few of them, or files of the split of a checkpoint are missing.
         """
         self.kind = kind
+        self.pending = False
         if not self._matches(names, folder, kind):
             count = len(names)
             size = max(1, count // 10) if held_out is None else held_out
@@ -90,7 +93,8 @@ class RandomSplit:
             reason = f"has names more than once: {first_names(twice)}" if twice else "has a part without a name"
             raise CheckpointError(f"the split of the checkpoint {reason}")
         self.restored = {part: list(state[part]) for part in PARTS}
-        return self.restored != self.names
+        self.pending = self.restored != self.names
+        return self.pending
 
     def _matches(self, names: Sequence[str], folder: Path, kind: str) -> bool:
         """Take the split of a checkpoint, if there is one and the files are those that it divides."""

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pytorch_lightning.utilities import rank_zero_info
+
 from lightning_coordconv.core.protocols import TaskOfTraining
 
 
@@ -27,4 +29,10 @@ def recall(data: Any) -> None:
     if isinstance(task, TaskOfTraining) and data.trainer.state.fn != "fit":
         data.compare_description(task.inference)
         data.random_split.strict = bool(data.trainer.ckpt_path)
-        data.load_state_dict(task.splits.get(type(data).__qualname__, {}))
+        known = [kind.__qualname__ for kind in type(data).__mro__ if kind.__qualname__ in task.splits]
+        if not known and any(task.splits.values()):
+            rank_zero_info(
+                f"The network was trained with the data module {', '.join(task.splits)}: {type(data).__qualname__} "
+                "does not keep its split, so that a test can have samples that it was trained on."
+            )
+        data.load_state_dict(task.splits[known[0]] if known else {})

@@ -155,7 +155,7 @@ class ObjectDetection(LabelledTask):
     def on_train_epoch_end(self) -> None:
         """Log the means of the losses, and of their sum, over the epoch."""
         if self.train_losses:
-            means = self.train_terms.compute()
+            means = torch.atleast_1d(self.train_terms.compute())  # torchmetrics returns one number as a scalar
             named = {f"train/{name}": mean for name, mean in zip(self.train_losses, means, strict=True)}
             self.log_dict({"train/loss": means.sum(), **named}, sync_dist=True)
         self.train_terms.reset()

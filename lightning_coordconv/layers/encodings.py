@@ -68,10 +68,15 @@ class Encoding(nn.Module):
         """Return the options that differ from the paper's.
 
         State dicts record the text, and load only into layers of an equal one: options belong into it, and nothing that
-        training changes.
+        training changes. Of a subclass without this method it has all public attributes that are numbers or texts.
         """
         options = {"align_corners": (self.align_corners, True), "preserve_aspect": (self.preserve_aspect, False)}
-        return ", ".join(f"{name}={value}" for name, (value, default) in options.items() if value != default)
+        shown = [f"{name}={value}" for name, (value, default) in options.items() if value != default]
+        if type(self).extra_repr is Encoding.extra_repr:
+            own = {name: value for name, value in vars(self).items() if name not in (*options, "training")}
+            kinds = bool | int | float | str | tuple
+            shown += [f"{name}={own[name]!r}" for name in own if name[0] != "_" and isinstance(own[name], kinds)]
+        return ", ".join(shown)
 
 
 class Cartesian(Encoding):

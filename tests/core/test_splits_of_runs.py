@@ -161,6 +161,55 @@ def test_a_task_is_tested_on_the_split_that_it_was_trained_on(name, loaded, tmp_
     assert tested.seen["test"] == {str(number) for number in range(20)} - trained
 
 
+class Early(BaseDataModule):
+    """Divides its files in the constructor, where there is no checkpoint."""
+
+    def __init__(self, root: Path, seed: int) -> None:
+        super().__init__(1, 1, 0, seed)
+        self.root = root
+        self.divide()
+
+    def divide(self) -> None:
+        names = sorted(path.name for path in self.root.glob("images/*.png"))
+        self.names = self.random_split.divide(names, self.root, "images")
+
+    def make_dataset(self, split: str) -> list[dict]:
+        return [{"path": name} for name in self.names["test" if split == "predict" else split]]
+
+
+class Found(Early):
+    """Divides them again when the checkpoint is known."""
+
+    def find_data(self) -> None:
+        self.divide()
+
+
+class More(Found):
+    """Only has another name."""
+
+
+def test_a_split_that_is_made_before_the_checkpoint_is_known_is_refused(tmp_path):
+    write(tmp_path / "data", range(20))
+    _, checkpoint = fitted(Early(tmp_path / "data", 0), tmp_path)
+    write(tmp_path / "data", range(20, 24))
+    run = trainer(tmp_path, 1)
+    with pytest.raises(ValueError, match="Early divides its files before it has the split of the checkpoint"):
+        run.test(Recorder(), Early(tmp_path / "data", 0), ckpt_path=checkpoint, verbose=False)
+
+
+@pytest.mark.parametrize(("kind", "kept"), [(Found, True), (More, True), (Early, False)])
+def test_data_modules_of_other_classes_keep_the_split_or_say_so(tmp_path, caplog, kind, kept):
+    write(tmp_path / "data", range(20))
+    task = RecordingTask()
+    with caplog.at_level("INFO"):
+        trainer(tmp_path, 1).fit(task, Found(tmp_path / "data", 0))
+        trained = task.seen["train"] | task.seen["val"]
+        trainer(tmp_path, 1).test(task, kind(tmp_path / "data", 7), verbose=False)
+    assert (task.seen["test"] == {str(number) for number in range(20)} - trained) is kept
+    said = "trained with the data module Found: Early does not keep its split" in caplog.text
+    assert said is not kept
+
+
 def test_other_files_are_divided_anew_with_a_warning(tmp_path):
     write(tmp_path / "data", range(20))
     write(tmp_path / "fewer", range(10))

@@ -121,6 +121,19 @@ def test_losses_are_summed_and_named(tmp_path):
     assert set(trainer.progress_bar_metrics) == {"train/loss", "val/map"}
 
 
+def test_a_detector_can_have_one_loss(tmp_path):
+    class OneLoss(Answers):
+        def forward(self, images, targets=None):
+            return super().forward(images) if targets is None else {"loss": 3 * self.weight.sum()}
+
+    truth, found = scene(2)
+    batch = {key: [entry[key] for entry in truth] for key in truth[0]}
+    batch |= {"image": [torch.full((3, 4, 4), float(n)) for n in range(len(truth))], "image_id": [*range(len(truth))]}
+    trainer = quiet(tmp_path, max_epochs=1, limit_val_batches=0)
+    trainer.fit(ObjectDetection(OneLoss(found)), DataLoader([batch], batch_size=None))
+    assert trainer.callback_metrics["train/loss"] == 3
+
+
 def test_a_category_without_output_is_named_before_training(tmp_path):
     data = FieldOfMnistDataModule(num_images=4, num_eval_images=2)
     message = (

@@ -182,3 +182,25 @@ def test_an_encoding_of_another_shape_is_refused_not_broadcast(wrong):
     for module in (CoordConv2d(3, 4, 3, padding=1, encoding=Wrong()), AddCoords(encoding=Wrong())):
         with pytest.raises(ValueError, match=r"Wrong\(\) must return a tensor of shape \(1, 2, 5, 6\), but returned"):
             module(torch.rand(2, 3, 5, 6))
+
+
+class Waves(Encoding):
+    """Has an option, and no text of its own."""
+
+    def __init__(self, pace: float, **options) -> None:
+        super().__init__(**options)
+        self.pace, self.cached = pace, None
+
+    def num_channels(self, num_axes):
+        return num_axes
+
+    def forward(self, grid):
+        return (self.pace * grid).sin()
+
+
+def test_weights_do_not_load_into_another_option_of_an_own_encoding():
+    layer = CoordConv2d(1, 2, 3, encoding=Waves(3.0, align_corners=False))
+    assert "Waves(align_corners=False, pace=3.0)" in repr(layer)
+    CoordConv2d(1, 2, 3, encoding=Waves(3.0, align_corners=False)).load_state_dict(layer.state_dict())
+    with pytest.raises(RuntimeError, match=r"pace=3\.0"):
+        CoordConv2d(1, 2, 3, encoding=Waves(9.0, align_corners=False)).load_state_dict(layer.state_dict())

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lightning_coordconv.coordinates import CoordinateClassification
 from lightning_coordconv.runtime.cli import main
 from tests.runtime.runs import RUN, SMALL, TWO
 
@@ -148,3 +149,29 @@ def test_a_learning_rate_of_zero_is_said_where_a_run_resumes(cli, caplog):
     assert "the learning rate of the checkpoint is 0" not in caplog.text
     cli(*run, "--trainer.max_steps=3", "--ckpt_path=last")
     assert "the learning rate of the checkpoint is 0, as its schedule has ended" in caplog.text
+
+
+class OwnRate(CoordinateClassification):
+    """Builds its optimiser from an argument with a name of its own."""
+
+    def __init__(self, pace: float = 0.01, **arguments) -> None:
+        super().__init__(**arguments)
+        self.pace = pace
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), self.pace)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (("--model.pace=0.01",), ("--model.pace=0.5",), "the options of the checkpoint: lr is 0.01, and not 0.5"),
+        (("--model.pace=0.01",), ("--model.pace=0.01",), None),
+    ],
+)
+def test_an_option_that_the_optimiser_of_the_checkpoint_replaces_is_named(cli, caplog, first, second, said):
+    run = ("fit", *SMALL, *TWO[1:], f"--model={__name__}.OwnRate")
+    cli(*run, "--trainer.max_steps=1", *first)
+    cli(*run, "--trainer.max_steps=2", "--ckpt_path=last", *second)
+    assert (said in caplog.text) if said else ("the options of the checkpoint" not in caplog.text)

@@ -39,22 +39,11 @@ class ChangedOptions(Callback):
     def __init__(self, data: Mapping[str, Any] | None = None) -> None:
         self.data = dict(data or {})
         self.trainer: dict[str, str] = {}
-        self.resumes = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Note the options of the trainer, as text."""
         values = {name: getattr(trainer, name) for name in TRAINER}
         self.trainer = {name: str(value.value if isinstance(value, Enum) else value) for name, value in values.items()}
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say that a run which resumes has a learning rate of 0, as at the end of many schedules."""
-        rates = [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
-        if self.resumes and rates and not any(rates):
-            rank_zero_info(
-                "the learning rate of the checkpoint is 0, as its schedule has ended: as long as it is, the weights do "
-                "not change. To train them further, begin a new run with them: in Python, "
-                f"Trainer(...).fit({type(pl_module).__name__}.load_from_checkpoint(FILE), data)"
-            )
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Refuse a batch beyond the end of an epoch, which Lightning would train.
@@ -83,7 +72,6 @@ class ChangedOptions(Callback):
         if trainer.state.fn != TrainerFn.FITTING:
             changes = [change for change in changes if not change.of_optimiser]
         else:
-            self.resumes = True
             saved = checkpoint.get("callbacks", {}).get(self.state_key, {})
             for name, own in (("data", self.data), ("trainer", self.trainer)):
                 changes += find_changes(saved.get(name, {}), own, name)

@@ -25,6 +25,7 @@ from lightning_coordconv.runtime.callbacks.plateau import PlateauSteps
 from lightning_coordconv.runtime.callbacks.preemption import CheckpointingPreemption, Preemption
 from lightning_coordconv.runtime.callbacks.progress import ProgressLines, TerminalProgressBar
 from lightning_coordconv.runtime.callbacks.randomness import RandomState
+from lightning_coordconv.runtime.callbacks.resumed_optimisers import ResumedOptimisers
 from lightning_coordconv.runtime.callbacks.run_folder import RunFolder
 from lightning_coordconv.runtime.callbacks.running_statistics import RunningStatistics
 from lightning_coordconv.runtime.callbacks.split_file import SplitFile
@@ -78,6 +79,7 @@ def default_callbacks(
         RunningStatistics(),  # first: reading a metric makes a rank wait for the others
         RunFolder(ckpt_path),
         ChangedOptions(data),
+        ResumedOptimisers(),
         CompleteEpochs(),
         StoppedEarly(),
         SplitFile(),

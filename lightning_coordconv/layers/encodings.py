@@ -74,7 +74,7 @@ class Encoding(nn.Module):
         shown = [f"{name}={value}" for name, (value, default) in options.items() if value != default]
         if type(self).extra_repr is Encoding.extra_repr:
             own = {name: value for name, value in vars(self).items() if name not in (*options, "training")}
-            kinds = bool | int | float | str | tuple
+            kinds = (bool, int, float, str, tuple)
             shown += [f"{name}={own[name]!r}" for name in own if name[0] != "_" and isinstance(own[name], kinds)]
         return ", ".join(shown)
 

@@ -84,7 +84,7 @@ def test_boxes_without_area_are_refused_on_request(folder, bbox):
     ],
 )
 def test_a_file_without_a_box_to_detect_is_refused(folder, annotations, crowds, reason):
-    with pytest.raises(ValueError, match=f"boxes.json has no box to detect: .*{reason}"):
+    with pytest.raises(ValueError, match=f"boxes.json has no box to detect in the .* of a split: .*{reason}"):
         CocoDetection(folder, write(folder, annotations=annotations), crowds=crowds)
 
 
@@ -190,9 +190,9 @@ def test_folder_of_images(folder):
     Image.new("L", (8, 6), 255).save(folder / "deeper" / "c.JPG")
     data = ImageFiles(folder)
     names = ["a.png", "b.png", "deeper/c.JPG"]
-    assert [
-        (sample["image_id"], sample["file_name"], sample["path"]) for sample in map(data.__getitem__, range(3))
-    ] == [(number, name, str(folder / name)) for number, name in enumerate(names, start=1)]
+    samples = [data[index] for index in range(3)]
+    assert [(sample["image_id"], sample["file_name"]) for sample in samples] == list(enumerate(names, start=1))
+    assert [sample["path"] for sample in samples] == [str(folder / name) for name in names]
     assert data[2]["image"].shape == (3, 6, 8)
     assert data[2]["image"].min() > 0.99
     (folder / "empty").mkdir()

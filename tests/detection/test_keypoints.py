@@ -52,7 +52,8 @@ def test_keypoints_names_and_bones_are_read(folder):
     assert data[0]["keypoints"].tolist() == [table(POINTS)]
     assert data[0]["keypoints"].dtype == torch.float32
     assert data[1]["keypoints"].shape == (0, 3, 3)
-    assert set(data[0]) == {"image", "boxes", "labels", "keypoints", "area", "iscrowd", "image_id", "path"}
+    names = {"image", "boxes", "labels", "keypoints", "area", "iscrowd", "image_id", "file_name", "path"}
+    assert set(data[0]) == names
 
 
 def test_a_keypoint_that_is_not_labelled_is_zero(folder):

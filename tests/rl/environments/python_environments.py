@@ -237,39 +237,6 @@ class FunctionState(Base):
         return counted()
 
 
-def rising(start):
-    value = start
-
-    def following():
-        nonlocal value
-        value += 1
-        return value
-
-    return following
-
-
-FIRST, SECOND = rising(0), rising(100)
-
-
-def weighted(method):
-    factor, calls = 1, []
-
-    @functools.wraps(method)
-    def wrapper(self):
-        nonlocal factor
-        factor += 1
-        calls.append(factor)
-        return factor * len(calls) + method(self)
-
-    return wrapper
-
-
-class ClosureState(Base):
-    @weighted
-    def move(self):
-        return FIRST() + 3 * SECOND()
-
-
 class Ticks:
     def __init__(self):
         self.count = 0
@@ -286,7 +253,7 @@ class DescriptorState(Base):
         return self.ticks
 
 
-RESTORED = (ClosureState, FunctionState, DescriptorState, EnumAttribute, View,
+RESTORED = (FunctionState, DescriptorState, EnumAttribute, View,
             Cycle, Slots, Property, ClassState, ModuleState, Containers, Generators, SampledSpace,
             Behaviour, Bound)  # fmt: skip
 
@@ -301,6 +268,3 @@ def forget():
     counted.__defaults__ = ([0],)
     counted.__kwdefaults__["named"] = {"calls": 0}
     vars(counted).clear()
-    for function, *values in ((FIRST, 0), (SECOND, 100), (vars(ClosureState)["move"], [], 1, None)):
-        for cell, value in zip(function.__closure__, values, strict=True):  # in the order of the names
-            cell.cell_contents = cell.cell_contents if value is None else value

@@ -3,6 +3,7 @@
 import pytest
 
 from lightning_coordconv.rl.environments.snapshots import NoSnapshotError, restore, snapshot
+from tests.rl.environments import closures
 from tests.rl.environments.python_environments import RESTORED, Containers, Cycle, EnumAttribute, View, forget
 from tests.rl.environments.refused_environments import REFUSED
 from tests.rl.environments.snapshotted import play, register, same, through_a_file, vector
@@ -42,10 +43,11 @@ def test_without_a_snapshot_the_future_differs():
         same(play(env, 3), play(other, 3))
 
 
-@pytest.mark.parametrize("kind", RESTORED, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", (*RESTORED, closures.ClosureState), ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("steps", [0, 1, 5])
 def test_every_kind_of_attribute_is_restored(kind, steps):
     forget()
+    closures.forget()
     one = register(kind)
     one.reset()
     for _ in range(steps):
@@ -53,6 +55,7 @@ def test_every_kind_of_attribute_is_restored(kind, steps):
     state = through_a_file(snapshot(one))
     expected = [one.step([1, 0])[0].tolist() for _ in range(6)]
     forget()
+    closures.forget()
     other = register(kind)
     other.reset()
     if steps == 5:

@@ -188,7 +188,8 @@ def to_program(exportable: Exportable) -> torch.export.ExportedProgram:
     """Return a network as torch.export traces it."""
     axes = dict.fromkeys(exportable.axes, torch.export.Dim.DYNAMIC)
     others = [None] * (len(exportable.inputs) - 1)
-    return torch.export.export(exportable.module, exportable.examples[0], dynamic_shapes=(axes, *others))
+    inputs = tuple(each.clone() for each in exportable.examples[0])  # of a view the program checks the tensor behind it
+    return torch.export.export(exportable.module, inputs, dynamic_shapes=(axes, *others))
 
 
 def _compare(exportable: Exportable, run: Run, example: tuple[Tensor, ...]) -> Iterator[float]:

@@ -43,7 +43,7 @@ def test_without_a_snapshot_the_future_differs():
         same(play(env, 3), play(other, 3))
 
 
-@pytest.mark.parametrize("kind", (*RESTORED, closures.ClosureState), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [*RESTORED, closures.ClosureState], ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("steps", [0, 1, 5])
 def test_every_kind_of_attribute_is_restored(kind, steps):
     forget()

@@ -21,23 +21,34 @@ UNDESCRIBED = "undescribed"
 INSTANTIATOR = "pytorch_lightning.cli.instantiate_module"
 """What builds a task of Lightning from hyperparameters that name classes."""
 
+UNNAMED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY)
+"""Kinds of parameters that cannot be given by name."""
+
 
 def remember_arguments(cls: type[InstanceT]) -> type[InstanceT]:
     """Make a class keep the arguments of each instance in ``init_args``; a decorator.
 
-    Instances of subclasses have no ``init_args``: their arguments are others.
+    Instances of subclasses have no ``init_args``: their arguments are others. Nor have instances that were built with
+    arguments that cannot be given by name (``*args``, and those before ``/``).
 
     Args:
         cls: a class with a constructor.
     """
     build: Any = vars(cls)["__init__"]
+    signature = inspect.signature(build)
+    unnamed = {name for name, each in signature.parameters.items() if each.kind in UNNAMED}
+    keywords = {name for name, each in signature.parameters.items() if each.kind == each.VAR_KEYWORD}
 
     @functools.wraps(build)
     def initialise(self: Any, *args: Any, **kwargs: Any) -> None:
         build(self, *args, **kwargs)
         if type(self) is cls:
-            arguments = inspect.signature(build).bind(self, *args, **kwargs).arguments
-            vars(self)["init_args"] = dict(list(arguments.items())[1:])
+            given = dict(list(signature.bind(self, *args, **kwargs).arguments.items())[1:])
+            if unnamed & given.keys():
+                return
+            for name in keywords & given.keys():
+                given |= given.pop(name)
+            vars(self)["init_args"] = given
             vars(self)["init_structure"] = structure_of(self)
 
     setattr(cls, "__init__", initialise)  # noqa: B010  # mypy refuses the assignment

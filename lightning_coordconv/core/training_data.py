@@ -1,5 +1,6 @@
 """Functions that keep classes, preprocessing and split of training data in a task, and compare or split later data."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pytorch_lightning.utilities import rank_zero_info
@@ -16,7 +17,27 @@ def teach(data: Any) -> None:
     task = getattr(data.trainer, "lightning_module", None)
     if isinstance(task, TaskOfTraining):
         data.compare_description(task.inference if data.trainer.ckpt_path else {})
-        task.inference, task.splits = data.describe(), {type(data).__qualname__: data.state_dict()}
+        name, now = type(data).__qualname__, data.state_dict()
+        _report_trained(task.splits.get(name, {}), now)
+        task.inference, task.splits = data.describe(), {name: now}
+
+
+def _report_trained(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Log which files are held out now that the same weights were trained on before."""
+    trained = set(before.get("split", {}).get("train", ()))
+    for part, name in (("val", "validation"), ("test", "test")):
+        files = now.get("split", {}).get(part, ())
+        shared = [file for file in files if file in trained]
+        if shared:
+            rank_zero_info(
+                f"The weights were trained before on {len(shared)} of the {len(files)} files of the {name} split, such "
+                f"as {shared[0]}: its metrics are too good."
+            )
+    if before.get("split_seed") != now.get("split_seed") and before:
+        rank_zero_info(
+            f"The weights were trained before with the samples of seed {before.get('split_seed')} held out, not of "
+            f"{now.get('split_seed')}: the metrics of samples that they were trained on are too good."
+        )
 
 
 def recall(data: Any) -> None:

@@ -123,3 +123,31 @@ def test_an_unknown_hyperparameter_is_refused(task):
 def test_an_argument_is_named_in_the_error_that_it_causes(task):
     with pytest.raises(CheckpointError, match=r"last.ckpt with the given compile is not a checkpoint of this Im"):
         restore(ImageClassification, saved(task), "last.ckpt", given={"compile": "perhaps"})
+
+
+@remember_arguments
+class Leaky(PooledClassifier):
+    """Takes options by any name."""
+
+    def __init__(self, num_classes, **options):
+        super().__init__(num_classes, True, channels=3)
+        self.leak = options.get("leak", 0.0)
+
+
+@remember_arguments
+class Listed(PooledClassifier):
+    """Takes numbers without names."""
+
+    def __init__(self, *numbers):
+        super().__init__(numbers[0], True, channels=3)
+
+
+def test_options_by_any_name_are_remembered():
+    task = ImageClassification(Leaky(2, leak=0.5))
+    assert restore(ImageClassification, saved(task), "last.ckpt").net.leak == 0.5
+
+
+def test_arguments_without_a_name_are_not_described():
+    checkpoint = saved(ImageClassification(Listed(2)))
+    with pytest.raises(CheckpointError, match=r"last.ckpt does not describe the net"):
+        restore(ImageClassification, checkpoint, "last.ckpt")

@@ -210,6 +210,22 @@ def test_data_modules_of_other_classes_keep_the_split_or_say_so(tmp_path, caplog
     assert said is not kept
 
 
+@pytest.mark.parametrize(("seed", "added", "said"), [(0, 0, False), (0, 4, True), (7, 0, True)])
+def test_further_training_with_another_split_names_what_was_trained_on(tmp_path, caplog, seed, added, said):
+    """Its validation and its test would be on images that the weights know."""
+    write(tmp_path / "data", range(20))
+    task = RecordingTask()
+    trainer(tmp_path, 1).fit(task, Found(tmp_path / "data", 0))
+    trained, task.seen = task.seen["train"], {"train": set(), "val": set(), "test": set()}
+    write(tmp_path / "data", range(20, 20 + added))
+    with caplog.at_level("INFO"):
+        trainer(tmp_path / "again", 1).fit(task, Found(tmp_path / "data", seed))
+    known = len(task.seen["val"] & trained)
+    assert ("The weights were trained before on" in caplog.text) is said
+    if known:
+        assert f"trained before on {known} of the 2 files of the validation split" in caplog.text
+
+
 def test_other_files_are_divided_anew_with_a_warning(tmp_path):
     write(tmp_path / "data", range(20))
     write(tmp_path / "fewer", range(10))

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from lightning_coordconv.coordinates.dataset import NotSoClevr
@@ -175,6 +176,11 @@ def _pairs(positions: Sequence[Sequence[int]] | Tensor) -> Tensor:
 def _positions(described: Mapping[str, Any]) -> NotSoClevr:
     """Return all positions of the data that a checkpoint describes; those of the paper where it does not."""
     given = described.get("positions", {})
+    if not given:
+        rank_zero_info(
+            "The checkpoint does not describe its positions: a canvas of 64 pixels, scaled coordinates and the uniform "
+            "partition are assumed."
+        )
     try:
         return NotSoClevr("all", **given)
     except (TypeError, ValueError) as error:

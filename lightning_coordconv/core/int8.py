@@ -26,6 +26,7 @@ from lightning_coordconv.core.export import (
 from lightning_coordconv.core.predictor import ImagePredictor, ResultT, Size, TaskT
 from lightning_coordconv.core.protocols import check_samples
 from lightning_coordconv.core.sources import Images
+from lightning_coordconv.core.training_data import compare
 
 CALIBRATION_BATCHES = 10
 """Number of training batches in which the ranges of activations are observed."""
@@ -97,7 +98,7 @@ class Int8Predictor(ImagePredictor[TaskT, ResultT], Generic[TaskT, ResultT]):
         check_samples(self.task, data)
         from lightning_coordconv.core.quantiser import quantise  # needs torchao
 
-        data.compare_description(self.task.describe_data())
+        compare(data, self.task)
         network = self.exportable(size, images)
         batches = itertools.islice(data.train_dataloader(), CALIBRATION_BATCHES)
         quantised = quantise(network, (image for batch in batches for image, _ in self._samples(batch, network)))

@@ -156,6 +156,22 @@ def check_kind(checkpoint: Mapping[str, Any], kind: type, name: object) -> None:
         raise _other_task(name, found, kind.__name__)
 
 
+def check_before_trust(checkpoint: Mapping[str, Any], kind: type, given: Mapping[str, Any], name: object) -> None:
+    """Refuse what trust does not make right: another kind of task, and arguments that are not described.
+
+    Args:
+        checkpoint: its content.
+        kind: of the task that is built.
+        given: arguments of the task in place of those in the checkpoint.
+        name: of the file, for error messages.
+
+    Raises:
+        CheckpointError: if it is the checkpoint of such a task, or does not describe an argument that is not given.
+    """
+    check_kind(checkpoint, kind, name)
+    _check_described(kind, [key for key in _undescribed(checkpoint) if key not in given], name)
+
+
 def load_task(
     path: str | Path | IO[bytes],
     kinds: tuple[type[TaskType], ...],
@@ -244,6 +260,15 @@ def _undescribed(checkpoint: Mapping[str, Any]) -> list[str]:
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
+def _check_described(kind: type, missing: list[str], name: object) -> None:
+    """Refuse a checkpoint that does not describe some arguments of a task, which are not given either."""
+    if missing:
+        raise CheckpointError(
+            f"{name} does not describe the {', '.join(missing)} of {kind.__name__}: give what it was trained with, "
+            f"as in load(..., {', '.join(f'{key}=...' for key in missing)})"
+        )
+
+
 def _build(
     kind: type[TaskType], hyperparameters: Any, undescribed: list[str], given: Mapping[str, Any], name: object
 ) -> TaskType:
@@ -263,12 +288,7 @@ def _build(
         and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         and key not in {*saved, *given}
     ]
-    missing += [key for key in undescribed if key not in {*missing, *given}]
-    if missing:
-        raise CheckpointError(
-            f"{name} does not describe the {', '.join(missing)} of {target.__name__}: give what it was trained with, "
-            f"as in load(..., {', '.join(f'{key}=...' for key in missing)})"
-        )
+    _check_described(target, [*missing, *(key for key in undescribed if key not in {*missing, *given})], name)
     task: TaskType = target(**build_arguments(target, saved), **given)
     task.hparams.update({key: value for key, value in hyperparameters.items() if key not in given})
     return task

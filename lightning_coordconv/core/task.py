@@ -22,7 +22,7 @@ from lightning_coordconv.core.hyperparameters import is_plain
 from lightning_coordconv.core.modes import check_trainable, warn_of_evaluation_mode
 from lightning_coordconv.core.offline import restoring
 from lightning_coordconv.core.option_changes import to_text
-from lightning_coordconv.core.restore import check_kind, named, restore
+from lightning_coordconv.core.restore import check_before_trust, check_finite, check_kind, named, restore
 from lightning_coordconv.core.splits import splits_of
 from lightning_coordconv.core.undefined import defined_outputs
 
@@ -119,11 +119,14 @@ class BaseTask(CheckedArguments, LightningModule):
         """
         if trust:
             rank_zero_info(f"trusting {checkpoint_path}: it can run code as it is loaded")
-            check_kind(read_checkpoint(checkpoint_path, trust=weights_only is False), cls, checkpoint_path)
+            content = read_checkpoint(checkpoint_path, trust=weights_only is False)
+            check_before_trust(content, cls, kwargs, checkpoint_path)
             with named(checkpoint_path, cls), restoring():
-                return super().load_from_checkpoint(
+                task = super().load_from_checkpoint(
                     checkpoint_path, map_location, hparams_file, strict, weights_only is not False, **kwargs
                 )
+            check_finite(task, checkpoint_path, {name for name, _ in task.named_buffers()})
+            return task
         if weights_only is False or hparams_file is not None:
             raise ValueError("weights_only=False and hparams_file can run code: add trust=True, if the file may do so")
         return restore(cls, read_checkpoint(checkpoint_path, map_location), checkpoint_path, strict, kwargs)

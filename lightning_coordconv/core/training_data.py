@@ -48,12 +48,17 @@ def recall(data: Any) -> None:
     """
     task = getattr(data.trainer, "lightning_module", None)
     if isinstance(task, TaskOfTraining) and data.trainer.state.fn != "fit":
-        data.compare_description(task.inference)
         data.random_split.strict = bool(data.trainer.ckpt_path)
-        known = [kind.__qualname__ for kind in type(data).__mro__ if kind.__qualname__ in task.splits]
-        if not known and any(task.splits.values()):
-            rank_zero_info(
-                f"The network was trained with the data module {', '.join(task.splits)}: {type(data).__qualname__} "
-                "does not keep its split, so that a test can have samples that it was trained on."
-            )
-        data.load_state_dict(task.splits[known[0]] if known else {})
+        compare(data, task)
+
+
+def compare(data: Any, task: TaskOfTraining) -> None:
+    """Let a data module take over the split that a task was trained on, and compare the rest."""
+    data.compare_description(task.inference)
+    known = [kind.__qualname__ for kind in type(data).__mro__ if kind.__qualname__ in task.splits]
+    if not known and any(task.splits.values()):
+        rank_zero_info(
+            f"The network was trained with the data module {', '.join(task.splits)}: {type(data).__qualname__} "
+            "does not keep its split, so that a test can have samples that it was trained on."
+        )
+    data.load_state_dict(task.splits[known[0]] if known else {})

@@ -67,7 +67,7 @@ class GAN(GenerativeTask):
     """
 
     unsaved_hparams: frozenset[str] = frozenset(
-        {"generator", "discriminator", "generator_optimizer", "discriminator_optimizer", "lr_scheduler", "features"}
+        {"generator", "discriminator", "generator_optimizer", "discriminator_optimizer", "lr_scheduler"}
     )
 
     def __init__(

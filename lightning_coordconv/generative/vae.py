@@ -38,7 +38,7 @@ class VAE(GenerativeTask):
         ValueError: for numbers out of range, or networks that do not fit each other.
     """
 
-    unsaved_hparams: frozenset[str] = frozenset({"encoder", "decoder", "generator", "optimizer", "features"})
+    unsaved_hparams: frozenset[str] = frozenset({"encoder", "decoder", "generator", "optimizer"})
 
     def __init__(
         self,

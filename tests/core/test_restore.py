@@ -151,3 +151,24 @@ def test_arguments_without_a_name_are_not_described():
     checkpoint = saved(ImageClassification(Listed(2)))
     with pytest.raises(CheckpointError, match=r"last.ckpt does not describe the net"):
         restore(ImageClassification, checkpoint, "last.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda checkpoint: checkpoint["inference"].update(undescribed=["transform"]),
+            "does not describe the transform",
+        ),
+        (lambda checkpoint: checkpoint["state_dict"]["net.0.weight"].fill_(torch.nan), "infinite or NaN: net.0.weight"),
+    ],
+)
+def test_trust_keeps_the_checks_that_have_nothing_to_do_with_it(tmp_path, change, message):
+    task = ImageClassification(PooledClassifier(2, True, channels=3))
+    checkpoint = saved(task) | {"pytorch-lightning_version": "2.6.0"}
+    torch.save(checkpoint, tmp_path / "a.ckpt")
+    ImageClassification.load_from_checkpoint(tmp_path / "a.ckpt", trust=True)
+    change(checkpoint)
+    torch.save(checkpoint, tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointError, match=message):
+        ImageClassification.load_from_checkpoint(tmp_path / "a.ckpt", trust=True)

@@ -14,6 +14,7 @@ from lightning_coordconv.generative import (
     ConvDiscriminator,
     ConvEncoder,
     CoordConvGenerator,
+    PooledPixels,
     SortOfClevrDataModule,
     SpatialBroadcastDecoder,
     load,
@@ -121,3 +122,23 @@ def test_another_domain_s_checkpoint_is_named(trained):
 
     with pytest.raises(CheckpointError, match=r"is a checkpoint of (GAN|VAE).*: use lightning_coordconv.generative"):
         load_classifier(trained)
+
+
+def with_features(features, folder):
+    """Return the checkpoint of a GAN that is measured with given features."""
+    networks = CoordConvGenerator(latent_size=6, canvas=16, width=2), ConvDiscriminator(canvas=16, width=2)
+    run = quiet(folder, max_steps=1)
+    run.fit(GAN(*networks, latent_size=6, features=features), data())
+    run.save_checkpoint(folder / "a.ckpt")
+    return folder / "a.ckpt"
+
+
+@pytest.mark.slow
+def test_features_that_are_given_have_to_be_given_again(tmp_path):
+    """With the default features the same checkpoint would have another Frechet distance."""
+    path = with_features(PooledPixels(2), tmp_path)
+    with pytest.raises(CheckpointError, match="does not describe the features of GAN"):
+        GAN.load_from_checkpoint(path)
+    task = GAN.load_from_checkpoint(path, features=PooledPixels(2))
+    assert task.features(torch.rand(1, 3, 16, 16)).shape == (1, 12)
+    GAN.load_from_checkpoint(with_features(None, tmp_path))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+from itertools import chain
 from typing import Any, ClassVar, Literal, cast
 
 import torch
@@ -165,4 +166,4 @@ class NetworkTask(BaseTask):
 def _count(batch: Batch) -> int:
     """Return the number of samples in a batch: of a tensor if there is one, as pairs of numbers become two tensors."""
     tensors = (value for value in batch.values() if isinstance(value, Tensor) and value.ndim > 0)
-    return len([*tensors, *batch.values()][0])
+    return len(next(chain(tensors, batch.values())))

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -40,6 +41,14 @@ LEGACY_SIGNATURE = b"\x80\x02\x8a\n"
 """First bytes of the files that torch wrote before version 1.6, which have no check sums."""
 DIRECTORY = 0x10
 """Attribute of a record for which torch, unlike Python, would return memory that was never written."""
+END = struct.Struct("<4s4H2LH")
+"""The last record of a zip file: signature, four counts, size and position of the directory, length of a comment."""
+END_64 = struct.Struct("<4sQ2H2L4Q")
+"""The like for large files: signature, its size, versions, disks, two counts, size and position of the directory."""
+LOCATOR_64 = struct.Struct("<4sLQL")
+"""Record between the two: signature, disk, position of the former, number of disks."""
+UNKNOWN = 2**32 - 1
+"""What stands in the former for a number that only the latter has."""
 MapLocation = Callable[[Any, str], Any] | torch.device | str | None
 
 
@@ -172,6 +181,7 @@ def _verify(file: IO[bytes], name: str, max_bytes: int | None) -> None:
     if start != SIGNATURE:
         raise DamagedCheckpointError(f"{name} is damaged, or not a checkpoint that torch.save wrote")
     try:
+        _check_directory(file, size, name)
         with zipfile.ZipFile(file) as archive:
             records = archive.infolist()
             total = sum(record.file_size for record in records)
@@ -194,3 +204,31 @@ def _verify(file: IO[bytes], name: str, max_bytes: int | None) -> None:
     except Exception as error:  # whatever the damaged bytes happen to mean
         reason = str(error) or type(error).__name__
         raise DamagedCheckpointError(f"{name} is damaged, or not a checkpoint: {reason}") from error
+
+
+def _check_directory(file: IO[bytes], size: int, name: str) -> None:
+    """Check that there is one directory of records, next to the end: torch and Python look for it in different places.
+
+    Raises:
+        DamagedCheckpointError: if the end of the file names another place, or something follows it.
+        struct.error: if the file is too short.
+    """
+    end = size - END.size
+    signature, *_, length, position, comment = _unpack(END, file, end)
+    if signature == b"PK\x05\x06" and comment == 0:
+        start = end - LOCATOR_64.size
+        locator, _, place, _ = _unpack(LOCATOR_64, file, start) if start >= 0 else (b"", 0, 0, 0)
+        if locator == b"PK\x06\x07":
+            end = start - END_64.size
+            *_, wide_length, wide_position = _unpack(END_64, file, place)
+            if place != end or length not in (wide_length, UNKNOWN) or position not in (wide_position, UNKNOWN):
+                raise DamagedCheckpointError(f"{name} is damaged: the two ends of its directory differ")
+            length, position = wide_length, wide_position
+        if position + length == end:
+            return
+    raise DamagedCheckpointError(f"{name} is damaged: its directory of records is not next to its end")
+
+
+def _unpack(record: struct.Struct, file: IO[bytes], position: int) -> tuple[Any, ...]:
+    file.seek(position)
+    return record.unpack(file.read(record.size))

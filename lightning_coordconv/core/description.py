@@ -1,5 +1,6 @@
 """Decorator that makes classes keep their arguments, and functions that describe objects by them in checkpoints."""
 
+import copy
 import functools
 import inspect
 from collections.abc import Mapping
@@ -41,18 +42,26 @@ def remember_arguments(cls: type[InstanceT]) -> type[InstanceT]:
 
     @functools.wraps(build)
     def initialise(self: Any, *args: Any, **kwargs: Any) -> None:
+        if type(self) is not cls:
+            return build(self, *args, **kwargs)
+        # Copies of lists and dicts, which the caller or the constructor may change
+        copied = [copy_plain(value) for value in args], {name: copy_plain(value) for name, value in kwargs.items()}
         build(self, *args, **kwargs)
-        if type(self) is cls:
-            given = dict(list(signature.bind(self, *args, **kwargs).arguments.items())[1:])
-            if unnamed & given.keys():
-                return
-            for name in keywords & given.keys():
-                given |= given.pop(name)
-            vars(self)["init_args"] = given
-            vars(self)["init_structure"] = structure_of(self)
+        given = dict(list(signature.bind(self, *copied[0], **copied[1]).arguments.items())[1:])
+        if unnamed & given.keys():
+            return
+        for name in keywords & given.keys():
+            given |= given.pop(name)
+        vars(self)["init_args"] = given
+        vars(self)["init_structure"] = structure_of(self)
 
     setattr(cls, "__init__", initialise)  # noqa: B010  # mypy refuses the assignment
     return cls
+
+
+def copy_plain(value: Any) -> Any:
+    """Return a copy of plain data, such as a list of options; any other object itself."""
+    return copy.deepcopy(value) if is_plain(value) else value
 
 
 def describe(instance: object) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from lightning_coordconv.core.checked import CheckedArguments, given_arguments, 
 from lightning_coordconv.core.checkpoints import MapLocation, read_checkpoint
 from lightning_coordconv.core.counts import count
 from lightning_coordconv.core.data import BaseDataModule
-from lightning_coordconv.core.description import INFERENCE, complete, find_changed_arguments
+from lightning_coordconv.core.description import INFERENCE, complete, copy_plain, find_changed_arguments
 from lightning_coordconv.core.hyperparameters import is_plain
 from lightning_coordconv.core.modes import check_trainable, warn_of_evaluation_mode
 from lightning_coordconv.core.offline import restoring
@@ -85,6 +85,7 @@ class BaseTask(CheckedArguments, LightningModule):
         self._defined_outputs = ExitStack()
         # Objects are no plain data. The command line adds what it built them from.
         self.save_hyperparameters(ignore=sorted(self.unsaved_hparams))
+        self.hparams.update({name: copy_plain(value) for name, value in self.hparams.items()})
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]  # Lightning's refuses to be called on an instance

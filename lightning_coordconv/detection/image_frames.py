@@ -9,14 +9,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.models.detection import FCOS, RetinaNet
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign
 
+from lightning_coordconv.detection.padding_check import check_padding
 from lightning_coordconv.layers import coordconv_layers, coordinate_frame
 
 COARSEST_STRIDE = 128
 """Stride, in pixels, of the coarsest feature map of torchvision's detectors."""
+KINDS: tuple[Any, ...] = (GeneralizedRCNN, RetinaNet, FCOS)
+"""torchvision's classes of detectors that can see each image's coordinates."""
 NO_OBJECT = -1e4
 """Logit of an anchor in the padding; finite in float16."""
 _traces_one_size = ContextVar("traces_one_size", default=False)
@@ -33,10 +38,11 @@ def use_image_frames(detector: Any, mask_padding: bool = True, multiple: int = C
     Args:
         detector: torchvision's ``GeneralizedRCNN``, ``RetinaNet`` or ``FCOS``; it is given hooks, and keeps its
             state-dict keys.
-        mask_padding: also let each feature map end where the image ends: convolutions and max pooling see zeros in the
-            padding, averages and group normalisation leave it out, regions see the last cell repeated, and evaluation
-            finds no object there; and round sizes up to ``multiple``. Then boxes are the same, to rounding, whatever
-            the other images. In training, batch normalisation that is not frozen is over all cells of the batch.
+        mask_padding: also let each feature map end where the image ends: convolutions and averages of windows see zeros
+            in the padding, maxima, averages of maps and group normalisation leave it out, regions see the last cell
+            repeated, and evaluation finds no object there; and round sizes up to ``multiple``. Then boxes are the same,
+            to rounding, whatever the other images, which is checked on a random image. In training, batch normalisation
+            that is not frozen is over all cells of the batch.
             Without masks, a detector without coordinates has torchvision's outputs bit for bit, which depend on the
             other images, mostly near the border.
         multiple: of pixels, a multiple of the stride of the detector's coarsest level: 128 is right for torchvision's.
@@ -45,18 +51,38 @@ def use_image_frames(detector: Any, mask_padding: bool = True, multiple: int = C
         NotImplementedError: by the detector, when ``torch.jit.trace`` or the ONNX exporter with ``dynamo=False`` traces
             it outside of :func:`trace_one_size`: a trace would keep the coordinates and the padding of the traced image
             size. ``fold_coordconv`` makes a detector without masks that can be traced, and refuses other sizes.
+        TypeError: If the detector is none of the three.
+        ValueError: With ``mask_padding``, if the backbone or the head sees the padding, as with padding by reflection,
+            bilinear interpolation or means that a ``forward`` method computes; naming the first module that does.
     """
-    frames = _ImageFrames(mask_padding)
+    frames = add_image_frames(detector, mask_padding, multiple)
+    if mask_padding:
+        check_padding(_parts(detector), len(detector.transform.image_mean), multiple, frames)
+
+
+def add_image_frames(detector: Any, mask_padding: bool = True, multiple: int = COARSEST_STRIDE) -> "ImageFrames":
+    """Do what :func:`use_image_frames` does, without the check, for networks that are tested; return the hooks' owner.
+
+    Args:
+        detector: See :func:`use_image_frames` for this and the other arguments and the errors.
+        mask_padding: See there.
+        multiple: See there.
+    """
+    if not isinstance(detector, KINDS):
+        raise TypeError(f"detector must be a GeneralizedRCNN, RetinaNet or FCOS, got {type(detector).__name__}")
+    frames = ImageFrames(mask_padding)
     detector.register_forward_pre_hook(frames.refuse_tracing)
     detector.register_forward_hook(frames.forget, always_call=True)
     detector.transform.register_forward_hook(frames.remember)
-    two_stages = isinstance(detector, GeneralizedRCNN)
-    parts = (detector.backbone, detector.rpn.head if two_stages else detector.head)
+    parts = _parts(detector)
     if mask_padding:
-        for name, module in (entry for part in parts for entry in part.named_modules()):
-            if isinstance(module, nn.Conv2d | nn.MaxPool2d):
+        for name, module in (entry for part in parts.values() for entry in part.named_modules()):
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.AvgPool2d):
                 module.register_forward_pre_hook(frames.see_zeros)
-            if isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size == 1:
+            if isinstance(module, nn.MaxPool2d | nn.AdaptiveMaxPool2d):
+                module.register_forward_pre_hook(frames.see_lowest)
+                module.register_forward_hook(frames.clear_padding)
+            if isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1)):
                 module.register_forward_hook(frames.average_inside)
             if isinstance(module, nn.GroupNorm):
                 module.register_forward_hook(frames.normalise_inside)
@@ -66,14 +92,21 @@ def use_image_frames(detector: Any, mask_padding: bool = True, multiple: int = C
         # The stride of a level's anchors is the canvas by the number of cells, rounded down: right if the canvas is a
         # multiple of the coarsest level's.
         detector.transform.size_divisible = multiple
-        if two_stages:  # so that an anchor in the padding is no proposal
+        if "rpn.head" in parts:  # so that an anchor in the padding is no proposal
             detector.rpn.score_thresh = max(detector.rpn.score_thresh, torch.finfo(torch.float32).tiny)
             for module in detector.roi_heads.modules():
                 if isinstance(module, MultiScaleRoIAlign):
                     module.register_forward_pre_hook(frames.scale_by_canvas)
-    for part in parts:
+    for part in parts.values():
         part.register_forward_pre_hook(frames.enter)
         part.register_forward_hook(frames.leave, always_call=True)
+    return frames
+
+
+def _parts(detector: Any) -> dict[str, nn.Module]:
+    """Return the parts of a detector whose maps are of whole images, by name."""
+    head = {"rpn.head": detector.rpn.head} if hasattr(detector, "rpn") else {"head": detector.head}
+    return {"backbone": detector.backbone, **head}
 
 
 @contextmanager
@@ -103,7 +136,7 @@ def trace_one_size(detector: nn.Module, image: Tensor) -> Iterator[None]:
         _traces_one_size.reset(token)
 
 
-class _ImageFrames(threading.local):
+class ImageFrames(threading.local):
     """Hooks that know the sizes of the images in the batch. An object, so that a copied detector has its own.
 
     Each thread has its own sizes, and forgets them when the detector returns. They are kept as Python numbers, so that
@@ -117,7 +150,7 @@ class _ImageFrames(threading.local):
         self.frame: AbstractContextManager[None] | None = None
         self.paddings: dict[tuple[int, int], Tensor | None] = {}
 
-    def __reduce__(self) -> tuple[type["_ImageFrames"], tuple[bool]]:
+    def __reduce__(self) -> tuple[type["ImageFrames"], tuple[bool]]:
         return type(self), (self.mask_padding,)
 
     def refuse_tracing(self, detector: nn.Module, inputs: Any) -> None:
@@ -132,7 +165,7 @@ class _ImageFrames(threading.local):
                 "that size only; it must be a multiple of 32"
             )
 
-    def remember(self, transform: nn.Module, inputs: Any, output: Any) -> None:
+    def remember(self, transform: nn.Module | None, inputs: Any, output: tuple[ImageList, Any]) -> None:
         """Keep the sizes (height, width) of the images and of the canvas that they are padded to."""
         images, _ = output
         sizes = [(int(height), int(width)) for height, width in images.image_sizes]
@@ -164,6 +197,16 @@ class _ImageFrames(threading.local):
         padding = self._padding(inputs[0])
         return None if padding is None else (inputs[0].masked_fill(padding, 0.0),)
 
+    def see_lowest(self, layer: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
+        """Set the padding of a layer's input to the lowest number, as a maximum sees beyond the border of a map."""
+        padding = self._padding(inputs[0])
+        return None if padding is None else (inputs[0].masked_fill(padding, torch.finfo(inputs[0].dtype).min),)
+
+    def clear_padding(self, layer: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
+        """Set the padding of a layer's output to zero."""
+        padding = self._padding(output)
+        return None if padding is None else output.masked_fill(padding, 0.0)
+
     def find_nothing(self, layer: nn.Module, inputs: Any, logits: Tensor) -> Tensor | None:
         """Let no anchor in the padding be an object; in training one of them may be an object's best anchor."""
         padding = None if layer.training else self._padding(logits)
@@ -189,7 +232,8 @@ class _ImageFrames(threading.local):
         mean = (groups * inside).sum((2, 3, 4), keepdim=True) / count
         variance = ((groups - mean) ** 2 * inside).sum((2, 3, 4), keepdim=True) / count
         normal = ((groups - mean) * (variance + norm.eps).rsqrt()).flatten(1, 2).to(output.dtype)
-        return normal * norm.weight[:, None, None] + norm.bias[:, None, None]
+        scaled = normal if norm.weight is None else normal * norm.weight[:, None, None]
+        return scaled if norm.bias is None else scaled + norm.bias[:, None, None]
 
     def scale_by_canvas(self, pool: nn.Module, inputs: tuple[Any, Any, list[Any]]) -> tuple[Any, Any, list[Any]] | None:
         """Let a pool of regions find the stride of each map by the canvas, which the map covers.
@@ -206,7 +250,7 @@ class _ImageFrames(threading.local):
             return self._repeated(output)
         return OrderedDict((name, self._repeated(features)) for name, features in output.items())
 
-    def _cells(self, features: Tensor) -> list[tuple[int, int]]:
+    def cells(self, features: Tensor) -> list[tuple[int, int]]:
         """Return the height and width that each size has on a map (B, C, h, w): size / stride, rounded up."""
         (height, width), (rows, columns) = self.canvas, features.shape[-2:]
         return [(-(-h * rows // height), -(-w * columns // width)) for h, w in self.sizes]
@@ -221,7 +265,7 @@ class _ImageFrames(threading.local):
         return self.paddings[size]
 
     def _make_padding(self, size: tuple[int, int], features: Tensor) -> Tensor | None:
-        cells = self._cells(features)
+        cells = self.cells(features)
         if all(own == size for own in cells):
             return None
         rows, columns = (torch.arange(n, device=features.device) for n in size)
@@ -232,7 +276,7 @@ class _ImageFrames(threading.local):
         if self._padding(features) is None:
             return features
         height, width = features.shape[-2:]
-        last = torch.tensor(self._cells(features)).to(features.device, non_blocking=True) - 1
+        last = torch.tensor(self.cells(features)).to(features.device, non_blocking=True) - 1
         rows = torch.arange(height, device=features.device).minimum(last[:, :1])[:, None, :, None]
         columns = torch.arange(width, device=features.device).minimum(last[:, 1:])[:, None, None, :]
         cells = (rows * width + columns).expand(*features.shape[:2], -1, -1)

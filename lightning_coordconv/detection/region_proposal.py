@@ -13,7 +13,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.description import remember_arguments
 from lightning_coordconv.core.initialisation import he_normal_
-from lightning_coordconv.detection.image_frames import use_image_frames
+from lightning_coordconv.detection.image_frames import add_image_frames
 from lightning_coordconv.layers import CoordConv2d, Encoding, to_coordconv
 
 Place = Literal["image", "features", "offsets"]
@@ -163,7 +163,7 @@ class DigitFasterRCNN(CheckedArguments, FasterRCNN):
             he_normal_(self.get_submodule(name))
         if coordinates:
             to_coordconv(self, ["backbone.0", "rpn.head.conv.0.0", "rpn.head.bbox_pred"])
-        use_image_frames(self, multiple=32)  # as torchvision pads; the one level has a stride of 4
+        add_image_frames(self, multiple=32)  # as torchvision pads; the one level has a stride of 4
         self.to(memory_format=torch.channels_last)
 
 

@@ -14,7 +14,7 @@ from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.checkpoints import read_state_dict
 from lightning_coordconv.core.description import remember_arguments
 from lightning_coordconv.core.offline import is_restoring
-from lightning_coordconv.detection.image_frames import use_image_frames
+from lightning_coordconv.detection.image_frames import add_image_frames
 from lightning_coordconv.layers import Encoding, to_coordconv
 
 Name = Literal[
@@ -128,7 +128,7 @@ class Detector(CheckedArguments, nn.Module):
             to_coordconv(body, "all", with_r=with_r, encoding=encoding)
         elif coordinates == "pp_yolo":
             to_coordconv(self.detector, _as_in_pp_yolo, with_r=with_r, encoding=encoding)
-        use_image_frames(self.detector, mask_padding)
+        add_image_frames(self.detector, mask_padding)
 
     def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
         """Return the losses of a batch in training, the detections on its images in evaluation."""

@@ -50,10 +50,13 @@ def why_not_convertible(module: nn.Module) -> str | None:
         return "it has no weight yet; run the model once first"
     if parametrize.is_parametrized(module):
         return "it is parametrized; convert it first and parametrize it then"
-    if taken := [name for name in given_names(torch_class) if hasattr(module, name)]:
+    known = kind.forward.__module__ in KNOWN_FORWARDS
+    # Layers of timm have the attribute same_pad too, with the same meaning.
+    names = set(given_names(torch_class)) - ({"same_pad"} if known else set())
+    if taken := sorted(name for name in names if hasattr(module, name)):
         return f"it has {' and '.join(taken)}, names that conversion gives to attributes and methods; rename them"
     own = overridden(kind, torch_class)
-    if not own or (own == ["forward"] and kind.forward.__module__ in KNOWN_FORWARDS):
+    if not own or (own == ["forward"] and known):
         return None
     return (
         f"its class overrides {' and '.join(own)}; leave it out by name or predicate, or concatenate coordinates to "
@@ -64,8 +67,7 @@ def why_not_convertible(module: nn.Module) -> str | None:
 def given_names(torch_class: type[ConvNd]) -> list[str]:
     """Return the names of attributes and methods that conversion gives to a layer, and torch's class does not have."""
     names = {*dir(_COORDCONV[torch_class]), *CoordConvNd.__annotations__} - {*dir(torch_class)}
-    # Layers of timm have the attribute same_pad too, with the same meaning.
-    return sorted(name for name in names if not name.startswith("_") and name != "same_pad")
+    return sorted(name for name in names if not name.startswith("_"))
 
 
 def coordconv_class(plain: type[ConvNd]) -> type[CoordConvNd]:

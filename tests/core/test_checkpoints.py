@@ -247,6 +247,24 @@ def test_records_of_one_name_are_refused(tmp_path):
         verify(path)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda content: content[:4] + content,
+        lambda content: content[:-2] + b"\x01\x00.",
+        lambda content: content[:-6] + bytes([content[-6] ^ 1]) + content[-5:],
+        lambda content: content[-22:],
+    ],
+    ids=["moved", "comment", "position", "end only"],
+)
+def test_a_directory_that_torch_would_look_for_elsewhere_is_refused(changed):
+    content = io.BytesIO()
+    torch.save({"state_dict": {}}, content)
+    verify(io.BytesIO(content.getvalue()))
+    with pytest.raises(DamagedCheckpointError, match="damaged"):
+        verify(io.BytesIO(changed(content.getvalue())))
+
+
 def test_pickles_and_archives_of_code_are_refused(tmp_path):
     torch.save({"state_dict": Path("code")}, tmp_path / "object.ckpt")
     torch.save({"state_dict": {}}, tmp_path / "legacy.ckpt", _use_new_zipfile_serialization=False)

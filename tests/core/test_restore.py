@@ -131,7 +131,8 @@ class Leaky(PooledClassifier):
 
     def __init__(self, num_classes, **options):
         super().__init__(num_classes, True, channels=3)
-        self.leak = options.get("leak", 0.0)
+        leak = options.get("leak", 0.0)
+        self.leak = leak[0] if isinstance(leak, list) else leak
 
 
 @remember_arguments
@@ -145,6 +146,14 @@ class Listed(PooledClassifier):
 def test_options_by_any_name_are_remembered():
     task = ImageClassification(Leaky(2, leak=0.5))
     assert restore(ImageClassification, saved(task), "last.ckpt").net.leak == 0.5
+
+
+def test_lists_and_dicts_that_the_caller_changes_later_are_remembered_as_they_were():
+    options = {"leak": [0.5]}
+    task = ImageClassification(Leaky(2, **options))
+    options["leak"][0] = 0.1
+    checkpoint = saved(task)
+    assert restore(ImageClassification, checkpoint, "last.ckpt").net.leak == 0.5
 
 
 def test_arguments_without_a_name_are_not_described():

@@ -130,6 +130,10 @@ class OwnNames(nn.Conv2d):
         self.coord_weight = nn.Parameter(torch.ones(3))
 
 
+class OwnPadding(nn.Conv2d):
+    same_pad = True
+
+
 class OwnMethod(nn.Conv2d):
     def convolve(self, x):
         return x
@@ -140,6 +144,7 @@ class OwnMethod(nn.Conv2d):
     [
         (OwnForward(3, 4, 3), "test_convert.OwnForward.*overrides forward; leave it out"),
         (OwnNames(3, 4, 3), "test_convert.OwnNames.*it has coord_weight and encoding, .*; rename them"),
+        (OwnPadding(3, 4, 3), "test_convert.OwnPadding.*it has same_pad, .*; rename them"),
         (OwnMethod(3, 4, 3), "test_convert.OwnMethod.*it has convolve, .*; rename them"),
         (nn.LazyConv2d(4, 3), "LazyConv2d.*run the model once first"),
         (nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3)), "ParametrizedConv2d.*convert it first"),

@@ -78,6 +78,7 @@ def test_the_average_is_what_is_saved_and_tested(tmp_path):
         decay = min(0.5, (1 + updates) / (10 + updates))
         average = {name: decay * average[name] + (1 - decay) * weights[name] for name in weights}
     saved = torch.load(checkpoints.last_model_path, weights_only=True)["state_dict"]
+    assert saved._metadata["body"] == net.state_dict()._metadata["body"]  # the coordinates that it was trained on
     trainer.test(net, loader(), ckpt_path=checkpoints.last_model_path, verbose=False, weights_only=True)
     for name, expected in average.items():
         torch.testing.assert_close(saved[name], expected)

@@ -5,7 +5,13 @@ import math
 import pytest
 import torch
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import EarlyStopping, LearningRateFinder, ModelCheckpoint, StochasticWeightAveraging
+from pytorch_lightning.callbacks import (
+    EarlyStopping,
+    EMAWeightAveraging,
+    LearningRateFinder,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+)
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -162,7 +168,7 @@ def test_a_threshold_is_reached_by_its_own_value(mode, threshold, value, stops):
     assert bool(stopped) == stops
 
 
-@pytest.mark.parametrize("kind", [StochasticWeightAveraging, LearningRateFinder])
+@pytest.mark.parametrize("kind", [StochasticWeightAveraging, EMAWeightAveraging, LearningRateFinder])
 def test_callbacks_that_cannot_work_are_refused_with_a_way_out(kind):
     callback = kind(swa_lrs=0.1) if kind is StochasticWeightAveraging else kind()
     with pytest.raises(ValueError, match=rf"{kind.__name__} .*: use lightning"):

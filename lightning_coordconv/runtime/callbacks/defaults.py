@@ -13,12 +13,14 @@ from pytorch_lightning.callbacks import (
     ModelCheckpoint,
     ProgressBar,
     StochasticWeightAveraging,
+    WeightAveraging,
 )
 
 from lightning_coordconv.runtime.callbacks.accumulation import AccumulatedGradients
 from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint
 from lightning_coordconv.runtime.callbacks.changed_options import ChangedOptions
 from lightning_coordconv.runtime.callbacks.complete_epochs import CompleteEpochs
+from lightning_coordconv.runtime.callbacks.finetuning import MovingAverage
 from lightning_coordconv.runtime.callbacks.finite import StopAtNonFinite
 from lightning_coordconv.runtime.callbacks.last_checkpoint import LastCheckpoint
 from lightning_coordconv.runtime.callbacks.plateau import PlateauSteps
@@ -36,6 +38,8 @@ from lightning_coordconv.runtime.callbacks.training_metrics import TrainingMetri
 REFUSED: dict[type[Callback], str] = {
     StochasticWeightAveraging: "sets its averages when training has ended, after the last checkpoint was saved, which "
     "would hold other weights: use lightning_coordconv.runtime.callbacks.MovingAverage",
+    WeightAveraging: "replaces the averages of a checkpoint by the plain weights in the test at the end of fit: use "
+    "lightning_coordconv.runtime.callbacks.MovingAverage",
     LearningRateFinder: "needs a task with a learning rate as an attribute: use lightning-coordconv sweep with "
     "--search 'model.optimizer.init_args.lr=loguniform(1e-4,1e-1)'",
 }
@@ -72,9 +76,10 @@ def default_callbacks(
         ValueError: for a configured callback that cannot work here, as :data:`REFUSED` says.
     """
     callbacks: list[Callback] = list(trainer.get("callbacks") or [])
-    for kind, reason in REFUSED.items():
-        if any(isinstance(callback, kind) for callback in callbacks):
-            raise ValueError(f"{kind.__name__} {reason}")
+    for callback in callbacks:
+        for kind, reason in REFUSED.items():
+            if isinstance(callback, kind) and not isinstance(callback, MovingAverage):
+                raise ValueError(f"{type(callback).__name__} {reason}")
     defaults: list[Callback] = [
         RunningStatistics(),  # first: reading a metric makes a rank wait for the others
         RunFolder(ckpt_path),

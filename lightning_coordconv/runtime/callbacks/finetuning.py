@@ -1,5 +1,6 @@
 """Callbacks for fine-tuning: one freezes weights at first, one keeps a moving average of the weights."""
 
+from copy import copy
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
@@ -84,6 +85,13 @@ class MovingAverage(CheckedArguments, WeightAveraging):
                 f"the weights of {type(pl_module).__name__} cannot be averaged, as it cannot be copied ({error}): "
                 "leave out MovingAverage"
             ) from error
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Save the average as the weights, with the metadata of their layers, which Lightning would leave out."""
+        weights = copy(checkpoint["state_dict"])  # the metadata are an attribute, which a copy of its items has not
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        weights.update(checkpoint["state_dict"])
+        checkpoint["state_dict"] = weights
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Restore the average if training is resumed; otherwise it has been loaded as the weights."""

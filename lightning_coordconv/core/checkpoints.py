@@ -11,12 +11,8 @@ from typing import IO, Any
 
 import torch
 
-from lightning_coordconv.core.hyperparameters import (
-    UntrustedCheckpointError,
-    build_arguments,
-    check_plain,
-    resolve_class,
-)
+from lightning_coordconv.core.hyperparameters import build_arguments, resolve_class
+from lightning_coordconv.core.plain_data import UntrustedCheckpointError, check_plain
 
 __all__ = [
     "CheckpointError",

@@ -1,6 +1,5 @@
 """Decorator that makes classes keep their arguments, and functions that describe objects by them in checkpoints."""
 
-import copy
 import functools
 import inspect
 from collections.abc import Mapping
@@ -9,9 +8,9 @@ from typing import Any, TypeVar
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities import rank_zero_warn
 
-from lightning_coordconv.core.hyperparameters import is_plain
 from lightning_coordconv.core.network_changes import find_change, find_hook, structure_of
 from lightning_coordconv.core.option_changes import Change, find_changes
+from lightning_coordconv.core.plain_data import copy_plain, is_plain, to_plain
 
 InstanceT = TypeVar("InstanceT")
 HYPERPARAMETERS = LightningModule.CHECKPOINT_HYPER_PARAMS_KEY
@@ -57,11 +56,6 @@ def remember_arguments(cls: type[InstanceT]) -> type[InstanceT]:
 
     setattr(cls, "__init__", initialise)  # noqa: B010  # mypy refuses the assignment
     return cls
-
-
-def copy_plain(value: Any) -> Any:
-    """Return a copy of plain data, such as a list of options; any other object itself."""
-    return copy.deepcopy(value) if is_plain(value) else value
 
 
 def describe(instance: object) -> dict[str, Any] | None:
@@ -119,7 +113,7 @@ def complete(
     """
     name = f"{type(task).__module__}.{type(task).__qualname__}"
     saved = checkpoint.get(HYPERPARAMETERS, {})
-    hyperparameters = {key: value for key, value in saved.items() if is_plain(value)}
+    hyperparameters = {key: to_plain(value) for key, value in saved.items() if is_plain(value)}
     for key in names:
         change = find_change(getattr(task, key, None))
         if change is not None:
@@ -137,4 +131,4 @@ def complete(
     if known and type(task).__module__ != "__main__":  # whose classes have another name in any other program
         hyperparameters |= {"_class_path": name, "_instantiator": INSTANTIATOR, **known}
     checkpoint[HYPERPARAMETERS] = hyperparameters
-    checkpoint[INFERENCE] = {**inference, "task": name, UNDESCRIBED: sorted(given - set(hyperparameters))}
+    checkpoint[INFERENCE] = {**to_plain(inference), "task": name, UNDESCRIBED: sorted(given - set(hyperparameters))}

@@ -1,4 +1,4 @@
-"""Functions that check that a checkpoint's arguments are plain data, and build objects of allowed classes from them."""
+"""Functions that build objects of allowed classes from a checkpoint's arguments, which are plain data."""
 
 import enum
 import importlib
@@ -12,16 +12,11 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from torch import nn
 
+from lightning_coordconv.core.plain_data import UntrustedCheckpointError, shown
+
 IMPORTABLE = ("lightning_coordconv.", "torch.nn.", "torch.optim.", "torchvision.", "stable_baselines3.", "gymnasium.")
 """Packages that a name in a checkpoint may import. Any other module must have been imported by the caller before."""
-MAX_DEPTH = 32
-MAX_VALUES = 10_000
 SPECIFICATION = frozenset({"class_path", "init_args", "dict_kwargs"})
-PLAIN = (bool, int, float, complex, str, bytes, type(None))
-
-
-class UntrustedCheckpointError(ValueError):
-    """A checkpoint names something that loading a checkpoint must not import, call or read."""
 
 
 def resolve_class(name: str | type, base: type | tuple[type, ...], key: str) -> type:
@@ -42,48 +37,7 @@ def resolve_class(name: str | type, base: type | tuple[type, ...], key: str) -> 
     found = _find(name, key) if isinstance(name, str) else name
     if isinstance(found, type) and issubclass(found, base):
         return found
-    raise UntrustedCheckpointError(f"{key} names {_shown(name)}, which is not a subclass of {_names(base)}")
-
-
-def check_plain(value: Any, key: str) -> None:
-    """Check that a hyperparameter is plain data of reasonable size.
-
-    Args:
-        value: numbers, strings and ``None``, or lists, tuples and dicts of them with strings as keys.
-        key: the hyperparameter, as error messages name it.
-
-    Raises:
-        UntrustedCheckpointError: for other types, more than :data:`MAX_DEPTH` levels, more than :data:`MAX_VALUES`
-            values, or a string with ``${...}``, which some configuration libraries evaluate.
-    """
-    pending, seen = [(value, key, 0)], 0
-    while pending:
-        item, where, depth = pending.pop()
-        seen += 1
-        if depth > MAX_DEPTH or seen > MAX_VALUES:
-            raise UntrustedCheckpointError(
-                f"{key} is nested more than {MAX_DEPTH} levels deep or holds more than {MAX_VALUES} values"
-            )
-        if isinstance(item, Mapping):
-            unnamed = [name for name in item if not isinstance(name, str)]
-            if unnamed:
-                raise UntrustedCheckpointError(f"{where} has a key that is no string: {_shown(unnamed[0])}")
-            pending += [(entry, f"{where}.{name}", depth + 1) for name, entry in item.items()]
-        elif isinstance(item, list | tuple):
-            pending += [(entry, f"{where}.{index}", depth + 1) for index, entry in enumerate(item)]
-        elif not isinstance(item, PLAIN):
-            raise UntrustedCheckpointError(f"{where} is a {type(item).__name__}, and plain data is expected")
-        elif isinstance(item, str) and "${" in item:
-            raise UntrustedCheckpointError(f"{where} holds an interpolation: {_shown(item)}")
-
-
-def is_plain(value: Any) -> bool:
-    """Return whether a value is plain data, which a checkpoint can hold; see :func:`check_plain`."""
-    try:
-        check_plain(value, "value")
-    except UntrustedCheckpointError:
-        return False
-    return True
+    raise UntrustedCheckpointError(f"{key} names {shown(name)}, which is not a subclass of {_names(base)}")
 
 
 def build_arguments(function: Callable[..., Any], arguments: Mapping[str, Any], key: str = "") -> dict[str, Any]:
@@ -149,24 +103,24 @@ def _instantiate(specification: Mapping[str, Any], alternatives: list[Any], key:
     """Return the instance, or the function that returns instances, that a specification describes."""
     name, unknown = specification["class_path"], specification.keys() - SPECIFICATION
     if not isinstance(name, str) or unknown:
-        raise UntrustedCheckpointError(f"{key} is no class specification: {_shown(dict(specification))}")
+        raise UntrustedCheckpointError(f"{key} is no class specification: {shown(dict(specification))}")
     instances = tuple(base for kind in alternatives for base in _classes(kind))
     results = tuple(base for kind in alternatives if _is_callable(kind) for base in _classes(get_args(kind)[-1]))
     if Any in alternatives:
         instances = (nn.Module,)
     if not instances + results:
-        raise UntrustedCheckpointError(f"{key} names {_shown(name)}, and its parameter is not declared to be a class")
+        raise UntrustedCheckpointError(f"{key} names {shown(name)}, and its parameter is not declared to be a class")
     found = _find(name, key)
     produced = found if isinstance(found, type) else _result(found)
     if not (isinstance(produced, type) and issubclass(produced, instances + results)):
         raise UntrustedCheckpointError(
-            f"{key} names {_shown(name)}, which is not a subclass of {_names(instances + results)}"
+            f"{key} names {shown(name)}, which is not a subclass of {_names(instances + results)}"
         )
     given: dict[str, Any] = {}
     for part in ("init_args", "dict_kwargs"):
         arguments = specification.get(part) or {}
         if not isinstance(arguments, Mapping):
-            raise UntrustedCheckpointError(f"{key}.{part} must be a dict, got {_shown(arguments)}")
+            raise UntrustedCheckpointError(f"{key}.{part} must be a dict, got {shown(arguments)}")
         given |= build_arguments(found, arguments, f"{key}.{part}")
     if given.get("pretrained") and not found.__module__.startswith("torchvision."):
         given["pretrained"] = False  # a flag of timm and others; see :mod:`offline` for torchvision
@@ -175,7 +129,7 @@ def _instantiate(specification: Mapping[str, Any], alternatives: list[Any], key:
     try:
         return found(**given)
     except UntrustedCheckpointError as error:
-        raise UntrustedCheckpointError(f"{key} names {_shown(name)}: {error}") from error
+        raise UntrustedCheckpointError(f"{key} names {shown(name)}: {error}") from error
     except Exception as error:
         raise ValueError(f"{key}: {name} could not be built: {error}") from error
 
@@ -184,19 +138,19 @@ def _find(name: str, key: str) -> Any:
     """Return what a dotted name stands for, importing nothing but modules of :data:`IMPORTABLE` packages."""
     parts = name.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
-        raise UntrustedCheckpointError(f"{key} names {_shown(name)}, which is not the dotted name of a class")
+        raise UntrustedCheckpointError(f"{key} names {shown(name)}, which is not the dotted name of a class")
     for length in range(len(parts) - 1, 0, -1):
         found: Any = _module(".".join(parts[:length]))
         if found is not None:
             break
     else:
         raise UntrustedCheckpointError(
-            f"{key} names {_shown(name)}, whose module was not imported before: import it first if you trust it"
+            f"{key} names {shown(name)}, whose module was not imported before: import it first if you trust it"
         )
     for part in parts[length:]:
         found = getattr(found, part, None)
         if found is None or isinstance(found, types.ModuleType):  # torch.os is os
-            raise UntrustedCheckpointError(f"{key} names {_shown(name)}, and there is no such class")
+            raise UntrustedCheckpointError(f"{key} names {shown(name)}, and there is no such class")
     return found
 
 
@@ -288,8 +242,3 @@ def _is_generic(annotation: Any, base: type, arguments: int) -> bool:
 def _names(base: type | tuple[type, ...]) -> str:
     bases = base if isinstance(base, tuple) else (base,)
     return " or ".join(dict.fromkeys(f"{kind.__module__}.{kind.__qualname__}" for kind in bases))
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 100 else f"{text[:100]}..."

@@ -12,7 +12,7 @@ from unittest.mock import patch
 from torch import nn
 from torchvision.models import WeightsEnum
 
-from lightning_coordconv.core.hyperparameters import UntrustedCheckpointError
+from lightning_coordconv.core.plain_data import UntrustedCheckpointError
 
 CONNECTING = frozenset({"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"})
 """Events of Python's audit hooks with which every connection begins."""

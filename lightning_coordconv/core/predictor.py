@@ -185,9 +185,10 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
 
     def name_of(self, label: int) -> str:
         """Return the name of a class; its number where the name is not known."""
-        if label < len(self.class_names):
-            return self.class_names[label]
-        return f"class {label}" if self.class_names else str(label)  # another class can have a number as its name
+        known, name = self.class_names, f"class {label}"  # another class can have a number as its name
+        if label < len(known):
+            return known[label]
+        return (f"output {label}" if name in known else name) if known else str(label)
 
     def read(self, source: Source) -> Image.Image | Tensor:
         """Return an image before it is prepared."""

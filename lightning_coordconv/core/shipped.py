@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TypeVar
 
+from pytorch_lightning.utilities import rank_zero_info
+
 PACKAGE = Path(__file__).parents[1]
 SourceT = TypeVar("SourceT")
 
@@ -19,8 +21,8 @@ def find_weights(source: SourceT) -> SourceT | Path:
     """Return the file of shipped weights for their name; anything else is returned as it is.
 
     Args:
-        source: a string without a suffix and without a folder is a name, unless there is such a file; ``"./painter"``
-            and ``Path("painter")`` are files.
+        source: a string without a suffix and without a folder is a name if there are weights of that name, else a file;
+            ``"./painter"`` and ``Path("painter")`` are files.
 
     Raises:
         FileNotFoundError: for an unknown name, with the names that are known.
@@ -35,6 +37,8 @@ def find_weights(source: SourceT) -> SourceT | Path:
         return source
     known = shipped_weights()
     if source in known:
+        if Path(source).exists():
+            rank_zero_info(f"{source} is the name of weights in this package, not the file in this folder, ./{source}")
         return known[source]
     if Path(source).exists():
         return source

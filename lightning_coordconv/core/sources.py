@@ -135,4 +135,4 @@ def _from_tensor(tensor: Tensor) -> Image.Image | Tensor:
     low, high = tensor.amin().item(), tensor.amax().item()
     if not (low >= 0 and high <= 1):  # also if NaN
         raise ValueError(f"expected floating-point numbers in [0, 1], got values from {low:g} to {high:g}")
-    return tensor.detach()
+    return tensor.detach().clone()  # the caller may fill it with the next image

@@ -66,7 +66,7 @@ class RandomSplit:
                 )
             order = randperm(count, generator=Generator().manual_seed(self.seed)).tolist()
             parts = {"val": order[:size], "test": order[size : 2 * size], "train": order[2 * size :]}
-            self.names = {part: [names[number] for number in sorted(parts[part])] for part in PARTS}
+            self.names = {part: [str(names[number]) for number in sorted(parts[part])] for part in PARTS}
         elif held_out is not None and len(self.names["val"]) != held_out:
             rank_zero_info(
                 f"The checkpoint holds out {len(self.names['val'])} {kind} for validation, and not {held_out}: its "

@@ -14,14 +14,14 @@ from torchmetrics import Metric
 
 from lightning_coordconv.core._lightning import is_attached
 from lightning_coordconv.core.checked import CheckedArguments, given_arguments, parameters_of
-from lightning_coordconv.core.checkpoints import MapLocation, read_checkpoint
+from lightning_coordconv.core.checkpoints import MapLocation, read_checkpoint, verify
 from lightning_coordconv.core.counts import count
 from lightning_coordconv.core.data import BaseDataModule
-from lightning_coordconv.core.description import INFERENCE, complete, copy_plain, find_changed_arguments
-from lightning_coordconv.core.hyperparameters import is_plain
+from lightning_coordconv.core.description import INFERENCE, complete, find_changed_arguments
 from lightning_coordconv.core.modes import check_trainable, warn_of_evaluation_mode
 from lightning_coordconv.core.offline import restoring
 from lightning_coordconv.core.option_changes import to_text
+from lightning_coordconv.core.plain_data import copy_plain, is_plain
 from lightning_coordconv.core.restore import check_before_trust, check_finite, check_kind, named, restore
 from lightning_coordconv.core.splits import splits_of
 from lightning_coordconv.core.undefined import defined_outputs
@@ -164,9 +164,12 @@ class BaseTask(CheckedArguments, LightningModule):
         """Check that the checkpoint is of this kind of task, and keep what predictions need besides the weights.
 
         A trainer says which arguments of the task are not those of the checkpoint: weights that fit can mean something
-        else in another network.
+        else in another network. Its file is verified, which Lightning does not do.
         """
-        check_kind(checkpoint, type(self), self.trainer.ckpt_path if is_attached(self) else "the checkpoint")
+        path = self.trainer.ckpt_path if is_attached(self) else "the checkpoint"
+        if Path(path).is_file():
+            verify(path)
+        check_kind(checkpoint, type(self), path)
         changes = find_changed_arguments(checkpoint, self, self.unsaved_hparams) if is_attached(self) else []
         if changes and "_instantiator" not in self.hparams:  # the command line compares all options
             rank_zero_info(to_text(changes))

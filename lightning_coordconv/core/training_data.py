@@ -18,8 +18,9 @@ def teach(data: Any) -> None:
     if isinstance(task, TaskOfTraining):
         data.compare_description(task.inference if data.trainer.ckpt_path else {})
         name, now = type(data).__qualname__, data.state_dict()
-        _report_trained(task.splits.get(name, {}), now)
-        task.inference, task.splits = data.describe(), {name: now}
+        before = task.splits.get(name, {})
+        _report_trained(before, now)
+        task.inference, task.splits = data.describe(), {**task.splits, name: now or before}
 
 
 def _report_trained(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

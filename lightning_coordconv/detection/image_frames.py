@@ -70,7 +70,9 @@ def add_image_frames(detector: Any, mask_padding: bool = True, multiple: int = C
     """
     if not isinstance(detector, KINDS):
         raise TypeError(f"detector must be a GeneralizedRCNN, RetinaNet or FCOS, got {type(detector).__name__}")
-    frames = ImageFrames(mask_padding)
+    if isinstance(getattr(detector, "image_frames", None), ImageFrames):
+        raise ValueError(f"this {type(detector).__name__} has image frames already; Detector adds them by itself")
+    frames = detector.image_frames = ImageFrames(mask_padding)
     detector.register_forward_pre_hook(frames.refuse_tracing)
     detector.register_forward_hook(frames.forget, always_call=True)
     detector.transform.register_forward_hook(frames.remember)

@@ -5,6 +5,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 from torchvision.ops.misc import FrozenBatchNorm2d
@@ -121,7 +122,7 @@ class Detector(CheckedArguments, nn.Module):
         if not (weights or weights_backbone):
             use_momentum_of_torch(self.detector)
         elif not name.endswith("_v2"):
-            _freeze_norms(self.detector.backbone, 0.0 if weights == "COCO_V1" and name in WITHOUT_EPSILON else 1e-5)
+            _freeze_norms(self.detector.backbone, 0.0 if weights and _without_epsilon(weights, name) else 1e-5)
         if coordinates == "stem":
             to_coordconv(body, "first", with_r=with_r, encoding=encoding)
         elif coordinates == "backbone":
@@ -150,6 +151,22 @@ class Detector(CheckedArguments, nn.Module):
 
 def _as_in_pp_yolo(name: str, convolution: nn.Module) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in PP_YOLO)
+
+
+def _without_epsilon(weights: str, name: str) -> bool:
+    """Return whether weights were trained with an epsilon of 0: torchvision's, by its name or that of its file.
+
+    The file itself need not exist: a detector is restored from a checkpoint without it.
+    """
+    if name not in WITHOUT_EPSILON:
+        return False
+    file = Path(get_model_weights(name)["COCO_V1"].url).name
+    if weights != "COCO_V1" and Path(weights).name != file and not is_restoring():
+        rank_zero_info(
+            f"The frozen batch normalisation of {weights} has an epsilon of 1e-5. Weights that were fine-tuned from "
+            f"torchvision's COCO_V1, whose file is {file}, were trained with 0, and have other outputs here."
+        )
+    return weights == "COCO_V1" or Path(weights).name == file
 
 
 def _state_dict(weights: str, name: str) -> Mapping[str, Tensor]:

@@ -32,6 +32,11 @@ RADIAL = 0.95
 """Share of the dependence that the radius must give for the radius to be the encoding."""
 MOVES = 0.5
 """Change of a prediction when the content moves, against that to another image, that shows that it tells position."""
+RANDOM = (
+    "Training samples change from one reading to the next. Random flips hide a dependence on position: leave them out "
+    "if left and right differ."
+)
+"""What is said of samples that are changed at random."""
 CHANGED = 0.05
 """Relative change of a prediction that is worth a sentence."""
 
@@ -164,6 +169,8 @@ def conclude(
     where = placement.names if convert else []
     if convert is not False:
         sentences += _frame_sentences(frames)
+    elif frames.random:
+        sentences.append(RANDOM)
     if depends is None:
         sentences.append(_undecided(dependence, placement))
     else:
@@ -237,10 +244,7 @@ def _frame_sentences(frames: Frames) -> list[str]:
             "so that coordinates are those of the full image."
         )
     if frames.random:
-        sentences.append(
-            "Training samples change from one reading to the next. Random flips hide a dependence on position: leave "
-            "them out if left and right differ."
-        )
+        sentences.append(RANDOM)
         if not frames.placed:
             sentences[-1] += (
                 " After a random crop, coordinates are those of the crop unless the samples say where it lies and the "

@@ -1,13 +1,27 @@
-"""Functions that check that images, boxes, classes and numbers of a sample are valid, before anything is measured."""
+"""Functions that make a sample's values tensors, and check its images, boxes, classes and numbers."""
 
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 CLASSES = ("label", "labels", "mask")
 """Keys of targets that are numbers of classes."""
+
+
+def as_tensors(sample: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a sample with tensors in place of NumPy's numbers and arrays and of lists of floating-point numbers."""
+    return {key: _as_tensor(value) for key, value in sample.items()}
+
+
+def _as_tensor(value: Any) -> Any:
+    if isinstance(value, list | tuple) and value and all(isinstance(entry, float | np.floating) for entry in value):
+        return torch.tensor([float(entry) for entry in value])
+    if isinstance(value, np.ndarray | np.number) and value.dtype.kind in "biuf":
+        return torch.as_tensor(value)
+    return value
 
 
 def check_sample(sample: Mapping[str, Any], number: int, ignore_index: int) -> None:

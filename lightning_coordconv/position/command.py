@@ -10,6 +10,7 @@ from typing import Any
 import jsonargparse
 import torch
 from torch import nn
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torchvision.models import get_model, get_model_builder, list_models
 
 from lightning_coordconv.core import BaseDataModule
@@ -76,7 +77,9 @@ def load_model(model: nn.Module | str, checkpoint: str | Path | None = None) -> 
     state = read_state_dict(checkpoint)
     prefix = _prefix(model.state_dict(), state, checkpoint)
     if prefix:
-        state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        for name in [name for name in state if not name.startswith(prefix)]:
+            del state[name]
+        consume_prefix_in_state_dict_if_present(state, prefix)  # with the metadata, which name the coordinates
     try:
         model.load_state_dict(state)
     except RuntimeError as error:

@@ -1,14 +1,11 @@
-"""Functions that run any model on images, return the feature maps of its stages, and replace its zero padding."""
+"""Functions that run any model on images, and return the feature maps of its stages."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchvision.models.detection import FCOS, RetinaNet
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.ssd import SSD
@@ -129,40 +126,3 @@ def feature_maps(model: nn.Module, images: Sequence[Tensor], names: Sequence[str
         for hook in hooks:
             hook.remove()
     return found
-
-
-@contextmanager
-def padded_with(model: nn.Module, mode: str) -> Iterator[None]:
-    """Let all convolutions that pad with zeros, and maximum pools, pad in another way within this context.
-
-    Args:
-        model: any.
-        mode: a ``padding_mode`` of torch's convolutions, such as ``"replicate"``.
-    """
-    modules = list(model.modules())
-    convolutions = [
-        module
-        for module in modules
-        if isinstance(module, nn.Conv2d) and module.padding_mode == "zeros" and module.padding not in ("valid", (0, 0))
-    ]
-    pools = [(module, module.padding) for module in modules if isinstance(module, nn.MaxPool2d) and module.padding]
-
-    def pad(module: nn.Module, args: tuple[Tensor], rows: int, columns: int) -> Tensor:
-        return F.pad(args[0], (columns, columns, rows, rows), mode=mode)
-
-    hooks = []
-    for convolution in convolutions:
-        convolution.padding_mode = mode  # type: ignore[assignment]
-    for pool, padding in pools:
-        rows, columns = (padding, padding) if isinstance(padding, int) else padding
-        hooks.append(pool.register_forward_pre_hook(partial(pad, rows=rows, columns=columns)))
-        pool.padding = 0
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for convolution in convolutions:
-            convolution.padding_mode = "zeros"
-        for pool, padding in pools:
-            pool.padding = padding

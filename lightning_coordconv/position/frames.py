@@ -9,11 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from lightning_coordconv.core.survey import spread
 from lightning_coordconv.position.features import run, takes_list
 
 SHIFT = 32
 """Pixels by which the content is moved: a multiple of the total stride of common networks."""
 SCALE = 1.25
+READINGS = 16
+"""Samples that are read twice: a flip that half of the readings have is missed with a chance of 1 in 65,536."""
 PROBES = 4
 """Images that the model is run on to see how its predictions react."""
 
@@ -78,7 +81,7 @@ def _is_crop(sample: Mapping[str, Any]) -> bool:
 
 
 def _is_random(dataset: Dataset[Mapping[str, Any]]) -> bool:
-    for index in range(3):
+    for index in spread(len(dataset), READINGS):  # type: ignore[arg-type]  # torch's type has no length
         first, second = dataset[index]["image"], dataset[index]["image"]
         if first.shape != second.shape or not torch.equal(first, second):
             return True

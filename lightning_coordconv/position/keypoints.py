@@ -49,16 +49,20 @@ def read_keypoints(sample: Mapping[str, Any]) -> tuple[Tensor, Tensor] | None:
 
 
 def check_pixels(samples: Iterable[Mapping[str, Any]]) -> None:
-    """Check that some keypoint lies beyond the first pixel; as shares of the image they would seem never to move.
+    """Check that some keypoint and some box lie beyond the first pixel; as shares of the image all would lie there.
 
     Raises:
         ValueError: if none does, naming the lowest and the highest number.
     """
+    samples = list(samples)
     found = [read_keypoints(sample) for sample in samples if "keypoints" in sample]
-    numbers = torch.cat([torch.zeros(0), *(places[known].flatten() for places, known in filter(None, found))])
-    if len(numbers) and float(numbers.abs().max()) <= 1:
-        low, high = float(numbers.min()), float(numbers.max())
-        raise ValueError(f"keypoints must be x and y in pixels, but all numbers are from {low:g} to {high:g}")
+    keypoints = [places[known].flatten() for places, known in filter(None, found)]
+    boxes = [torch.as_tensor(sample["boxes"]).flatten() for sample in samples if "boxes" in sample]
+    for what, parts in (("keypoints must be x and y", keypoints), ("boxes must be x1, y1, x2, y2", boxes)):
+        numbers = torch.cat([torch.zeros(0), *parts])
+        if len(numbers) and float(numbers.abs().max()) <= 1:
+            low, high = float(numbers.min()), float(numbers.max())
+            raise ValueError(f"{what} in pixels, but all numbers are from {low:g} to {high:g}")
 
 
 def measure_spread(what: str, places: Tensor, kinds: Tensor, groups: Tensor, seed: int = 0) -> Dependence:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_coordconv.position.checks import check_sample, is_number
+from lightning_coordconv.position.checks import as_tensors, check_sample, is_number
 from lightning_coordconv.position.frames import frame_of
 from lightning_coordconv.position.keypoints import POSITIONS, check_pixels, read_keypoints
 
@@ -106,11 +106,10 @@ def observe(samples: Iterable[Mapping[str, Any]], ignore_index: int = IGNORED, s
         One entry for each kind of target, possibly none.
 
     Raises:
-        ValueError: if keypoints have a wrong shape, or are no numbers of pixels; if a ``label``, ``labels`` or ``mask``
-            holds no integers, or a negative one that is not ``ignore_index``; or if an image, a box or a number is NaN
-            or infinite.
+        ValueError: if keypoints have a wrong shape, or they or boxes no pixels; if a ``label``, ``labels`` or ``mask``
+            holds no integers, or a negative one but ``ignore_index``; or if a number is NaN or infinite.
     """
-    samples = list(samples)
+    samples = [as_tensors(sample) for sample in samples]
     for number, sample in enumerate(samples):
         check_sample(sample, number, ignore_index)
     check_pixels(samples)
@@ -174,7 +173,9 @@ def _rows(sample: Mapping[str, Any], ignore_index: int, generator: torch.Generat
     grey = image.mean(0)
     cells, values = _pixels(grey, grey.isfinite(), generator)
     around = _patches(image, cells, window.expand(len(cells), -1), HIDDEN)
-    return {"brightness of a pixel given its place": _Row(_scaled(cells, sample), values, around)}
+    unread = ", ".join(sorted(sample.keys() - {"image", "path", "origin", "size", "episode"}))
+    also = f" ({unread} of the samples not read)" if unread else ""
+    return {f"brightness of a pixel given its place{also}": _Row(_scaled(cells, sample), values, around)}
 
 
 def _keypoints(sample: Mapping[str, Any]) -> dict[str, _Row]:
@@ -217,9 +218,8 @@ def _maps(sample: Mapping[str, Any]) -> list[str]:
 
 def _unknown(sample: Mapping[str, Any]) -> bool:
     """Return whether there are floating-point numbers besides the image: a target, but in no form that is known."""
-    return any(
-        isinstance(value, Tensor) and value.is_floating_point() for key, value in sample.items() if key != "image"
-    )
+    others = (value for key, value in sample.items() if key != "image")
+    return any(isinstance(value, Tensor) and value.is_floating_point() for value in others)
 
 
 def _centres(image: Tensor) -> Tensor:

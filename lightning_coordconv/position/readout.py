@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_coordconv.position.features import feature_maps, padded_with
+from lightning_coordconv.position.features import feature_maps
 from lightning_coordconv.position.folds import resampled
+from lightning_coordconv.position.padding import padded_with
 
 CELLS = 6000
 """Cells of feature maps that a readout is fitted to at most."""

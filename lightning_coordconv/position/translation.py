@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_coordconv.position.features import padded_with, run
+from lightning_coordconv.position.features import run
+from lightning_coordconv.position.padding import padded_with
 
 STEP = 32
 """Pixels that content is moved by a multiple of, if the model takes such sizes: the total stride of common networks."""

@@ -20,9 +20,9 @@ from lightning_coordconv.core.checkpoints import CheckpointError, UntrustedCheck
 from lightning_coordconv.core.counts import count
 from lightning_coordconv.core.export import ExportError, Format
 from lightning_coordconv.core.files import complete_file
-from lightning_coordconv.core.hyperparameters import check_plain
 from lightning_coordconv.core.pictures import grid
 from lightning_coordconv.core.pictures import to_image as to_pillow
+from lightning_coordconv.core.plain_data import check_plain
 from lightning_coordconv.core.predictor import Predictor, Result, Size, writing
 from lightning_coordconv.core.restore import load_task
 from lightning_coordconv.core.sources import Images

@@ -10,6 +10,7 @@ from lightning_coordconv.core.checked import check_type, check_types
 from lightning_coordconv.core.checkpoints import resolve_class
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.core.hyperparameters import members_of
+from lightning_coordconv.core.plain_data import copy_plain
 
 with extra("rl", "agents"):
     from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
@@ -51,7 +52,7 @@ def resolve_classes(arguments: PolicyArguments | None) -> dict[str, Any]:
     Raises:
         ValueError: for an unknown argument, one of a wrong type, or a class that is not accepted.
     """
-    resolved: dict[str, Any] = dict(arguments or {})
+    resolved = {key: copy_plain(value) for key, value in (arguments or {}).items()}
     unknown = resolved.keys() - PolicyArguments.__annotations__.keys()
     if unknown:
         known = ", ".join(PolicyArguments.__annotations__)
@@ -76,6 +77,6 @@ def resolve_classes(arguments: PolicyArguments | None) -> dict[str, Any]:
 def class_names(arguments: PolicyArguments | None) -> dict[str, Any]:
     """Return policy arguments in which classes are replaced by their dotted names, which a checkpoint can hold."""
     return {
-        key: f"{value.__module__}.{value.__qualname__}" if isinstance(value, type) else value
+        key: f"{value.__module__}.{value.__qualname__}" if isinstance(value, type) else copy_plain(value)
         for key, value in (arguments or {}).items()
     }

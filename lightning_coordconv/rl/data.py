@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from lightning_coordconv.core.data import BaseDataModule, Split
 from lightning_coordconv.core.extras import extra
-from lightning_coordconv.core.hyperparameters import UntrustedCheckpointError, check_plain
+from lightning_coordconv.core.plain_data import UntrustedCheckpointError, check_plain, copy_plain
 from lightning_coordconv.core.training_data import teach
 from lightning_coordconv.rl.environments.contract import report_far_actions, report_statistics
 from lightning_coordconv.rl.environments.crashes import EnvironmentCrashError
@@ -134,8 +134,8 @@ class EnvironmentDataModule(BaseDataModule):
         self.eval_episodes = eval_episodes
         self.n_eval_envs = n_eval_envs
         self.max_eval_steps = max_eval_steps
-        self.env_kwargs = env_kwargs or {}
-        self.wrapper_kwargs = wrapper_kwargs or {}
+        self.env_kwargs = copy_plain(env_kwargs or {})
+        self.wrapper_kwargs = copy_plain(wrapper_kwargs or {})
         self.spec = find(env_id, backend, self.env_kwargs, self.wrapper_kwargs)
         self.train_env: VecEnv | None = None
         self.eval_env: VecEnv | None = None

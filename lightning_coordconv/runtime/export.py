@@ -12,7 +12,7 @@ from lightning_coordconv.core.checkpoints import CheckpointError, read_checkpoin
 from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.export import ExportError, Format
 from lightning_coordconv.core.files import refuse_input
-from lightning_coordconv.core.hyperparameters import UntrustedCheckpointError
+from lightning_coordconv.core.plain_data import UntrustedCheckpointError
 from lightning_coordconv.core.restore import domain_of, task_class
 from lightning_coordconv.core.shipped import find_weights
 from lightning_coordconv.runtime.classes import build_data

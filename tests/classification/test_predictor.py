@@ -92,12 +92,13 @@ def test_names_of_other_classes_are_refused(trained, folders, tmp_path, names, m
         load(tmp_path / "named.ckpt").predict(folders / "val" / "hat" / "33.png")
 
 
-def test_a_class_without_a_name_has_another_name_than_all_others(trained, folders, tmp_path):
+@pytest.mark.parametrize(("name", "other"), [("1", "class 1"), ("class 1", "output 1")])
+def test_a_class_without_a_name_has_another_name_than_all_others(trained, folders, tmp_path, name, other):
     checkpoint = torch.load(trained, weights_only=True)
-    checkpoint["inference"]["class_names"] = ["1"]
+    checkpoint["inference"]["class_names"] = [name]
     torch.save(checkpoint, tmp_path / "one.ckpt")
     found = load(tmp_path / "one.ckpt").predict(folders / "val" / "hat" / "33.png")
-    assert set(found.probabilities) == {"1", "class 1"}
+    assert set(found.probabilities) == {name, other}
 
 
 def test_each_form_of_an_image_has_the_same_class(trained, folders):

@@ -1,7 +1,9 @@
 """Tests of restoring tasks: changed networks, non-finite weights and unknown hyperparameters are refused."""
 
 import copy
+import enum
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -154,6 +156,25 @@ def test_lists_and_dicts_that_the_caller_changes_later_are_remembered_as_they_we
     options["leak"][0] = 0.1
     checkpoint = saved(task)
     assert restore(ImageClassification, checkpoint, "last.ckpt").net.leak == 0.5
+
+
+class Size(enum.IntEnum):
+    SMALL = 2
+
+
+@pytest.mark.parametrize(
+    ("given", "saved_as"),
+    [(np.float64(0.5), 0.5), (np.float32(0.5), 0.5), (np.int64(2), 2), ([np.str_("a"), np.bool_(True)], ["a", True]),
+     ((np.float64(1.5),), (1.5,)), (Size.SMALL, "SMALL"), ({"a": np.int8(1)}, {"a": 1})],
+)  # fmt: skip
+def test_numbers_of_numpy_are_saved_as_numbers_that_load(given, saved_as, tmp_path):
+    task = ImageClassification(Leaky(2, kept=given))
+    task.inference = {"class_names": given}
+    checkpoint = saved(task)
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    again = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert again["hyper_parameters"]["net"]["init_args"] == {"num_classes": 2, "kept": saved_as}
+    assert type(again["hyper_parameters"]["net"]["init_args"]["kept"]) is type(saved_as)
 
 
 def test_arguments_without_a_name_are_not_described():

@@ -151,6 +151,15 @@ def test_a_preprocessing_is_plain_data():
     assert Preprocessing.from_dict(given.to_dict()) == given
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
+def test_a_tensor_that_is_filled_again_is_kept_as_it_was(dtype):
+    buffer = torch.ones(3, 4, 4, dtype=dtype)
+    (source,), _ = find_sources(buffer)
+    before = source.tensor()
+    buffer.zero_()
+    assert torch.equal(source.tensor(), before)
+
+
 def test_images_behind_a_link_to_a_folder_are_found(tmp_path):
     for folder in ("real", "given"):
         (tmp_path / folder).mkdir()

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
 from lightning_coordconv.core import BaseDataModule, NetworkTask
-from lightning_coordconv.core.checkpoints import CheckpointError
+from lightning_coordconv.core.checkpoints import CheckpointError, DamagedCheckpointError
 
 
 class Halving(NetworkTask):
@@ -150,6 +150,27 @@ def test_a_trainer_refuses_the_checkpoint_of_another_task(tmp_path, command):
         getattr(trainer(), command)(
             Halving(nn.Linear(1, 1), {"seen": MeanMetric()}), Named("cat", "dog"), ckpt_path=path, weights_only=True
         )
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test"])
+def test_a_trainer_refuses_a_damaged_checkpoint(tmp_path, command):
+    """Lightning loads one with a flipped bit in a weight."""
+
+    def trainer():
+        return Trainer(
+            accelerator="cpu", max_epochs=2, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False,
+        )  # fmt: skip
+
+    first, path = trainer(), tmp_path / "damaged.ckpt"
+    task = Watched(nn.Linear(1, 1), {"seen": MeanMetric()})
+    first.fit(task, Named("cat", "dog"))
+    first.save_checkpoint(path)
+    content, weight = path.read_bytes(), task.net.weight.detach().numpy().tobytes()
+    place = content.index(weight) + 3
+    path.write_bytes(content[:place] + bytes([content[place] ^ 0x40]) + content[place + 1 :])
+    with pytest.raises(DamagedCheckpointError, match=r"damaged\.ckpt is damaged"):
+        getattr(trainer(), command)(task, Named("cat", "dog"), ckpt_path=path, weights_only=True)
 
 
 @pytest.mark.parametrize("first", [{"size": (3, 4)}, {"source": {"camera": 1, "lens": 2, "roll": 3}}, {}])

@@ -99,6 +99,13 @@ def test_other_kinds_of_detectors_are_refused():
         use_image_frames(net)
 
 
+def test_frames_are_added_once():
+    net = detector(nn.ReLU())
+    use_image_frames(net, multiple=32)
+    with pytest.raises(ValueError, match="this FasterRCNN has image frames already"):
+        use_image_frames(net, multiple=32)
+
+
 def test_a_dense_head_is_checked():
     backbone = nn.Sequential(nn.Conv2d(3, 32, 3, stride=4, padding=1))
     backbone.out_channels = 32

@@ -62,6 +62,19 @@ def test_weights_of_a_detector_from_a_file(tmp_path):
 
 
 @pytest.mark.slow
+def test_torchvisions_file_has_the_epsilon_that_its_weights_were_trained_with(tmp_path, caplog):
+    """Those of COCO_V1 were trained with 0; a detector from any other file, such as one of your own, with 1e-5."""
+    name = "fasterrcnn_resnet50_fpn"
+    theirs = get_model(name, weights=None, weights_backbone=None)
+    for file, epsilon in (("fasterrcnn_resnet50_fpn_coco-258fb6c6.pth", 0.0), ("mine.pth", 1e-5)):
+        torch.save(theirs.state_dict(), tmp_path / file)
+        with caplog.at_level("INFO"):
+            net = Detector(name, 91, weights=str(tmp_path / file))
+        assert net.detector.backbone.body.bn1.eps == epsilon
+        assert ("has an epsilon of 1e-5" in caplog.text) is (epsilon > 0)
+
+
+@pytest.mark.slow
 def test_weights_of_a_backbone_from_a_file(tmp_path):
     classifier = mobilenet_v3_large(weights=None)
     torch.save(classifier.state_dict(), tmp_path / "mobilenet.pth")

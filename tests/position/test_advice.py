@@ -11,7 +11,7 @@ from lightning_coordconv import CoordConv2d, coordconv_layers, to_coordconv
 from lightning_coordconv.classification import PlacedDigitsDataModule, PooledClassifier
 from lightning_coordconv.position import advise, draw_advice
 from lightning_coordconv.segmentation import SemanticSegmentation
-from tests.position.samples import GivenDataModule, images
+from tests.position.samples import GivenDataModule, Samples, images
 from tests.slow import slow_except
 
 
@@ -197,6 +197,28 @@ def test_the_model_is_left_as_it_was():
         assert getattr(module, "padding_mode", "zeros") == "zeros"
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+@pytest.mark.parametrize("flips", [False, True])
+def test_flips_that_hide_a_dependence_are_named_where_the_advice_is_no(flips):
+    """The label of each sample is drawn anew, as a flip draws the side on which an object lies."""
+
+    class Flipped(GivenDataModule):
+        def make_dataset(self, split):
+            return Changing(self.samples) if flips else super().make_dataset(split)
+
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(2, (200,), generator=generator)
+    samples = [{"image": image, "label": label} for image, label in zip(images(200), labels, strict=True)]
+    advice = advise(nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), Flipped(samples))
+    assert advice.convert is False
+    assert ("Random flips hide a dependence on position" in str(advice)) is flips
+
+
+class Changing(Samples):
+    def __getitem__(self, index):
+        sample = self.samples[index]
+        return {**sample, "image": sample["image"] + 1e-3 * torch.rand(())}
 
 
 def test_data_of_another_class_are_named():

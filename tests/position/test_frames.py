@@ -34,6 +34,18 @@ class TestFrames:
         assert found.sizes == 2
         assert not check_frames(network, Samples([{"image": image} for image in images(4)]), sizes[:1]).random
 
+    @pytest.mark.parametrize("seed", range(20))
+    def test_a_flip_of_half_of_the_samples_is_found(self, seed):
+        generator = torch.Generator().manual_seed(seed)
+
+        class Flipped(Samples):
+            def __getitem__(self, index: int) -> Mapping[str, Any]:
+                image = self.samples[index]["image"]
+                return {"image": image.flip(2) if torch.rand((), generator=generator) < 0.5 else image}
+
+        data = Flipped([{"image": image} for image in images(16)])
+        assert check_frames(nn.Conv2d(1, 2, 3), data, images(1)).random
+
     @pytest.mark.slow
     def test_a_convolution_does_not_change_with_the_batch(self):
         model = fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None).eval()

@@ -1,0 +1,47 @@
+"""Tests that targets in NumPy's types and lists are read as the tensors that loaders make of them."""
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_coordconv.position import observe
+from tests.position.samples import images
+
+MAP = torch.rand(32, 32, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "other"),
+    [
+        ("depth", MAP, MAP.numpy()),
+        ("angle", torch.tensor(0.5), np.float32(0.5)),
+        ("angle", torch.tensor(0.5), np.array(0.5)),
+        ("angle", torch.tensor([0.5]), [0.5]),
+        ("mask", (MAP > 0.5).long(), (MAP > 0.5).long().numpy()),
+        ("label", torch.tensor(2), np.int64(2)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_observations_are_those_of_tensors(name, tensor, other):
+    (wanted,) = observe([{"image": image, name: tensor} for image in images(4)])
+    (found,) = observe([{"image": image, name: other} for image in images(4)])
+    assert found.what == wanted.what
+    assert not found.what.startswith("brightness")
+    assert torch.equal(found.targets, wanted.targets)
+    assert torch.equal(found.positions, wanted.positions)
+
+
+@pytest.mark.parametrize("angles", [[0.1, 0.2, 0.3], np.array([0.1, 0.2, 0.3]), (np.float32(0.1), np.float32(0.2))])
+def test_numbers_of_no_known_form_are_not_left_out_for_the_brightness(angles):
+    assert observe([{"image": image, "angles": angles} for image in images(4)]) == []
+
+
+def test_what_is_not_read_is_named():
+    (found,) = observe([{"image": image, "count": 3, "path": f"{number}"} for number, image in enumerate(images(4))])
+    assert found.what == "brightness of a pixel given its place (count of the samples not read)"
+
+
+def test_boxes_in_shares_of_the_image_are_refused():
+    boxes = {"boxes": torch.tensor([[0.1, 0.2, 0.5, 0.9]]), "labels": torch.tensor([1])}
+    with pytest.raises(ValueError, match=r"boxes must be .* in pixels, but all numbers are from 0\.1 to 0\.9"):
+        observe([{"image": image, **boxes} for image in images(4)])

@@ -35,6 +35,7 @@ class PointRegression(NetworkTask):
 
     sample_keys: frozenset[str] = frozenset({"image", "xy", "size"})
     monitor: str = "val/distance"
+    half_outputs: ClassVar[bool] = False
     half_weights: ClassVar[bool] = False  # Lightning rounds positions too then, by up to 8 of 2,000 pixels
 
     def __init__(

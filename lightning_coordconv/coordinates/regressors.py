@@ -30,7 +30,7 @@ class SamePad2d(nn.Module):
         """Pad images (B, C, H, W)."""
         padding: list[int] = []
         for size in reversed(image.shape[-2:]):
-            total = max((-(-size // self.stride) - 1) * self.stride + self.kernel_size - size, 0)
+            total = max((size - 1) // self.stride * self.stride + self.kernel_size - size, 0)
             padding += [total // 2, total - total // 2]
         return F.pad(image, padding)
 

@@ -163,6 +163,8 @@ class CoordinateRegression(CoordinateTask):
     sample_keys: frozenset[str] = frozenset({"onehot", "xy", "held_out"})
     monitor: str = "val/distance"
     stopping_threshold: ClassVar[float | None] = 0.01
+    half_outputs: ClassVar[bool] = False
+    half_weights: ClassVar[bool] = False
 
     def __init__(
         self,

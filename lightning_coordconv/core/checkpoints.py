@@ -218,11 +218,15 @@ def _check_directory(file: IO[bytes], size: int, name: str) -> None:
             end = start - END_64.size
             *_, wide_length, wide_position = _unpack(END_64, file, place)
             if place != end or length not in (wide_length, UNKNOWN) or position not in (wide_position, UNKNOWN):
-                raise DamagedCheckpointError(f"{name} is damaged: the two ends of its directory differ")
+                raise DamagedCheckpointError(
+                    f"{name} is damaged, or not a checkpoint: the two ends of its directory differ"
+                )
             length, position = wide_length, wide_position
         if position + length == end:
             return
-    raise DamagedCheckpointError(f"{name} is damaged: its directory of records is not next to its end")
+    raise DamagedCheckpointError(
+        f"{name} is damaged, or not a checkpoint: its directory of records is not next to its end"
+    )
 
 
 def _unpack(record: struct.Struct, file: IO[bytes], position: int) -> tuple[Any, ...]:

@@ -151,6 +151,13 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
             self._datasets.clear()
             self.find_data()
 
+    def forget_split(self) -> None:
+        """Return to the split of the own seed, from that of a task that was evaluated."""
+        if self.random_split.restored or self.split_seed != self.seed:
+            self.split_seed, self.random_split = self.seed, RandomSplit(self.seed)
+            self._datasets.clear()
+            self.find_data()
+
     def find_data(self) -> None:
         """Find the files, if they are found before a data set is built; called again for the split of a checkpoint."""
 

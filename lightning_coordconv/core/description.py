@@ -34,7 +34,7 @@ def remember_arguments(cls: type[InstanceT]) -> type[InstanceT]:
     Args:
         cls: a class with a constructor.
     """
-    build: Any = vars(cls)["__init__"]
+    build = getattr(cls, "__init__")  # noqa: B009  # mypy refuses the attribute
     signature = inspect.signature(build)
     unnamed = {name for name, each in signature.parameters.items() if each.kind in UNNAMED}
     keywords = {name for name, each in signature.parameters.items() if each.kind == each.VAR_KEYWORD}

@@ -170,9 +170,9 @@ def _module(name: str) -> types.ModuleType | None:
 def _result(function: Any) -> Any:
     """Return the class that a model builder, such as ``torchvision.models.resnet18``, is annotated to return.
 
-    Builders of torch are excluded: they load files.
+    Functions of other packages are no builders: some load files, or build whatever a file names.
     """
-    if not isinstance(function, types.FunctionType) or function.__module__.split(".")[0] == "torch":
+    if not isinstance(function, types.FunctionType) or not function.__module__.startswith("torchvision.models."):
         return None
     classes = _classes(annotation_of(function, "return"))
     return classes[0] if len(classes) == 1 else None

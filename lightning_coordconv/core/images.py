@@ -160,7 +160,8 @@ def orientation_of(file: Image.Image) -> int:
     if file.format == "PNG" and _has_late_metadata(file):
         file.load()
     exif = Image.Image.getexif(file)  # the method of PNG files would decode the whole file
-    return int(exif.get(ExifTags.Base.Orientation, 1))
+    found = int(exif.get(ExifTags.Base.Orientation, 1))
+    return found if found in range(1, 9) else 1  # cameras write 0 for unknown
 
 
 def _has_late_metadata(file: Any) -> bool:

@@ -14,8 +14,14 @@ from torchvision.models import WeightsEnum
 
 from lightning_coordconv.core.plain_data import UntrustedCheckpointError
 
-CONNECTING = frozenset({"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"})
-"""Events of Python's audit hooks with which every connection begins."""
+CONNECTING = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto")
+STARTING = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork")
+BARRED = {
+    **dict.fromkeys(CONNECTING, "reaches for the network"),
+    **dict.fromkeys(STARTING, "starts a program"),
+    "pickle.find_class": "unpickles an object",
+}
+"""Events of Python's audit hooks with which connections, programs and pickled objects begin, and what each does."""
 _restoring = ContextVar("restoring", default=False)
 _offline = ContextVar("offline", default=False)
 _lock = threading.RLock()
@@ -59,7 +65,7 @@ def is_restoring() -> bool:
 
 @contextmanager
 def offline() -> Iterator[None]:
-    """Return a context in which this thread opens no connection.
+    """Return a context in which this thread opens no connection, starts no program and unpickles no object.
 
     Raises:
         UntrustedCheckpointError: where Python code within it tries to.
@@ -75,7 +81,7 @@ def offline() -> Iterator[None]:
 @cache
 def _install_hook() -> None:
     def hook(event: str, args: tuple[Any, ...]) -> None:
-        if event in CONNECTING and _offline.get():
-            raise UntrustedCheckpointError("it reaches for the network, which loading a checkpoint must not")
+        if event in BARRED and _offline.get():
+            raise UntrustedCheckpointError(f"it {BARRED[event]}, which loading a checkpoint must not")
 
     sys.addaudithook(hook)

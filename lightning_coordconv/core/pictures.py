@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
@@ -33,6 +34,17 @@ def grid(images: Tensor, columns: int = 8) -> Tensor:
 def to_bytes(images: Tensor) -> Tensor:
     """Convert images in [-1, 1] to uint8."""
     return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def legend_label(name: str) -> str:
+    """Return a name for a legend, from which Matplotlib would leave out one that begins with an underscore."""
+    return f" {name}" if name.startswith("_") else name
+
+
+def show_names(legend: Legend) -> None:
+    """Let a legend show names as they are, where Matplotlib would read dollar signs as those of a formula."""
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def to_picture(figure: Figure) -> Image.Image:

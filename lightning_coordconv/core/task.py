@@ -34,6 +34,8 @@ Outputs = dict[str, Any]
 
 HALF = ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
 """Precisions of a trainer in which it rounds the weights, and all floating-point numbers of a batch."""
+MIXED = ("16-mixed", "bf16-mixed")
+"""Precisions of a trainer in which networks compute, and return, numbers of 11 or 8 bits."""
 
 
 class BaseTask(CheckedArguments, LightningModule):
@@ -61,6 +63,8 @@ class BaseTask(CheckedArguments, LightningModule):
     """Names of arguments by which the task sets its optimiser as it trains, so that a resumed run can change them."""
     half_weights: ClassVar[bool] = True
     """Whether the weights can be in half precision, as with ``--trainer.precision bf16-true``."""
+    half_outputs: ClassVar[bool] = True
+    """Whether what the networks return can be in half precision, as with ``--trainer.precision bf16-mixed``."""
     draws_figures: bool = False
     """Whether a run has the callbacks of :meth:`figures`. The command line sets it: ``--figures``."""
     updated: str | None = None
@@ -166,10 +170,10 @@ class BaseTask(CheckedArguments, LightningModule):
         A trainer says which arguments of the task are not those of the checkpoint: weights that fit can mean something
         else in another network. Its file is verified, which Lightning does not do.
         """
-        path = self.trainer.ckpt_path if is_attached(self) else "the checkpoint"
-        if Path(path).is_file():
+        path = self.trainer.ckpt_path if is_attached(self) else None
+        if path is not None and Path(path).is_file():
             verify(path)
-        check_kind(checkpoint, type(self), path)
+        check_kind(checkpoint, type(self), path or "the checkpoint")
         changes = find_changed_arguments(checkpoint, self, self.unsaved_hparams) if is_attached(self) else []
         if changes and "_instantiator" not in self.hparams:  # the command line compares all options
             rank_zero_info(to_text(changes))
@@ -207,12 +211,18 @@ class BaseTask(CheckedArguments, LightningModule):
             precision: of the trainer, by Lightning's name, such as ``"bf16-true"``.
 
         Raises:
-            ValueError: if it is one of :data:`HALF`, and ``half_weights`` is false.
+            ValueError: if it is one of :data:`HALF`, and ``half_weights`` is false, or one of :data:`MIXED`, and
+                ``half_outputs`` is.
         """
+        if precision in MIXED and not self.half_outputs:
+            raise ValueError(
+                f"trainer.precision must be 32-true or 64-true for {type(self).__name__}, whose network returns "
+                f"positions: half precision rounds them to a share of 1/256 (bf16) or 1/2048, got {precision!r}"
+            )
         if precision in HALF and not self.half_weights:
             raise ValueError(
-                f"trainer.precision must keep the weights of {type(self).__name__} in full precision, as 32-true, "
-                f"bf16-mixed and 16-mixed do, got {precision!r}"
+                f"trainer.precision must keep the weights of {type(self).__name__} in full precision, as 32-true "
+                f"does, got {precision!r}"
             )
 
     def setup(self, stage: str) -> None:

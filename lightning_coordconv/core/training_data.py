@@ -44,13 +44,19 @@ def _report_trained(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 def recall(data: Any) -> None:
     """Let a data module take over the split that the task was trained on, in an evaluation, and compare the rest.
 
+    A training that begins has the split of the data module's own seed, whatever was evaluated on it before.
+
     Args:
         data: the same.
     """
     task = getattr(data.trainer, "lightning_module", None)
-    if isinstance(task, TaskOfTraining) and data.trainer.state.fn != "fit":
+    if not isinstance(task, TaskOfTraining):
+        return
+    if data.trainer.state.fn != "fit":
         data.random_split.strict = bool(data.trainer.ckpt_path)
         compare(data, task)
+    elif not data.trainer.ckpt_path:
+        data.forget_split()
 
 
 def compare(data: Any, task: TaskOfTraining) -> None:

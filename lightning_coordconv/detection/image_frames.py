@@ -15,6 +15,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign
 
+from lightning_coordconv.detection.full_precision import use_full_precision
 from lightning_coordconv.detection.padding_check import check_padding
 from lightning_coordconv.layers import coordconv_layers, coordinate_frame
 
@@ -33,7 +34,8 @@ def use_image_frames(detector: Any, mask_padding: bool = True, multiple: int = C
     torchvision's detectors pad the images of a batch, below and to the right, to the size of the largest of them,
     rounded up to a multiple of 32. In their backbone and their dense head, every CoordConv layer then sees the
     coordinates that it would see for each image by itself: -1 to 1 within the image, zero in its padding. The second
-    stage, whose maps are regions, is left as it is.
+    stage, whose maps are regions, is left as it is. Where autocast is on, maps and predictions leave the networks in
+    float32, in which boxes are then computed.
 
     Args:
         detector: torchvision's ``GeneralizedRCNN``, ``RetinaNet`` or ``FCOS``; it is given hooks, and keeps its
@@ -73,6 +75,7 @@ def add_image_frames(detector: Any, mask_padding: bool = True, multiple: int = C
     if isinstance(getattr(detector, "image_frames", None), ImageFrames):
         raise ValueError(f"this {type(detector).__name__} has image frames already; Detector adds them by itself")
     frames = detector.image_frames = ImageFrames(mask_padding)
+    use_full_precision(detector)
     detector.register_forward_pre_hook(frames.refuse_tracing)
     detector.register_forward_hook(frames.forget, always_call=True)
     detector.transform.register_forward_hook(frames.remember)
@@ -255,7 +258,7 @@ class ImageFrames(threading.local):
     def cells(self, features: Tensor) -> list[tuple[int, int]]:
         """Return the height and width that each size has on a map (B, C, h, w): size / stride, rounded up."""
         (height, width), (rows, columns) = self.canvas, features.shape[-2:]
-        return [(-(-h * rows // height), -(-w * columns // width)) for h, w in self.sizes]
+        return [((h * rows + height - 1) // height, (w * columns + width - 1) // width) for h, w in self.sizes]
 
     def _padding(self, features: Tensor) -> Tensor | None:
         """Return which cells of a map (B, C, h, w) are padding, (B or 1, 1, h, w), or None if none is."""

@@ -9,6 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lightning_coordconv.core.figures import figures_folder, save_pictures
+from lightning_coordconv.core.pictures import legend_label, show_names
 from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.detection.boxes import Categories
 
@@ -45,14 +46,12 @@ def draw_curves(curves: Mapping[int, Tensor], categories: Categories) -> Figure:
     recall = torch.linspace(0, 1, 101).numpy()
     for label, curve in curves.items() if len(curves) <= MOST_CURVES else ():
         name = categories[label][1] if label in categories else str(label)
-        axes.plot(recall, curve.cpu().numpy(), linewidth=1, label=f"{name}: {curve.mean():.2f}")
+        axes.plot(recall, curve.cpu().numpy(), linewidth=1, label=legend_label(f"{name}: {curve.mean():.2f}"))
     mean = torch.stack(list(curves.values())).mean(0).cpu()
     axes.plot(
         recall, mean.numpy(), color="black", linewidth=2.5, label=f"mean of {len(curves)} classes: {mean.mean():.2f}"
     )
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title="Precision and recall at IoU 0.5")
     axes.grid(alpha=0.3)
-    legend = figure.legend(loc="outside right upper", title="average precision", frameon=False, fontsize=9)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    show_names(figure.legend(loc="outside right upper", title="average precision", frameon=False, fontsize=9))
     return figure

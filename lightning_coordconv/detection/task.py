@@ -14,7 +14,7 @@ from lightning_coordconv.core.labels import LabelledTask
 from lightning_coordconv.core.metrics import MeanTerms
 from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.core.schedules import warmup_cosine
-from lightning_coordconv.core.task import Batch, Outputs
+from lightning_coordconv.core.task import MIXED, Batch, Outputs
 from lightning_coordconv.core.undefined import undefined_outputs
 from lightning_coordconv.detection.average_precision import (
     PERSON_SIGMAS,
@@ -23,6 +23,7 @@ from lightning_coordconv.detection.average_precision import (
     require_pycocotools,
 )
 from lightning_coordconv.detection.figures import DetectionFigures
+from lightning_coordconv.detection.image_frames import KINDS
 from lightning_coordconv.detection.precision_recall import PrecisionRecallFigure
 
 Detections = list[dict[str, Tensor]]
@@ -137,6 +138,22 @@ class ObjectDetection(LabelledTask):
             raise ValueError(
                 f"the network has outputs for {outputs} classes, with the background, but the data has {highest} "
                 f"categories: set its num_classes to at least {highest + 1}"
+            )
+
+    def check_precision(self, precision: object) -> None:
+        """Refuse half precision for detectors that would compute boxes in it.
+
+        Raises:
+            ValueError: see :class:`~lightning_coordconv.core.BaseTask`; and with mixed precision, if the network has a
+                detector of torchvision without image frames, which computes places beyond 512 pixels in steps of 4.
+        """
+        super().check_precision(precision)
+        detectors = (module for module in self.net.modules() if isinstance(module, KINDS))
+        rounding = next((module for module in detectors if not hasattr(module, "image_frames")), None)
+        if precision in MIXED and rounding is not None:
+            raise ValueError(
+                f"{type(rounding).__name__} computes boxes in the half precision of trainer.precision {precision!r}: "
+                "call use_image_frames(detector, mask_padding=False) when you build it, or use 32-true"
             )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Outputs:

@@ -69,7 +69,8 @@ class Geometry(NamedTuple):
         added = [0] * n
         if self.same_pad:
             axes = zip(self.sizes, stride, spans, strict=True)
-            added = [max((-(-size // s) - 1) * s + span + 1 - size, 0) for size, s, span in axes]
+            # (size - 1) // s: ONNX rounds a division of negative numbers, as of -(-size // s), to zero
+            added = [max((size - 1) // s * s + span + 1 - size, 0) for size, s, span in axes]
         return [(pad + more // 2, pad + more - more // 2) for pad, more in zip(pads, added, strict=True)]
 
 

@@ -27,7 +27,8 @@ def place(model: nn.Module, forward: Callable[[], Any]) -> Placement:
     - A model with a feature pyramid: the pyramid's 1x1 laterals, and the first convolution of each head after it, as in
       PP-YOLO (Long et al., 2020) and SOLO (Wang et al., 2020).
     - A model that returns one vector an image: the first convolution, as in the paper's ImageNet experiment, and the
-      last one before the maps are pooled, from where on no layer could tell where a feature was.
+      last one before the maps are pooled, from where on no layer could tell where a feature was. Where a map has one
+      cell, as in squeeze and excitation or behind the pool, coordinates are 0.
     - A model that returns a map: the first convolution and the last that sees a neighbourhood.
 
     Args:
@@ -35,7 +36,7 @@ def place(model: nn.Module, forward: Callable[[], Any]) -> Placement:
         forward: runs it once, so that the order of its convolutions is known.
 
     Raises:
-        ValueError: if the model runs no plain 2-D convolution.
+        ValueError: if the model runs no plain 2-D convolution on more than one cell.
     """
     names = {module: name for name, module in model.named_modules()}
     ran: list[nn.Conv2d] = []
@@ -47,7 +48,7 @@ def place(model: nn.Module, forward: Callable[[], Any]) -> Placement:
         nonlocal done
         if isinstance(module, FeaturePyramidNetwork):
             done = True
-        elif isinstance(module, nn.Conv2d) and module not in ran:
+        elif isinstance(module, nn.Conv2d) and module not in ran and output.shape[-2:].numel() > 1:
             ran.append(module)
             if done:
                 after_pyramid.append(module)

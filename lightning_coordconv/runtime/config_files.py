@@ -87,10 +87,14 @@ def values_of(entries: list[Entry]) -> list[str]:
 
 
 def modules_of(entries: list[Entry]) -> list[Path]:
-    """Return the modules in the current folder that values name, as ``mine.Network`` names ``mine.py``, each once."""
+    """Return the modules in the current folder that values name, each once.
+
+    ``mine.Network`` and ``mine:Game-v0`` name ``mine.py``, or ``mine/__init__.py``.
+    """
     values = [entry.value.value for entry in entries if isinstance(entry.value, yaml.ScalarNode)]
-    modules = [value.rpartition(".")[0] for value in values if re.fullmatch(r"(\w+\.)+\w+", value)]
-    files = dict.fromkeys(Path(*module.split(".")).with_suffix(".py") for module in modules)
+    found = [re.fullmatch(r"(\w+(?:\.\w+)*)(?:\.\w+|:\S+)", value) for value in values]
+    modules = [Path(*match[1].split(".")) for match in found if match]
+    files = dict.fromkeys(file for path in modules for file in (path.with_suffix(".py"), path / "__init__.py"))
     return [file for file in files if file.is_file()]
 
 

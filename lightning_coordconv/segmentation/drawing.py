@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torch import Tensor
 
+from lightning_coordconv.core.pictures import legend_label, show_names
+
 OPACITY = 0.55
 """Of a mask over its image, which is grey there: the colours are those of the legend on objects of any colour."""
 
@@ -40,8 +42,8 @@ def draw_masks(sample: Mapping[str, Any], class_names: Sequence[str], ignore_ind
         axes.set_title(title)
     for axes in (first, *others):
         axes.set_axis_off()
-    handles = [Patch(color=colours[number] / 255, label=class_names[number]) for number in sorted(shown)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(6, max(1, len(handles))))
+    handles = [Patch(color=colours[number] / 255, label=legend_label(class_names[number])) for number in sorted(shown)]
+    show_names(figure.legend(handles=handles, loc="outside lower center", ncols=min(6, max(1, len(handles)))))
     return figure
 
 

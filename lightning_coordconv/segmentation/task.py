@@ -39,7 +39,7 @@ class SemanticSegmentation(LabelledTask):
         num_classes: C, at least 2; by default the ``num_classes`` of the network.
         ignore_index: value of pixels that do not count.
         aux_weight: weight of the auxiliary head's loss, as in torchvision's reference training.
-        class_names: for the names of the logs; numbers by default.
+        class_names: for the names of the logs; by default those of the data, or numbers.
         tile: height and width of the tiles in which ``predict`` goes through larger images, in pixels, a multiple of
             the network's total stride.
         overlap: pixels around a tile that are computed and left out; where half of the network's field of view is no
@@ -165,8 +165,14 @@ class SemanticSegmentation(LabelledTask):
     def _log_classes(self, stage: str, metric: Any) -> None:
         with metric.sync_context(should_sync=metric.distributed_available_fn()):
             found = metric.per_class()
-        for name, value in zip(self.class_names, found, strict=True):
+        for name, value in zip(self._names(), found, strict=True):
             self.log(f"{stage}/iou_{name}", value, sync_dist=True)  # equal on all ranks; Lightning warns without it
+
+    def _names(self) -> list[str]:
+        """Return the names of the classes: those given, or else those of the data, or else numbers."""
+        names = list(self.describe_data().get("class_names", ()))
+        numbered = self.class_names == [str(number) for number in range(len(self.class_names))]
+        return names if numbered and len(names) == len(self.class_names) else self.class_names
 
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the mean cross-entropy over the pixels of a class; zero if there are none."""

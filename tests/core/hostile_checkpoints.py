@@ -23,6 +23,13 @@ CALLABLES = (
     "lightning_coordconv.runtime.cli.main", "functools.partial", "types.FunctionType", "logging.FileHandler",
     "pathlib.Path", "multiprocessing.Process", "threading.Thread", "torch.distributed.run.main",
 )  # fmt: skip
+OTHER = {"path": "hostile.ckpt", "kinds": [], "trust": True}
+BUILDERS = (
+    "lightning_coordconv.core.restore.load_task", "lightning_coordconv.core.restore.restore",
+    "lightning_coordconv.layers.convert.to_coordconv", "lightning_coordconv.position.command.load_model",
+    "torch.nn.utils.fusion.fuse_conv_bn_eval", "torchvision.ops.misc.Conv2dNormActivation.forward",
+)  # fmt: skip
+"""Functions that return networks, and are no builders of torchvision."""
 
 
 class Innocent(torch.optim.SGD):
@@ -83,14 +90,17 @@ def cases() -> dict[str, dict[str, Any]]:
         "foreign task": {"_class_path": "torch.nn.Linear"},
         "another instantiator": {"_instantiator": "os.system", "net": specification("os.system")},
     }  # fmt: skip
+    found |= {f"builder {name}": {"net": {"class_path": name, "init_args": OTHER}} for name in BUILDERS}
     return found
 
 
 def main(trained: str) -> None:
+    import lightning_coordconv.position.command
     import lightning_coordconv.runtime.cli
     from lightning_coordconv.coordinates import CoordinateClassification
 
     assert lightning_coordconv.runtime.cli
+    assert lightning_coordconv.position.command
     CoordinateClassification.load_from_checkpoint(trained)  # imports what loading needs
     checkpoint, outcomes = torch.load(trained, weights_only=True), {}
     events: list[str] = []

@@ -227,17 +227,22 @@ def test_links_in_a_circle_are_refused(tmp_path, target):
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
-@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("orientation", range(10))
 def test_images_are_turned_upright(tmp_path, orientation, suffix):
-    """The corner that EXIF's table of orientations puts at the top left is there, whatever the format."""
+    """The corner that EXIF's table of orientations puts at the top left is there, whatever the format.
+
+    0 and 9 are in no table, and mean that the orientation is not known.
+    """
     stored = np.zeros((24, 40, 3), dtype=np.uint8)
-    row, column = {1: (0, 0), 2: (0, 1), 3: (1, 1), 4: (1, 0), 5: (0, 0), 6: (1, 0), 7: (1, 1), 8: (0, 1)}[orientation]
+    corners = {2: (0, 1), 3: (1, 1), 4: (1, 0), 5: (0, 0), 6: (1, 0), 7: (1, 1), 8: (0, 1)}
+    row, column = corners.get(orientation, (0, 0))
     stored[row * 16 : row * 16 + 8, column * 32 : column * 32 + 8] = 255
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     Image.fromarray(stored).save(tmp_path / f"a.{suffix}", exif=exif)
     seen = np.asarray(read_rgb(tmp_path / f"a.{suffix}"))
-    assert seen.shape == ((40, 24, 3) if orientation >= 5 else (24, 40, 3))
+    assert seen.shape == ((40, 24, 3) if 5 <= orientation <= 8 else (24, 40, 3))
+    assert is_turned(tmp_path / f"a.{suffix}") is (2 <= orientation <= 8)
     assert seen[:8, :8].min() > 200
     assert seen[12:].max() < 60
     with Image.open(tmp_path / f"a.{suffix}") as opened:

@@ -1,6 +1,8 @@
 """Tests that loading a checkpoint downloads nothing, opens no connection, and refuses checkpoints of another task."""
 
+import pickle
 import socket
+import subprocess
 import threading
 
 import pytest
@@ -133,6 +135,26 @@ def test_a_network_that_opens_a_connection_is_refused(udp, tmp_path):
         ImageClassification.load_from_checkpoint(path)
     with pytest.raises(OSError, match="refused"):
         ImageClassification.load_from_checkpoint(path, trust=True)
+
+
+class Starting(nn.Linear):
+    """A network that starts a program, or unpickles an object, whenever it is built."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(2, 2)
+        if how == "unpickles an object":
+            pickle.loads(pickle.dumps(Starting))
+        else:
+            subprocess.run(["true"], check=True)
+
+
+@pytest.mark.parametrize("how", ["unpickles an object", "starts a program"])
+def test_a_network_that_runs_other_code_is_refused(how, tmp_path):
+    path = tmp_path / "a.ckpt"
+    written(path, nn.Linear(2, 2), {"class_path": f"{__name__}.Starting", "init_args": {"how": how}})
+    with pytest.raises(UntrustedCheckpointError, match=rf"a\.ckpt: net names '.*Starting': it {how}, which loading"):
+        ImageClassification.load_from_checkpoint(path)
+    ImageClassification.load_from_checkpoint(path, trust=True)
 
 
 def test_other_threads_and_later_code_are_not_affected():

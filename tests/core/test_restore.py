@@ -145,6 +145,12 @@ class Listed(PooledClassifier):
         super().__init__(numbers[0], True, channels=3)
 
 
+def test_a_class_without_a_constructor_remembers_the_arguments_of_its_base():
+    kind = remember_arguments(type("Inheriting", (Leaky,), {}))
+    assert kind(2, leak=0.5).init_args == {"num_classes": 2, "leak": 0.5}
+    assert Leaky(2).init_args == {"num_classes": 2}
+
+
 def test_options_by_any_name_are_remembered():
     task = ImageClassification(Leaky(2, leak=0.5))
     assert restore(ImageClassification, saved(task), "last.ckpt").net.leak == 0.5

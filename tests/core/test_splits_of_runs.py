@@ -184,16 +184,6 @@ class Found(Early):
         self.divide()
 
 
-class Either(Found):
-    """Divides them unless they come divided."""
-
-    def divide(self) -> None:
-        if (self.root / "divided").exists():
-            self.names = {part: [f"{part}.png"] for part in ("train", "val", "test")}
-        else:
-            super().divide()
-
-
 class More(Found):
     """Only has another name."""
 
@@ -234,17 +224,6 @@ def test_further_training_with_another_split_names_what_was_trained_on(tmp_path,
     assert ("The weights were trained before on" in caplog.text) is said
     if known:
         assert f"trained before on {known} of the 2 files of the validation split" in caplog.text
-
-
-def test_training_on_data_without_a_split_keeps_the_earlier_one(tmp_path):
-    write(tmp_path / "data", range(20))
-    task = RecordingTask()
-    (tmp_path / "more" / "divided").mkdir(parents=True)
-    trainer(tmp_path, 1).fit(task, Either(tmp_path / "data", 0))
-    trained = task.seen["train"] | task.seen["val"]
-    trainer(tmp_path, 1).fit(task, Either(tmp_path / "more", 0))
-    trainer(tmp_path, 1).test(task, Either(tmp_path / "data", 7), verbose=False)
-    assert task.seen["test"] == {str(number) for number in range(20)} - trained
 
 
 def test_other_files_are_divided_anew_with_a_warning(tmp_path):

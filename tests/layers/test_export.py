@@ -6,6 +6,7 @@ import onnxruntime
 import pytest
 import torch
 import torch.multiprocessing
+from timm.layers import Conv2dSame
 from torch.export import Dim
 
 from lightning_coordconv.layers import (
@@ -13,6 +14,7 @@ from lightning_coordconv.layers import (
     CoordConv2d,
     CoordConv3d,
     CoordConvTranspose2d,
+    to_coordconv,
 )
 from tests.layers.nets import CLOSE, KINDS, Net
 from tests.slow import slow_except
@@ -77,3 +79,18 @@ class TestOnnx:
         dynamic = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
         inputs = [torch.randn(1, 3, 32, 20), torch.randn(3, 3, 8, 64)]
         assert_onnx_agrees(Net(), torch.randn(2, 3, 16, 12), inputs, dynamic)
+
+    @pytest.mark.slow
+    @pytest.mark.filterwarnings("ignore")  # the exporter that traces is deprecated
+    @pytest.mark.parametrize("stride", [1, 2, 3])
+    def test_padding_that_depends_on_the_size_at_odd_and_even_sizes(self, stride):
+        net = torch.nn.Sequential(Conv2dSame(2, 3, 3, stride, 0))
+        to_coordconv(net, "all")
+        torch.nn.init.normal_(net[0].coord_weight)
+        buffer, sizes = io.BytesIO(), {"x": {2: "height", 3: "width"}}
+        torch.onnx.export(net, torch.randn(1, 2, 9, 12), buffer, dynamo=False, input_names=["x"], dynamic_axes=sizes)
+        session = onnxruntime.InferenceSession(buffer.getvalue(), providers=["CPUExecutionProvider"])
+        for size in [(9, 12), (8, 12), (7, 11), (10, 13)]:
+            x = torch.randn(1, 2, *size)
+            (out,) = session.run(None, {"x": x.numpy()})
+            torch.testing.assert_close(torch.from_numpy(out), net(x).detach(), rtol=1e-3, atol=1e-4)

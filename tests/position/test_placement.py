@@ -40,6 +40,18 @@ def test_places_can_be_converted(network, classes):
     assert stages(model, inputs) == before
 
 
+@pytest.mark.parametrize("name", ["seresnet18", "mobilenetv3_small_050", "lcnet_050"])
+def test_a_layer_that_sees_one_cell_is_no_place(name):
+    """Squeeze and excitation, and layers behind the pool, where every coordinate is 0."""
+    model = timm.create_model(name).eval()
+    cells = {}
+    for layer, module in model.named_modules():
+        module.register_forward_hook(lambda *seen, layer=layer: cells.update({layer: seen[2].shape[2:]}))
+    names = place(model, lambda: run(model, images(1, 3, 96))).names
+    assert len(names) == 2
+    assert all(cells[name].numel() > 1 for name in names)
+
+
 @pytest.mark.slow
 def test_the_first_convolution_of_each_head_is_converted():
     model = fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None).eval()

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
+from torch import nn
 from torch.utils.data import DataLoader
 
 from lightning_coordconv.coordinates import (
@@ -63,7 +64,15 @@ def test_nothing_is_written_before_the_refusal(cli, capsys, tmp_path, command):
 def test_tasks_whose_weights_cannot_be_in_half_precision():
     half = {kind.__name__ for domain in DOMAINS for kind in tasks(domain) if not kind.half_weights}
     names = {"A2C", "PPO", "GAN", "VAE", "GenerativeTask", "RegionProposal", "ObjectDetection", "PointRegression"}
-    assert half == names
+    assert half == {*names, "CoordinateRegression"}
+
+
+def test_tasks_that_predict_positions_refuse_mixed_precision():
+    found = {kind for domain in DOMAINS for kind in tasks(domain) if not kind.half_outputs}
+    assert {kind.__name__ for kind in found} == {"PointRegression", "CoordinateRegression"}
+    for kind in found:
+        with pytest.raises(ValueError, match=r"must be 32-true or 64-true for \w+, .* got 'bf16-mixed'"):
+            kind(nn.Linear(1, 1)).check_precision("bf16-mixed")
 
 
 @pytest.mark.slow

@@ -74,6 +74,17 @@ def test_a_changed_module_of_the_current_folder_is_another_run(option, fits, tmp
     assert len(fits) == 2
 
 
+@pytest.mark.parametrize("file", ["games.py", "games/__init__.py"])
+@pytest.mark.parametrize("option", ["--data.env_id=games:Maze-v0", "--model=games.Net"])
+def test_a_changed_module_of_an_environment_and_a_changed_package_are_other_runs(option, file, fits, tmp_path):
+    (tmp_path / "config.yaml").write_text("figures: false\n")
+    (tmp_path / "games").mkdir(exist_ok=True)
+    for text in ("size = 1", "size = 2", "size = 1"):
+        (tmp_path / file).write_text(text)
+        sweep("config.yaml", option)
+    assert len(fits) == 2
+
+
 def test_a_config_that_changes_while_a_run_trains_leaves_it_its_folder(fits, tmp_path, monkeypatch, capsys):
     config, fit = tmp_path / "mine.yaml", jobs.fit
     config.write_text("trainer: {max_epochs: 1}\n")

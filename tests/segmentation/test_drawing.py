@@ -5,7 +5,18 @@ import colorsys
 import numpy as np
 import torch
 
+from lightning_coordconv.core.pictures import to_picture
 from lightning_coordconv.segmentation.drawing import distinct_colours, draw_masks
+
+
+def test_the_legend_has_all_names_as_they_are():
+    names = ["a_$x$_b", "_private", "$\\frac$"]
+    mask = torch.tensor([[0, 1], [2, 2]])
+    figure = draw_masks({"image": torch.rand(3, 2, 2), "mask": mask}, names, 255)
+    to_picture(figure)  # would raise an error for a formula that is none
+    shown = figure.legends[0].get_texts()
+    assert [text.get_text().strip() for text in shown] == names
+    assert not any(text.get_parse_math() for text in shown)
 
 
 def test_a_class_has_the_hue_of_the_legend_on_objects_of_any_colour():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pytorch_lightning import Trainer
 from torch import nn
 
 from lightning_coordconv import CoordConv2d
@@ -133,6 +134,14 @@ def test_the_side_of_a_pixel_is_learnt_with_coordinates_only(masks):
                 metric.update(outputs["preds"], outputs["target"])
         scores[name] = float(metric.compute())
     assert scores["coordconv"] > 0.9 > 0.7 > scores["conv"]
+
+
+@pytest.mark.parametrize(("given", "named"), [(None, ["a", "b", "c"]), (["x", "y", "z"], ["x", "y", "z"])])
+def test_classes_are_logged_by_the_names_of_the_data(given, named, masks):
+    data = MaskFolderDataModule(masks, 3, class_names=["a", "b", "c"], batch_size=2, eval_batch_size=2, num_workers=0)
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    (result,) = trainer.test(SemanticSegmentation(pointwise_network(), 3, class_names=given), data, verbose=False)
+    assert [name for name in result if "iou_" in name] == [f"test/iou_{name}" for name in named]
 
 
 def test_one_class_leaves_nothing_to_predict():

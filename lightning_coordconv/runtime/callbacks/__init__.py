@@ -5,6 +5,7 @@ from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint
 from lightning_coordconv.runtime.callbacks.defaults import default_callbacks
 from lightning_coordconv.runtime.callbacks.finetuning import FreezeUntil, MovingAverage
 from lightning_coordconv.runtime.callbacks.finite import StopAtNonFinite
+from lightning_coordconv.runtime.callbacks.plateau import PlateauSteps
 from lightning_coordconv.runtime.callbacks.preemption import Preemption
 from lightning_coordconv.runtime.callbacks.randomness import RandomState
 from lightning_coordconv.runtime.callbacks.run_folder import RunFolder
@@ -18,6 +19,7 @@ __all__ = [
     "BestCheckpoint",
     "FreezeUntil",
     "MovingAverage",
+    "PlateauSteps",
     "Preemption",
     "RandomState",
     "RunFolder",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from lightning_coordconv.core.pictures import legend_label, show_names
 from lightning_coordconv.runtime.comparison.arms import Arm
 from lightning_coordconv.runtime.comparison.statistics import Values, bootstrap
 
@@ -36,7 +37,9 @@ def draw_panels(
         for label, (steps, values) in curves.items():
             common = ~np.isnan(values).any(0) if len(values) else np.zeros(0, dtype=bool)
             mean_values = statistic(values[:, common]) if common.any() else np.zeros(0)
-            (line,) = axes.plot(steps[common], mean_values, marker="o" if common.sum() == 1 else None, label=label)
+            (line,) = axes.plot(
+                steps[common], mean_values, marker="o" if common.sum() == 1 else None, label=legend_label(label)
+            )
             if len(values) > 1:
                 if common.any():
                     band = bootstrap([values[:, common]], statistic)
@@ -45,7 +48,7 @@ def draw_panels(
                     known = ~np.isnan(seed)
                     axes.plot(steps[known], seed[known], color=line.get_color(), alpha=0.3, linewidth=0.5)
         axes.set(xlabel=xlabel, ylabel=metric)
-        axes.legend()
+        show_names(axes.legend())
     return figure
 
 

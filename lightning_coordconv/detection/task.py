@@ -119,8 +119,8 @@ class ObjectDetection(LabelledTask):
 
         Raises:
             ModuleNotFoundError: if pycocotools is not installed, which all but predictions need.
-            ValueError: if the data module has a category for which the net has no output, or another number of
-                keypoints.
+            ValueError: if the data module has a category for which the net has no output, another number of keypoints,
+                or targets that the net does not learn.
         """
         if stage != "predict":
             require_pycocotools()
@@ -131,6 +131,12 @@ class ObjectDetection(LabelledTask):
             raise ValueError(
                 f"the network has {self.net.num_keypoints} keypoints, but the data has {keypoints}: set its "
                 f"options.num_keypoints to {keypoints}"
+            )
+        unused = set(getattr(data, "targets", ())) - self.net_targets
+        if stage != "predict" and unused:
+            raise ValueError(
+                f"the data has the targets {', '.join(sorted(unused))}, which the network does not learn: set "
+                "data.targets to [], or choose a network with them, such as maskrcnn_resnet50_fpn_v2"
             )
         outputs = getattr(self.net, "num_classes", None)
         highest = max(getattr(data, "categories", ()), default=0)

@@ -59,6 +59,7 @@ class SemanticSegmentation(LabelledTask):
     label_key: ClassVar[str] = "mask"
     monitor: str = "val/miou"
     mode: ClassVar[Literal["min", "max"]] = "max"
+    greatest: ClassVar[tuple[str, ...]] = ("iou_",)
 
     def __init__(
         self,

@@ -213,6 +213,16 @@ def test_other_numbers_of_keypoints_are_named(shapes, tmp_path):
         ObjectDetection(TinyKeypointRCNN())
 
 
+@pytest.mark.parametrize(("kind", "other"), [("masks", "keypoints"), ("keypoints", "masks")])
+def test_targets_that_the_network_does_not_learn_are_refused(kind, other, shapes, tmp_path):
+    """As of a config for masks, of which another one replaces the network."""
+    both = CocoDetectionDataModule(
+        str(shapes), "shapes.json", "shapes.json", targets=[kind, other], batch_size=2, num_workers=0
+    )
+    with pytest.raises(ValueError, match=rf"the data has the targets {other}, which the network does not learn"):
+        quiet(tmp_path, max_epochs=1).fit(task(kind), both)
+
+
 def test_digits_have_no_masks():
     assert not task("masks").sample_keys <= FieldOfMnistDataModule.sample_keys
 

@@ -93,7 +93,7 @@ def test_the_best_value_of_each_metric_is_known():
             "test/mar_100": "max",
             "val/segm_map_75": "max",
         },
-        SemanticSegmentation(nn.Conv2d(3, 2, 1), 2): {"val/miou": "max", "val/accuracy": "max", "val/loss": "min"},
+        SemanticSegmentation(nn.Conv2d(3, 2, 1), 2): {"val/miou": "max", "val/iou_cat": "max", "val/loss": "min"},
         CoordinateRegression(CoordConvRegressor()): {"val/distance": "min", "train/loss": "min", "val/seconds": None},
         GAN(CoordConvGenerator(2, 8, 2), ConvDiscriminator(8, 2), latent_size=2): {
             "val/fid": "min",

@@ -22,9 +22,10 @@ class RunSummary(Callback):
     Its fields: ``experiment`` (the logger's name), ``seed``, ``weights`` (the number of trainable ones), ``device``,
     ``threads`` and ``ranks``; ``steps`` of the optimisers; ``seconds`` and ``cpu_seconds`` of training, including
     validation and excluding the start of the program (``cpu_seconds`` counts only this process); ``curve``, one row of
-    step, seconds and metrics for each validation; ``train``, the metrics of the last training epoch; and ``test``,
-    those of a test in the same process, empty if ``limit_test_batches`` is 0. Tables of results are made from these
-    files. A test without training has only ``test``, and leaves the file of a fit as it is.
+    step, seconds and metrics for each validation; ``train``, the metrics of the last training epoch, or of its last
+    batch where a task logs batches, as GANs and VAEs do; and ``test``, those of a test in the same process, empty if
+    ``limit_test_batches`` is 0. Tables of results are made from these files. A test without training has only
+    ``test``, and leaves the file of a fit as it is.
 
     Args:
         seed: the seed of the run.

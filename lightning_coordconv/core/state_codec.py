@@ -30,7 +30,7 @@ def encode_state(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, bytes):
-        return {BYTES: torch.frombuffer(bytearray(value), dtype=torch.uint8)}
+        return {BYTES: torch.from_numpy(np.frombuffer(bytearray(value), np.uint8))}
     if isinstance(value, Tensor):
         return value.detach().clone()
     if isinstance(value, np.random.Generator):

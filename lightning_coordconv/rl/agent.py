@@ -203,7 +203,8 @@ class Agent(Predictor[AgentTask]):
         with self._environment() as env, seeded(env, chosen), torch.no_grad(), policy_calls(self.device):
             deterministic = self.task.deterministic_evaluation
             frames, rewards = zip(*play_frames(self._policy, env, deterministic, max_steps, saliency), strict=True)
-        return Episode(np.stack(frames), float(rewards[-1]), fps or frames_per_second(self.data.spec))
+            speed = fps or frames_per_second(self.data.spec, env)
+        return Episode(np.stack(frames), float(rewards[-1]), speed)
 
     def write(self, path: Path, format: Format, size: Size | None, images: Images | None = None) -> float:
         """Write Stable-Baselines3's zip, and compare the actions of the agent that it loads on random observations.

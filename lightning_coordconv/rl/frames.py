@@ -55,6 +55,11 @@ def _render(env: Any) -> Image:
             frame: Any = env.get_images()[0]
     except Exception as error:  # of the environment's own code
         raise CannotRenderError(f"{type(error).__name__}: {error}") from error
+    if frame is None and env.render_mode is None:
+        raise CannotRenderError(
+            "its render_mode is None: its metadata['render_modes'] must have 'rgb_array', and the registered class or "
+            "function must take the argument render_mode"
+        )
     if isinstance(frame, str):  # the reason, from another process
         raise CannotRenderError(frame)
     if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:

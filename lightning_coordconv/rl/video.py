@@ -83,7 +83,7 @@ class AgentVideo(CheckedArguments, WritesPredictions):
         with seeded(data.eval_env, seed), playing, torch.inference_mode(False), torch.no_grad():
             try:
                 episode = play_frames(task.policy, data.eval_env, task.deterministic_evaluation, steps, self.saliency)
-                frames, reward = write_video(path, episode, self.fps or frames_per_second(data.spec))
+                frames, reward = write_video(path, episode, self.fps or frames_per_second(data.spec, data.eval_env))
             except CannotRenderError as error:
                 self.renders = False
                 path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Tests of videos of agents: files of a run, saliency against finite differences, overlay, speed, no rendering."""
+"""Tests of videos of agents: files of a run, saliency against finite differences, overlay, no rendering."""
 
 import csv
 import functools
@@ -13,13 +13,11 @@ import pytest
 import stable_baselines3 as sb3
 import torch
 from gymnasium import spaces
-from gymnasium.envs.registration import EnvSpec
 from gymnasium.wrappers import TransformReward
 from stable_baselines3.common.env_util import make_vec_env
 
 import lightning_coordconv.rl.environments  # noqa: F401  # registers the environment
 from lightning_coordconv.rl import A2C, AgentVideo, CoordConvNatureCNN, task
-from lightning_coordconv.rl.environments.vector import frames_per_second
 from lightning_coordconv.rl.evaluation import play_seeded
 from lightning_coordconv.rl.frames import play_frames
 from lightning_coordconv.rl.saliency import overlay, saliency
@@ -135,21 +133,6 @@ def test_overlay():
     mixed = overlay(frame, heat)
     assert mixed[3, 5].tolist() == [42, 42, 42]
     assert mixed[0, 0].tolist() == [255, 42, 42]
-
-
-class Slow(gymnasium.Env):
-    metadata = {"render_fps": 12.5}  # noqa: RUF012  # as gymnasium declares it
-
-
-class Unknown(gymnasium.Env):
-    metadata = {"render_fps": None}  # noqa: RUF012  # as above
-
-
-@pytest.mark.parametrize(
-    ("entry_point", "expected"), [(Slow, 12.5), (Unknown, 15), (lambda: Slow(), 15), ("ale_py.env:AtariEnv", 15)]
-)
-def test_a_video_is_as_fast_as_the_environment(entry_point, expected):
-    assert frames_per_second(EnvSpec("Filmed-v0", entry_point)) == expected
 
 
 @pytest.mark.parametrize("arguments", [{"max_steps": 0}, {"fps": 0}, {"every_n_validations": -1}])

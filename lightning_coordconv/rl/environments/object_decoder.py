@@ -4,6 +4,7 @@ import builtins
 import collections
 import enum
 import functools
+import inspect
 import random
 import sys
 import types
@@ -16,14 +17,8 @@ import numpy as np
 import torch
 
 from lightning_coordconv.core.state_codec import decode_state
-from lightning_coordconv.rl.environments.object_encoder import (
-    CONTAINERS,
-    NoSnapshotError,
-    attributes,
-    is_python_class,
-    label,
-    slots,
-)
+from lightning_coordconv.rl.environments.object_encoder import NoSnapshotError
+from lightning_coordconv.rl.environments.object_parts import CONTAINERS, attributes, is_python_class, label, slots
 
 BASES = {base.__name__: base for base in CONTAINERS}
 BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
@@ -152,27 +147,39 @@ class Decoder:
         return kind(self.value(node["value"], MISSING, path)) if node["name"] is None else kind[node["name"]]
 
     def _scalar(self, index: int, node: dict[str, Any], counterpart: Any, path: str) -> Any:
-        return decode_state(node["array"])
+        dtype = self._dtype(node, path)
+        return np.ndarray((), dtype, bytearray(decode_state(node["bytes"])))[()]
+
+    def _text(self, index: int, node: dict[str, Any], counterpart: Any, path: str) -> Any:
+        text = decode_state(node["text"])
+        return np.str_(text) if isinstance(text, str) else np.bytes_(text)
 
     def _memory(self, index: int, node: dict[str, Any], counterpart: Any, path: str) -> Any:
         return node["bytes"].numpy().copy()
 
     def _array(self, index: int, node: dict[str, Any], counterpart: Any, path: str) -> Any:
-        dtype = np.dtype(node["dtype"])
-        if dtype.hasobject:  # its numbers would be taken for addresses
-            raise NoSnapshotError(f"{path}: an array of {dtype} is not plain data")
+        dtype = self._dtype(node, path)
         memory = self.value(node["memory"], MISSING, path)
         array: Any = np.ndarray(node["shape"], dtype, memory, node["offset"], node["strides"])
         array.flags.writeable = node["writeable"]
         return array
 
+    def _dtype(self, node: dict[str, Any], path: str) -> np.dtype[Any]:
+        dtype = np.dtype(node["dtype"])
+        if dtype.hasobject:  # its numbers would be taken for addresses
+            raise NoSnapshotError(f"{path}: an array of {dtype} is not plain data")
+        return dtype
+
     def _bits(self, index: int, node: dict[str, Any], counterpart: Any, path: str) -> Any:
         state = decode_state(node["state"])
         if state["bit_generator"] not in BIT_GENERATORS:
             raise NoSnapshotError(f"{path}: {state['bit_generator']} is not a generator of NumPy")
-        generator = getattr(np.random, state["bit_generator"])()
+        generator = getattr(np.random, state["bit_generator"])(self.value(node["seeds"], MISSING, path))
         generator.state = state
         return generator
+
+    def _seed_sequence(self, index: int, node: dict[str, Any], counterpart: Any, path: str) -> Any:
+        return np.random.SeedSequence(**{name: self.value(item, MISSING, path) for name, item in node["state"].items()})
 
     def _generator(self, index: int, node: dict[str, Any], counterpart: Any, path: str) -> Any:
         return np.random.Generator(self.value(node["bits"], MISSING, path))
@@ -203,7 +210,7 @@ class Decoder:
         return bytearray(decode_state(node["bytes"]))
 
     def _immutable(self, index: int, node: dict[str, Any], counterpart: Any, path: str) -> Any:
-        return getattr(builtins, node["kind"])(*node["items"])
+        return getattr(builtins, node["kind"])(*(self.value(item, MISSING, path) for item in node["items"]))
 
     _complex = _range = _slice = _immutable
 
@@ -238,10 +245,11 @@ class Decoder:
 
     def _method(self, index: int, node: dict[str, Any], counterpart: Any, path: str) -> Any:
         owner = self.value(node["self"], getattr(counterpart, "__self__", MISSING), f"{path}.__self__")
-        for base in type(owner).__mro__:
+        bound: Any = (None, owner) if isinstance(owner, type) else (owner, type(owner))
+        for base in bound[1].__mro__:
             method = vars(base).get(node["name"])
-            if isinstance(method, types.FunctionType | types.MethodDescriptorType):
-                return method.__get__(owner)
+            if inspect.isroutine(method) and hasattr(method, "__get__"):
+                return method.__get__(*bound)
         raise NoSnapshotError(f"{path}: a {label(type(owner))} has no method {node['name']}")
 
     def _partial(self, index: int, node: dict[str, Any], counterpart: Any, path: str) -> Any:

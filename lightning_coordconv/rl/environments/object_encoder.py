@@ -1,4 +1,4 @@
-"""Encoder of Python object graphs as plain data for snapshots, the error of snapshots, functions to inspect objects."""
+"""Encoder of Python object graphs as plain data for snapshots, and the error of snapshots."""
 
 import collections
 import enum
@@ -14,15 +14,23 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.envs.registration import EnvSpec
-from stable_baselines3.common.vec_env import VecEnvWrapper
 
 from lightning_coordconv.core.state_codec import encode_state
+from lightning_coordconv.rl.environments.object_parts import (
+    CAPSULE,
+    CONTAINERS,
+    attributes,
+    is_descriptor,
+    is_method,
+    is_python_class,
+    label,
+)
 
 ATOMS = (type(None), bool, int, float, str)
-CONTAINERS = (list, tuple, dict, set, frozenset, collections.deque, collections.OrderedDict, collections.defaultdict)
 FIXED = (type, types.ModuleType, types.BuiltinFunctionType, logging.Logger, EnvSpec, re.Pattern, np.dtype, np.ufunc)
 """Objects that no episode changes: they stay those of the environments into which a snapshot is restored."""
-GLOBAL_GENERATORS = (np.random.random.__self__, random.random.__self__)  # type: ignore[attr-defined]
+GLOBAL_GENERATORS = (np.random.random.__self__, random.random.__self__, torch.default_generator)  # type: ignore[attr-defined]
+GENERATORS = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, np.random.SeedSequence, random.Random)
 GLOBAL_MODULES = (np.random, random)
 
 
@@ -72,8 +80,16 @@ class Encoder:
             self.kept.append(value)
             self.nodes.append({})
             self.unfinished.add(index)
-            self.observer.see(value, path)
-            self.nodes[index] = self._node(value, path)
+            try:
+                self.observer.see(value, path)
+                self.nodes[index] = self._node(value, path)
+            except NoSnapshotError:
+                raise
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                reason = f"{type(error).__name__}: {error}"
+                raise NoSnapshotError(
+                    f"{path}: a {label(type(value))} cannot be converted to plain data: {reason}"
+                ) from error
             self.unfinished.remove(index)
         elif self.indices[key] in self.unfinished and isinstance(value, tuple | frozenset):
             raise NoSnapshotError(f"{path}: a {type(value).__name__} that contains itself cannot be saved")
@@ -86,10 +102,10 @@ class Encoder:
             return {"kind": "enum", "class": label(kind), "name": value.name if named else None,
                     "value": None if named else self.value(value.value, path)}  # fmt: skip
         if isinstance(value, np.generic):
-            return {"kind": "scalar", "array": encode_state(np.array(self._plain(value, path)))}
+            return self._scalar(value, path)
         if kind is np.ndarray:
             return self._array(value, path)
-        if isinstance(value, np.random.Generator | np.random.BitGenerator | np.random.RandomState | random.Random):
+        if isinstance(value, GENERATORS):
             return self._generator(value, path)
         if isinstance(value, torch.Tensor | torch.Generator):
             return self._tensor(value, path)
@@ -97,14 +113,14 @@ class Encoder:
             return {"kind": kind.__name__, "bytes": encode_state(bytes(value))}
         if kind in (complex, range, slice):
             names = {complex: ("real", "imag"), range: ("start", "stop", "step"), slice: ("start", "stop", "step")}
-            return {"kind": kind.__name__, "items": [getattr(value, name) for name in names[kind]]}
+            return {"kind": kind.__name__, "items": [self.value(getattr(value, name), path) for name in names[kind]]}
         if isinstance(value, ale_py.ALEInterface):
             return {"kind": "ale", "state": encode_state(value.cloneState(include_rng=True).serialize())}
         if isinstance(value, gym.Space):
             return {"kind": "space", "label": repr(value), "attributes": self._space(value, path)}
-        if kind in (types.FunctionType, types.MethodType, functools.partial) or _is_method(value):
+        if kind in (types.FunctionType, types.MethodType, functools.partial) or is_method(value):
             return self._function(value, path)
-        if isinstance(value, FIXED) or _is_descriptor(value):
+        if isinstance(value, FIXED) or is_descriptor(value):
             if any(value is module for module in GLOBAL_MODULES):
                 raise NoSnapshotError(
                     f"{path} is the module {value.__name__}, whose generator is global: use np_random"
@@ -142,7 +158,7 @@ class Encoder:
         owner = array
         while isinstance(owner.base, np.ndarray):
             owner = owner.base
-        sole = isinstance(owner.base, bytes | torch.Tensor) or type(owner.base).__name__ == "PyCapsule"
+        sole = isinstance(owner.base, bytes | torch.Tensor) or type(owner.base).__name__ == CAPSULE
         if owner.base is not None and not sole:
             raise NoSnapshotError(
                 f"{path}: an array that shares memory with a {label(type(owner.base))} cannot be saved"
@@ -174,13 +190,26 @@ class Encoder:
             raise NoSnapshotError(f"{path}: an array of {array.dtype} cannot be converted to plain data")
         return array
 
+    def _scalar(self, value: Any, path: str) -> dict[str, Any]:
+        """Encode a number of NumPy by its memory, and a text by its characters: an array would lose final zeros."""
+        kind = type(value)
+        if kind in (np.str_, np.bytes_):
+            return {"kind": "text", "text": encode_state(str.__str__(value) if kind is np.str_ else bytes(value))}
+        if kind.__module__ != "numpy" or kind is np.void:
+            raise NoSnapshotError(f"{path}: a {label(kind)} cannot be converted to plain data")
+        return {"kind": "scalar", "dtype": value.dtype.str, "bytes": encode_state(value.tobytes())}
+
     def _generator(self, value: Any, path: str) -> dict[str, Any]:
         if any(value is generator for generator in GLOBAL_GENERATORS):
             raise NoSnapshotError(f"{path} is a global random generator: use np_random")
         if type(value) is np.random.Generator:
             return {"kind": "generator", "bits": self.value(value.bit_generator, path)}
         if isinstance(value, np.random.BitGenerator):
-            return {"kind": "bits", "state": encode_state(value.state)}
+            seeds = self.value(value.seed_seq, f"{path}.seed_seq")  # makes the seeds of generators that it spawns
+            return {"kind": "bits", "state": encode_state(value.state), "seeds": seeds}
+        if type(value) is np.random.SeedSequence:
+            state = {name: self.value(item, f"{path}.{name}") for name, item in value.state.items()}
+            return {"kind": "seed_sequence", "state": state}
         if type(value) is np.random.RandomState:
             return {"kind": "random_state", "state": encode_state(value.get_state(legacy=False))}
         if type(value) is random.Random:
@@ -204,8 +233,9 @@ class Encoder:
         self.storages.add(storage)
 
     def _space(self, space: Any, path: str) -> dict[str, Any]:
-        """Encode the random generators of a space and of those in it; the rest of a space never changes."""
-        changing = (np.random.Generator, gym.Space, dict, tuple)
+        """Encode the random generators of a space and of those in it; the rest of Gymnasium's spaces never changes."""
+        from_gymnasium = type(space).__module__.startswith("gymnasium.")
+        changing: Any = (np.random.Generator, gym.Space, dict, tuple) if from_gymnasium else object
         return {
             name: self.value(item, f"{path}.{name}") for name, item in vars(space).items() if isinstance(item, changing)
         }
@@ -222,76 +252,3 @@ class Encoder:
         ]
         defaults = self.value(value.__defaults__, f"{path} default")
         return {"kind": "function", "label": label(value), "closure": closure, "defaults": defaults}
-
-
-def label(value: Any) -> str:
-    """Return what identifies a class, a module, a function or another object that no episode changes."""
-    if isinstance(value, type):
-        return f"{value.__module__}.{value.__qualname__}"
-    if isinstance(value, types.FunctionType):
-        return f"{value.__module__}.{value.__qualname__}:{value.__code__.co_firstlineno}"
-    if isinstance(value, np.dtype | re.Pattern):
-        return repr(value)
-    name = getattr(value, "id" if isinstance(value, EnvSpec) else "__name__", getattr(value, "name", ""))
-    return f"{label(type(value))} {name}"
-
-
-def is_python_class(kind: type) -> bool:
-    """Whether instances have no state but attributes, slots and, if it derives from one, the items of a container.
-
-    The members of classes that extensions define are descriptors in C.
-    """
-    in_c = (types.MethodDescriptorType, types.WrapperDescriptorType, types.GetSetDescriptorType)
-    return (
-        all(
-            base in CONTAINERS
-            or not any(
-                (isinstance(member, types.BuiltinFunctionType) and name == "__new__")
-                or (
-                    isinstance(member, in_c) and member.__objclass__ is base and name not in ("__dict__", "__weakref__")
-                )
-                for name, member in vars(base).items()
-            )
-            for base in kind.__mro__[:-1]
-        )
-        and kind is not object
-    )
-
-
-def attributes(value: Any) -> dict[str, Any]:
-    """Return the attributes of an object, those in slots too, whatever properties and ``__getattr__`` it has."""
-    found = dict(object.__getattribute__(value, "__dict__")) if _has_dict(value) else {}
-    for name, slot in slots(type(value)).items():
-        try:
-            found[name] = slot.__get__(value)
-        except AttributeError:
-            continue
-    if isinstance(value, VecEnvWrapper):
-        found.pop("class_attributes", None)  # a list of the members of its class
-    return found
-
-
-def slots(kind: type) -> dict[str, Any]:
-    """Return the descriptors of a class's slots."""
-    bases = (base for base in kind.__mro__ if base not in CONTAINERS)
-    return {name: slot for base in bases for name, slot in vars(base).items()
-            if isinstance(slot, types.MemberDescriptorType)}  # fmt: skip
-
-
-def _has_dict(value: Any) -> bool:
-    try:
-        object.__getattribute__(value, "__dict__")
-    except AttributeError:
-        return False
-    return True
-
-
-def _is_method(value: Any) -> bool:
-    """Whether a value is a method, in C, of an object that is not a module."""
-    return isinstance(value, types.BuiltinMethodType) and not isinstance(value.__self__, types.ModuleType | None)
-
-
-def _is_descriptor(value: Any) -> bool:
-    return isinstance(
-        value, property | classmethod | staticmethod | types.MethodDescriptorType | types.WrapperDescriptorType
-    )

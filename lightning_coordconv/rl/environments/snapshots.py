@@ -1,18 +1,22 @@
 """Functions that save the state of environments as plain data, and restore it exactly in another process.
 
 The whole graph of Python objects behind a vector of environments is saved: attributes, slots and containers with their
-shared references and cycles, arrays with their shared memory, random generators, the emulators of Atari games, and what
-the environments' code keeps in its classes, functions and modules. What cannot be saved so that the future is the same
-is refused with :class:`NoSnapshotError`: open files, C objects, iterators, and code that draws from a global random
-generator.
+shared references and cycles, arrays with their shared memory, random generators with the count of those that they
+spawned, the emulators of Atari games, and what the environments' code uses that lies in classes, in functions (defaults
+of arguments and variables around them, too) and in modules, its own and others that it imports. What cannot be saved so
+that the future is the same is refused with :class:`NoSnapshotError`, wherever it lies: open files, locks, C objects,
+iterators, and code that draws from a global random generator.
 
 A snapshot is data. When it is restored, no class or module is imported because of it: an object takes the place of its
 counterpart in the new environments, or is an instance of a class in a package that these environments come from.
 
+Of modules in installed packages that no environment comes from, only variables are saved that functions in the same
+module use, and that hold a container, an array, a tensor, a random generator or an object of such a package.
+
 Not seen are: the order in which a set that grew and shrank is iterated, where it is the same after a copy and differs
-later; memory that C code shares; state outside the environments' packages, as in modules of others, in files, in
-``os.environ`` and in the clock; and what their code reaches by metaclasses, ``globals()`` and ``sys.modules``, or keeps
-in mutable results of ``functools.lru_cache``.
+later; memory that C code shares; other state of such packages, of files, of ``os.environ`` and of the clock; and what
+the code reaches by metaclasses, ``globals()`` and ``sys.modules``, or keeps in mutable results of
+``functools.lru_cache``.
 """
 
 from typing import Any

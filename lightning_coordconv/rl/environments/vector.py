@@ -4,6 +4,7 @@ import copy
 import difflib
 import importlib
 import inspect
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
@@ -111,12 +112,16 @@ def make(
         return NamedVecEnv(_vector(spec, n_envs, backend, n_stack, dict(wrapper_kwargs or {})), spec.id)
 
 
-def frames_per_second(spec: EnvSpec) -> float:
+def frames_per_second(spec: EnvSpec, env: VecEnv) -> float:
     """Return the speed at which an agent's observations are a film: the environment's ``render_fps``, or else 15.
 
     It is 15 for Atari games too, whose ``render_fps`` is 30: of 60 screens a second an agent sees every fourth.
+
+    Args:
+        spec: the result of :func:`find`.
+        env: the result of :func:`make`, of whose environments the first is filmed.
     """
-    fps = None if spec.entry_point == ATARI else getattr(_creator(spec), "metadata", {}).get("render_fps")
+    fps = None if spec.entry_point == ATARI else (env.get_attr("metadata", 0)[0] or {}).get("render_fps")
     return fps if fps in POSITIVE else 15
 
 
@@ -175,13 +180,26 @@ def _check_stackable(env: VecEnv, env_id: str, n_stack: int) -> None:
 
 def _make(spec: EnvSpec) -> gym.Env[Any, Any]:
     """Make one environment, which renders images if it can; by its specification, since processes may lack its id."""
-    modes = getattr(_creator(spec), "metadata", {}).get("render_modes", ())
-    if RENDERED in modes:
-        try:
+    if RENDERED in getattr(_creator(spec), "metadata", {}).get("render_modes", ()):
+        return _rendering(spec) or _checked(spec)
+    env = _checked(spec)  # has other modes than its class, or is made by a function, which has none
+    if env.render_mode is not None or RENDERED not in (env.metadata.get("render_modes") or ()):
+        return env
+    rendering = _rendering(spec)
+    if rendering is None:
+        return env
+    env.close()
+    return rendering
+
+
+def _rendering(spec: EnvSpec) -> gym.Env[Any, Any] | None:
+    """Make one environment that renders images; return ``None`` if what makes it has no such argument."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*that is not in the possible render_modes")
             return _checked(spec, render_mode=RENDERED)
-        except TypeError:  # its constructor has no such argument
-            pass
-    return _checked(spec)
+    except TypeError:
+        return None
 
 
 def _make_reported(spec: EnvSpec) -> gym.Env[Any, Any]:

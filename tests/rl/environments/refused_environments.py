@@ -147,3 +147,5 @@ REFUSED = (
     ArrayOfObjects,
     SharedBuffer,
 )
+WHERE = {ThreadLocal: "LOCAL", ContextVariable: "CONTEXT", GlobalInHelper: "helper", GlobalInCachedHelper: "helper"}
+"""What the error names, where it is not the environment."""

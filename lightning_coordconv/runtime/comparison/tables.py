@@ -106,8 +106,8 @@ def notes(arms: Sequence[Arm], metrics: Sequence[str]) -> list[str]:
         alike = f"{len(group)} runs have the same values of all metrics (copies, or a seed without effect)"
         lines += ["", f"{alike}: {paths}."]
     if other := of_other_steps(arms):
-        older = listed("Runs of an older version with curves over optimiser steps", [run.path for run in other])
-        lines += ["", f"{older}. Those of the other runs are over the loggers' steps: they cannot be compared."]
+        named = listed("Runs of an older version with curves over optimiser steps", [run.path for run in other])
+        lines += ["", f"{named}. Those of the other runs are over the loggers' steps: they cannot be compared."]
     for metric in metrics:
         steps = set() if other else last_steps(arms, metric)
         if len(steps) > 1:

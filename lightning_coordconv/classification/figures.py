@@ -8,6 +8,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from lightning_coordconv.classification.metrics import predicted_class
 from lightning_coordconv.core.confusion import draw_confusion
 from lightning_coordconv.core.figures import figures_folder, save_pictures
 from lightning_coordconv.core.protocols import data_module
@@ -40,7 +41,8 @@ class ConfusionFigure(Callback):
         if self.metric is None:  # with one class more, of the samples whose logits are undefined
             self.metric = MulticlassConfusionMatrix(max(2, logits.shape[1]) + 1).to(logits.device)
         undefined = is_undefined(logits).any(1)
-        self.metric.update(logits.argmax(1).masked_fill(undefined, self.metric.num_classes - 1), outputs["target"])
+        predicted = predicted_class(logits).masked_fill(undefined, self.metric.num_classes - 1)
+        self.metric.update(predicted, outputs["target"])
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the matrix."""

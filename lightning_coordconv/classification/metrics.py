@@ -1,4 +1,4 @@
-"""Top-k accuracy of classifiers: a function that judges each sample, and a metric that averages over samples."""
+"""Functions that tell a classifier's class, and whether it is right, and a metric that averages over samples."""
 
 from typing import Any
 
@@ -10,8 +10,15 @@ from lightning_coordconv.core.metrics import SampleMean
 from lightning_coordconv.core.undefined import is_undefined
 
 
+def predicted_class(logits: Tensor) -> Tensor:
+    """Return the class of the highest logit of each row (B, C), (B,); of equal ones the first."""
+    return logits.argmax(1)
+
+
 def top_k_correct(logits: Tensor, target: Tensor, k: int = 1) -> Tensor:
     """Return whether the true class is among the k classes with the highest logits.
+
+    Of classes with equal logits the first come first, so that for k = 1 it is :func:`predicted_class`.
 
     Args:
         logits: one row per sample, (B, C), floating-point.
@@ -35,8 +42,10 @@ def top_k_correct(logits: Tensor, target: Tensor, k: int = 1) -> Tensor:
         raise ValueError(
             f"expected logits (B, C) and classes (B,), got {tuple(logits.shape)} and {tuple(target.shape)}"
         )
-    guesses = logits.topk(min(k, logits.shape[1]), dim=1).indices
-    return (guesses == target[:, None]).any(dim=1) & ~is_undefined(logits).any(dim=1)
+    target = target[:, None]
+    true, classes = logits.gather(1, target), torch.arange(logits.shape[1], device=logits.device)
+    before = (logits > true) | ((logits == true) & (classes < target))
+    return (before.sum(dim=1) < k) & ~is_undefined(logits).any(dim=1)
 
 
 class TopKAccuracy(SampleMean):

@@ -86,13 +86,14 @@ class ClassificationPredictor(Int8Predictor[ImageClassification, Classification]
         return output
 
     def _predict_image(self, image: Tensor, source: Source) -> Classification:
-        probabilities = self.task.net(image[None]).softmax(1)[0].float().cpu()
+        logits = self.task.net(image[None])
+        probabilities = logits.softmax(1)[0].float().cpu()
         if len(probabilities) < len(self.class_names):
             raise CheckpointError(
                 f"the network has {len(probabilities)} outputs, too few for the class_names of the checkpoint: "
                 f"{self.class_names!r:.100}"
             )
-        order = probabilities.argsort(descending=True, stable=True).tolist()
+        order = logits[0].argsort(descending=True, stable=True).tolist()  # the first is predicted_class
         named = {self.name_of(label): probabilities[label].item() for label in order}
         return Classification(source, order[0], self.name_of(order[0]), probabilities[order[0]].item(), named)
 

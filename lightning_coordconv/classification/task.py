@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 
 from lightning_coordconv.classification.figures import ConfusionFigure
-from lightning_coordconv.classification.metrics import TopKAccuracy
+from lightning_coordconv.classification.metrics import TopKAccuracy, predicted_class
 from lightning_coordconv.core.labels import LabelledTask
 from lightning_coordconv.core.predictions import PredictionTable
 from lightning_coordconv.core.protocols import data_module
@@ -22,7 +22,8 @@ class ImageClassification(LabelledTask):
     """Predicts the class of an image.
 
     The loss is the cross-entropy. Metrics: ``top1`` and ``top5``, the share of images whose true class is the most
-    probable, or among the five most probable (higher is better; with five classes or fewer ``top5`` is 1).
+    probable, or among the five most probable (higher is better; with five classes or fewer ``top5`` is 1). Of equally
+    probable classes the first come first.
 
     Args:
         net: maps images (B, C, H, W) to logits (B, K).
@@ -84,7 +85,8 @@ class ImageClassification(LabelledTask):
         With the samples' ``label``, if they have it, the prediction is compared.
         """
         logits = self.evaluate(batch)["preds"] if "label" in batch else self.net(batch["image"])
-        probability, predicted = logits.softmax(1).max(1)
+        predicted = predicted_class(logits)
+        probability = logits.softmax(1).gather(1, predicted[:, None])[:, 0]
         known = {key: value for key, value in batch.items() if key != "image"}
         compared = {"correct": predicted == batch["label"]} if "label" in batch else {}
         return {**known, "predicted": predicted, "probability": probability, **compared}

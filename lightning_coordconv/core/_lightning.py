@@ -36,6 +36,12 @@ def can_stop_early(trainer: Trainer) -> bool:
     return trainer.fit_loop._can_stop_early
 
 
+def logged_step(trainer: Trainer) -> int:
+    """Return the step that loggers write with the validation that ends: its metric ``step``, or the batch before it."""
+    step = trainer._logger_connector.metrics["log"].get("step")
+    return trainer.fit_loop.epoch_loop._batches_that_stepped if step is None else int(step)
+
+
 def is_hooked(module: nn.Module) -> bool:
     """Tell whether a module has hooks that see, and can change, its inputs or outputs."""
     return bool(module._forward_hooks or module._forward_pre_hooks)

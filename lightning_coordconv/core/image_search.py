@@ -1,7 +1,7 @@
 """Functions that list a folder's files or images, find those to predict on, and tell links to the same file."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from torchvision.datasets.folder import IMG_EXTENSIONS
@@ -12,8 +12,12 @@ OF_A_RUN = {"config.yaml", "hparams.yaml"}
 """Files that the command line and the loggers write into the folder of a run."""
 
 
-def find_images(folder: Path) -> list[Path]:
+def find_images(folder: Path, read: Collection[str] = ()) -> list[Path]:
     """Return the image files anywhere below a folder, sorted; the names of other files are logged.
+
+    Args:
+        folder: where to look.
+        read: suffixes of files that the caller reads too, such as ``".txt"``; they are not logged.
 
     Raises:
         FileNotFoundError: if there are none, or no such folder.
@@ -25,7 +29,7 @@ def find_images(folder: Path) -> list[Path]:
     paths = sorted(path for path in files if path.suffix.lower() in IMG_EXTENSIONS)
     if not paths:
         raise FileNotFoundError(f"there are no images ({', '.join(IMG_EXTENSIONS)}) in {folder}")
-    others = [path for path in files if path.suffix.lower() not in IMG_EXTENSIONS]
+    others = [path for path in files if path.suffix.lower() not in (*IMG_EXTENSIONS, *read)]
     report_dropped(f"files in {folder} that are no images", [path.relative_to(folder) for path in others])
     return paths
 

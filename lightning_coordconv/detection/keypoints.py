@@ -11,6 +11,9 @@ from torchvision import tv_tensors
 from lightning_coordconv.detection.coco_format import is_integer, is_number
 from lightning_coordconv.detection.skeleton import Skeleton
 
+GRID = torch.cartesian_prod(*2 * [torch.linspace(0.1, 0.9, 5)])
+"""Points (25, 2) spread over an image, in shares of its width and height."""
+
 
 class Keypoints:
     """The keypoints of objects, as a target; see :class:`~lightning_coordconv.detection.targets.Target`.
@@ -19,9 +22,10 @@ class Keypoints:
     keypoint, 1 for a hidden one and 0 for one that is not labelled, whose x and y are 0. While transforms change a
     sample, its ``keypoints`` are ``tv_tensors.KeyPoints`` (n, K, 2), beside ``visibility`` (n, K).
 
-    Transforms that mirror the image, such as a horizontal flip, make a left hand a right one. A small triangle,
-    ``orientation``, goes through the transforms beside the keypoints: if its orientation has changed, left and right
-    keypoints change places. Keypoints that leave the image are not labelled any more.
+    Transforms that mirror the image, such as a horizontal flip, make a left hand a right one. A grid of points over the
+    whole image, ``orientation``, goes through the transforms beside the keypoints: if the linear map that fits best
+    mirrors it, left and right keypoints change places. A part of the image does not decide: elastic transforms fold
+    some. Keypoints that leave the image are not labelled any more.
 
     Args:
         skeleton: the keypoints of an object.
@@ -66,11 +70,11 @@ class Keypoints:
     def tensors(self, values: Sequence[list[list[float]]], width: int, height: int) -> dict[str, Tensor]:
         """Return the keypoints of an image's objects, for transforms."""
         points = torch.tensor(values, dtype=torch.float32).view(-1, len(self.skeleton.names), 3)
-        triangle = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]) + torch.tensor([width, height]) // 2
+        grid = GRID * torch.tensor([width, height])
         return {
             "keypoints": tv_tensors.KeyPoints(points[..., :2], canvas_size=(height, width)),
             "visibility": points[..., 2],
-            "orientation": tv_tensors.KeyPoints(triangle, canvas_size=(height, width)),
+            "orientation": tv_tensors.KeyPoints(grid, canvas_size=(height, width)),
         }
 
     def finish(self, sample: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -96,12 +100,11 @@ class Keypoints:
         return {"keypoints": torch.cat([xy, visibility[..., None]], dim=-1) * kept[..., None]}
 
     @staticmethod
-    def _is_mirrored(triangle: Tensor) -> bool:
-        (x0, y0), (x1, y1), (x2, y2) = triangle.tolist()
-        turn = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-        if turn == 0:
+    def _is_mirrored(grid: Tensor) -> bool:
+        if len(grid.unique(dim=0)) < len(GRID):
             raise ValueError(
-                "the transforms move different keypoints to one place, as ClampKeyPoints does, which hides whether the "
-                "image is mirrored: leave them out, as keypoints outside of the image are left out here"
+                "the transforms move different keypoints to one place, as ClampKeyPoints does, and ElasticTransform "
+                "after a crop: leave them out, as keypoints outside of the image are left out here"
             )
-        return turn < 0
+        (a, b), (c, d) = ((grid - grid.mean(0)).T @ (GRID - GRID.mean(0))).tolist()  # the sign of the fitted map's
+        return bool(a * d - b * c < 0)

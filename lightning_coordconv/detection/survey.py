@@ -1,6 +1,7 @@
 """Functions that recognise COCO, YOLO or VOC data and collect contents and faults, for the command ``data check``."""
 
 import json
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -61,14 +62,13 @@ def _coco(path: Path, files: list[Path], limit: int) -> Survey:
     survey = Survey(f"COCO: {path}", "boxes", limit)
     root = path if path.is_dir() else path.parent
     first: CocoDetection | None = None
-    options = dict.fromkeys(("train", "val"), "")
-    whole = len(files) == 1 and not _split_of(files[0]).startswith(tuple(options))
+    options = dict.fromkeys(PARTS, "")
+    whole = len(files) == 1 and _part_of(_split_of(files[0])) is None
     for file in files:
         with survey.collecting("annotation files that cannot be used"):
             annotations = read_annotations(file, survey.refuse)
             images = _images_of(file, annotations, root)
-            named = "train" if whole else _split_of(file)
-            split = next((split for split in options if named.startswith(split)), None)
+            split = "train" if whole else _part_of(_split_of(file))
             if split and not options[split]:
                 listed, folder = file.relative_to(root), images.relative_to(root)
                 options[split] = data_options(**{f"{split}_annotations": listed, f"{split}_images": folder})
@@ -81,8 +81,9 @@ def _coco(path: Path, files: list[Path], limit: int) -> Survey:
         if first is not None:
             with survey.collecting("splits by chance that cannot be used"):
                 _divide(first)
-    where = " ".join(given or f"--data.{split}_annotations …" for split, given in options.items())
     if any(options.values()):
+        needed = {split: options[split] or f"--data.{split}_annotations …" for split in ("train", "val")}
+        where = " ".join(given for given in (options | needed).values() if given)
         _suggest(survey, f"-c detection/coco_coordconv {data_options(root=root)} {where}")
     return survey
 
@@ -181,22 +182,40 @@ def _add(
 
 
 def _split_of(file: Path) -> str:
-    """Return the split that an annotation file is named after: ``train2017`` of ``instances_train2017.json``."""
-    return file.stem.rpartition("_")[2]
+    """Return the word of a file's name that names its split, else the last: ``val2017`` of ``val2017_boxes.json``."""
+    words = re.split(r"[\W_]+", file.stem)
+    return next((word for word in reversed(words) if _part_of(word)), words[-1])
+
+
+def _part_of(word: str) -> str | None:
+    """Return the split that a word is named after, as ``train2017`` and ``Training`` are after ``train``, or None."""
+    return next((part for part in PARTS if word.lower().startswith(part)), None)
 
 
 def _images_of(file: Path, annotations: Annotations, root: Path) -> Path:
     """Return the folder that has the first image of an annotation file: beside it, or in a folder beside it.
 
-    Of several folders, those named images or like the split come first.
+    Of several folders, those named images or like the split come first, then those of no split.
 
     Raises:
         FileNotFoundError: if none has it.
+        ValueError: if several have it, and their names do not tell which is meant.
     """
     name = annotations.content["images"][0]["file_name"]
     split = _split_of(file)
     usual = [file.parent, root, root / "images", root / split, root / "images" / split]
-    for folder in dict.fromkeys([*usual, *sorted(entry for entry in root.iterdir() if entry.is_dir())]):
+    for folder in usual:
         if (folder / name).exists():
             return folder
+    found = sorted(entry for entry in root.iterdir() if (entry / name).exists())
+    part = _part_of(split)
+    for parts in ({part}, {part, None}, {*PARTS, None}):
+        fitting = [folder for folder in found if _part_of(folder.name) in parts]
+        if len(fitting) > 1:
+            raise ValueError(
+                f"{name}, the first image of {file}, is in several folders, {' and '.join(map(str, fitting))}: name "
+                f"the file after that of its images, such as {fitting[0].name}.json"
+            )
+        if fitting:
+            return fitting[0]
     raise FileNotFoundError(f"{name}, the first image of {file}, is neither in {root} nor in a folder in it")

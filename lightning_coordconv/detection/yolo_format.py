@@ -171,7 +171,8 @@ class YoloFolder:
         found: list[Path] = []
         for source in self.sources[split]:
             if source.is_dir():
-                found += find_images(source)
+                beside = _labels_of(source / "any.jpg").parent == source
+                found += find_images(source, read=(".txt",) if beside else ())
             else:
                 # pathlib removes "./", and keeps absolute paths
                 found += [source.parent / line.strip() for line in read_lines(source) if line.strip()]

@@ -5,6 +5,7 @@ import torch
 from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_coordconv.classification import TopKAccuracy, top_k_correct
+from lightning_coordconv.classification.metrics import predicted_class
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])
@@ -29,6 +30,16 @@ def test_ranks_add_up():
 
 def test_everything_is_among_the_five_best_of_three():
     assert top_k_correct(torch.eye(3), torch.tensor([2, 0, 1]), k=5).all()
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4])
+def test_of_equal_logits_the_first_come_first(k):
+    generator = torch.Generator().manual_seed(k)
+    logits = torch.randint(3, (200, 4), generator=generator).float()
+    target = torch.randint(4, (200,), generator=generator)
+    guesses = logits.argsort(dim=1, descending=True, stable=True)[:, :k]
+    assert torch.equal(top_k_correct(logits, target, k), (guesses == target[:, None]).any(1))
+    assert torch.equal(predicted_class(logits), logits.argsort(dim=1, descending=True, stable=True)[:, 0])
 
 
 @pytest.mark.parametrize("k", [0, -1])

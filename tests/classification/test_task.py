@@ -169,6 +169,23 @@ def test_the_confusion_matrix_counts_true_classes_in_rows(tmp_path, monkeypatch)
     assert ImageClassification(Oracle(logits)).figures()[1].metric is None
 
 
+@pytest.mark.parametrize("logits", [torch.zeros(90, 10), 1e-9 * torch.arange(900.0).view(90, 10), None])
+def test_metrics_tables_and_the_confusion_matrix_have_the_same_class_of_equal_logits(tmp_path, monkeypatch, logits):
+    """Also of logits whose probabilities are equal, and of those in bfloat16, of which many are equal."""
+    drawn = []
+    monkeypatch.setattr(figures, "draw_confusion", lambda *given: drawn.append(given) or draw_confusion(*given))
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.rand(90, 10, generator=generator).bfloat16() if logits is None else logits
+    label = torch.randint(10, (90,), generator=generator)
+    batch = {"image": torch.zeros(90, 1, 4, 4), "label": label}
+    task = ImageClassification(Oracle(logits))
+    trainer = quiet(tmp_path, logger=CSVLogger(tmp_path), callbacks=[ConfusionFigure()])
+    (found,) = trainer.test(task, DataLoader([batch], batch_size=None), verbose=False)
+    correct = task.predict_step(batch, 0)["correct"].float().mean().item()
+    assert found["test/top1"] == pytest.approx(correct, abs=1e-6)
+    assert drawn[0][0].diag().sum().item() / 90 == pytest.approx(correct, abs=1e-6)
+
+
 def test_undefined_logits_are_of_no_class_of_the_confusion_matrix(tmp_path, caplog):
     logits = torch.tensor([[2.0, 0, 0], [torch.nan, 2, 0], [0, 0, torch.inf]])
     batch = {"image": torch.zeros(3, 1, 4, 4), "label": torch.tensor([0, 1, 2])}

@@ -87,6 +87,22 @@ def test_turns_and_crops_exchange_nothing(folder):
     torch.testing.assert_close(smaller, torch.tensor([table(POINTS)]) * torch.tensor([0.5, 0.5, 1]))
 
 
+@pytest.mark.parametrize("names", [NAMES, ["a", "b", "c"]], ids=str)
+def test_what_deforms_parts_of_the_image_exchanges_nothing(tmp_path, names):
+    """In a field of 250, torchvision's own example, one of ten triangles of one pixel is folded."""
+    noise((200, 100)).convert("RGB").save(tmp_path / "a.png")
+    places = [20, 50, 2, 60, 50, 2, 140, 50, 2]
+    entry = annotation(1, [5, 2, 190, 90], keypoints=places, num_keypoints=3)
+    image = {"id": 3, "file_name": "a.png", "width": 200, "height": 100}
+    path = write(tmp_path, images=[image], annotations=[entry], categories=categories(names))
+    for change in (v2.ElasticTransform(250.0), v2.RandomPerspective(0.6, 1.0)):
+        torch.manual_seed(0)
+        data = CocoDetection(tmp_path, path, [change], targets=["keypoints"])
+        for _ in range(40):
+            _, left, right = data[0]["keypoints"][0, :, 0].tolist()
+            assert left < right
+
+
 def test_a_marked_image_says_where_keypoints_are(folder):
     """A white pixel at each keypoint is still there after a transform."""
     image = Image.new("RGB", (WIDTH, HEIGHT))

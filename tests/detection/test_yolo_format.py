@@ -143,6 +143,24 @@ def test_lists_of_images_and_other_names_of_the_file(tmp_path):
         assert len(data.dataset("train")) == 3
 
 
+def test_only_files_that_are_not_read_are_named_unused(tmp_path, caplog):
+    """Labels beside their images, and those in a folder of labels with a copy beside the images."""
+    write_yolo(tmp_path)
+    for split in ("train", "val"):
+        for path in (tmp_path / "labels" / split).iterdir():
+            (tmp_path / "images" / split / path.name).write_text(path.read_text())
+        (tmp_path / "images" / split / "notes.md").touch()
+    with caplog.at_level(logging.INFO):
+        yolo(tmp_path)
+        assert "images (4): china.txt, flower.txt, hopper.txt, notes.md." in caplog.text
+        caplog.clear()
+        (tmp_path / "images").rename(tmp_path / "pictures")
+        file = tmp_path / "data.yaml"
+        file.write_text(file.read_text().replace("images/", "pictures/"))
+        assert len(yolo(tmp_path).dataset("train")[0]["boxes"])
+    assert set(re.findall(r"that are no images (.*)", caplog.text)) == {"(1): notes.md."}
+
+
 def test_an_image_that_is_listed_by_several_paths_counts_once(tmp_path):
     write_yolo(tmp_path)
     paths = ("./images/train/china.jpg", "images/val/../train/china.jpg", tmp_path / "images" / "train" / "china.jpg")

@@ -12,6 +12,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
 from torch import Tensor
 
+from lightning_coordconv.core._lightning import logged_step
 from lightning_coordconv.core.files import write_text
 from lightning_coordconv.runtime.callbacks.progress import steps_done
 
@@ -21,11 +22,12 @@ class RunSummary(Callback):
 
     Its fields: ``experiment`` (the logger's name), ``seed``, ``weights`` (the number of trainable ones), ``device``,
     ``threads`` and ``ranks``; ``steps`` of the optimisers; ``seconds`` and ``cpu_seconds`` of training, including
-    validation and excluding the start of the program (``cpu_seconds`` counts only this process); ``curve``, one row of
-    step, seconds and metrics for each validation; ``train``, the metrics of the last training epoch, or of its last
-    batch where a task logs batches, as GANs and VAEs do; and ``test``, those of a test in the same process, empty if
-    ``limit_test_batches`` is 0. Tables of results are made from these files. A test without training has only
-    ``test``, and leaves the file of a fit as it is.
+    validation and excluding the start of the program (``cpu_seconds`` counts only this process); ``curve``, for each
+    validation one row of ``step`` (of the optimisers), ``logged_step`` (at which loggers have it: the number of the
+    batch before it, or what the task logs as ``step``), seconds and metrics; ``train``, the metrics of the last
+    training epoch, or of its last batch where a task logs batches, as GANs and VAEs do; and ``test``, those of a test
+    in the same process, empty if ``limit_test_batches`` is 0. Tables of results are made from these files. A test
+    without training has only ``test``, and leaves the file of a fit as it is.
 
     Args:
         seed: the seed of the run.
@@ -47,7 +49,8 @@ class RunSummary(Callback):
         """Add a row to the curve."""
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             self._clock(trainer)
-            row = {"step": self.summary["steps"]} | {key: self.summary[key] for key in ("seconds", "cpu_seconds")}
+            row = {"step": self.summary["steps"], "logged_step": logged_step(trainer)}
+            row |= {key: self.summary[key] for key in ("seconds", "cpu_seconds")}
             self.summary["curve"].append(row | _numbers(trainer.callback_metrics, "val/"))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -64,6 +64,13 @@ def last_steps(arms: Sequence[Arm], metric: str) -> set[float]:
     return set() if metric.startswith("test") else {max(curve) for curve in curves}
 
 
+def of_other_steps(arms: Sequence[Arm]) -> list[Run]:
+    """Return the runs whose curves are over optimiser steps, if others are over the steps that loggers write."""
+    runs = [run for arm in arms for run in arm.runs if run.curves]
+    other = [run for run in runs if not run.steps_are_logged]
+    return other if len(other) < len(runs) else []
+
+
 def gather(runs: Sequence[Run]) -> list[Arm]:
     """Return the arms of runs, in the order of their first runs, each with its runs in the order of their seeds.
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from lightning_coordconv.core.counts import count
 from lightning_coordconv.core.pictures import legend_label, show_names
-from lightning_coordconv.runtime.comparison.arms import Arm
+from lightning_coordconv.runtime.comparison.arms import Arm, of_other_steps
 from lightning_coordconv.runtime.comparison.statistics import Values, bootstrap
 
 Statistic = Callable[[Values], Values]
@@ -53,7 +54,9 @@ def draw_panels(
 
 
 def draw(arms: Sequence[Arm], metrics: Sequence[str]) -> Figure:
-    """Draw the curves of metrics; for a metric of a test, those of validation. Metrics without curves are named.
+    """Draw the curves of metrics; for a metric of a test, those of validation.
+
+    Lines below it name metrics without curves, and say if the steps of some runs are not those of others.
 
     Raises:
         ValueError: if no arm has a curve of any of the metrics.
@@ -69,8 +72,12 @@ def draw(arms: Sequence[Arm], metrics: Sequence[str]) -> Figure:
     if not panels:
         raise ValueError(f"the runs have no curves of {', '.join(names)}, so there is nothing to draw")
     figure = draw_panels(panels, "step")
-    if missing:
-        figure.supxlabel(f"no curves of {', '.join(missing)}", fontsize="small", wrap=True)
+    lines = [f"no curves of {', '.join(missing)}"] if missing else []
+    if other := of_other_steps(arms):
+        runs = count(len(other), "run")
+        lines.append(f"not comparable: {runs} over optimiser steps, the others over the loggers' steps")
+    if lines:
+        figure.supxlabel("\n".join(lines), fontsize="small", wrap=True)
     return figure
 
 

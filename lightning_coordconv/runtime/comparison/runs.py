@@ -27,6 +27,8 @@ EVENTS = "events.out.tfevents"
 """How the names of TensorBoard's files begin."""
 EVALUATION = {"verbose", "return_predictions"}
 """Options of ``validate``, ``test`` and ``predict`` in a configuration, which ``fit`` does not have."""
+STEPS = ("logged_step", "step")
+"""Steps of a row of a summary's curve: those that loggers write, which older files do not have, and optimiser steps."""
 
 
 @dataclass
@@ -40,6 +42,8 @@ class Run:
         config: the resolved configuration; None where there is none.
         metrics: the last value of each metric.
         curves: all values of each metric that was logged with its step.
+        steps_are_logged: whether the steps of curves are those that loggers write, as in all files but old summaries,
+            which have optimiser steps.
         folder: the given folder that the run was found in. For a folder that is a run itself, or is named as one, it is
             the folder above: runs that are given one by one can belong together.
         written: when the file of the metrics was written last, in seconds since 1970.
@@ -51,6 +55,7 @@ class Run:
     config: dict[str, Any] | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     curves: dict[str, Curve] = field(default_factory=dict)
+    steps_are_logged: bool = True
     folder: Path = Path()
     written: float = 0.0
 
@@ -127,9 +132,10 @@ def read_summary(file: Path, root: Path) -> Run:
     try:
         summary = json.loads(file.read_text())
         curves: dict[str, Curve] = {}
+        logged = all("logged_step" in row for row in summary["curve"])
         for row in summary["curve"]:
-            for name in row.keys() - {"step"}:
-                curves.setdefault(name, {})[float(row["step"])] = float(row[name])
+            for name in row.keys() - set(STEPS):
+                curves.setdefault(name, {})[float(row[STEPS[not logged]])] = float(row[name])
         metrics = {name: curve[max(curve)] for name, curve in curves.items()}
         metrics |= {name: summary[name] for name in ("weights", "steps", "seconds", "cpu_seconds") if name in summary}
         metrics |= {**summary.get("train", {}), **summary.get("test", {})}
@@ -139,7 +145,7 @@ def read_summary(file: Path, root: Path) -> Run:
         raise ValueError(f"{file} is not the summary of a run: {type(error).__name__}, {error}") from error
     path = file.parent if file.name == "summary.json" else file
     seed = seed if is_seed(seed) else None
-    return Run(path, name, seed, read_config(file.parent), metrics, curves, written=file.stat().st_mtime)
+    return Run(path, name, seed, read_config(file.parent), metrics, curves, logged, written=file.stat().st_mtime)
 
 
 def read_csv(file: Path, root: Path) -> Run:

@@ -5,8 +5,8 @@ import io
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 
-from lightning_coordconv.core.counts import count
-from lightning_coordconv.runtime.comparison.arms import Arm, differences, interval, last_steps, repeated
+from lightning_coordconv.core.counts import count, listed
+from lightning_coordconv.runtime.comparison.arms import Arm, differences, interval, last_steps, of_other_steps, repeated
 from lightning_coordconv.runtime.comparison.statistics import CONFIDENCE, Values
 
 
@@ -105,8 +105,11 @@ def notes(arms: Sequence[Arm], metrics: Sequence[str]) -> list[str]:
         paths = ", ".join(str(run.path) for run in group)
         alike = f"{len(group)} runs have the same values of all metrics (copies, or a seed without effect)"
         lines += ["", f"{alike}: {paths}."]
+    if other := of_other_steps(arms):
+        named = listed("Runs of an older version with curves over optimiser steps", [run.path for run in other])
+        lines += ["", f"{named}. Those of the other runs are over the loggers' steps: they cannot be compared."]
     for metric in metrics:
-        steps = last_steps(arms, metric)
+        steps = set() if other else last_steps(arms, metric)
         if len(steps) > 1:
             lines += ["", f"The last values of {metric} are of steps {min(steps):g} to {max(steps):g}."]
     return lines

@@ -1,0 +1,74 @@
+"""Tests of how ``data check`` pairs COCO's annotation files with folders of images, and which options it prints."""
+
+import json
+import shlex
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lightning_coordconv.detection import CocoDetectionDataModule
+from tests.runtime.data_folders import check
+
+GREY = {"train": 40, "val": 120, "test": 220}
+
+
+def write(root: Path, files: dict[str, str], folders: dict[str, str]) -> Path:
+    """Write an annotation file and a folder for each split; folders number their images alike."""
+    root.mkdir()
+    for split, name in folders.items():
+        (root / name).mkdir(parents=True)
+        Image.new("L", (20, 10), GREY[split]).save(root / name / "0.png")
+    image = {"id": 1, "file_name": "0.png", "width": 20, "height": 10}
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4], "area": 16, "iscrowd": 0}
+    for name in files.values():
+        content = {"images": [image], "annotations": [box], "categories": [{"id": 1, "name": "a"}]}
+        (root / name).write_text(json.dumps(content))
+    return root
+
+
+def options(report: str) -> dict[str, str]:
+    """Return the options of the command in a report by name."""
+    words = shlex.split(next(line for line in report.splitlines() if line.startswith("train with")))
+    return {name.removeprefix("--data."): value for name, value in pairwise(words) if name.startswith("--data.")}
+
+
+def named(pattern: str, splits: tuple[str, ...]) -> dict[str, str]:
+    return {split: pattern.format(split) for split in splits}
+
+
+@pytest.mark.parametrize(
+    ("file", "folder", "splits"),
+    [
+        ("{}.json", "{}", ("train", "val")),
+        ("{}.json", "{}", ("train", "val", "test")),
+        ("{}_annotations.json", "{}", ("train", "val", "test")),
+        ("boxes_{}2017.json", "images/{}2017", ("train", "val", "test")),
+        ("my-{}.v1.json", "{}_images", ("train", "val", "test")),
+    ],
+)
+def test_the_command_trains_and_tests_each_file_on_the_images_of_its_split(tmp_path, capsys, file, folder, splits):
+    root = write(tmp_path / "data", named(file, splits), named(folder, splits))
+    code, report = check(root, capsys)
+    assert code == 0, report
+    given = options(report)
+    assert given.keys() == {"root"} | {f"{split}_{what}" for split in splits for what in ("annotations", "images")}
+    data = CocoDetectionDataModule(**given, num_workers=0)
+    for split in splits:
+        assert data.dataset(split)[0]["image"].mean() == pytest.approx(GREY[split] / 255, abs=1e-6)
+    assert "pictures in no split" not in report
+
+
+def test_folders_that_no_name_tells_apart_are_refused(tmp_path, capsys):
+    root = write(tmp_path / "data", {"train": "boxes.json"}, {"train": "left", "val": "right"})
+    code, report = check(root, capsys)
+    assert code == 1
+    assert f"in several folders, {root / 'left'} and {root / 'right'}: name the file after that of its images" in report
+    (root / "boxes.json").rename(root / "right.json")
+    assert options(check(root, capsys)[1])["train_images"] == "right"
+
+
+def test_a_folder_named_after_another_split_is_taken_if_it_is_the_only_one(tmp_path, capsys):
+    root = write(tmp_path / "data", {"train": "train.json", "val": "val.json"}, {"train": "val"})
+    assert options(check(root, capsys)[1])["train_images"] == "val"

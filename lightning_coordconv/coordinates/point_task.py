@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 
 from lightning_coordconv.coordinates.metrics import PixelDistance
+from lightning_coordconv.core.full_precision import in_full_precision
 from lightning_coordconv.core.network_task import NetworkTask
 from lightning_coordconv.core.predictions import PredictionTable
 from lightning_coordconv.core.task import Batch, Outputs
@@ -58,7 +59,7 @@ class PointRegression(NetworkTask):
 
     def evaluate(self, batch: Batch) -> Outputs:
         """Return ``loss``, and the predicted and the true positions ``preds`` and ``target`` (B, 2) in pixels."""
-        predicted = self.net(batch["image"])
+        predicted = in_full_precision(self.net(batch["image"]))
         if predicted.shape != batch["xy"].shape:
             raise ValueError(
                 f"the network must return (x, y) for each picture, {tuple(batch['xy'].shape)}, "
@@ -78,7 +79,7 @@ class PointRegression(NetworkTask):
         With the samples' ``xy``, if they have it: also the true position, and the distance of the two.
         """
         if "xy" not in batch:
-            x, y = (self.net(batch["image"]) * batch["size"] - 0.5).unbind(1)
+            x, y = (in_full_precision(self.net(batch["image"])) * batch["size"] - 0.5).unbind(1)
             return {"path": batch["path"], "predicted_x": x, "predicted_y": y}
         outputs = self.evaluate(batch)
         (x, y), (predicted_x, predicted_y) = outputs["target"].unbind(1), outputs["preds"].unbind(1)

@@ -12,6 +12,7 @@ from torchmetrics import Metric
 
 from lightning_coordconv.coordinates.figures import CoordinateFigures
 from lightning_coordconv.coordinates.metrics import PixelDistance, PixelIoU, PositionAccuracy, pixel_iou
+from lightning_coordconv.core.full_precision import in_full_precision
 from lightning_coordconv.core.network_task import NetworkTask
 from lightning_coordconv.core.predictions import PredictionTable
 from lightning_coordconv.core.task import Batch, Outputs
@@ -189,7 +190,7 @@ class CoordinateRegression(CoordinateTask):
     def evaluate(self, batch: Batch) -> Outputs:
         """Return ``loss``, and the predicted and the true positions ``preds`` and ``target`` (B, 2) in pixels."""
         canvas = batch["onehot"].shape[-1]
-        predicted = self.net(batch["onehot"])
+        predicted = in_full_precision(self.net(batch["onehot"]))
         return {
             "loss": F.mse_loss(predicted, batch["xy"] / canvas),
             "preds": predicted.detach() * canvas,
@@ -250,7 +251,7 @@ class CoordinateRendering(CoordinateTask):
 
     def evaluate(self, batch: Batch) -> Outputs:
         """Return ``loss``, and the predicted and the true images ``preds`` and ``target`` (B, H, W) in [0, 1]."""
-        rendered = self.net(batch["xy_scaled"])
+        rendered = in_full_precision(self.net(batch["xy_scaled"]))
         logits, centre = rendered if isinstance(rendered, tuple) else (rendered, None)
         self.check_canvas(logits, batch["image"])
         target = batch["image"].squeeze(1)

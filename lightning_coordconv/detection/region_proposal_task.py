@@ -11,6 +11,7 @@ from torchmetrics import Metric
 from torchvision.ops import nms
 
 from lightning_coordconv.core._lightning import is_attached
+from lightning_coordconv.core.full_precision import in_full_precision
 from lightning_coordconv.core.network_task import NetworkTask
 from lightning_coordconv.core.task import Batch, Outputs
 from lightning_coordconv.core.undefined import is_undefined
@@ -127,7 +128,7 @@ class RegionProposal(NetworkTask):
         in place of true boxes where fewer were sampled; otherwise lists, for each image, of what :meth:`propose`
         returns and of the true ``boxes``. Of an image with an output that is NaN or infinite, all boxes are NaN.
         """
-        anchors, offsets, logits = self.net(batch["image"])
+        anchors, offsets, logits = in_full_precision(self.net(batch["image"]))
         size = batch["image"].shape[-2:]
         true, present = pad_boxes(batch["boxes"])
         moved = decode_boxes(offsets.detach(), anchors)
@@ -160,7 +161,7 @@ class RegionProposal(NetworkTask):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Detections:
         """Return the proposals for each image of a batch."""
-        anchors, offsets, logits = self.net(batch["image"])
+        anchors, offsets, logits = in_full_precision(self.net(batch["image"]))
         moved = decode_boxes(offsets, anchors)
         return self.propose(clip_boxes(moved, batch["image"].shape) if self.clip else moved, logits)
 

@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from lightning_coordconv.core.full_precision import in_full_precision
 from lightning_coordconv.core.network_options import apply_network_options
 from lightning_coordconv.core.task import Batch
 from lightning_coordconv.generative.latents import Distribution
@@ -197,9 +198,9 @@ class GAN(GenerativeTask):
 
     def evaluation_losses(self, real: Tensor, output: Tensor, latents: Tensor) -> Mapping[str, Tensor]:
         """Return both adversarial losses, without penalties."""
-        logits = self.discriminator(self.visible(output))
+        logits = in_full_precision(self.discriminator(self.visible(output)))
         return {
-            "loss_d": self.loss.discriminator(self.discriminator(real), logits),
+            "loss_d": self.loss.discriminator(in_full_precision(self.discriminator(real)), logits),
             "loss_g": self.loss.generator(logits),
         }
 

@@ -7,6 +7,7 @@ from pytorch_lightning.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_coordconv.core.full_precision import in_full_precision
 from lightning_coordconv.core.network_options import apply_network_options
 from lightning_coordconv.core.task import Batch
 from lightning_coordconv.generative.task import GenerativeTask
@@ -92,8 +93,8 @@ class VAE(GenerativeTask):
             real: images (B, C, H, W) in [-1, 1].
             noise: standard normal vectors (B, latent_size), which become samples of the posterior.
         """
-        mean, log_variance = self.encoder(real)
-        logits = 2 * self.generator(mean + (log_variance / 2).exp() * noise)
+        mean, log_variance = in_full_precision(self.encoder(real))
+        logits = 2 * in_full_precision(self.generator(mean + (log_variance / 2).exp() * noise))
         error = F.binary_cross_entropy_with_logits(logits, (real + 1) / 2, reduction="sum") / len(real)
         rate = (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean() / 2
         return {"loss": error + self.beta * rate, "reconstruction": error, "rate": rate}

@@ -8,6 +8,7 @@ from torchmetrics import Metric
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from lightning_coordconv.core.checked import CheckedArguments
+from lightning_coordconv.core.full_precision import in_full_precision
 
 
 class _Given(nn.Module):
@@ -36,8 +37,8 @@ class FrechetDistance(CheckedArguments, FrechetInceptionDistance):
 
     def update(self, pred_features: Tensor, target_features: Tensor) -> None:  # type: ignore[override]
         """Add features (B, F) of generated and of real images."""
-        super().update(target_features, real=True)
-        super().update(pred_features, real=False)
+        super().update(in_full_precision(target_features), real=True)  # torchmetrics rounds the distance to their dtype
+        super().update(in_full_precision(pred_features), real=False)
 
     def compute(self) -> Tensor:
         """Return the distance, a scalar."""

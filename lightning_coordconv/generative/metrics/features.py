@@ -7,6 +7,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.utils import skip_init
 
+from lightning_coordconv.core.full_precision import in_full_precision
+
 
 class PooledPixels(nn.Module):
     """Features without a network: the image, averaged over the cells of a grid.
@@ -57,6 +59,8 @@ class RandomFeatures(nn.Module):
 class FrozenFeatures(nn.Module):
     """A feature network in evaluation mode, without gradients, whatever the mode of the task around it.
 
+    It computes in float32 at least, also under autocast: distances of rounded features would tie.
+
     Args:
         network: maps images in [-1, 1], (B, C, H, W), to features (B, F).
     """
@@ -68,5 +72,6 @@ class FrozenFeatures(nn.Module):
     @torch.no_grad()
     def forward(self, image: Tensor) -> Tensor:
         """Map images to features."""
-        features: Tensor = self.network.eval()(image)
+        with torch.autocast(image.device.type, enabled=False):
+            features: Tensor = in_full_precision(self.network.eval()(in_full_precision(image)))
         return features

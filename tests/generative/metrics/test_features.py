@@ -125,3 +125,21 @@ def test_features_are_frozen():
     assert not first.requires_grad
     assert not any(weight.requires_grad for weight in net.parameters())
     assert net.network[2].num_batches_tracked == 0
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+def test_features_and_their_distances_are_not_rounded_in_mixed_precision(rounded):
+    """Features that somebody else computed can be in bfloat16."""
+    real, fake = draw(80, length=3 * 16 * 16).view(2, 40, 3, 16, 16).clamp(-1, 1)
+    features = FrozenFeatures(RandomFeatures())
+    expected = features(real)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(features(real), expected)
+        assert features(real.bfloat16()).dtype == torch.float32
+        pair = [features(images).bfloat16() if rounded else features(images) for images in (fake, real)]
+        distance, manifold = FrechetDistance(pair[0].shape[1]), PrecisionRecall()
+        distance.update(*pair)
+        manifold.update(*pair)
+        found = distance.compute()
+    assert found != found.bfloat16()
+    assert {value.dtype for value in (found, *manifold.compute().values())} == {torch.float32}

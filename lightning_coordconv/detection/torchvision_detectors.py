@@ -14,7 +14,6 @@ from lightning_coordconv.core.batch_norm import use_momentum_of_torch
 from lightning_coordconv.core.checked import CheckedArguments
 from lightning_coordconv.core.checkpoints import read_state_dict
 from lightning_coordconv.core.description import remember_arguments
-from lightning_coordconv.core.full_precision import in_full_precision
 from lightning_coordconv.core.offline import is_restoring
 from lightning_coordconv.detection.image_frames import add_image_frames
 from lightning_coordconv.layers import Encoding, to_coordconv
@@ -43,10 +42,6 @@ PREDICTORS = (
     "roi_heads.keypoint_predictor.",
 )  # fmt: skip
 """Layers whose size depends on the number of classes or keypoints."""
-HEADS = (
-    "rpn.head", "head", "roi_heads.box_predictor", "roi_heads.mask_predictor", "roi_heads.keypoint_predictor",
-)  # fmt: skip
-"""Parts from whose outputs torchvision computes boxes, in their dtype; each model has some of them."""
 
 
 @remember_arguments
@@ -81,9 +76,6 @@ class Detector(CheckedArguments, nn.Module):
     Attributes:
         targets: what it needs of each object in training, beside box and label: ``"masks"`` or ``"keypoints"``.
         num_keypoints: number of keypoints of an object, 0 without keypoints.
-
-    In mixed precision the heads return float32: torchvision would round boxes, true ones too, to their bfloat16, which
-    is to multiples of 4 at 600 pixels.
 
     As in torchvision, the batch normalisation of a pretrained backbone is frozen, but for the ``_v2`` models.
 
@@ -138,8 +130,6 @@ class Detector(CheckedArguments, nn.Module):
         elif coordinates == "pp_yolo":
             to_coordconv(self.detector, _as_in_pp_yolo, with_r=with_r, encoding=encoding)
         add_image_frames(self.detector, mask_padding)
-        for part in (module for name, module in self.detector.named_modules() if name in HEADS):
-            part.register_forward_hook(_in_full_precision)
 
     def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
         """Return the losses of a batch in training, the detections on its images in evaluation."""
@@ -157,10 +147,6 @@ class Detector(CheckedArguments, nn.Module):
         """
         for part in (self.detector.backbone.body, self.detector.backbone.fpn):
             part.compile(*args, **kwargs)
-
-
-def _in_full_precision(module: nn.Module, arguments: Any, output: Any) -> Any:
-    return in_full_precision(output)
 
 
 def _as_in_pp_yolo(name: str, convolution: nn.Module) -> bool:

@@ -26,7 +26,7 @@ CALLABLES = (
 OTHER = {"path": "hostile.ckpt", "kinds": [], "trust": True}
 BUILDERS = (
     "lightning_coordconv.core.restore.load_task", "lightning_coordconv.core.restore.restore",
-    "lightning_coordconv.layers.convert.to_coordconv", "lightning_coordconv.position.command.load_model",
+    "lightning_coordconv.layers.convert.to_coordconv",
     "torch.nn.utils.fusion.fuse_conv_bn_eval", "torchvision.ops.misc.Conv2dNormActivation.forward",
 )  # fmt: skip
 """Functions that return networks, and are no builders of torchvision."""
@@ -95,12 +95,10 @@ def cases() -> dict[str, dict[str, Any]]:
 
 
 def main(trained: str) -> None:
-    import lightning_coordconv.position.command
     import lightning_coordconv.runtime.cli
     from lightning_coordconv.coordinates import CoordinateClassification
 
     assert lightning_coordconv.runtime.cli
-    assert lightning_coordconv.position.command
     CoordinateClassification.load_from_checkpoint(trained)  # imports what loading needs
     checkpoint, outcomes = torch.load(trained, weights_only=True), {}
     events: list[str] = []

@@ -144,6 +144,8 @@ def test_numbers_out_of_range_are_named(trained):
 
 
 def test_arguments_that_are_no_plain_data_are_not_saved():
-    environments = EnvironmentDataModule("CartPole-v1", env_kwargs={"sutton_barto_reward": np.bool_(True)})
+    environments = EnvironmentDataModule("CartPole-v1", env_kwargs={"sutton_barto_reward": np.array(True)})
     assert environments.describe() == {}
+    numbers = EnvironmentDataModule("CartPole-v1", env_kwargs={"sutton_barto_reward": np.bool_(True)})
+    assert numbers.describe()["environment"]["env_kwargs"]["sutton_barto_reward"] is True
     assert EnvironmentDataModule("CartPole-v1").describe()["environment"]["env_id"] == "CartPole-v1"

@@ -63,6 +63,8 @@ def _coco(path: Path, files: list[Path], limit: int) -> Survey:
     root = path if path.is_dir() else path.parent
     first: CocoDetection | None = None
     options = dict.fromkeys(PARTS, "")
+    files, unused = _sets_of_boxes(files)
+    survey.remarks += unused
     whole = len(files) == 1 and _part_of(_split_of(files[0])) is None
     for file in files:
         with survey.collecting("annotation files that cannot be used"):
@@ -86,6 +88,37 @@ def _coco(path: Path, files: list[Path], limit: int) -> Survey:
         where = " ".join(given for given in (options | needed).values() if given)
         _suggest(survey, f"-c detection/coco_coordconv {data_options(root=root)} {where}")
     return survey
+
+
+def _sets_of_boxes(files: list[Path]) -> tuple[list[Path], list[str]]:
+    """Return the files that annotate boxes, and a line on each other file of a split that has one, as captions.
+
+    Of several with boxes, a split has those named instances only: official files of keypoints repeat some of them.
+    """
+    groups: dict[str, list[Path]] = {}
+    for file in files:
+        groups.setdefault(_split_of(file), []).append(file)
+    used, unused = [], []
+    for split, group in groups.items():
+        named = [file for file in group if "instances" in _words(file)]
+        chosen = named or (len(group) > 1 and [file for file in group if _has_boxes(file)]) or group
+        used += chosen
+        names = " and ".join(file.name for file in chosen)
+        unused += [
+            f"{file.name} is not used: the boxes of {split} are in {names}" for file in group if file not in chosen
+        ]
+    return used, unused
+
+
+def _has_boxes(file: Path) -> bool:
+    """Tell whether a COCO file has annotations of boxes, or none; one that is no JSON file counts, to be reported."""
+    try:
+        annotations = json.loads(file.read_bytes()).get("annotations")
+    except (ValueError, RecursionError):
+        return True
+    if not isinstance(annotations, list):
+        return False
+    return not annotations or any(isinstance(entry, dict) and "bbox" in entry for entry in annotations)
 
 
 def _divide(data: CocoDetection) -> None:
@@ -183,8 +216,12 @@ def _add(
 
 def _split_of(file: Path) -> str:
     """Return the word of a file's name that names its split, else the last: ``val2017`` of ``val2017_boxes.json``."""
-    words = re.split(r"[\W_]+", file.stem)
+    words = _words(file)
     return next((word for word in reversed(words) if _part_of(word)), words[-1])
+
+
+def _words(file: Path) -> list[str]:
+    return re.split(r"[\W_]+", file.stem)
 
 
 def _part_of(word: str) -> str | None:

@@ -40,10 +40,13 @@ class ImageAndBoxes:
             ValueError: if the transforms do not return an image (3, H, W) in [0, 1], as many boxes as labels, and
                 boxes, masks and keypoints of the image's size.
         """
+        resized: Any = None
         for change in self.changes:
             sample = change(sample)
+            if resized is None and len(set(_sizes(sample).values())) > 1:
+                resized = change
         if self.changes:
-            _check(sample, self.keys)
+            _check(sample, self.keys, resized)
             sample = self.tidy(sample)
             left = (sample["boxes"][:, 2:] - sample["boxes"][:, :2] > THINNEST).all(1)
             if "masks" in self.keys:
@@ -60,8 +63,22 @@ class ImageAndBoxes:
         return {**sample, "image": image}
 
 
-def _check(sample: Any, keys: tuple[str, ...]) -> None:
-    """Check that a sample has an image of three channels, boxes on it, and an entry of each key for each box."""
+def _sizes(sample: Any) -> dict[str, tuple[int, ...]]:
+    """Return (H, W) of what a sample has of an image, boxes, masks and keypoints; () for what is no tv_tensor."""
+    found = sample if isinstance(sample, Mapping) else {}
+    images = {name: tuple(getattr(found[name], "shape", ())[-2:]) for name in ("image", "masks") if name in found}
+    points = {name: tuple(getattr(found[name], "canvas_size", ())) for name in ("boxes", "keypoints") if name in found}
+    return images | points
+
+
+def _check(sample: Any, keys: tuple[str, ...], resized: Any) -> None:
+    """Check that a sample has an image of three channels, boxes on it, and an entry of each key for each box.
+
+    Args:
+        sample: after all transforms.
+        keys: what has an entry for each box.
+        resized: the first transform after which sizes differ; ``None`` if there is none.
+    """
     if not isinstance(sample, Mapping) or not isinstance(sample.get("image"), Tensor):
         raise ValueError("the transforms must return a dict with the image as a tensor, as v2 transforms do")
     if not isinstance(sample.get("boxes"), tv_tensors.BoundingBoxes):
@@ -82,14 +99,16 @@ def _check(sample: Any, keys: tuple[str, ...]) -> None:
             f"the transforms return masks with the value {int(sample['masks'].max())}, but they must be 0 and 1: give "
             "a fill for the image only, such as fill={tv_tensors.Image: 255, 'others': 0}"
         )
-    sizes: dict[str, tuple[int, ...]] = {"boxes": tuple(sample["boxes"].canvas_size)}
-    if "masks" in keys:
-        sizes["masks"] = tuple(sample["masks"].shape[-2:])
-    if "keypoints" in keys:
-        sizes["keypoints"] = getattr(sample["keypoints"], "canvas_size", ())
-    for name, size in sizes.items():
-        if size != shape[1:]:
+    for name, size in _sizes(sample).items():
+        if size != shape[1:] and name in ("boxes", *keys):
+            rounded = len(size) == 2 and max(abs(a - b) for a, b in zip(size, shape[1:], strict=True)) == 1
+            reason = (
+                "the two sizes are rounded differently, as torchvision's rotation does with expand=True: rotate with "
+                "expand=False, or leave this transform out"
+                if rounded
+                else "v2 transforms change both, if they are tv_tensors"
+            )
             raise ValueError(
-                f"the transforms return {name} of the size {tuple(size)}, but the image has {shape[1:]}: v2 transforms "
-                "change both, if they are tv_tensors"
+                f"the transforms return {name} of the size {size}, but the image has {shape[1:]}, since "
+                f"{' '.join(str(resized).split())}: {reason}"
             )

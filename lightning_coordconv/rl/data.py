@@ -74,7 +74,8 @@ class EnvironmentDataModule(BaseDataModule):
 
     The task makes the training batches: an algorithm of Stable-Baselines3 collects them in ``train_env``. Environment i
     has the seed ``seed + i`` as in SB3, on whichever rank it runs, so ranks collect different rollouts, which together
-    are those of a single process. Evaluation always starts from the same seeds, which differ from those of training.
+    are those of a single process. Evaluation always starts from the same seeds, which differ from those of training;
+    its episodes are always the same unless an environment keeps something after a reset, such as a level.
 
     Args:
         env_id: as registered with Gymnasium; ``module:id`` first imports a module, which registers it. Atari games are
@@ -204,21 +205,30 @@ class EnvironmentDataModule(BaseDataModule):
                 env.close()
 
     def snapshot(self) -> dict[str, Any] | None:
-        """Return the state of this rank's training environments as plain data; ``None`` if it cannot be saved."""
-        assert self.train_env is not None
-        try:
-            return {**snapshot(self.train_env), "arguments": self._arguments(TRAINING)}
-        except NoSnapshotError as error:
-            rank_zero_warn(f"{error}: when this run is resumed, its environments start anew")
-            return None
+        """Return the state of this rank's environments as plain data; ``None`` if it cannot be saved.
 
-    def restore(self, state: dict[str, Any] | None) -> None:
-        """Restore the state of this rank's training environments.
-
-        Raises:
-            NoSnapshotError: if there is none, or it does not fit these environments.
+        That of evaluation environments is left out, with the reason, where only it cannot be saved, as after rendering.
         """
         assert self.train_env is not None
+        assert self.eval_env is not None
+        reason = None
+        for evaluation in ([self.eval_env], []):
+            try:
+                state = snapshot(self.train_env, *evaluation)
+                return {**state, "arguments": self._arguments((*TRAINING, "n_eval_envs")), "left_out": reason}
+            except NoSnapshotError as error:
+                reason = str(error)
+        rank_zero_warn(f"{reason}: when this run is resumed, its environments start anew")
+        return None
+
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Restore the state of this rank's environments; a warning says why those of evaluation start anew.
+
+        Raises:
+            NoSnapshotError: if there is none, or it does not fit the training environments.
+        """
+        assert self.train_env is not None
+        assert self.eval_env is not None
         if state is None:
             raise NoSnapshotError("the checkpoint does not hold the state of the environments")
         saved = dict(state.get("arguments") or ())  # restored environments keep those that they were made with
@@ -226,7 +236,12 @@ class EnvironmentDataModule(BaseDataModule):
         if changed:
             was = ", ".join(f"{name} was {saved[name]!r} and is {getattr(self, name)!r}" for name in changed)
             raise NoSnapshotError(f"the state in the checkpoint is that of other environments, {was}")
-        restore(self.train_env, state)
+        reason, number = state.get("left_out"), saved.get("n_eval_envs", self.n_eval_envs)
+        if number != self.n_eval_envs:
+            reason = f"n_eval_envs was {number} and is {self.n_eval_envs}"
+        restore(self.train_env, state, *([] if reason else [self.eval_env]))
+        if reason:
+            rank_zero_warn(f"{reason}: the evaluation environments start anew")
 
     def _arguments(self, names: Sequence[str]) -> dict[str, Any] | None:
         """Return some arguments, to be saved in checkpoints; ``None`` if they are no plain data."""

@@ -40,8 +40,9 @@ def play_episodes(
     """Play episodes as SB3's ``evaluate_policy`` does, and give up those that do not end.
 
     An episode is a whole game, where a lost life ends an episode of training. While no episode is longer than the limit
-    the results are those of SB3. A longer one is cut: it counts with its reward so far, and once every environment has
-    played its share or was cut, all are reset and the missing episodes are played.
+    the results are those of SB3, except for fewer episodes than environments: SB3 plays them in the last environments,
+    this function in the first, which is filmed. A longer episode is cut: it counts with its reward so far, and once
+    every environment has played its share or was cut, all are reset and the missing episodes are played.
 
     Args:
         policy: chooses the actions.
@@ -52,6 +53,8 @@ def play_episodes(
         interrupted: asked before each step; if it returns true, the episodes finished so far are returned.
     """
     owed = np.array([(episodes + i) // env.num_envs for i in range(env.num_envs)])
+    if episodes < env.num_envs:
+        owed = owed[::-1].copy()
     played: list[tuple[int, float, int]] = []  # environment, reward and length
     cut = 0
     while owed.any() and not interrupted():

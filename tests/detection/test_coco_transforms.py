@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import resize
 
@@ -68,3 +69,24 @@ def test_thin_boxes_are_objects_in_training_as_in_evaluation(folder):
 def test_what_a_transform_must_not_return_is_refused(folder, transform, message):
     with pytest.raises(ValueError, match=f"the transforms .*{message}"):
         CocoDetection(folder, write(folder), [transform])[0]
+
+
+class ResizedImage(v2.Transform):
+    def transform(self, inpt, params):
+        return resize(inpt, [60, 80]) if type(inpt) is tv_tensors.Image else inpt
+
+
+TURN = v2.RandomRotation((45, 45), expand=True)
+
+
+@pytest.mark.parametrize(
+    ("transforms", "cause"),
+    [
+        ([v2.RandomHorizontalFlip(), TURN, v2.RandomGrayscale()], r"since RandomRotation\(.*: .* with expand=False"),
+        ([v2.Compose([TURN])], r"since Compose\( RandomRotation\(.*: .* with expand=False"),
+        ([v2.RandomHorizontalFlip(), ResizedImage(), v2.RandomGrayscale()], r"since ResizedImage\(\): .* tv_tensors$"),
+    ],
+)
+def test_the_transform_after_which_sizes_differ_is_named_with_its_cause(folder, transforms, cause):
+    with pytest.raises(ValueError, match=rf"boxes of the size .*, but the image has \(\d+, \d+\), {cause}"):
+        CocoDetection(folder, write(folder), transforms)[0]

@@ -1,8 +1,11 @@
 """Tests that a resumed run of an agent continues bit for bit, and when its environments start anew."""
 
+import threading
+
 import gymnasium
 import numpy as np
 import pytest
+from pytorch_lightning import Callback
 
 from lightning_coordconv.rl import A2C
 from lightning_coordconv.rl.environments.find_and_touch import FindAndTouchEnv
@@ -22,7 +25,30 @@ class ChannelsLast(gymnasium.ObservationWrapper):
         return image.transpose(1, 2, 0).copy()
 
 
+class Level(gymnasium.Env):
+    """Counts its episodes, which are worth their number, and holds what cannot be saved once it was rendered."""
+
+    observation_space, action_space = gymnasium.spaces.Box(-1, 1, (2,)), gymnasium.spaces.Discrete(2)
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 8}  # noqa: RUF012  # as gymnasium declares it
+
+    def __init__(self, render_mode=None):
+        self.render_mode, self.level = render_mode, 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.level += 1
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(2, np.float32), float(self.level), True, False, {}
+
+    def render(self):
+        self.display = threading.Lock()
+        return np.zeros((16, 16, 3), np.uint8)
+
+
 gymnasium.register("tests/ChannelsLast-v0", ChannelsLast)
+gymnasium.register("tests/Level-v0", Level)
 
 
 @pytest.mark.slow
@@ -92,3 +118,41 @@ def test_environments_with_other_arguments_start_anew(changes, reason, tmp_path)
 @pytest.mark.filterwarnings("ignore:.isinstance.treespec:FutureWarning")
 def test_environments_with_the_same_arguments_go_on(tmp_path):
     assert len(resumed(tmp_path)) == 2  # any warning is an error
+
+
+def level_rewards(folder, steps, ckpt_path=None, films=False, **arguments):
+    """Return the rewards of the validations of a run, which ends with a checkpoint."""
+    rewards = []
+
+    class Rewards(Callback):
+        def on_validation_end(self, trainer, pl_module):
+            rewards.append(trainer.callback_metrics["val/reward"].item())
+            if films:
+                trainer.datamodule.eval_env.get_images()
+
+    run = trainer(folder, max_steps=steps, limit_val_batches=1, callbacks=[Rewards()])
+    run.fit(agent(), data(2, "tests/Level-v0", **arguments), ckpt_path=ckpt_path, weights_only=True)
+    run.save_checkpoint(folder / "last.ckpt")
+    return rewards
+
+
+@pytest.mark.filterwarnings("ignore:.isinstance.treespec:FutureWarning")
+def test_evaluation_environments_go_on_after_a_resume(tmp_path):
+    straight = level_rewards(tmp_path, 8)
+    assert len(set(straight)) == 2
+    cut = level_rewards(tmp_path, 4) + level_rewards(tmp_path, 8, tmp_path / "last.ckpt")
+    assert cut == straight
+
+
+@pytest.mark.filterwarnings("ignore:.isinstance.treespec:FutureWarning")
+@pytest.mark.parametrize(
+    ("films", "arguments", "reason"),
+    [(True, {}, "Level.display: .* cannot be converted"), (False, {"n_eval_envs": 2}, "n_eval_envs was 1 and is 2")],
+)
+def test_a_warning_says_why_evaluation_environments_start_anew(films, arguments, reason, tmp_path):
+    """Those of training, which are not rendered, go on."""
+    first = level_rewards(tmp_path, 4, films=films)
+    with pytest.warns(UserWarning, match=f"^{reason}.*: the evaluation environments start anew$") as caught:
+        resumed = level_rewards(tmp_path, 8, tmp_path / "last.ckpt", **arguments)
+    assert sum("start anew" in str(warning.message) for warning in caught) == 1
+    assert arguments or resumed == first

@@ -18,7 +18,7 @@ from stable_baselines3.common.env_util import make_vec_env
 
 import lightning_coordconv.rl.environments  # noqa: F401  # registers the environment
 from lightning_coordconv.rl import A2C, AgentVideo, CoordConvNatureCNN, task
-from lightning_coordconv.rl.evaluation import play_seeded
+from lightning_coordconv.rl.evaluation import play_seeded, seeded
 from lightning_coordconv.rl.frames import play_frames
 from lightning_coordconv.rl.saliency import overlay, saliency
 from tests.rl.agents import TOUCH, data, trainer
@@ -58,7 +58,7 @@ def test_a_run_is_filmed_and_so_is_a_prediction(cli, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("n_eval_envs", [1, 3])
+@pytest.mark.parametrize("n_eval_envs", [1, 3, 8])
 @pytest.mark.parametrize("stage", ["val", "predict"])
 @pytest.mark.parametrize("max_eval_steps", [pytest.param(50, id="whole"), pytest.param(3, id="cut")])
 def test_a_video_shows_the_first_of_the_episodes_that_are_evaluated(
@@ -78,6 +78,17 @@ def test_a_video_shows_the_first_of_the_episodes_that_are_evaluated(
     assert len(frames(path)) == played[0].lengths[0] + 1
     assert f"with the reward {played[0].rewards[0]:g} to {path}" in caplog.text
     assert len(set(played[0].lengths)) > 1 or max_eval_steps == 3
+
+
+@pytest.mark.parametrize("episodes", [1, 2, 4, 5, 8])
+def test_the_environment_that_is_filmed_plays_the_first_of_any_number_of_episodes(episodes):
+    env = make_vec_env(TOUCH, 4, env_kwargs={"size": 12, "render_mode": "rgb_array"})
+    policy = sb3.A2C("MlpPolicy", env, seed=0).policy
+    with seeded(env, 7):
+        *_, (_, reward) = play_frames(policy, env, False, 50)
+    played = play_seeded(policy, env, episodes, 7, False, 50)
+    assert len(played.rewards) == episodes
+    assert played.rewards[0] == pytest.approx(reward)
 
 
 @pytest.mark.parametrize("steps", [1, 3])

@@ -72,3 +72,52 @@ def test_folders_that_no_name_tells_apart_are_refused(tmp_path, capsys):
 def test_a_folder_named_after_another_split_is_taken_if_it_is_the_only_one(tmp_path, capsys):
     root = write(tmp_path / "data", {"train": "train.json", "val": "val.json"}, {"train": "val"})
     assert options(check(root, capsys)[1])["train_images"] == "val"
+
+
+def write_official(root: Path, kinds: tuple[str, ...]) -> Path:
+    """Write the folder of COCO's archives: several annotation files of each split, in a folder beside the images."""
+    splits = ("train2017", "val2017")
+    for number, split in enumerate(splits):
+        (root / split).mkdir(parents=True)
+        Image.new("L", (20, 10), 50 * number).save(root / split / f"{split}.png")
+        image = {"id": 1, "file_name": f"{split}.png", "width": 20, "height": 10}
+        box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4], "area": 16, "iscrowd": 0}
+        person, dog = {"id": 1, "name": "person"}, {"id": 2, "name": "dog"}
+        contents = {
+            "captions": {"images": [image], "annotations": [{"id": 1, "image_id": 1, "caption": "A person."}]},
+            "instances": {"images": [image], "annotations": [box], "categories": [person, dog]},
+            "person_keypoints": {
+                "images": [image],
+                "annotations": [box | {"keypoints": [2, 2, 2], "num_keypoints": 1}],
+                "categories": [person | {"keypoints": ["nose"]}],
+            },
+        }
+        (root / "annotations").mkdir(exist_ok=True)
+        for kind in kinds:
+            (root / "annotations" / f"{kind}_{split}.json").write_text(json.dumps(contents[kind]))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("kinds", "used"),
+    [
+        (("captions", "instances", "person_keypoints"), "instances"),
+        (("captions", "person_keypoints"), "person_keypoints"),
+        (("instances", "person_keypoints"), "instances"),
+    ],
+)
+def test_files_of_a_split_that_are_no_annotations_of_its_boxes_are_named_as_unused(tmp_path, capsys, kinds, used):
+    code, report = check(write_official(tmp_path / "data", kinds), capsys)
+    assert code == 0, report
+    assert options(report)["train_annotations"] == f"annotations/{used}_train2017.json"
+    for split in ("train2017", "val2017"):
+        for kind in set(kinds) - {used}:
+            line = f"note: {kind}_{split}.json is not used: the boxes of {split} are in {used}_{split}.json"
+            assert line in report.splitlines()
+    assert report.count("is not used") == 2 * (len(kinds) - 1)
+
+
+def test_a_file_without_boxes_is_refused_where_its_split_has_no_other(tmp_path, capsys):
+    code, report = check(write_official(tmp_path / "data", ("captions",)), capsys)
+    assert code == 1
+    assert "captions_train2017.json is not in COCO's format: it has no list of categories" in report

@@ -31,39 +31,50 @@ from lightning_coordconv.rl.environments.outside_state import Outside
 __all__ = ["NoSnapshotError", "restore", "snapshot"]
 
 
-def snapshot(env: VecEnv) -> dict[str, Any]:
+def snapshot(env: VecEnv, *others: VecEnv) -> dict[str, Any]:
     """Return the state of environments in this process, as tensors, numbers, strings, lists, tuples and dicts.
 
     Args:
         env: wrappers around a ``DummyVecEnv`` or a :class:`LeanAtariVecEnv`.
+        others: the same; what they share with the first stays shared.
 
     Raises:
         NoSnapshotError: for environments in other processes or in C++, and for state that cannot be saved.
     """
-    _check(env)
+    for each in (env, *others):
+        _check(each)
     outside = Outside(env)
     encoder = Encoder(outside)
     try:
-        root = encoder.value(env, "")
+        root, *more = [encoder.value(each, "") for each in (env, *others)]
         classes, modules, functions = outside.encode(encoder)
     except RecursionError as error:
         raise NoSnapshotError("the environments' objects are nested too deeply to be saved") from error
     outer = {"classes": classes, "modules": modules, "functions": functions}
-    return {"root": root, "nodes": encoder.nodes, **outer}
+    return {"root": root, "others": more, "nodes": encoder.nodes, **outer}
 
 
-def restore(env: VecEnv, state: dict[str, Any]) -> None:
-    """Put environments into the state that :func:`snapshot` returned for others of the same kind.
+def restore(env: VecEnv, state: dict[str, Any], *others: VecEnv) -> None:
+    """Put environments into the state that :func:`snapshot` returned for some of the same kind.
+
+    Args:
+        env: the first.
+        state: of the first, and of others or none.
+        others: are left as they are if the state does not hold any.
 
     Raises:
         NoSnapshotError: if they are of another kind; they must be reset then.
     """
-    _check(env)
     outside = Outside(env)
-    Encoder(outside).value(env, "")  # finds the classes and functions of these environments
+    finder = Encoder(outside)
+    for each in (env, *others):
+        _check(each)
+        finder.value(each, "")  # finds the classes and functions of these environments
     try:
         decoder = Decoder(state["nodes"], outside.packages)
         decoder.value(state["root"], env, "")
+        for root, other in zip(state.get("others", ()), others, strict=False):  # older checkpoints have none
+            decoder.value(root, other, "")
         outside.decode(decoder, state["classes"], state["modules"], state["functions"])
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
         if isinstance(error, NoSnapshotError):

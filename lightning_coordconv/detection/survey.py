@@ -196,7 +196,7 @@ def _add(
         annotations: of its images.
         images_of: the split whose images they are, where several files annotate one.
     """
-    data = CocoDetection(folder, annotations, crowds=split != "train", refuse=survey.refuse)
+    data = CocoDetection(folder, annotations, crowds=_part_of(images_of or split) != "train", refuse=survey.refuse)
     names = {label: name for label, (_, name) in data.categories.items()}
     part = Part(split, draw=lambda index: draw_boxes(data[index], data.categories, size=3.0))
     part.classes.update(dict.fromkeys(names.values(), 0))

@@ -11,6 +11,7 @@ from PIL import Image
 from lightning_coordconv.detection import CocoDetectionDataModule
 from tests.runtime.data_folders import check
 
+SPLITS = ("train", "val")
 GREY = {"train": 40, "val": 120, "test": 220}
 
 
@@ -58,6 +59,24 @@ def test_the_command_trains_and_tests_each_file_on_the_images_of_its_split(tmp_p
     for split in splits:
         assert data.dataset(split)[0]["image"].mean() == pytest.approx(GREY[split] / 255, abs=1e-6)
     assert "pictures in no split" not in report
+
+
+def test_crowds_count_in_the_splits_of_evaluation_only_however_the_files_are_named(tmp_path, capsys):
+    reports = []
+    for pattern in ("{}", "boxes_{}2017"):
+        root = write(tmp_path / pattern.format("data"), named(f"{pattern}.json", SPLITS), named("{}", SPLITS))
+        for split in SPLITS:
+            file = root / f"{pattern.format(split)}.json"
+            content = json.loads(file.read_text())
+            crowd = content["annotations"][0] | {
+                "id": 2,
+                "iscrowd": 1,
+                "segmentation": {"size": [10, 20], "counts": [200]},
+            }
+            file.write_text(json.dumps(content | {"annotations": [*content["annotations"], crowd]}))
+        _, report = check(root, capsys)
+        reports.append([line.split()[3] for line in report.splitlines() if "20 x 10" in line])
+    assert reports == [["1", "2"]] * 2  # boxes of each split
 
 
 def test_folders_that_no_name_tells_apart_are_refused(tmp_path, capsys):

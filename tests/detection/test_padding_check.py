@@ -29,6 +29,12 @@ class Mean(nn.Module):
         return x.mean((2, 3), keepdim=True)
 
 
+def without_bias(norm: nn.GroupNorm) -> nn.GroupNorm:
+    """Return it as newer versions of torch build it with ``bias=False``."""
+    norm.bias = None
+    return norm
+
+
 def detector(module: nn.Module) -> FasterRCNN:
     torch.manual_seed(0)
     backbone = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), module, nn.Conv2d(8, 8, 3, stride=4, padding=1))
@@ -54,7 +60,7 @@ def detector(module: nn.Module) -> FasterRCNN:
         nn.AvgPool2d(3, stride=2, padding=1),
         nn.GroupNorm(4, 8, affine=False),
         nn.GroupNorm(2, 8),
-        nn.GroupNorm(2, 8, bias=False),
+        without_bias(nn.GroupNorm(2, 8)),
         nn.ConvTranspose2d(8, 8, 4, stride=2, padding=1),
         nn.BatchNorm2d(8),
         nn.Upsample(scale_factor=2, mode="nearest"),

@@ -43,8 +43,9 @@ def test_a_network_that_will_train_in_evaluation_mode_is_named():
         warnings.simplefilter("error")
         warn_of_evaluation_mode(task)
         warn_of_evaluation_mode(nn.Sequential(nn.Linear(1, 1).eval(), network().eval().requires_grad_(False)))
-    with pytest.warns(UserWarning, match=r"^0 is in evaluation mode and will be trained in it"):
+    with pytest.warns(UserWarning, match=r"^0 is in evaluation mode and will be trained in it") as caught:
         warn_of_evaluation_mode(task.eval())
+    assert len(caught) == 1
 
 
 def test_a_frozen_task_cannot_be_trained():

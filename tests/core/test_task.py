@@ -115,13 +115,14 @@ class Named(BaseDataModule):
         return [{"value": torch.full((1,), number)} for number in (1.0, 2.0)]
 
 
-def test_a_task_remembers_the_classes_that_it_was_trained_on(tmp_path):
-    def trainer():
-        return Trainer(
-            default_root_dir=tmp_path, accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False,
-            enable_progress_bar=False, enable_model_summary=False,
-        )  # fmt: skip
+def trainer():
+    return Trainer(
+        accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+    )  # fmt: skip
 
+
+def test_a_task_remembers_the_classes_that_it_was_trained_on():
     task, first = Watched(nn.Linear(1, 1), {"seen": MeanMetric()}), trainer()
     first.fit(task, Named("cat", "dog"))
     for later in (first, trainer()):
@@ -137,12 +138,6 @@ def test_a_task_remembers_the_classes_that_it_was_trained_on(tmp_path):
 
 @pytest.mark.parametrize("command", ["fit", "validate", "test"])
 def test_a_trainer_refuses_the_checkpoint_of_another_task(tmp_path, command):
-    def trainer():
-        return Trainer(
-            accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False,
-        )  # fmt: skip
-
     first, path = trainer(), tmp_path / "other.ckpt"
     first.fit(Watched(nn.Linear(1, 1), {"seen": MeanMetric()}), Named("cat", "dog"))
     first.save_checkpoint(path)
@@ -155,13 +150,6 @@ def test_a_trainer_refuses_the_checkpoint_of_another_task(tmp_path, command):
 @pytest.mark.parametrize("command", ["fit", "validate", "test"])
 def test_a_trainer_refuses_a_damaged_checkpoint(tmp_path, command):
     """Lightning loads one with a flipped bit in a weight."""
-
-    def trainer():
-        return Trainer(
-            accelerator="cpu", max_epochs=2, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False,
-        )  # fmt: skip
-
     first, path = trainer(), tmp_path / "damaged.ckpt"
     task = Watched(nn.Linear(1, 1), {"seen": MeanMetric()})
     first.fit(task, Named("cat", "dog"))

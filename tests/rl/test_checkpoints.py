@@ -226,6 +226,7 @@ def test_a_zip_whose_actor_and_critic_see_by_two_extractors_is_named(tmp_path):
         second.initial_weights = str(tmp_path / "agent.zip")
         with pytest.warns(UserWarning, match=match) if match else nullcontext():
             second._build(observations, actions)
+        assert second.algorithm.policy.share_features_extractor is not shared
 
 
 def test_a_checkpoint_replaces_the_file_of_initial_weights(tmp_path):

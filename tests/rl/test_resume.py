@@ -53,23 +53,24 @@ gymnasium.register("tests/Level-v0", Level)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("algorithm", "every", "steps", "env_id"),
+    ("algorithm", "every", "steps", "env_id", "options"),
     [
-        ("A2C", 4, 12, TOUCH),  # the end of an epoch
-        ("A2C", 6, 12, TOUCH),  # the middle of one
-        ("A2C", 6, 12, "tests/ChannelsLast-v0"),
-        ("PPO", 18, 36, TOUCH),  # the end of a rollout, in the middle of an epoch
-        ("PPO", 10, 36, TOUCH),  # between two passes over a rollout
-        ("PPO", 9, 36, TOUCH),  # the middle of a pass over a rollout
+        # the end of an epoch; Lightning does not make up for its validation, which plays on in evaluation environments
+        ("A2C", 4, 12, TOUCH, ["--trainer.limit_val_batches=0"]),
+        ("A2C", 6, 12, TOUCH, []),  # the middle of one
+        ("A2C", 6, 12, "tests/ChannelsLast-v0", []),
+        ("PPO", 18, 36, TOUCH, []),  # the end of a rollout, in the middle of an epoch
+        ("PPO", 10, 36, TOUCH, []),  # between two passes over a rollout
+        ("PPO", 9, 36, TOUCH, []),  # the middle of a pass over a rollout
     ],
 )
-def test_a_run_can_be_cut_in_two(algorithm, every, steps, env_id, cli, tmp_path):
+def test_a_run_can_be_cut_in_two(algorithm, every, steps, env_id, options, cli, tmp_path):
     config = write(tmp_path, algorithm, every, env_id)
-    cli("fit", "-c", config)
+    cli("fit", "-c", config, *options)
     straight = checkpoints(tmp_path)
     last = max(straight)
     assert every < last <= steps
-    cli("fit", "-c", config, "--ckpt_path", cut(tmp_path, every))
+    cli("fit", "-c", config, *options, "--ckpt_path", cut(tmp_path, every))
     resumed = checkpoints(tmp_path)
     assert sorted(resumed) == sorted(straight)[1:]
     for step, checkpoint in resumed.items():

@@ -1,11 +1,11 @@
 """Class of an advice, and functions that measure a model and its data and advise whether and where to use CoordConv."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lightning_coordconv.core import BaseDataModule, BaseTask
 from lightning_coordconv.core.modes import evaluating
@@ -15,9 +15,10 @@ from lightning_coordconv.position.dependence import MIN_IMAGES, Dependence, meas
 from lightning_coordconv.position.features import of_one_size, run, stages
 from lightning_coordconv.position.frames import Frames, check_frames
 from lightning_coordconv.position.keypoints import measure_spread
-from lightning_coordconv.position.observations import IGNORED, Observations, observe
+from lightning_coordconv.position.observations import IGNORED, LIMIT, Observations, observe
 from lightning_coordconv.position.placement import Placement, place
 from lightning_coordconv.position.readout import StageReadout, read_positions
+from lightning_coordconv.position.samples import read_samples
 from lightning_coordconv.position.translation import measure_translation
 
 DEPENDS = 0.02
@@ -126,30 +127,8 @@ def advise(model: nn.Module, data: BaseDataModule, num_images: int = 500, num_re
         else measure_dependence(o.what, o.positions, o.targets, o.images, o.content)
         for o in observations
     ]
-    return conclude(dependence, readout, translation, frames, placement, observations)
-
-
-def read_samples(data: BaseDataModule, num_images: int) -> list[Mapping[str, Any]]:
-    """Return samples of the training split, evenly spaced over it.
-
-    Raises:
-        TypeError: if the data are no data module of this kind.
-        ValueError: if there are fewer than 4, or samples have no image.
-    """
-    if not isinstance(data, BaseDataModule):
-        raise TypeError(f"data must be a BaseDataModule of lightning_coordconv.core, got a {type(data).__name__}")
-    data.prepare_data()
-    data.setup("fit")
-    dataset: Any = data.dataset("train")
-    if len(dataset) < 4:
-        raise ValueError(f"the training split has {len(dataset)} images, too few to advise on: at least 4 are needed")
-    count = min(num_images, len(dataset))
-    samples = [dataset[number * len(dataset) // count] for number in range(count)]
-    image = samples[0].get("image") if isinstance(samples[0], Mapping) else None
-    if not isinstance(image, Tensor) or image.dim() != 3:
-        found = sorted(samples[0]) if isinstance(samples[0], Mapping) else type(samples[0]).__name__
-        raise ValueError(f"advice needs samples with an 'image' (C, H, W); {type(data).__name__} has {found}")
-    return samples
+    more = len(samples) < len(data.dataset("train"))  # type: ignore[arg-type]
+    return conclude(dependence, readout, translation, frames, placement, observations, more)
 
 
 def conclude(
@@ -159,8 +138,9 @@ def conclude(
     frames: Frames,
     placement: Placement,
     observations: Sequence[Observations] = (),
+    more: bool = True,
 ) -> Advice:
-    """Turn measurements into advice; a pure function of them."""
+    """Turn measurements into advice; a pure function of them, and of whether there are more images to read."""
     depends, sentences = _dependence(dependence)
     knows, findings = _knowledge(readout, translation)
     sentences += findings
@@ -172,7 +152,7 @@ def conclude(
     elif frames.random:
         sentences.append(RANDOM)
     if depends is None:
-        sentences.append(_undecided(dependence, placement))
+        sentences.append(_undecided(dependence, placement, more))
     else:
         sentences.append(_therefore(depends, knows, placement, encoding))
     return Advice(convert, where, encoding, sentences, [*dependence], [*readout], translation, frames, [*observations])
@@ -276,9 +256,10 @@ def _therefore(depends: bool, knows: bool, placement: Placement, encoding: Encod
     return f"Therefore: convert {names} ({placement.reason}), with {seen[type(encoding)]}."
 
 
-def _undecided(found: Sequence[Dependence], placement: Placement) -> str:
+def _undecided(found: Sequence[Dependence], placement: Placement, more: bool) -> str:
     """Say what the measurements lack, and what to do."""
     images = max((one.images for one in found), default=0)
+    more = more and any(one.observations < LIMIT for one in found)
     if not found:
         lack = "the images that were read hold no target that is known here"
     elif images < MIN_IMAGES_FOR_NO:
@@ -287,8 +268,8 @@ def _undecided(found: Sequence[Dependence], placement: Placement) -> str:
         lack += f"at least {least} are needed"
     else:
         lack = f"{images} images leave open whether position adds more than {DEPENDS:.0%}"
-    names = ", ".join(placement.names)
-    return f"Therefore: undecided, for {lack}. Read more images, or train with and without coordinates in {names}."
+    train = f"rain with and without coordinates in {', '.join(placement.names)}."
+    return f"Therefore: undecided, for {lack}. {f'Read more images, or t{train}' if more else f'T{train}'}"
 
 
 def _percent(share: float) -> str:

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torchvision.models import get_model, get_model_builder, list_models
 
-from lightning_coordconv.core import BaseDataModule
+from lightning_coordconv.core import BaseDataModule, BaseTask
 from lightning_coordconv.core.arguments import check_seed
 from lightning_coordconv.core.checkpoints import read_archive, read_state_dict
 from lightning_coordconv.core.description import HYPERPARAMETERS
@@ -42,6 +42,11 @@ def main(args: Sequence[str] | None = None) -> Advice:
     if config.ckpt_path is not None:
         raise ValueError(f"advise reads weights from --checkpoint, not from ckpt_path: got {config.ckpt_path!r}")
     objects = parser.instantiate_classes(config)
+    if objects.checkpoint is not None and isinstance(objects.model, BaseTask):
+        objects.data.prepare_data()
+        objects.data.setup("fit")
+        objects.model.network_for(objects.data)  # agents have no weights before they know their environment
+        objects.data.teardown("fit")
     model = load_model(objects.model, objects.checkpoint)
     if objects.checkpoint is not None and not isinstance(objects.model, str):
         given = json.loads(parser.dump(config, skip_none=False, format="json"))["model"]

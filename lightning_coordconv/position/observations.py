@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_coordconv.position.checks import as_tensors, check_sample, is_number
 from lightning_coordconv.position.frames import frame_of
 from lightning_coordconv.position.keypoints import POSITIONS, check_pixels, read_keypoints
+from lightning_coordconv.position.samples import as_tensors, check_sample, is_number
 
 IGNORED = 255
 """Label of pixels that count neither as a class nor as background, as in Pascal VOC, unless the data have another."""

@@ -1,5 +1,6 @@
 """Function that measures how much a model's prediction changes when the content of an image is moved."""
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -11,7 +12,7 @@ from lightning_coordconv.position.features import run
 from lightning_coordconv.position.padding import padded_with
 
 STEP = 32
-"""Pixels that content is moved by a multiple of, if the model takes such sizes: the total stride of common networks."""
+"""Total stride of common networks, whose strides are powers of two."""
 MIN_STEPS = (2, 4)
 """Least size of images in steps; the second where the last maps are smaller than kernels with the first."""
 
@@ -20,8 +21,8 @@ def measure_translation(model: nn.Module, images: Sequence[Tensor]) -> float | N
     """Compare the change of the prediction when content is moved with its change from one image to another.
 
     Images are moved cyclically by about half their size, and convolutions pad circularly meanwhile, so that there is no
-    border; medians are compared, so that objects at the seam do not matter. Images whose size is no multiple of
-    ``STEP``, or too small, are padded with zeros if the model takes other sizes, for strided layers see an object
+    border; medians are compared, so that objects at the seam do not matter. Images whose size is no multiple of the
+    total stride, or too small, are padded with zeros if the model takes other sizes, for strided layers see an object
     differently after a move by less than their stride. A model that pools its features over the whole image, as ResNets
     do, then predicts the same, and the result is near 0. A model with a linear layer over all cells, a spatial softmax
     or a position embedding predicts something else: the result is about 1. That holds for random weights too.
@@ -36,13 +37,14 @@ def measure_translation(model: nn.Module, images: Sequence[Tensor]) -> float | N
     """
     if len({tuple(image.shape) for image in images}) > 1:
         return None
+    step = _step(model)
     for least in MIN_STEPS:
-        size = [max(least, -(-length // STEP)) * STEP for length in images[0].shape[-2:]]
+        size = [max(least, -(-length // step)) * step for length in images[0].shape[-2:]]
         with suppress(ValueError):  # the model takes images of one size only, or larger ones
-            outputs, moved = _outputs(model, [_padded(image, size) for image in images])
+            outputs, moved = _outputs(model, [_padded(image, size) for image in images], step)
             break
     else:
-        outputs, moved = _outputs(model, images)
+        outputs, moved = _outputs(model, images, step)
     if any(output is None for output in outputs):
         return None
     still, there = (torch.stack([output for output in found if output is not None]) for found in (outputs, moved))
@@ -51,14 +53,25 @@ def measure_translation(model: nn.Module, images: Sequence[Tensor]) -> float | N
     return float((there - still).norm(dim=1).median() / between) if between > 0 else None
 
 
+def _step(model: nn.Module) -> int:
+    """Return a multiple of the total stride: ``STEP``, times the odd factors of all strides, as if in one sequence."""
+    step = STEP
+    for stride in (getattr(module, "stride", 1) for module in model.modules()):
+        numbers = stride if isinstance(stride, tuple) else (stride,)
+        if all(isinstance(number, int) and number > 0 for number in numbers):
+            common = math.lcm(*numbers)
+            step *= common // (common & -common)
+    return step
+
+
 def _padded(image: Tensor, size: Sequence[int]) -> Tensor:
     """Pad an image (C, H, W) with zeros at the bottom and right."""
     return F.pad(image, (0, size[1] - image.shape[-1], 0, size[0] - image.shape[-2]))
 
 
-def _outputs(model: nn.Module, images: Sequence[Tensor]) -> tuple[list[Tensor | None], list[Tensor | None]]:
+def _outputs(model: nn.Module, images: Sequence[Tensor], step: int) -> tuple[list[Tensor | None], list[Tensor | None]]:
     """Return the predictions for images, and for the same moved by about half their size."""
-    shift = [size // 2 // STEP * STEP or size // 2 for size in images[0].shape[-2:]]
+    shift = [size // 2 // step * step or size // 2 for size in images[0].shape[-2:]]
     with padded_with(model, "circular"):
         moved = [_vector(model, image.roll(shift, (-2, -1))) for image in images]
         return [_vector(model, image) for image in images], moved

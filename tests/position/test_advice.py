@@ -39,6 +39,9 @@ def test_digits_whose_class_is_known_to_depend_on_place_or_not(labels, convert):
     assert str(advice).splitlines()[-1].startswith("Therefore: convert" if convert else "Therefore: do not convert")
 
 
+POINT = {"top": torch.tensor(3), "left": torch.tensor(4)}
+
+
 @pytest.mark.parametrize("key", ["image", "label"])
 def test_what_is_unknown_stays_unknown(key):
     """Few images, or classes without a known place."""
@@ -49,6 +52,16 @@ def test_what_is_unknown_stays_unknown(key):
     assert advice.convert is None
     assert advice.where == []
     assert "undecided" in advice.sentences[-1]
+    assert "Read more" not in advice.sentences[-1]  # all were read
+
+
+def test_more_images_are_asked_for_where_there_are_more():
+    samples = [{"image": image, "label": torch.tensor(n % 2)} | POINT for n, image in enumerate(images(12))]
+    for number, more in ((6, True), (12, False), (500, False)):
+        sentence = advise(PooledClassifier(2), GivenDataModule(samples), num_images=number).sentences[-1]
+        assert "are too few to say anything" in sentence
+        assert ("Read more images, or train with" in sentence) is more
+        assert ("Train with" in sentence) is not more
 
 
 @pytest.mark.slow

@@ -31,6 +31,18 @@ def test_a_pool_over_the_image_hides_position(size):
     assert measure_translation(PooledClassifier(4).eval(), images(6, size)) < 1e-3
 
 
+@pytest.mark.parametrize("stride", [3, (3, 3), (5, 2)])
+def test_strides_that_are_no_powers_of_two_hide_it_too(stride):
+    """A small object is seen at the same place of a cell after the move."""
+    network = nn.Sequential(
+        nn.Conv2d(1, 8, 3, stride=stride, padding=1), nn.ReLU(), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(8, 3)
+    )
+    dots = torch.zeros(8, 1, 42, 42)
+    for number, image in enumerate(dots):
+        image[:, 3 * number + 5 : 3 * number + 7, 10:12] = 0.3 + number / 10
+    assert measure_translation(network.eval(), list(dots)) < 1e-3
+
+
 @pytest.mark.parametrize(
     "readout", [lambda: nn.Sequential(nn.Flatten(), nn.Linear(4 * 32 * 32, 3)), nn.Flatten], ids=["linear", "flat"]
 )

@@ -1,5 +1,7 @@
 """Tests of the data set of a random agent's steps, and of the advice whether an agent's network needs coordinates."""
 
+import json
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -7,8 +9,9 @@ import torch
 from gymnasium import spaces
 
 from lightning_coordconv.position import advise
-from lightning_coordconv.rl import A2C, EnvironmentDataModule, SmallCNN
+from lightning_coordconv.rl import A2C, EnvironmentDataModule, SmallCNN, load
 from lightning_coordconv.rl.random_steps import HORIZON, RandomSteps
+from tests.rl.agents import write
 
 POLICY = {"features_extractor_class": SmallCNN, "features_extractor_kwargs": {"where": []}}
 
@@ -82,3 +85,18 @@ def test_advice_on_agents_that_pool(name, convert):
     advice = advise(task, game(name, **options), num_images=2000)
     assert advice.convert is convert
     assert advice.where == (["cnn.0", "cnn.4"] if convert else [])
+
+
+@pytest.mark.slow
+def test_the_command_reads_the_weights_of_an_agent(tmp_path, capsys, cli):
+    config = write(tmp_path, "A2C", 4, n_envs=8)
+    cli("fit", "-c", config, "--trainer.max_steps=4", "--trainer.limit_val_batches=0")
+    path = tmp_path / "checkpoints" / "step=4.ckpt"
+    given = ("advise", "-c", config, "--images", "40", "--readout_images", "8", "--checkpoint")
+    cli(*given, path)
+    found = json.loads((tmp_path / "advice" / "advice.json").read_text())
+    assert found["sentences"] == advise(load(path).task, game(), 40, 8).sentences
+    torch.save({"state_dict": {"net.weight": torch.zeros(1)}}, tmp_path / "other.ckpt")
+    with pytest.raises(SystemExit):
+        cli(*given, tmp_path / "other.ckpt")
+    assert "holds weights of another architecture" in capsys.readouterr().err

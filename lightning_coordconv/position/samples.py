@@ -1,4 +1,4 @@
-"""Functions that make a sample's values tensors, and check its images, boxes, classes and numbers."""
+"""Functions that read samples, make their values tensors, and check their images, boxes, classes and numbers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,8 +7,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_coordconv.core import BaseDataModule
+
 CLASSES = ("label", "labels", "mask")
 """Keys of targets that are numbers of classes."""
+
+
+def read_samples(data: BaseDataModule, num_images: int) -> list[Mapping[str, Any]]:
+    """Return samples of the training split, evenly spaced over it.
+
+    Raises:
+        TypeError: if the data are no data module of this kind.
+        ValueError: if there are fewer than 4, or samples have no image.
+    """
+    if not isinstance(data, BaseDataModule):
+        raise TypeError(f"data must be a BaseDataModule of lightning_coordconv.core, got a {type(data).__name__}")
+    data.prepare_data()
+    data.setup("fit")
+    dataset: Any = data.dataset("train")
+    if len(dataset) < 4:
+        raise ValueError(f"the training split has {len(dataset)} images, too few to advise on: at least 4 are needed")
+    count = min(num_images, len(dataset))
+    samples = [dataset[number * len(dataset) // count] for number in range(count)]
+    image = samples[0].get("image") if isinstance(samples[0], Mapping) else None
+    if not isinstance(image, Tensor) or image.dim() != 3:
+        found = sorted(samples[0]) if isinstance(samples[0], Mapping) else type(samples[0]).__name__
+        raise ValueError(f"advice needs samples with an 'image' (C, H, W); {type(data).__name__} has {found}")
+    return samples
 
 
 def as_tensors(sample: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Base class of metrics that average one value per sample, exact over ranks, and a metric that averages loss terms."""
+"""Base class of metrics that average one value per sample, exact over ranks, and metrics of losses and their terms."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from lightning_coordconv.core.checked import CheckedArguments
 
 
 class MeanTerms(Metric):
-    """Means over samples of several numbers at once, such as the terms of a loss.
+    """Means of several numbers at once, such as the terms of a loss, over samples or whatever else is counted.
 
     One update takes as long as that of a single ``MeanMetric``. The first update sets the number of terms, K.
     """
@@ -24,19 +24,27 @@ class MeanTerms(Metric):
         self.add_state("sums", torch.zeros(()), dist_reduce_fx="sum")
         self.add_state("samples", torch.zeros(()), dist_reduce_fx="sum")
 
-    def update(self, terms: Tensor, samples: int) -> None:
+    def update(self, terms: Tensor, samples: int | Tensor) -> None:
         """Add the means of a batch.
 
         Args:
             terms: means over the batch, (K,).
-            samples: number of samples in the batch.
+            samples: number of samples in the batch, or of what each term is a mean over, (K,).
         """
         self.sums = self.sums + terms.detach().float() * samples
-        self.samples += samples
+        self.samples = self.samples + samples
 
     def compute(self) -> Tensor:
         """Return the means over all samples, (K,); NaN, of shape (), if there were none."""
         return self.sums / self.samples
+
+
+class MeanLoss(MeanTerms):
+    """The loss that is the sum of the means of its terms; a term of which nothing was counted is 0."""
+
+    def compute(self) -> Tensor:
+        """Return the loss, a scalar."""
+        return (self.sums / self.samples.masked_fill(self.samples == 0, 1)).sum()
 
 
 class SampleMean(CheckedArguments, Metric):

@@ -9,8 +9,9 @@ import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics import Metric, MetricCollection
 
+from lightning_coordconv.core.metrics import MeanLoss
 from lightning_coordconv.core.network_options import apply_network_options
 from lightning_coordconv.core.schedules import schedule_groups
 from lightning_coordconv.core.task import BaseTask, Batch, Outputs
@@ -63,7 +64,7 @@ class NetworkTask(BaseTask):
         self.lr_scheduler_interval = lr_scheduler_interval
         # Metrics, because Lightning's mean over ranks is wrong if they have unequal numbers of samples
         names = [f"{stage}/{name}" for stage in self.stages for name in ("loss", *self.terms)]
-        self.losses = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in names})
+        self.losses = nn.ModuleDict({name: MeanLoss() for name in names})
         # Compute groups share states that are equal after the first batch, as of top1 and top5 if all is right
         collected = partial(MetricCollection, compute_groups=False)
         self.train_metrics = collected(dict(metrics if train_metrics is None else train_metrics)).clone(prefix="train/")
@@ -77,14 +78,17 @@ class NetworkTask(BaseTask):
     def evaluate(self, batch: Batch) -> Outputs:
         """Return the ``loss`` (a scalar), the ``preds`` and ``target`` of the metrics, and further outputs.
 
-        If the loss is a sum of ``terms``, each term is returned by its name.
+        If the loss is a sum of ``terms``, each term is returned by its name. A loss or a term that is the mean over
+        something else than the samples, such as labelled pixels, has their number in ``counts``, by its name: a tensor
+        (), on the device of the loss. Where it is 0, the loss must be finite.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement evaluate(batch)")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Outputs:
-        """Return the loss of a training batch."""
+        """Return a loss of a training batch whose mean over ranks is the loss of the batches of all ranks."""
         outputs = self._step(batch, self.train_metrics, "train")
-        return outputs | {"loss": outputs["loss"] * self.share(_count(batch))}
+        means, counts = self._means(outputs, _count(batch))
+        return outputs | {"loss": (means * self.share(counts)).sum()}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Outputs:
         """Update the validation metrics."""
@@ -93,19 +97,6 @@ class NetworkTask(BaseTask):
     def test_step(self, batch: Batch, batch_idx: int) -> Outputs:
         """Update the test metrics."""
         return self._step(batch, self.test_metrics, "test")
-
-    def share(self, samples: int) -> Tensor | float:
-        """Return the weight of a rank's loss with which the mean over ranks is the mean over samples.
-
-        It is 1 except in the last batch of an epoch, of which ranks can have unequal shares.
-
-        Args:
-            samples: number of this rank's samples in the batch.
-        """
-        if self.trainer.world_size == 1 or not self.trainer.is_last_batch:
-            return 1.0
-        share = torch.full((), float(samples), device=self.device)
-        return share / self.mean_over_ranks(share.clone())
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the optimiser's parameter groups: kernels, and all other parameters without weight decay.
@@ -156,11 +147,19 @@ class NetworkTask(BaseTask):
         samples = _count(batch)
         log = partial(self.log_dict, on_step=False, on_epoch=True, add_dataloader_idx=False, batch_size=samples)
         for name in ("loss", *self.terms):
-            mean = cast(MeanMetric, self.losses[f"{stage}/{name}"])
-            mean.update(outputs[name].detach().expand(samples))  # torchmetrics 1.9 drops weights if NaN is allowed
+            mean = cast(MeanLoss, self.losses[f"{stage}/{name}"])
+            mean.update(*self._means(outputs, samples, name))
             log({f"{stage}/{name}": mean}, prog_bar=name == "loss")
         log(metrics, prog_bar=stage == "val")
         return outputs
+
+    def _means(self, outputs: Outputs, samples: int, name: str = "loss") -> tuple[Tensor, Tensor | int]:
+        """Return the means over a batch whose sum a loss or a term is, and what each is over: numbers, or samples."""
+        counts = outputs.get("counts", {})
+        if name in counts or name != "loss" or not counts:
+            return outputs[name], counts.get(name, samples)
+        numbers = [counts.get(term, torch.full((), samples, device=self.device)) for term in self.terms]
+        return torch.stack([outputs[term] for term in self.terms]), torch.stack(numbers)
 
 
 def _count(batch: Batch) -> int:

@@ -256,6 +256,21 @@ class BaseTask(CheckedArguments, LightningModule):
         """Return how far training is, in the unit in which this kind of training is counted."""
         return count(self.global_step, "optimiser step")
 
+    def share(self, counts: Tensor | int) -> Tensor | float:
+        """Return the weights of a rank's means with which their mean over ranks is the mean over all that they count.
+
+        Args:
+            counts: what the means of this rank are over: its samples of a training batch, of which ranks have unequal
+                numbers in the last batch of an epoch only, or a tensor of numbers of anything else.
+        """
+        ranks = self.trainer.world_size if is_attached(self) else 1
+        if ranks == 1 or (isinstance(counts, int) and not self.trainer.is_last_batch):
+            return 1.0
+        exact = torch.promote_types(self.dtype, torch.float32)  # type: ignore[arg-type]  # which may be a string
+        own = torch.full((), float(counts), device=self.device) if isinstance(counts, int) else counts.to(exact)
+        mean = self.mean_over_ranks(own.clone())
+        return own / mean.masked_fill(mean == 0, 1)
+
     def mean_over_ranks(self, tensor: Tensor) -> Tensor:
         """Replace each rank's tensor by the mean over ranks, in place, and return it."""
         if not is_attached(self) or self.trainer.world_size == 1:

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 from torchvision.ops import nms
 
-from lightning_coordconv.core._lightning import is_attached
 from lightning_coordconv.core.full_precision import in_full_precision
 from lightning_coordconv.core.network_task import NetworkTask
 from lightning_coordconv.core.task import Batch, Outputs
@@ -122,7 +121,7 @@ class RegionProposal(NetworkTask):
         return [DetectionFigures()]
 
     def evaluate(self, batch: Batch) -> Outputs:
-        """Return ``loss``, its terms ``box`` and ``score``, and what is measured.
+        """Return ``loss``, its terms ``box`` and ``score``, their ``counts`` of boxes, and what is measured.
 
         In training ``preds`` and ``target`` are the sampled positives and their true boxes, (B, P, 4) each, with NaN
         in place of true boxes where fewer were sampled; otherwise lists, for each image, of what :meth:`propose`
@@ -139,17 +138,17 @@ class RegionProposal(NetworkTask):
         own = anchors[samples.box]
         wanted = torch.where(drawn, _rows(true, samples.true), own)  # a box that was not drawn costs nothing
         difference = _rows(offsets, samples.box) - encode_boxes(wanted, own)
-        counts = torch.stack([samples.positive.sum(), samples.positive.sum() + samples.negative.sum()])
-        boxes, scores = self._share_of_all(counts, len(true))
+        boxes = samples.positive.sum()
+        counts = {"box": boxes, "score": boxes + samples.negative.sum()}
         terms = {
-            "box": self._box_loss(difference.masked_fill(~drawn, 0.0)) / boxes,
+            "box": self._box_loss(difference.masked_fill(~drawn, 0.0)) / counts["box"].clamp(min=1),
             "score": (
                 (_cross_entropy(_rows(logits, samples.box), 0) * samples.positive).sum()
                 + (_cross_entropy(_rows(logits, samples.background), 1) * samples.negative).sum()
             )
-            / scores,
+            / counts["score"].clamp(min=1),
         }
-        outputs: Outputs = {"loss": terms["box"] + terms["score"], **terms}
+        outputs: Outputs = {"loss": terms["box"] + terms["score"], **terms, "counts": counts}
         if self.training:
             target = _rows(seen_true, samples.true).masked_fill(~drawn, torch.nan)
             return outputs | {"preds": _rows(seen, samples.box), "target": target}
@@ -180,18 +179,6 @@ class RegionProposal(NetworkTask):
             kept = nms(moved, score, self.nms_threshold)[: self.num_proposals]
             proposals.append({"boxes": moved[kept], "scores": score[kept]})
         return proposals
-
-    def _share_of_all(self, counts: Tensor, images: int) -> Tensor:
-        """Return what to divide this rank's sums by, so that together the ranks' losses are means over all their boxes.
-
-        Args:
-            counts: (n,) of this rank's boxes, int64.
-            images: of this rank.
-        """
-        if not self.training or not is_attached(self) or self.trainer.world_size == 1:
-            return counts.clamp(min=1)
-        mean = self.mean_over_ranks(counts.to(self.dtype))
-        return mean.clamp(min=1 / self.trainer.world_size) * self.share(images)
 
     def _box_loss(self, difference: Tensor) -> Tensor:
         """Return the sum over positives of what a difference of codes (..., 4) costs."""

@@ -155,17 +155,18 @@ class GAN(GenerativeTask):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Train both networks with one batch."""
         real = self.real_images(batch)
+        share = self.share(len(real))
         latent = self.draw(self.latents, len(real))
         optimizer_d, optimizer_g = cast(list[LightningOptimizer], self.optimizers())
         fake = self.visible(self.generator(latent))
         for _ in range(self.discriminator_steps):
             loss_d, penalty = self.discriminator_loss(real, fake.detach())
-            self._update("discriminator", optimizer_d, loss_d + penalty)
+            self._update("discriminator", optimizer_d, (loss_d + penalty) * share)
         with self.toggled_optimizer(optimizer_g):  # without the discriminator's gradients, a third of the backward pass
             for step in range(self.generator_steps):
                 fake = fake if step == 0 else self.visible(self.generator(latent))
                 loss_g, distance = self.generator_loss(real, fake)
-                self._update("generator", optimizer_g, loss_g + distance)
+                self._update("generator", optimizer_g, (loss_g + distance) * share)
         if self.lr_scheduler is not None:
             for schedule in self.lr_schedulers():  # type: ignore[union-attr]
                 schedule.step()

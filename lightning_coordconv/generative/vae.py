@@ -80,11 +80,11 @@ class VAE(GenerativeTask):
         VAE.configure_optimizers(self)  # a subclass's may need the trainer, which there is not yet
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the negative bound of a batch."""
+        """Return the negative bound of a batch, weighted by this rank's share of the images."""
         real = self.real_images(batch)
         losses = self.bound(real, self.draw(self.latents, len(real)))
         self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()}, prog_bar=True)
-        return losses["loss"]
+        return losses["loss"] * self.share(len(real))
 
     def bound(self, real: Tensor, noise: Tensor) -> dict[str, Tensor]:
         """Return the negative bound and its terms, scalars by name.

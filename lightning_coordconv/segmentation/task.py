@@ -124,7 +124,10 @@ class SemanticSegmentation(LabelledTask):
         return [SegmentationFigures(), MaskWriter()]
 
     def evaluate(self, batch: Batch) -> Outputs:
-        """Return the ``loss``, the mean over the pixels of a class, and ``preds``, the classes; -1 for NaN."""
+        """Return the ``loss``, the mean over the pixels of a class, and ``preds``, the classes; -1 for NaN.
+
+        ``counts`` has the number of those pixels.
+        """
         image, target = batch["image"], batch["mask"]
         self.check_labels(batch, self.num_classes)
         crop = tuple(image.shape[-2:])
@@ -134,11 +137,13 @@ class SemanticSegmentation(LabelledTask):
         if heads["out"].shape[1] != self.num_classes:
             outputs = heads["out"].shape[1]
             raise ValueError(f"the network has {outputs} outputs, but the task has {self.num_classes} classes")
-        loss = self._loss(heads["out"], target)
+        pixels = (target != self.ignore_index).sum()
+        loss = self._loss(heads["out"], target, pixels)
         if "aux" in heads and self.training:
-            loss = loss + self.aux_weight * self._loss(heads["aux"], target)
+            loss = loss + self.aux_weight * self._loss(heads["aux"], target, pixels)
         undefined = is_undefined(heads["out"].detach()).any(1)
-        return {"loss": loss, "preds": heads["out"].argmax(1).masked_fill(undefined, UNDEFINED), "target": target}
+        preds = heads["out"].argmax(1).masked_fill(undefined, UNDEFINED)
+        return {"loss": loss, "counts": {"loss": pixels}, "preds": preds, "target": target}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[Tensor]:
         """Return the predicted classes (H, W), uint8, int16 or int32, of each image, without its padding.
@@ -175,7 +180,7 @@ class SemanticSegmentation(LabelledTask):
         numbered = self.class_names == [str(number) for number in range(len(self.class_names))]
         return names if numbered and len(names) == len(self.class_names) else self.class_names
 
-    def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return the mean cross-entropy over the pixels of a class; zero if there are none."""
+    def _loss(self, logits: Tensor, target: Tensor, pixels: Tensor) -> Tensor:
+        """Return the mean cross-entropy over the pixels of a class, of which the number is given; zero if it is 0."""
         total = F.cross_entropy(logits, target, ignore_index=self.ignore_index, reduction="sum")
-        return total / (target != self.ignore_index).sum().clamp(min=1)
+        return total / pixels.clamp(min=1)

@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities import rank_zero_warn
 
+from lightning_coordconv.core.checked import given_arguments
+from lightning_coordconv.core.hyperparameters import plain_arguments
 from lightning_coordconv.core.network_changes import find_change, find_hook, structure_of
 from lightning_coordconv.core.option_changes import Change, find_changes
-from lightning_coordconv.core.plain_data import copy_plain, is_plain, to_plain
+from lightning_coordconv.core.plain_data import is_plain, to_plain
 
 InstanceT = TypeVar("InstanceT")
 HYPERPARAMETERS = LightningModule.CHECKPOINT_HYPER_PARAMS_KEY
@@ -37,20 +39,16 @@ def remember_arguments(cls: type[InstanceT]) -> type[InstanceT]:
     build = getattr(cls, "__init__")  # noqa: B009  # mypy refuses the attribute
     signature = inspect.signature(build)
     unnamed = {name for name, each in signature.parameters.items() if each.kind in UNNAMED}
-    keywords = {name for name, each in signature.parameters.items() if each.kind == each.VAR_KEYWORD}
 
     @functools.wraps(build)
     def initialise(self: Any, *args: Any, **kwargs: Any) -> None:
         if type(self) is not cls:
             return build(self, *args, **kwargs)
         # Copies of lists and dicts, which the caller or the constructor may change
-        copied = [copy_plain(value) for value in args], {name: copy_plain(value) for name, value in kwargs.items()}
+        given = plain_arguments(cls, given_arguments(cls, args, kwargs))
         build(self, *args, **kwargs)
-        given = dict(list(signature.bind(self, *copied[0], **copied[1]).arguments.items())[1:])
-        if unnamed & given.keys():
+        if unnamed & signature.bind(self, *args, **kwargs).arguments.keys():
             return
-        for name in keywords & given.keys():
-            given |= given.pop(name)
         vars(self)["init_args"] = given
         vars(self)["init_structure"] = structure_of(self)
 
@@ -113,7 +111,7 @@ def complete(
     """
     name = f"{type(task).__module__}.{type(task).__qualname__}"
     saved = checkpoint.get(HYPERPARAMETERS, {})
-    hyperparameters = {key: to_plain(value) for key, value in saved.items() if is_plain(value)}
+    hyperparameters = {key: value for key, value in plain_arguments(type(task), saved).items() if is_plain(value)}
     for key in names:
         change = find_change(getattr(task, key, None))
         if change is not None:

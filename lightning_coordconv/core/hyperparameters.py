@@ -1,4 +1,4 @@
-"""Functions that build objects of allowed classes from a checkpoint's arguments, which are plain data."""
+"""Functions that make plain data of arguments for a checkpoint, and build objects of allowed classes from them."""
 
 import enum
 import importlib
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from torch import nn
 
-from lightning_coordconv.core.plain_data import UntrustedCheckpointError, shown
+from lightning_coordconv.core.plain_data import UntrustedCheckpointError, is_plain, shown, to_plain
 
 IMPORTABLE = ("lightning_coordconv.", "torch.nn.", "torch.optim.", "torchvision.", "stable_baselines3.", "gymnasium.")
 """Packages that a name in a checkpoint may import. Any other module must have been imported by the caller before."""
@@ -63,6 +63,36 @@ def build_arguments(function: Callable[..., Any], arguments: Mapping[str, Any], 
     return built
 
 
+def plain_arguments(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of arguments that :func:`build_arguments` makes the same again; any that are no plain data as given.
+
+    Members of enumerations become their names where the annotation says so, as the command line writes them too, and
+    the values that they equal elsewhere.
+
+    Args:
+        function: what the arguments are for: a class, or a function.
+        arguments: by parameter name.
+    """
+    return {
+        name: to_plain(_with_names(value, annotation_of(function, name))) if is_plain(value) else value
+        for name, value in arguments.items()
+    }
+
+
+def _with_names(value: Any, annotation: Any) -> Any:
+    """Return plain data with names in place of those members of enumerations that an annotation makes of them."""
+    alternatives = list(members_of(annotation))
+    if isinstance(value, enum.Enum):
+        return value.name if _member(value.name, alternatives) is value else value
+    if isinstance(value, Mapping):
+        inner = _inner(alternatives, Mapping, 1)
+        return {name: _with_names(entry, inner) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        inner = _inner(alternatives, Iterable, 0)
+        return (tuple if isinstance(value, tuple) else list)(_with_names(entry, inner) for entry in value)
+    return value
+
+
 def _build(value: Any, annotation: Any, key: str) -> Any:
     """Return a value with its specifications built, as far as the annotation allows."""
     alternatives = list(members_of(annotation))
@@ -71,10 +101,10 @@ def _build(value: Any, annotation: Any, key: str) -> Any:
     if isinstance(value, str):
         return _from_name(value, alternatives, key)
     if isinstance(value, Mapping):
-        inner = next((get_args(kind)[1] for kind in alternatives if _is_generic(kind, Mapping, 2)), Any)
+        inner = _inner(alternatives, Mapping, 1)
         return {name: _build(entry, inner, f"{key}.{name}") for name, entry in value.items()}
     if isinstance(value, list | tuple):
-        inner = next((get_args(kind)[0] for kind in alternatives if _is_generic(kind, Iterable, 1)), Any)
+        inner = _inner(alternatives, Iterable, 0)
         entries = [_build(entry, inner, f"{key}.{index}") for index, entry in enumerate(value)]
         origins = {get_origin(kind) or kind for kind in alternatives}
         return tuple(entries) if isinstance(value, tuple) or (tuple in origins and list not in origins) else entries
@@ -83,11 +113,12 @@ def _build(value: Any, annotation: Any, key: str) -> Any:
 
 def _from_name(value: str, alternatives: list[Any], key: str) -> Any:
     """Return what a string stands for: itself, unless the annotation excludes strings and expects a class."""
+    member = _member(value, alternatives)
+    if member is not None:
+        return member
     if str in alternatives or Any in alternatives:
         return value
     for kind in alternatives:
-        if isinstance(kind, type) and issubclass(kind, enum.Enum) and value in kind.__members__:
-            return kind[value]
         if isinstance(kind, type) and issubclass(kind, PurePath):
             return kind(value)
         if get_origin(kind) is type:
@@ -97,6 +128,16 @@ def _from_name(value: str, alternatives: list[Any], key: str) -> Any:
     if any(_is_callable(kind) or kind in _classes(kind) for kind in alternatives):
         return _instantiate({"class_path": value}, alternatives, key)
     return value
+
+
+def _member(name: str, alternatives: list[Any]) -> enum.Enum | None:
+    """Return the member of an enumeration that a name stands for, unless any string is allowed before it."""
+    for kind in alternatives:
+        if kind is str or kind is Any:
+            return None
+        if isinstance(kind, type) and issubclass(kind, enum.Enum) and name in kind.__members__:
+            return kind[name]
+    return None
 
 
 def _instantiate(specification: Mapping[str, Any], alternatives: list[Any], key: str) -> Any:
@@ -233,10 +274,10 @@ def _is_callable(annotation: Any) -> bool:
     return get_origin(annotation) is Callable and bool(get_args(annotation))
 
 
-def _is_generic(annotation: Any, base: type, arguments: int) -> bool:
-    """Tell whether an annotation is a generic such as ``list[int]`` of a kind of collection."""
-    origin = get_origin(annotation)
-    return isinstance(origin, type) and issubclass(origin, base) and len(get_args(annotation)) >= arguments
+def _inner(alternatives: list[Any], base: type, place: int) -> Any:
+    """Return an argument of the first generic of a kind of collection, such as ``list[int]``; ``Any`` without one."""
+    generics = [kind for kind in alternatives if isinstance(get_origin(kind), type) and issubclass(get_origin(kind), base)]
+    return next((get_args(kind)[place] for kind in generics if len(get_args(kind)) > place), Any)
 
 
 def _names(base: type | tuple[type, ...]) -> str:

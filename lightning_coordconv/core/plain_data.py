@@ -1,7 +1,6 @@
 """Functions that check that values are plain data, as a checkpoint holds, and convert them to Python's own types."""
 
 from collections.abc import Mapping
-from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -50,7 +49,8 @@ def check_plain(value: Any, key: str) -> None:
 def to_plain(value: Any, depth: int = 0) -> Any:
     """Return a copy of plain data in Python's own types, which every program can read; any other object itself.
 
-    NumPy's numbers and texts become Python's, members of enumerations their names, and named tuples tuples.
+    NumPy's numbers and texts become Python's, members of enumerations the values that they equal, and named tuples
+    tuples.
 
     Args:
         value: anything.
@@ -64,10 +64,10 @@ def to_plain(value: Any, depth: int = 0) -> Any:
         return (tuple if isinstance(value, tuple) else list)(to_plain(entry, depth + 1) for entry in value)
     if isinstance(value, np.generic):
         value = value.item()
-    elif isinstance(value, Enum) and isinstance(value, PLAIN):
-        value = value.name
     kind: Any = next((kind for kind in PLAIN if isinstance(value, kind)), type(value))
-    return value if type(value) is kind else kind(value)
+    if type(value) is kind:
+        return value
+    return str.__str__(value) if kind is str else kind(value)  # str() of a member of an enumeration is another text
 
 
 def is_plain(value: Any) -> bool:

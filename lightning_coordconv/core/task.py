@@ -18,10 +18,11 @@ from lightning_coordconv.core.checkpoints import MapLocation, read_checkpoint, v
 from lightning_coordconv.core.counts import count
 from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.description import INFERENCE, complete, find_changed_arguments
+from lightning_coordconv.core.hyperparameters import plain_arguments
 from lightning_coordconv.core.modes import check_trainable, warn_of_evaluation_mode
 from lightning_coordconv.core.offline import restoring
 from lightning_coordconv.core.option_changes import to_text
-from lightning_coordconv.core.plain_data import copy_plain, is_plain
+from lightning_coordconv.core.plain_data import is_plain
 from lightning_coordconv.core.restore import check_before_trust, check_finite, check_kind, named, restore
 from lightning_coordconv.core.splits import splits_of
 from lightning_coordconv.core.undefined import defined_outputs
@@ -89,7 +90,7 @@ class BaseTask(CheckedArguments, LightningModule):
         self._defined_outputs = ExitStack()
         # Objects are no plain data. The command line adds what it built them from.
         self.save_hyperparameters(ignore=sorted(self.unsaved_hparams))
-        self.hparams.update({name: copy_plain(value) for name, value in self.hparams.items()})
+        self.hparams.update(plain_arguments(type(self), self.hparams))
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]  # Lightning's refuses to be called on an instance

@@ -23,8 +23,10 @@ from lightning_coordconv.core.modes import check_trainable, warn_of_evaluation_m
 from lightning_coordconv.core.offline import restoring
 from lightning_coordconv.core.option_changes import to_text
 from lightning_coordconv.core.plain_data import is_plain
+from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.core.restore import check_before_trust, check_finite, check_kind, named, restore
 from lightning_coordconv.core.splits import splits_of
+from lightning_coordconv.core.training_data import report_kept
 from lightning_coordconv.core.undefined import defined_outputs
 
 Batch = Mapping[str, Any]
@@ -235,8 +237,14 @@ class BaseTask(CheckedArguments, LightningModule):
             metric.reset()
 
     def on_fit_start(self) -> None:
-        """Give each rank other random numbers, as of transforms and dropout; the first has those of one process."""
+        """Give each rank other random numbers, as of transforms and dropout; the first has those of one process.
+
+        The log names what cannot be trained, and what is kept of the data of an earlier training.
+        """
         warn_of_evaluation_mode(self)
+        data = data_module(self.trainer)
+        if not isinstance(data, BaseDataModule) and not self.trainer.ckpt_path:
+            report_kept(self, data)
         check_trainable(self)
         if self.global_rank:
             pl_worker_init_function(worker_id=0, rank=self.global_rank)

@@ -5,6 +5,7 @@ from typing import Any
 
 from pytorch_lightning.utilities import rank_zero_info
 
+from lightning_coordconv.core.description import UNDESCRIBED
 from lightning_coordconv.core.protocols import TaskOfTraining
 
 
@@ -21,6 +22,22 @@ def teach(data: Any) -> None:
         before = task.splits.get(name, {})
         _report_trained(before, now)
         task.inference, task.splits = data.describe(), {**task.splits, name: now or before}
+
+
+def report_kept(task: TaskOfTraining, data: Any) -> None:
+    """Log what a task that is trained further keeps of the data before, as the new ones do not describe themselves.
+
+    Args:
+        task: that is trained.
+        data: a data module that is none of this package, or ``None`` if the trainer was given loaders.
+    """
+    kept = sorted(task.inference.keys() - {"task", UNDESCRIBED})
+    if kept:
+        new = "a DataLoader" if data is None else type(data).__qualname__
+        rank_zero_info(
+            f"The task keeps the {' and '.join(kept)} of the data that it was trained on before, as {new} does not say "
+            "its own: if they are others, set task.inference = {} before the fit."
+        )
 
 
 def _report_trained(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 import torch
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningDataModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
@@ -134,6 +134,28 @@ def test_a_task_remembers_the_classes_that_it_was_trained_on():
         assert task.describe_data() == {"class_names": ["cat", "dog"]}
     trainer().fit(task, Named("dog", "cat"))
     assert task.describe_data() == {"class_names": ["dog", "cat"]}
+
+
+class Unnamed(LightningDataModule):
+    def train_dataloader(self):
+        return DataLoader(Named().make_dataset("train"))
+
+
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`:UserWarning")
+@pytest.mark.parametrize("data", [DataLoader(Named().make_dataset("train")), Unnamed()], ids=["DataLoader", "Unnamed"])
+def test_a_task_says_what_it_keeps_when_data_do_not_say_their_classes(data, tmp_path, caplog):
+    first, path, kept = trainer(), tmp_path / "last.ckpt", "The task keeps the class_names of the data that it was trai"
+    caplog.set_level("INFO")
+    first.fit(Watched(nn.Linear(1, 1), {"seen": MeanMetric()}), data)
+    first.fit(Watched(nn.Linear(1, 1), {"seen": MeanMetric()}), Named("cat", "dog"))
+    first.save_checkpoint(path)
+    trainer().fit(Watched(nn.Linear(1, 1), {"seen": MeanMetric()}), data, ckpt_path=path, weights_only=True)
+    assert kept not in caplog.text  # fresh tasks, data that say theirs, and a run that resumes
+    task = Watched.load_from_checkpoint(path, net=nn.Linear(1, 1), metrics={"seen": MeanMetric()})
+    trainer().fit(task, data)
+    assert kept in caplog.text
+    assert f"{type(data).__name__} does not say its own" in caplog.text
+    assert task.describe_data()["class_names"] == ["cat", "dog"]
 
 
 @pytest.mark.parametrize("command", ["fit", "validate", "test"])

@@ -102,13 +102,19 @@ def complete(
     """Add to a checkpoint what its task was built from and what predictions need, so that the file is enough.
 
     Args:
-        checkpoint: is changed. Its hyperparameters that are not plain data are removed.
+        checkpoint: is changed. Its hyperparameters that are not plain data are removed, and weights that a callback has
+            exchanged get the record of the coordinates of their layers again.
         task: of the checkpoint.
         names: arguments that are no plain data; those that can be described are added, unless they are there. A network
             that was changed after it was built is not described, with a warning.
         given: those of them that must be given again to load the checkpoint if it does not describe them.
         inference: see :meth:`~lightning_coordconv.core.BaseDataModule.describe`.
     """
+    weights = checkpoint["state_dict"]
+    if type(weights) is dict:  # without the record of coordinates, as Lightning's WeightAveraging writes it
+        checkpoint["state_dict"] = task.state_dict()
+        checkpoint["state_dict"].clear()
+        checkpoint["state_dict"].update(weights)
     name = f"{type(task).__module__}.{type(task).__qualname__}"
     saved = checkpoint.get(HYPERPARAMETERS, {})
     hyperparameters = {key: value for key, value in plain_arguments(type(task), saved).items() if is_plain(value)}

@@ -6,7 +6,10 @@ import enum
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import EMAWeightAveraging
 from torch import nn
+from torch.utils.data import DataLoader
 
 from lightning_coordconv import Cartesian, CoordConv2d
 from lightning_coordconv.classification import ImageClassification, PooledClassifier, ResNetClassifier
@@ -208,3 +211,24 @@ def test_trust_keeps_the_checks_that_have_nothing_to_do_with_it(tmp_path, change
     torch.save(checkpoint, tmp_path / "a.ckpt")
     with pytest.raises(CheckpointError, match=message):
         ImageClassification.load_from_checkpoint(tmp_path / "a.ckpt", trust=True)
+
+
+@pytest.mark.parametrize("averages", [[], [EMAWeightAveraging(decay=0.5)]], ids=["plain", "averaged"])
+def test_weights_do_not_load_into_layers_of_other_coordinates_also_if_averaged(averages, tmp_path):
+    def network(align_corners):
+        layer = CoordConv2d(3, 2, 3, encoding=Cartesian(align_corners=align_corners))
+        return nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+    trainer = Trainer(
+        max_steps=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, callbacks=averages,
+    )  # fmt: skip
+    task = ImageClassification(network(True))
+    samples = [{"image": torch.rand(3, 8, 8), "label": torch.tensor(number % 2)} for number in range(4)]
+    trainer.fit(task, DataLoader(samples, 2), DataLoader(samples, 2))
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    again = ImageClassification.load_from_checkpoint(tmp_path / "last.ckpt", net=network(True))
+    for name, weight in task.state_dict().items():
+        assert torch.equal(again.state_dict()[name], weight), name
+    with pytest.raises(CheckpointError, match=r"net.0 was saved with the coordinates Cartesian\(\) and sees Cart"):
+        ImageClassification.load_from_checkpoint(tmp_path / "last.ckpt", net=network(False))

@@ -23,6 +23,7 @@ from lightning_coordconv.core.description import HYPERPARAMETERS, INFERENCE, UND
 from lightning_coordconv.core.hyperparameters import accepts
 from lightning_coordconv.core.offline import offline, restoring
 from lightning_coordconv.core.shipped import find_weights
+from lightning_coordconv.core.unsaved_tensors import put_back
 
 TaskType = TypeVar("TaskType", bound=LightningModule)
 
@@ -56,6 +57,7 @@ def restore(
         with restoring(), offline():
             task: TaskType = _build(kind, hyperparameters, _undescribed(checkpoint), given or {}, name)
         task.configure_model()
+    put_back(task, checkpoint, given or {})
     load_weights(task, checkpoint, name, strict)
     weights = checkpoint["state_dict"]
     return task.to(next(iter(weights.values())).device) if weights else task

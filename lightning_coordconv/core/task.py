@@ -28,6 +28,7 @@ from lightning_coordconv.core.restore import check_before_trust, check_finite, c
 from lightning_coordconv.core.splits import splits_of
 from lightning_coordconv.core.training_data import report_kept
 from lightning_coordconv.core.undefined import defined_outputs
+from lightning_coordconv.core.unsaved_tensors import warn_of_others
 
 Batch = Mapping[str, Any]
 """Samples as a loader delivers them: a tensor (B, ...) for each key, or a list of one value for each sample."""
@@ -180,6 +181,7 @@ class BaseTask(CheckedArguments, LightningModule):
         changes = find_changed_arguments(checkpoint, self, self.unsaved_hparams) if is_attached(self) else []
         if changes and "_instantiator" not in self.hparams:  # the command line compares all options
             rank_zero_info(to_text(changes))
+        warn_of_others(self, checkpoint)
         found = checkpoint.get(INFERENCE)
         self.inference = dict(found) if isinstance(found, Mapping) else {}
         self.splits = splits_of(checkpoint)

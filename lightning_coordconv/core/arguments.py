@@ -1,9 +1,9 @@
-"""Functions that check integers, seeds, choices and label names, and find names that differ only in case or spaces."""
+"""Functions that check integers, shares, seeds, choices and label names, and find names that differ only in case or spaces."""
 
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 
 MAX_SEED = 2**32 - 1
 """Largest seed of NumPy's generator, which Lightning seeds too."""
@@ -33,6 +33,20 @@ def check_at_least(minimum: int, **arguments: object) -> None:
             raise ValueError(f"{name} must be an integer, at least {minimum}, got {value!r}")
         if value < minimum:
             raise ValueError(f"{name} must be at least {minimum}, got {value}")
+
+
+def check_share(**arguments: object) -> None:
+    """Check that arguments, such as a threshold of probabilities, are numbers in [0, 1].
+
+    Args:
+        arguments: values by the name that an error gives them.
+
+    Raises:
+        ValueError: for the first value that is not (a boolean is no number).
+    """
+    for name, value in arguments.items():
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
+            raise ValueError(f"{name} must be a number in [0, 1], got {value!r}")
 
 
 def check_seed(seed: object) -> int:

@@ -2,7 +2,7 @@
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
@@ -90,7 +90,7 @@ class Predictor(Generic[TaskT]):
             device: ``"auto"`` for an accelerator if there is one, or a device of torch, such as ``"cpu"``.
             trust: build whatever the checkpoint names, which can run code.
             **arguments: of the task, in place of those in the checkpoint; ``net``, for example, for a network that it
-                cannot describe.
+                cannot describe, and which the model then uses itself, not a copy.
 
         Raises:
             FileNotFoundError: if there is no such file, and no shipped weights have that name.
@@ -98,7 +98,7 @@ class Predictor(Generic[TaskT]):
             UntrustedCheckpointError: if it names a class that loading a checkpoint must not import.
             ValueError: if there is no such device.
         """
-        return cls(cast(TaskT, load_task(path, cls.kinds, trust, arguments)), device)
+        return cls(cast(TaskT, load_task(path, cls.kinds, trust, arguments).float()), device)
 
     @isolated
     def export(
@@ -136,6 +136,8 @@ class Predictor(Generic[TaskT]):
                 f"{type(self.task).__name__} is exported as {' or '.join(self.formats)}, and not as {chosen}"
             )
         if size is not None:
+            if not isinstance(size, Sequence) or len(size) != 2:
+                raise ValueError(f"size must be the height and the width, two integers, got {size!r}")
             check_at_least(1, **dict(zip(("height", "width"), size, strict=True)))
         return chosen
 
@@ -276,16 +278,6 @@ def writing(path: str | Path) -> Iterator[Path]:
         yield path
     except (OSError, ValueError) as error:
         raise OSError(f"{path} cannot be written: {error}") from error
-
-
-def check_threshold(threshold: float) -> None:
-    """Check that a threshold of scores is in [0, 1].
-
-    Raises:
-        ValueError: if it is not.
-    """
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold must be in [0, 1], got {threshold!r}")
 
 
 def _device(device: str | torch.device) -> torch.device:

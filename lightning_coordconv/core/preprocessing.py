@@ -98,7 +98,7 @@ class Preprocessing:
         return values * std + mean
 
     def _columns(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        mean, std = (torch.tensor(row, device=values.device)[:, None, None] for row in (self.mean, self.std))
+        mean, std = (values.new_tensor(row)[:, None, None] for row in (self.mean, self.std))
         return mean, std
 
     def to_dict(self) -> dict[str, Any]:

@@ -10,10 +10,11 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from lightning_coordconv.core.arguments import check_share
 from lightning_coordconv.core.checkpoints import CheckpointError
 from lightning_coordconv.core.counts import count
 from lightning_coordconv.core.export import Exportable, ExportError
-from lightning_coordconv.core.predictor import ImagePredictor, Result, Size, check_threshold
+from lightning_coordconv.core.predictor import ImagePredictor, Result, Size
 from lightning_coordconv.core.sources import Images, Source
 from lightning_coordconv.detection.boxes import draw_boxes
 from lightning_coordconv.detection.image_frames import trace_one_size
@@ -119,7 +120,7 @@ class DetectionPredictor(ImagePredictor[ObjectDetection | RegionProposal, Detect
             ValueError: for a wrong shape, dtype or range, a threshold outside [0, 1], or an image that the network does
                 not take.
         """
-        check_threshold(threshold)
+        check_share(threshold=threshold)
         return self.predict_each(images, partial(self._detect, threshold))
 
     def read_names(self, described: Mapping[str, Any], classes: int | None = None) -> list[str]:

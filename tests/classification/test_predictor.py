@@ -48,6 +48,24 @@ def trained(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_a_default_of_double_precision_changes_no_prediction(trained, folders):
+    model = load(trained, device="cpu")
+    expected = [each.probability for each in model.predict(folders / "val")]
+    torch.set_default_dtype(torch.float64)
+    try:
+        for each in (model, load(trained, device="cpu")):
+            found = [each.probability for each in each.predict(folders / "val")]
+            assert found == pytest.approx(expected, abs=1e-6)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("size", [64, (64,), (64, 64, 3)])
+def test_a_size_of_an_export_that_is_none_is_named(trained, tmp_path, size):
+    with pytest.raises(ValueError, match=r"^size must be the height and the width, two integers, got "):
+        load(trained, device="cpu").export(tmp_path / "a.onnx", size)
+
+
 def test_classes_are_those_of_trainer_predict(trained, folders, tmp_path):
     model = load(trained, device="cpu")
     assert model.class_names == ["dahlia", "hat"]

@@ -9,6 +9,7 @@ import pytest
 
 from lightning_coordconv import classification, coordinates
 from lightning_coordconv.core import check_at_least
+from lightning_coordconv.core.arguments import check_share
 
 GIVEN: dict[str, dict[str, Any]] = {"NotSoClevr": {"split": "all"}, "PlacedDigits": {"split": "val"}}
 GIVEN |= {"PooledClassifier": {"num_classes": 4}, "PointsDataModule": {"file": "points.csv"}}
@@ -48,3 +49,10 @@ def test_nothing_is_refused_where_something_is_needed(name, parameter):
 
 def test_integers_of_numpy_are_integers():
     check_at_least(1, count=np.int64(3))
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), "0.5", None, True, [0.5], 1j])
+def test_a_share_is_a_number_from_0_to_1(value):
+    with pytest.raises(ValueError, match=r"^threshold must be a number in \[0, 1\], got "):
+        check_share(threshold=value)
+    check_share(threshold=0, other=1, third=np.float32(0.5))

@@ -127,8 +127,8 @@ def test_a_threshold_leaves_out_lower_scores(trained, photographs):
     assert len(some) + some.hidden == len(everything)
     assert f"china.jpg: {len(some)} boxes, {some.hidden} below {threshold:g}: " in repr(some)
     assert [detection.name for detection in some] == list(some.names)
-    for wrong in (-0.1, 1.1, float("nan")):
-        with pytest.raises(ValueError, match=r"threshold must be in \[0, 1\]"):
+    for wrong in (-0.1, 1.1, float("nan"), "0.5", None, True):
+        with pytest.raises(ValueError, match=rf"^threshold must be a number in \[0, 1\], got {wrong!r}$"):
             model.predict(photographs, wrong)
 
 

@@ -1,4 +1,4 @@
-"""Functions that check integers, shares, seeds, choices and label names, and find names that differ only in case or spaces."""
+"""Functions that check integers, shares, seeds, choices and label names, and find names that differ only in case."""
 
 import re
 import unicodedata
@@ -45,7 +45,7 @@ def check_share(**arguments: object) -> None:
         ValueError: for the first value that is not (a boolean is no number).
     """
     for name, value in arguments.items():
-        if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
             raise ValueError(f"{name} must be a number in [0, 1], got {value!r}")
 
 

@@ -64,10 +64,10 @@ def build_arguments(function: Callable[..., Any], arguments: Mapping[str, Any], 
 
 
 def plain_arguments(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of arguments that :func:`build_arguments` makes the same again; any that are no plain data as given.
+    """Return a copy of arguments as plain data of which :func:`build_arguments` makes them again.
 
-    Members of enumerations become their names where the annotation says so, as the command line writes them too, and
-    the values that they equal elsewhere.
+    What is no plain data is returned as it is. Members of enumerations become their names where the annotation says so,
+    as the command line writes them too, and the values that they equal elsewhere.
 
     Args:
         function: what the arguments are for: a class, or a function.
@@ -276,8 +276,9 @@ def _is_callable(annotation: Any) -> bool:
 
 def _inner(alternatives: list[Any], base: type, place: int) -> Any:
     """Return an argument of the first generic of a kind of collection, such as ``list[int]``; ``Any`` without one."""
-    generics = [kind for kind in alternatives if isinstance(get_origin(kind), type) and issubclass(get_origin(kind), base)]
-    return next((get_args(kind)[place] for kind in generics if len(get_args(kind)) > place), Any)
+    origins = ((kind, get_origin(kind)) for kind in alternatives)
+    generics = [get_args(kind) for kind, origin in origins if isinstance(origin, type) and issubclass(origin, base)]
+    return next((inner[place] for inner in generics if len(inner) > place), Any)
 
 
 def _names(base: type | tuple[type, ...]) -> str:

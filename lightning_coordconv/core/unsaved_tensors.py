@@ -47,20 +47,20 @@ def warn_of_others(task: nn.Module, checkpoint: Mapping[str, Any]) -> None:
     names = [other.name for other in _find_others(task, checkpoint)]
     if names:
         rank_zero_warn(
-            f"The networks have other tensors than those that were trained: {', '.join(names)}. The weights do not hold "
-            "them: make them persistent buffers (register_buffer), or build them as in the training."
+            f"The networks have other tensors than those that were trained: {', '.join(names)}. The weights do not "
+            "hold them: make them persistent buffers (register_buffer), or build them as in the training."
         )
 
 
 def _find_others(task: nn.Module, checkpoint: Mapping[str, Any]) -> Iterator[Held]:
-    """Yield the tensors of a checkpoint from which those of the task, of the same shape, differ by more than rounding."""
+    """Yield tensors of a checkpoint where those of the task, of the same shape, differ by more than rounding."""
     saved = checkpoint.get(TENSORS)
     for held in _held(task):
         value = saved.get(held.name) if isinstance(saved, Mapping) else None
         if isinstance(value, Tensor) and value.shape == held.value.shape:
             value = value.to(held.value)
             if not torch.allclose(value, held.value, rtol=0.01, equal_nan=True):
-                yield held._replace(value=value)
+                yield Held(held.name, held.owner, held.attribute, value)
 
 
 def _held(task: nn.Module) -> Iterator[Held]:

@@ -13,7 +13,6 @@ from lightning_coordconv.core.hyperparameters import plain_arguments
 from lightning_coordconv.core.network_changes import find_change, find_hook, structure_of
 from lightning_coordconv.core.option_changes import Change, find_changes
 from lightning_coordconv.core.plain_data import is_plain, to_plain
-from lightning_coordconv.core.unsaved_tensors import TENSORS, unsaved_tensors
 
 InstanceT = TypeVar("InstanceT")
 HYPERPARAMETERS = LightningModule.CHECKPOINT_HYPER_PARAMS_KEY
@@ -136,5 +135,4 @@ def complete(
     if known and type(task).__module__ != "__main__":  # whose classes have another name in any other program
         hyperparameters |= {"_class_path": name, "_instantiator": INSTANTIATOR, **known}
     checkpoint[HYPERPARAMETERS] = hyperparameters
-    checkpoint[TENSORS] = unsaved_tensors(task, weights)
     checkpoint[INFERENCE] = {**to_plain(inference), "task": name, UNDESCRIBED: sorted(given - set(hyperparameters))}

@@ -28,7 +28,7 @@ from lightning_coordconv.core.restore import check_before_trust, check_finite, c
 from lightning_coordconv.core.splits import splits_of
 from lightning_coordconv.core.training_data import report_kept
 from lightning_coordconv.core.undefined import defined_outputs
-from lightning_coordconv.core.unsaved_tensors import warn_of_others
+from lightning_coordconv.core.unsaved_tensors import TENSORS, tensors_of, warn_of_others
 
 Batch = Mapping[str, Any]
 """Samples as a loader delivers them: a tensor (B, ...) for each key, or a list of one value for each sample."""
@@ -69,6 +69,8 @@ class BaseTask(CheckedArguments, LightningModule):
     """Whether the weights can be in half precision, as with ``--trainer.precision bf16-true``."""
     half_outputs: ClassVar[bool] = True
     """Whether what the networks return can be in half precision, as with ``--trainer.precision bf16-mixed``."""
+    built_tensors: frozenset[str] | None = None
+    """Names of the tensors that its networks had, beside parameters, before they computed anything."""
     draws_figures: bool = False
     """Whether a run has the callbacks of :meth:`figures`. The command line sets it: ``--figures``."""
     updated: str | None = None
@@ -167,6 +169,8 @@ class BaseTask(CheckedArguments, LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the task was built from, and what its data module says that predictions need."""
         complete(checkpoint, self, self.unsaved_hparams, self.given_objects, self.describe_data())
+        names = (self.built_tensors or frozenset()) - checkpoint["state_dict"].keys()
+        checkpoint[TENSORS] = {name: tensor for name, tensor in tensors_of(self).items() if name in names}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the checkpoint is of this kind of task, and keep what predictions need besides the weights.
@@ -232,6 +236,7 @@ class BaseTask(CheckedArguments, LightningModule):
 
     def setup(self, stage: str) -> None:
         """Check the precision, and undo what an interrupted run has left: metrics within an epoch, and checks."""
+        self.built_tensors = frozenset(tensors_of(self)) if self.built_tensors is None else self.built_tensors
         if is_attached(self):
             self.check_precision(self.trainer.precision)
         self._defined_outputs.close()

@@ -24,9 +24,9 @@ class Held(NamedTuple):
     value: Tensor
 
 
-def unsaved_tensors(task: nn.Module, weights: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the tensors of a task's networks that its weights, a state dict, do not hold, by name."""
-    return {held.name: held.value.detach() for held in _held(task) if held.name not in weights}
+def tensors_of(task: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of a task's networks that are no parameters, by name."""
+    return {held.name: held.value.detach() for held in _held(task)}
 
 
 def put_back(task: nn.Module, checkpoint: Mapping[str, Any], given: Collection[str]) -> None:

@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader
 from lightning_coordconv.classification import ImageClassification
 from lightning_coordconv.core import remember_arguments
 from lightning_coordconv.generative import GAN, ConvDiscriminator, CoordConvGenerator
-from tests.core.test_restore import saved
 
 IMAGES = torch.rand(2, 3, 8, 8)
 
@@ -70,7 +69,8 @@ def test_a_network_with_random_features_is_the_one_that_was_trained(buffer, tmp_
     path = trained(net, tmp_path / "last.ckpt")
     again = ImageClassification.load_from_checkpoint(path)
     assert torch.equal(again.net.eval()(IMAGES), net.eval()(IMAGES))
-    assert again.net.state_dict().keys() == {"last.weight", "last.bias"}
+    assert torch.load(path, weights_only=True)["tensors"].keys() == {"net.matrix", "net.order"}  # not the features
+    assert not {"matrix", "order"} & again.net.state_dict().keys()
 
 
 @pytest.mark.parametrize("kind", [Random, Remembered])
@@ -90,6 +90,17 @@ def test_tensors_that_are_the_same_or_of_another_size_are_not_named(tmp_path):
             ImageClassification.load_from_checkpoint(path, **given)
 
 
+def test_what_a_network_keeps_of_its_last_batch_is_not_named(tmp_path):
+    """A test of the best checkpoint follows the training, in the same process."""
+    task, path = ImageClassification(Remembered()), tmp_path / "last.ckpt"
+    trained(task.net, path)
+    with torch.no_grad():
+        task.net(IMAGES + 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        task.on_load_checkpoint(torch.load(path, weights_only=True))
+
+
 def test_the_average_of_a_generator_keeps_its_tensors_too():
     class Constant(CoordConvGenerator):
         def __init__(self):
@@ -100,4 +111,7 @@ def test_the_average_of_a_generator_keeps_its_tensors_too():
             return super().forward(latent) + self.shift
 
     task = GAN(Constant(), ConvDiscriminator(canvas=16, width=4), latent_size=8, ema_decay=0.5)
-    assert {"generator.shift", "average.shift"} <= saved(task)["tensors"].keys()
+    task.built_tensors = frozenset({"generator.shift", "average.shift"})
+    checkpoint = {"state_dict": task.state_dict()}
+    task.on_save_checkpoint(checkpoint)
+    assert checkpoint["tensors"].keys() == task.built_tensors

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import (
+    Checkpoint,
     EarlyStopping,
     LearningRateFinder,
     ModelCheckpoint,
@@ -75,7 +76,8 @@ def default_callbacks(
     Raises:
         ValueError: for a configured callback that cannot work here, as :data:`REFUSED` says.
     """
-    callbacks: list[Callback] = list(trainer.get("callbacks") or [])
+    # Lightning takes the first checkpoint callback for the one that knows the best, with a metric or not.
+    callbacks: list[Callback] = sorted(trainer.get("callbacks") or [], key=_keeps_no_best)
     for callback in callbacks:
         for kind, reason in REFUSED.items():
             if isinstance(callback, kind) and not isinstance(callback, MovingAverage):
@@ -104,8 +106,7 @@ def default_callbacks(
         defaults.append(Preemption())
     else:
         defaults.append(BestCheckpoint(monitor=monitor, mode=mode, save_on_train_epoch_end=False))
-        # Lightning takes the first checkpoint callback for the one that knows the best. All are saved at the end of a
-        # validation, before a preempted run stops.
+        # after the best of the same validation, and before a preempted run stops
         last = [LastCheckpoint(), CheckpointingPreemption()]
     before, after = (
         [default for default in group if not any(_replaces(callback, default) for callback in callbacks)]
@@ -144,6 +145,11 @@ def stop_at(monitor: str, mode: str, threshold: float) -> EarlyStopping:
         monitor, mode=mode, stopping_threshold=float(beyond), patience=sys.maxsize,
         check_finite=False, strict=False, check_on_train_epoch_end=False,
     )  # fmt: skip
+
+
+def _keeps_no_best(callback: Callback) -> bool:
+    """Tell whether a callback saves checkpoints, but not by a metric."""
+    return isinstance(callback, Checkpoint) and getattr(callback, "monitor", None) is None
 
 
 def _replaces(callback: Callback, default: Callback) -> bool:

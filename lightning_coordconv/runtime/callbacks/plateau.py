@@ -1,11 +1,9 @@
 """Callback that steps schedules of a metric (``ReduceLROnPlateau``) where Lightning leaves it out in a resumed run."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.types import LRSchedulerConfig
 
@@ -13,56 +11,67 @@ from pytorch_lightning.utilities.types import LRSchedulerConfig
 class PlateauSteps(Callback):
     """Lets schedules of a metric step in a resumed run as in one that was not interrupted.
 
-    A checkpoint is saved at the end of a validation, before such a schedule sees the metric, which Lightning does not
-    save; and Lightning does not step the schedule at the end of an epoch in which a run resumes.
+    Such a schedule steps after the callbacks of a batch, a validation or an epoch, which save checkpoints. Lightning
+    does not save the metric, leaves out the step on resumption, and leaves it out at the end of an epoch in which a run
+    resumes.
     """
 
     def __init__(self) -> None:
         self.metrics: dict[str, float] = {}
-        """Values of the metrics that schedules follow, at the last validation."""
-        self.left_out = False
-        """Whether Lightning leaves out a step at the end of this epoch."""
+        """Values in the checkpoint of the metrics that schedules follow."""
+        self.left_out: str | None = None
+        """After which of ``"step"`` and ``"epoch"`` Lightning has left out the steps of schedules."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the values of the metrics."""
-        return {"metrics": self.metrics}
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add ``plateau``: the values of the metrics, and which steps of schedules are yet to come."""
+        configs = _schedules(trainer)
+        if configs:
+            found = trainer.callback_metrics
+            metrics = {name: float(found[name]) for name in {str(config.monitor) for config in configs} & found.keys()}
+            checkpoint["plateau"] = {"metrics": metrics, "left_out": _yet_to_come(trainer)}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Keep the values of the metrics."""
-        self.metrics = dict(state_dict["metrics"])
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep them until training starts."""
+        saved = checkpoint.get("plateau", {})
+        self.metrics, self.left_out = saved.get("metrics", {}), saved.get("left_out")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give the trainer the values."""
+        """Give the trainer the values, and take the steps that were yet to come."""
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in self.metrics.items()})
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the values after a validation within training."""
-        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
-            found = trainer.callback_metrics
-            names = {str(config.monitor) for config in _schedules(trainer)} & found.keys()
-            self.metrics = {name: float(found[name]) for name in names}
+        self._step(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note whether Lightning leaves out the step, which follows this."""
-        self.left_out = trainer.fit_loop.restarting and trainer.is_last_batch
+        """Note whether Lightning leaves out the steps, which follow this."""
+        self.left_out = "epoch" if trainer.fit_loop.restarting and trainer.is_last_batch else None
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the step that was left out before this epoch."""
+        """Take the steps that were left out before this epoch."""
         self._step(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the step that was left out, before the last checkpoint is saved."""
+        """Take the steps that were left out, before the last checkpoint is saved."""
         self._step(trainer)
 
     def _step(self, trainer: Trainer) -> None:
-        for config in _schedules(trainer) if self.left_out else ():
-            if config.interval == "epoch" and trainer.current_epoch % config.frequency == 0:
+        done = trainer.current_epoch if self.left_out == "epoch" else trainer.fit_loop.epoch_loop.batch_idx + 1
+        for config in _schedules(trainer):
+            if config.interval == self.left_out and done % config.frequency == 0:
                 value = trainer.callback_metrics.get(str(config.monitor))
                 if value is None:
                     rank_zero_warn(f"ReduceLROnPlateau misses a step: the value of {config.monitor} is not known")
                 else:
                     config.scheduler.step(value)  # type: ignore[arg-type]  # Lightning's protocol has no argument
-        self.left_out = False
+        self.left_out = None
+
+
+def _yet_to_come(trainer: Trainer) -> str | None:
+    """Return after which of ``"step"`` and ``"epoch"`` Lightning is about to step schedules of a metric."""
+    progress = trainer.fit_loop.epoch_progress, trainer.fit_loop.epoch_loop.batch_progress
+    epoch, batch = (each.current.state_dict() for each in progress)
+    if epoch["processed"] > epoch["completed"]:
+        return "epoch" if trainer.is_last_batch else None
+    accumulated = batch["ready"] % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
+    return "step" if batch["processed"] > batch["completed"] and accumulated else None
 
 
 def _schedules(trainer: Trainer) -> list[LRSchedulerConfig]:

@@ -26,6 +26,14 @@ def skip_sigterm_broadcast(trainer: Trainer) -> None:
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 
 
+def stop_after_step(trainer: Trainer, stop: bool) -> None:
+    """Choose whether Lightning raises ``SIGTERMException`` once the step, or the epoch that ends with it, is complete.
+
+    It has then called all hooks, logged the metrics and moved the schedules. It does so after a signal that it handles.
+    """
+    trainer._signal_connector.received_sigterm = stop
+
+
 def resume_between_epochs(trainer: Trainer) -> None:
     """Let the loops that are restored after this begin an epoch, where ``max_steps`` lets them resume the last."""
     trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]

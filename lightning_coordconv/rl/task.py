@@ -8,7 +8,8 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback
 from pytorch_lightning.trainer.states import TrainerFn
-from pytorch_lightning.utilities import rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from lightning_coordconv.core._lightning import is_attached
@@ -42,9 +43,10 @@ class AgentConfigurationError(ValueError, MisconfigurationException):
 class AgentTask(BaseTask):
     """An algorithm of Stable-Baselines3 whose policy is trained and evaluated by Lightning.
 
-    Logged names: ``{val,test}/reward``, ``reward_std`` and ``episode_length`` (means over the episodes of all ranks,
-    NaN if not all were played), ``episodes`` (their number), ``episodes_cut`` (how many reached ``max_eval_steps``),
-    and ``human_normalised`` where a human score is known. A checkpoint says for which spaces its policy is.
+    Logged names: ``{val,test}/reward``, ``reward_std`` and ``episode_length`` (means over the episodes of all ranks),
+    ``episodes`` (their number), ``episodes_cut`` (how many reached ``max_eval_steps``), and ``human_normalised`` where
+    a human score is known. An evaluation that a signal interrupts has no result and raises Lightning's
+    ``SIGTERMException``. A checkpoint says for which spaces its policy is.
 
     Args:
         algorithm: SB3's class.
@@ -170,7 +172,7 @@ class AgentTask(BaseTask):
                 self._interrupted,
             )
         if len(played.rewards) < episodes:
-            rank_zero_warn(f"evaluation was interrupted after {len(played.rewards)} of {episodes} episodes")
+            rank_zero_info(f"evaluation was interrupted after {len(played.rewards)} of {episodes} episodes")
         return played
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -273,10 +275,10 @@ class AgentTask(BaseTask):
                 part.compile()
 
     def _interrupted(self) -> bool:
-        """Return whether the run was asked to end by a signal, of Lightning's own handler or a callback's."""
+        """Return whether to give the evaluation up: Lightning has received SIGTERM, or a callback asks for it."""
+        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
         return self.trainer.received_sigterm or any(
-            getattr(callback, "received", None) is not None
-            for callback in self.trainer.callbacks  # type: ignore[attr-defined]
+            each.interrupts_validation(self.trainer) for each in callbacks if hasattr(each, "interrupts_validation")
         )
 
     def _evaluate(self, episodes: int, stage: str) -> None:
@@ -286,11 +288,11 @@ class AgentTask(BaseTask):
 
         rewards, lengths, stopped = self.play(episodes, stage)
         asked, finished, cut, reward, length = sums(episodes, len(rewards), stopped, sum(rewards), sum(lengths))
-        # NaN if there is none, or if it was interrupted: a mean over fewer episodes must not become the best one
-        count = finished if finished == asked else float("nan")
-        mean = reward / count
+        if finished < asked:  # on all ranks: a mean over fewer episodes must count nowhere
+            raise SIGTERMException
+        mean = reward / finished
         (squares,) = sums(sum((reward - mean) ** 2 for reward in rewards))
-        results = {"reward": mean, "reward_std": (squares / count) ** 0.5, "episode_length": length / count}
+        results = {"reward": mean, "reward_std": (squares / finished) ** 0.5, "episode_length": length / finished}
         spec = self.data.spec  # other environments can bear the name of a game
         if spec.entry_point == ATARI and (human := human_normalised_score(spec.id, mean)) is not None:
             results["human_normalised"] = human

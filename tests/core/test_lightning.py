@@ -1,7 +1,7 @@
 """Tests that the private names of Lightning and torchmetrics that the package uses exist and work."""
 
 import pytest
-from pytorch_lightning import LightningModule
+from pytorch_lightning import LightningModule, Trainer
 from torchmetrics import MeanMetric
 
 from lightning_coordconv.core import _lightning
@@ -21,3 +21,10 @@ def test_names_exist(owner, name):
 def test_a_module_knows_whether_it_has_a_trainer():
     assert hasattr(LightningModule(), "_trainer"), "this release of Lightning has no LightningModule._trainer"
     assert not _lightning.is_attached(LightningModule())
+
+
+def test_a_trainer_is_asked_to_stop_after_the_step():
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    for stop in (True, False):
+        _lightning.stop_after_step(trainer, stop)
+        assert trainer.received_sigterm is stop, "this release of Lightning has no Trainer._signal_connector"

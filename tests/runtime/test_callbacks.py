@@ -10,7 +10,7 @@ import pytest
 import torch
 from matplotlib import image
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint, OnExceptionCheckpoint
 
 from lightning_coordconv.coordinates import (
     CoordinateClassification,
@@ -24,7 +24,7 @@ from lightning_coordconv.coordinates import (
 from lightning_coordconv.runtime.callbacks.best_checkpoint import BestCheckpoint
 from lightning_coordconv.runtime.callbacks.defaults import default_callbacks
 from lightning_coordconv.runtime.callbacks.last_checkpoint import LastCheckpoint
-from lightning_coordconv.runtime.callbacks.preemption import CheckpointingPreemption, Preemption
+from lightning_coordconv.runtime.callbacks.preemption import CheckpointingPreemption, Preemption, last_path
 from lightning_coordconv.runtime.callbacks.progress import ProgressLines
 from lightning_coordconv.runtime.callbacks.saved_config import SavedConfig
 from lightning_coordconv.runtime.callbacks.summary import RunSummary
@@ -121,13 +121,27 @@ def test_an_evaluation_leaves_the_files_of_a_fit_as_they_are(file, tmp_path):
         ([ModelCheckpoint(monitor="val/a")], [ModelCheckpoint, LastCheckpoint, CheckpointingPreemption]),
         ([ModelCheckpoint()], [BestCheckpoint, ModelCheckpoint, LastCheckpoint, CheckpointingPreemption]),
         ([LastCheckpoint(), Preemption()], [BestCheckpoint, LastCheckpoint]),
+        (
+            [OnExceptionCheckpoint("."), ModelCheckpoint(monitor="val/a")],
+            [ModelCheckpoint, OnExceptionCheckpoint, LastCheckpoint, CheckpointingPreemption],
+        ),
     ],
-    ids=["none", "metric", "no metric", "the same"],
+    ids=["none", "metric", "no metric", "the same", "a metric last"],
 )
 def test_every_run_saves_the_last_checkpoint_after_the_best(configured, kinds):
     """Lightning takes the first callback for the one that knows the best; a preempted run stops after the last."""
     found = default_callbacks("val/loss", "min", None, 0, None, {"callbacks": configured})
     assert [type(callback) for callback in found if isinstance(callback, Checkpoint)] == kinds
+
+
+@pytest.mark.parametrize("last", [[], [LastCheckpoint()]])
+def test_a_preempted_run_writes_where_the_last_checkpoint_is(last, tmp_path):
+    """A folder of the best ones can be that of several runs."""
+    best = ModelCheckpoint(tmp_path / "best", monitor="val/a")
+    trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path, callbacks=[best, Preemption(), *last])
+    for callback in trainer.checkpoint_callbacks:
+        callback.setup(trainer, LightningModule(), "fit")
+    assert last_path(trainer) == tmp_path / ("checkpoints" if last else "best") / "last.ckpt"
 
 
 @pytest.mark.parametrize(("max_epochs", "line"), [(60, "epoch 2 of 60, 12 optimiser"), (-1, "epoch 2, 12 optimiser")])

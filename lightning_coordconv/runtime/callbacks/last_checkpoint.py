@@ -72,11 +72,14 @@ class LastCheckpoint(ModelCheckpoint):
 
 
 def is_at_end(trainer: Trainer) -> bool:
-    """Tell whether training may end here, within an epoch or not.
+    """Tell after a batch whether training ends with it, within an epoch or not.
 
     A run that was asked to stop before its ``min_epochs`` or ``min_steps`` goes on.
     """
-    return (trainer.should_stop and _lightning.can_stop_early(trainer)) or -1 < trainer.max_steps <= trainer.global_step
+    epochs = trainer.current_epoch + trainer.is_last_batch
+    limits = (trainer.max_steps, trainer.global_step), (trainer.max_epochs, epochs)
+    reached = any(limit is not None and -1 < limit <= done for limit, done in limits)
+    return reached or (trainer.should_stop and _lightning.can_stop_early(trainer))
 
 
 def is_within_epoch(trainer: Trainer, batch_idx: int) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from torch import nn
@@ -160,6 +160,38 @@ def test_a_run_that_early_stopping_has_ended_trains_no_further(tmp_path):
     assert train(tmp_path, stopping(), resume=True, max_epochs=6) == whole
     patient = train(tmp_path, stopping(3), resume=True, max_epochs=6)  # not the patience of the checkpoint
     assert len(patient["curve"]) == 4
+
+
+class Seen(Callback):
+    """Logs the number of each batch."""
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        pl_module.log("train/batch", float(batch_idx), on_step=True, on_epoch=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [3, 4])
+def test_a_run_that_is_preempted_within_an_epoch_logs_the_step(tmp_path, batch):
+    """Also if a validation follows the step."""
+    options = {"val_check_interval": 4}
+    whole = train(tmp_path / "whole", Seen(), **options)
+    assert in_two_parts(tmp_path / "parts", Stop(batch), watching=lambda: [Seen()], **options) == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("batch", "rows"), [(3, 1), (11, 2)])
+def test_a_finished_run_that_trains_further_has_results_of_that_only(tmp_path, batch, rows):
+    """`compare` would show the test of the first epoch under the new options."""
+    whole = train(tmp_path / "whole")
+    train(tmp_path / "parts", max_epochs=1)
+    path = tmp_path / "parts" / "run" / "v" / "summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"test": {"test/loss": 0.0}}))
+    with pytest.raises(SystemExit):
+        train(tmp_path / "parts", Stop(batch), resume=True)
+    summary = json.loads(path.read_text())
+    assert not {"train", "test"} & summary.keys()
+    assert [row["val/loss"] for row in summary["curve"]] == [row["val/loss"] for row in whole["curve"][:rows]]
+    assert train(tmp_path / "parts", resume=True) == whole
 
 
 @pytest.mark.slow

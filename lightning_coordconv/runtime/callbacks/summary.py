@@ -26,8 +26,9 @@ class RunSummary(Callback):
     validation one row of ``step`` (of the optimisers), ``logged_step`` (at which loggers have it: the number of the
     batch before it, or what the task logs as ``step``), seconds and metrics; ``train``, the metrics of the last
     training epoch, or of its last batch where a task logs batches, as GANs and VAEs do; and ``test``, those of a test
-    in the same process, empty if ``limit_test_batches`` is 0. Tables of results are made from these files. A test
-    without training has only ``test``, and leaves the file of a fit as it is.
+    in the same process, empty if ``limit_test_batches`` is 0. While a finished run trains further, its file has neither
+    of these two, and the curve so far. Tables of results are made from these files. A test without training has only
+    ``test``, and leaves the file of a fit as it is.
 
     Args:
         seed: the seed of the run.
@@ -38,10 +39,15 @@ class RunSummary(Callback):
         self.started = (0.0, 0.0)
         self.before: dict[str, Any] = {"seconds": 0.0, "cpu_seconds": 0.0, "curve": []}
         self.summary: dict[str, Any] = {}
+        self.log_dir: str | None = None
+        self.found: dict[str, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clocks."""
+        """Start the clocks. If a finished run trains further, its file says so from now on."""
         self.summary = self._begun(trainer, pl_module)
+        self.log_dir = trainer.log_dir  # a collective call: the first rank broadcasts it
+        self.found = {} if self.log_dir is None else read_fit(Path(self.log_dir))
+        self._replace()
         rank_zero_info(f"trainable weights: {self.summary['weights']:,}")
         self.started = (time.perf_counter(), time.process_time())
 
@@ -52,6 +58,7 @@ class RunSummary(Callback):
             row = {"step": self.summary["steps"], "logged_step": logged_step(trainer)}
             row |= {key: self.summary[key] for key in ("seconds", "cpu_seconds")}
             self.summary["curve"].append(row | _numbers(trainer.callback_metrics, "val/"))
+            self._replace()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clocks and write the file. A finished run that was resumed keeps its metrics of training."""
@@ -63,12 +70,10 @@ class RunSummary(Callback):
                 value = trainer.callback_metrics[callback.monitor]
                 rank_zero_info(f"{callback.monitor} has reached {value:g} after {steps_done(trainer, pl_module)}")
         self._clock(trainer)
-        log_dir = trainer.log_dir  # a collective call: the first rank broadcasts it
-        before = {} if log_dir is None else read_fit(Path(log_dir))
-        kept = before.get("train", {}) if before.get("steps") == self.summary["steps"] else {}
+        kept = self.found.get("train", {}) if self.found.get("steps") == self.summary["steps"] else {}
         self.summary["train"] = _numbers(trainer.callback_metrics, "train/") or kept
         _flush(trainer)
-        self._write(log_dir)
+        self._write(self.log_dir)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the summary of a finished run that was resumed, and so did not train; complete one without a test.
@@ -77,7 +82,7 @@ class RunSummary(Callback):
         """
         log_dir = trainer.log_dir
         if not self.summary and log_dir is not None:
-            self.summary = read_fit(Path(log_dir)) or self._begun(trainer, pl_module) | {"train": {}}
+            self.summary = {"train": {}} | (read_fit(Path(log_dir)) or self._begun(trainer, pl_module))
         if self.summary and trainer.limit_test_batches == 0:
             self.summary["test"] = {}
             self._write(log_dir)
@@ -122,6 +127,11 @@ class RunSummary(Callback):
             key: round(self.before[key] + end - start, 2)
             for key, start, end in zip(("seconds", "cpu_seconds"), self.started, now, strict=True)
         }
+
+    def _replace(self) -> None:
+        """Write what is known so far over the results of the training before, which would be taken for those of all."""
+        if self.found:
+            self._write(self.log_dir)
 
     @rank_zero_only
     def _write(self, log_dir: str | None) -> None:

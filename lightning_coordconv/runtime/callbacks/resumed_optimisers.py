@@ -33,7 +33,7 @@ class ResumedOptimisers(Callback):
         self.built = _groups(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare the options, and say if the learning rate is 0."""
+        """Compare the options."""
         groups = _groups(trainer)
         if not self.resumes or not groups:
             return
@@ -52,12 +52,17 @@ class ResumedOptimisers(Callback):
                     lines[f"{name} is {group[name]}, and not {built[name]}"] = None
         if lines:
             rank_zero_info(f"the optimiser has the options of the checkpoint: {'; '.join(lines)}")
-        if not any(group["lr"] for group in groups):
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Say if the learning rate is 0 in the first step, for which a task can set another one."""
+        groups = _groups(trainer)
+        if self.resumes and groups and not any(group["lr"] for group in groups):
             rank_zero_info(
                 "the learning rate of the checkpoint is 0, as its schedule has ended: as long as it is, the weights do "
                 "not change. To train them further, begin a new run with them: in Python, "
                 f"Trainer(...).fit({type(pl_module).__name__}.load_from_checkpoint(FILE), data)"
             )
+        self.resumes = False
 
 
 def _groups(trainer: Trainer) -> list[dict[str, Any]]:

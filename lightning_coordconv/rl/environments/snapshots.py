@@ -14,9 +14,9 @@ Of modules in installed packages that no environment comes from, only variables 
 module use, and that hold a container, an array, a tensor, a random generator or an object of such a package.
 
 Not seen are: the order in which a set that grew and shrank is iterated, where it is the same after a copy and differs
-later; memory that C code shares; other state of such packages, of files, of ``os.environ`` and of the clock; and what
-the code reaches by metaclasses, ``globals()`` and ``sys.modules``, or keeps in mutable results of
-``functools.lru_cache``.
+later; what an environment writes on its ``spec`` or on spaces of Gymnasium; memory that C code shares; other state of
+such packages, of files, of ``os.environ`` and of the clock; and what the code reaches by metaclasses, ``globals()`` and
+``sys.modules``, or keeps in mutable results of ``functools.lru_cache``.
 """
 
 from typing import Any

@@ -47,7 +47,7 @@ class Arm:
         experiment: its name.
         read: returns the value of a record.
         paper: how long the paper's run trained, by unit as in :func:`~benchmarks.claims.records.lengths`; empty where
-            a shorter training makes a result no weaker.
+            a shorter training cannot change the result.
         label: what the arm is called where a criterion has two.
     """
 

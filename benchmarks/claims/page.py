@@ -125,7 +125,7 @@ def brief() -> str:
     for claim, findings in evaluated():
         kind = verdict(findings)
         found[kind].append(claim.name if kind == "not run" else f"{claim.name} ({tally(findings)})")
-    head = "Which claims of the paper hold ([evidence](docs/claims.md))? Brackets count the criteria that hold."
+    head = "Which claims of the paper hold ([evidence](docs/claims.md))? Brackets count the criteria by result."
     if empty := [f"*{kind}*" for kind, names in found.items() if not names]:
         head += f" None of the {sum(map(len, found.values()))} is {' or '.join(empty)}."
     lines = [

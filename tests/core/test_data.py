@@ -18,7 +18,9 @@ from lightning_coordconv.core import BaseDataModule, BaseTask, TrainingSampler, 
 def stub(rank: int, ranks: int) -> SimpleNamespace:
     """Return what a data module and a task read of a trainer."""
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
-    return SimpleNamespace(global_rank=rank, world_size=ranks, num_devices=ranks, strategy=strategy, datamodule=None)
+    return SimpleNamespace(
+        global_rank=rank, world_size=ranks, num_devices=ranks, strategy=strategy, datamodule=None, ckpt_path=None
+    )
 
 
 def batches(split: str, rank: int = 0, ranks: int = 1, epoch: int = 0, **arguments: object) -> list[list[tuple]]:

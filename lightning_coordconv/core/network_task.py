@@ -154,7 +154,7 @@ class NetworkTask(BaseTask):
         return outputs
 
     def _means(self, outputs: Outputs, samples: int, name: str = "loss") -> tuple[Tensor, Tensor | int]:
-        """Return the means over a batch whose sum a loss or a term is, and what each is over: numbers, or samples."""
+        """Return the means over a batch whose sum a loss or a term is, () or (K,), and what each is over."""
         counts = outputs.get("counts", {})
         if name in counts or name != "loss" or not counts:
             return outputs[name], counts.get(name, samples)

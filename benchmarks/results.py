@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import atari, curves, detection_verdict
+from benchmarks import atari, curves, deconv_grid, detection_verdict
 from benchmarks.pages import fill
 
 RUNS = Path(__file__).parent / "results" / "runs"
@@ -227,6 +227,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "classification": lambda: table(
         coordinates("classification", "coordconv", "coordconv_paper", "deconv", "deconv_l2"), "accuracy", 3, 0.01
     ),
+    "deconv grid": lambda: deconv_grid.table(deconv_grid.RECORDS / "uniform"),
     "controls": lambda: table(coordinates("classification", *CONTROLS), "accuracy", 3, 0.01),
     "cost": lambda: ratios(against_deconv("classification"), "accuracy", 0.01),
     "regression": lambda: table(coordinates("regression", "coordconv", "conv"), "distance", 3, 0.05, lower=True),

@@ -20,6 +20,7 @@ from lightning_coordconv.core.description import HYPERPARAMETERS
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.core.files import complete_file, write_text
 from lightning_coordconv.core.help_text import without_long_lists
+from lightning_coordconv.core.nulls import restore_nulls
 from lightning_coordconv.core.option_changes import find_changes, to_text
 from lightning_coordconv.position.advice import Advice, advise
 from lightning_coordconv.position.figures import draw_advice
@@ -135,6 +136,11 @@ def _by_name(name: str) -> nn.Module:
 class _Parser(jsonargparse.ArgumentParser):
     def format_help(self, *formatter: Any) -> str:
         return without_long_lists(super().format_help(*formatter))
+
+    def parse_args(self, args: Any = None, *more: Any, **options: Any) -> Any:
+        config = super().parse_args(args, *more, **options)
+        restore_nulls(config, sys.argv[1:] if args is None else args)
+        return config
 
 
 def _parser() -> jsonargparse.ArgumentParser:

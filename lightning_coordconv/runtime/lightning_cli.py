@@ -26,6 +26,7 @@ from lightning_coordconv.core._lightning import ConfiguredCLI
 from lightning_coordconv.core.arguments import check_seed
 from lightning_coordconv.core.data import BaseDataModule
 from lightning_coordconv.core.description import INSTANTIATOR
+from lightning_coordconv.core.nulls import restore_nulls
 from lightning_coordconv.core.offline import restoring
 from lightning_coordconv.core.predictions import writes_predictions
 from lightning_coordconv.core.protocols import DataOfTask, TaskOfData, check_samples
@@ -40,7 +41,6 @@ from lightning_coordconv.runtime.csv_rows import keep_rows
 from lightning_coordconv.runtime.distributed import destroy_process_group_at_exit, rendezvous_on_localhost
 from lightning_coordconv.runtime.errors import OneLineParser, explain, from_lightning, from_user_code, one_line
 from lightning_coordconv.runtime.malloc import keep_freed_memory
-from lightning_coordconv.runtime.nulls import restore_nulls
 from lightning_coordconv.runtime.option_help import explain as explain_option
 from lightning_coordconv.runtime.precision import choose_precision
 from lightning_coordconv.runtime.quiet import silence_libraries

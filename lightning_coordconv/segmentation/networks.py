@@ -3,7 +3,7 @@
 from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
-from torchvision.models import get_model
+from torchvision.models import get_model, get_model_weights
 
 from lightning_coordconv.core.batch_norm import use_momentum_of_torch
 from lightning_coordconv.core.checked import CheckedArguments
@@ -42,7 +42,7 @@ class SegmentationNetwork(CheckedArguments, nn.Module):
         encoding: what it sees instead of the plain coordinates.
 
     Raises:
-        ValueError: for an unknown name or place.
+        ValueError: for an unknown name, place or weights.
     """
 
     def __init__(
@@ -62,6 +62,10 @@ class SegmentationNetwork(CheckedArguments, nn.Module):
             raise ValueError(f"coordinates must be one of {', '.join(get_args(Coordinates))}, got {coordinates!r}")
         self.num_classes = num_classes
         chosen: dict[str, Any] = {"weights": weights, "weights_backbone": weights_backbone}
+        for (option, value), model in zip(chosen.items(), (name, name.partition("_")[2]), strict=True):
+            known = get_model_weights(model).__members__
+            if value is not None and value.rpartition(".")[2] not in known:
+                raise ValueError(f"{option} must be None or one of {', '.join(known)}, got {value!r}")
         self.network = get_model(name, num_classes=num_classes, **chosen)
         if weights is weights_backbone is None:
             use_momentum_of_torch(self.network)

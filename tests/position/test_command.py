@@ -49,6 +49,13 @@ def test_weights_of_a_task_are_those_of_its_network(tmp_path):
     assert all(map(torch.equal, loaded.state_dict().values(), network.state_dict().values()))
 
 
+def test_null_of_a_network_is_no_word(tmp_path, capsys, cli):
+    null = "--model.net.init_args.weights_backbone=null"
+    with pytest.raises(SystemExit):
+        cli("advise", "-c", "segmentation/masks_conv", "--data.root", str(tmp_path), "--data.num_classes", "2", null)
+    assert str(tmp_path) in capsys.readouterr().err  # the empty folder, after the network was built
+
+
 @pytest.mark.slow
 def test_a_config_is_given_by_its_name(tmp_path, capsys, cli):
     cli("advise", "-c", "classification/digits_conv", "--images", "40", "--readout_images", "4")

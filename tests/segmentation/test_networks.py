@@ -1,12 +1,13 @@
 """Tests that segmentation networks keep their outputs when they get coordinates, and that unknown names are refused."""
 
+from typing import get_args
+
 import pytest
 import torch
 
 from lightning_coordconv import coordconv_layers
-from lightning_coordconv.segmentation import (
-    SegmentationNetwork,
-)
+from lightning_coordconv.segmentation import SegmentationNetwork
+from lightning_coordconv.segmentation.networks import Name
 
 
 @pytest.mark.slow
@@ -23,7 +24,13 @@ def test_networks_keep_their_function_when_they_get_coordinates(name, coordinate
     assert len(coordconv_layers(network)) == (coordinates != "none")
 
 
-@pytest.mark.parametrize(("name", "value"), [("name", "unet"), ("coordinates", "tail")])
+@pytest.mark.parametrize(("name", "value"), [("name", "unet"), ("coordinates", "tail"), ("weights", "None")])
 def test_unknown_networks_are_named(name, value):
-    with pytest.raises(ValueError, match=f"{name} must be one of .*, got '{value}'"):
+    with pytest.raises(ValueError, match=f"{name} must be (None or )?one of .*, got '{value}'"):
         SegmentationNetwork(**{name: value})
+
+
+@pytest.mark.parametrize("name", get_args(Name))
+def test_unknown_weights_of_a_backbone_are_named_beside_those_that_there_are(name):
+    with pytest.raises(ValueError, match=r"^weights_backbone must be None or one of .*IMAGENET1K_V2.*, got 'V9'$"):
+        SegmentationNetwork(name, weights_backbone="V9")

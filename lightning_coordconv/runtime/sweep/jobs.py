@@ -114,7 +114,7 @@ def fit(config: str | Path, seed: int, threads: int, options: Sequence[str], out
     output.parent.mkdir(parents=True, exist_ok=True)
     with output.open("a") as file:
         return processes.call(
-            [*command, "--trainer.enable_progress_bar", "false", *options, "--seed_everything", str(seed)],
+            [*command, *options, "--seed_everything", str(seed)],
             stdout=file,
             stderr=subprocess.STDOUT,
             env=os.environ | {"OMP_NUM_THREADS": str(threads)},

@@ -40,6 +40,7 @@ from lightning_coordconv.runtime.command_help import DESCRIPTIONS, in_own_words
 from lightning_coordconv.runtime.csv_rows import keep_rows
 from lightning_coordconv.runtime.distributed import destroy_process_group_at_exit, rendezvous_on_localhost
 from lightning_coordconv.runtime.errors import OneLineParser, explain, from_lightning, from_user_code, one_line
+from lightning_coordconv.runtime.evaluation_folder import leave_fits
 from lightning_coordconv.runtime.malloc import keep_freed_memory
 from lightning_coordconv.runtime.option_help import explain as explain_option
 from lightning_coordconv.runtime.precision import choose_precision
@@ -111,6 +112,8 @@ class CoordConvCLI(ConfiguredCLI):
     def before_instantiate_classes(self) -> None:
         """Name the folder of logs after the configs, and order what happens after a validation."""
         shipped_configs.name_loggers(self.options)
+        if self.subcommand != "fit":
+            leave_fits(self.options)
         judge_after_validation(self.options.trainer.callbacks or [])
 
     @property

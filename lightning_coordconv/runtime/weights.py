@@ -81,8 +81,16 @@ def find_newest(keyword: str, trainer: Trainer) -> str:
     if not runs:
         root = getattr(trainer.logger, "root_dir", None) or trainer.log_dir
         raise FileNotFoundError(f"no run with a {LAST} in {root}: give a file as --ckpt_path")
-    newest = max(runs, key=_when_written)
-    path = newest if keyword == "last" else _best(newest.parent)
+    return find_checkpoint(keyword, max(runs, key=_when_written).parents[1])
+
+
+def find_checkpoint(keyword: str, folder: Path) -> str:
+    """Return the last or the best checkpoint of the run in a folder, and say which file that is.
+
+    Raises:
+        FileNotFoundError: if there is no best one.
+    """
+    path = folder / "checkpoints" / LAST if keyword == "last" else _best(folder / "checkpoints")
     rank_zero_info(f"--ckpt_path {keyword} is {path}")
     return str(path)
 

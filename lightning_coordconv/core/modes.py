@@ -45,9 +45,10 @@ def predicting(task: nn.Module) -> Iterator[None]:
     """Return a context in which a task makes predictions, also one that was trained further since it was loaded.
 
     It is in evaluation mode, without gradients, and its networks raise an error where they return NaN or infinity; see
-    :func:`~lightning_coordconv.core.undefined.defined_outputs`.
+    :func:`~lightning_coordconv.core.undefined.defined_outputs`. It is not in inference mode, whose tensors no other
+    network with weights can take.
     """
-    with torch.inference_mode(), evaluating(task), defined_outputs(task):
+    with torch.no_grad(), evaluating(task), defined_outputs(task):
         yield
 
 

@@ -205,7 +205,11 @@ class GenerativeTask(BaseTask):
         """Restart the random stream of evaluations."""
         self.evaluation_latents.generator.manual_seed(self.seed + 1)
 
-    on_test_epoch_start = on_predict_epoch_start = on_validation_epoch_start
+    on_test_epoch_start = on_validation_epoch_start
+
+    def on_predict_epoch_start(self) -> None:
+        """Restart it at the seed of the task itself: predictions are what ``load(...).sample(n, seed)`` returns."""
+        self.evaluation_latents.generator.manual_seed(self.seed)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Outputs:
         """Update the validation metrics."""

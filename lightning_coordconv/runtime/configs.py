@@ -1,5 +1,6 @@
 """The command ``lightning-coordconv configs``: lists the configs that the package ships, and copies one."""
 
+import itertools
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ def main(args: Sequence[str]) -> None:
     """Run ``lightning-coordconv configs {list,copy}``."""
     parser = OneLineParser("lightning-coordconv configs", description="The configs that come with the package.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="print the name and the first line of each config")
+    commands.add_parser("list", help="print the name and the first sentence of each config")
     copy = commands.add_parser("copy", help="copy a config to change it")
     copy.add_argument("name", help="as `configs list` prints it")
     copy.add_argument(
@@ -21,7 +22,7 @@ def main(args: Sequence[str]) -> None:
     arguments = parser.parse_args(args)
     if arguments.command == "list":
         for name in names():
-            print(f"{name:54} {file_of(name).read_text().partition(chr(10))[0].removeprefix('# ')}")
+            print(f"{name:54} {first_sentence(file_of(name).read_text())}")
         return
     dest, sources = arguments.dest, find(arguments.name)
     if dest.suffix not in (".yaml", ".yml"):
@@ -42,3 +43,15 @@ def main(args: Sequence[str]) -> None:
             target.unlink(missing_ok=True)
             raise
         print(target)
+
+
+def is_prose(line: str) -> bool:
+    """Return whether a line of a config is a comment, and not an indented command in one."""
+    return line.startswith("# ") and not line.startswith("#  ")
+
+
+def first_sentence(text: str) -> str:
+    """Return the first sentence of the comment that a config begins with."""
+    comment = " ".join(line.removeprefix("# ") for line in itertools.takewhile(is_prose, text.splitlines()))
+    sentence, end, _ = comment.partition(". ")
+    return sentence + end.rstrip()

@@ -17,11 +17,11 @@ SMALL = ("--data.batch_size=2", "--data.count=4", "--data.eval_count=2", "--trai
          "--trainer.enable_progress_bar=false")  # fmt: skip
 
 
-def test_list_has_every_config_with_its_first_line(capsys):
+def test_list_has_every_config_with_its_first_sentence(capsys):
     main(["configs", "list"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == shipped_configs.names()
-    assert all(len(line.split()) > 2 for line in lines)
+    assert all(len(line.split()) > 2 and line.endswith((".", ")", "FILE")) for line in lines)
     (line,) = (line for line in lines if line.startswith("detection/coco_conv "))
     assert line.endswith("no coordinates, the baseline.")
 

@@ -58,8 +58,8 @@ class ResumedOptimisers(Callback):
         groups = _groups(trainer)
         if self.resumes and groups and not any(group["lr"] for group in groups):
             rank_zero_info(
-                "the learning rate of the checkpoint is 0, as its schedule has ended: as long as it is, the weights do "
-                "not change. To train them further, begin a new run with them: in Python, "
+                "the learning rate of the checkpoint is 0, as its schedule has ended: as long as it is, the optimiser "
+                "changes no weight. To train them further, begin a new run with them: in Python, "
                 f"Trainer(...).fit({type(pl_module).__name__}.load_from_checkpoint(FILE), data)"
             )
         self.resumes = False

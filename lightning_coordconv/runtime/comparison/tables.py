@@ -108,10 +108,13 @@ def notes(arms: Sequence[Arm], metrics: Sequence[str]) -> list[str]:
     if other := of_other_steps(arms):
         named = listed("Runs of an older version with curves over optimiser steps", [run.path for run in other])
         lines += ["", f"{named}. Those of the other runs are over the loggers' steps: they cannot be compared."]
+    unequal: dict[tuple[float, float], list[str]] = {}
     for metric in metrics:
         steps = set() if other else last_steps(arms, metric)
         if len(steps) > 1:
-            lines += ["", f"The last values of {metric} are of steps {min(steps):g} to {max(steps):g}."]
+            unequal.setdefault((min(steps), max(steps)), []).append(metric)
+    for (first, last), names in unequal.items():
+        lines += ["", f"The last values of {', '.join(names)} are of steps {first:g} to {last:g}."]
     return lines
 
 

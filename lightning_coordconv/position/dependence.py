@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_coordconv.position.folds import FOLDS, frequent, resampled
+from lightning_coordconv.position.rounding import deviations, in_units
 
 BANDWIDTHS = (math.inf, 1.0, 0.5, 0.25, 0.12, 0.06, 0.03)
 """Standard deviations of Gaussian kernels: of positions in scaled coordinates from -1 to 1, of contents in units of the
@@ -62,6 +63,7 @@ class Dependence:
             where position does not help.
         is_place: whether the target itself is a position. Its ``share`` then is its distance from its mean place, in
             heights and widths of the image; see :func:`~lightning_coordconv.position.measure_spread`.
+        constant: whether all observations have one target, about which there is nothing to tell.
     """
 
     what: str
@@ -73,6 +75,7 @@ class Dependence:
     coarse_share: float
     bandwidth: float
     is_place: bool = False
+    constant: bool = False
 
     @property
     def added(self) -> Share:
@@ -128,7 +131,7 @@ def measure_dependence(
     fold = torch.randperm(len(names), generator=generator)[groups] % FOLDS
     values, numeric = _as_columns(targets), targets.is_floating_point()
     if numeric:  # the result does not depend on the unit
-        values = (values - values.mean()) / values.std(correction=0).clamp(min=1e-12)
+        values = in_units(deviations(values)).float()
     there = _squared_distances(positions)
     centred = _squared_distances(positions.norm(dim=1, keepdim=True))
     smoother = _Smoother(values, numeric, groups, fold)
@@ -140,8 +143,9 @@ def measure_dependence(
     by_position = smoother.improve(prior, _exponents(there))
     contents = [torch.zeros_like(there)]
     if content is not None:
+        content = deviations(content)
         alike = _squared_distances(content)
-        alike = alike / alike.mean().clamp(min=1e-12)
+        alike = alike / (alike.mean() or 1)
         base = smoother.improve(smoother.regress(prior, content), _exponents(alike))
         contents = [*_exponents(alike, CONTENT_BANDWIDTHS)]
 
@@ -160,6 +164,7 @@ def measure_dependence(
         radius_share=_share(by_radius.losses.sum(), loss),
         coarse_share=_share(coarse.losses.sum(), loss),
         bandwidth=BANDWIDTHS[by_position.kernel],
+        constant=float(prior.losses.mean()) < CERTAIN,
     )
 
 
@@ -236,9 +241,8 @@ class _Smoother:
         return _Prediction(predicted, self._losses(predicted)[self.held_out], 0)
 
     def regress(self, base: _Prediction, content: Tensor) -> _Prediction:
-        """Add to a prediction the ridge regression of what it leaves on contents (N, K)."""
-        features = (content - content.mean(0)) / content.std(0, correction=0).clamp(min=1e-12)
-        features = features.double()
+        """Add to a prediction the ridge regression of what it leaves on contents (N, K), float64, of mean 0."""
+        features = in_units(content)
         weight = self.training.mT.double() / self.training.sum(0)[:, None].clamp(min=1)  # (FOLDS, N)
         left = (self.values[:, None] - base.values).double()
         gram = torch.einsum("fn,nk,nl->fkl", weight, features, features)

@@ -9,18 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_coordconv.position.contents import patches_around, principal_components
 from lightning_coordconv.position.frames import frame_of
 from lightning_coordconv.position.keypoints import POSITIONS, check_pixels, read_keypoints
+from lightning_coordconv.position.rounding import to_steps, varying
 from lightning_coordconv.position.samples import as_tensors, check_sample, is_number
 
 IGNORED = 255
 """Label of pixels that count neither as a class nor as background, as in Pascal VOC, unless the data have another."""
 WINDOW = 0.5
 """Height and width of what counts as the content around a place, as shares of the image."""
-PATCH = 16
-"""Rows and columns that a content is sampled at."""
-COMPONENTS = 16
-"""Numbers that describe a content."""
 HIDDEN = 1.5
 """Pixels around a place whose brightness is the target, in rows and in columns, that its content leaves out."""
 PIXELS = 32
@@ -138,7 +136,7 @@ def _rows(sample: Mapping[str, Any], ignore_index: int, generator: torch.Generat
         labels = torch.as_tensor(sample["labels"]).long()
         boxes = torch.as_tensor(sample["boxes"], dtype=torch.float32).reshape(-1, 4)[labels >= 0]
         centres, extents = _centres_and_extents(boxes)
-        patches, positions = _patches(image, centres, extents), _scaled(centres, sample)
+        patches, positions = patches_around(image, centres, extents), _scaled(centres, sample)
         border = torch.minimum(centres[:, :1], height - centres[:, :1]) / height
         return {
             "class of an object given the centre of its box": _Row(positions, labels[labels >= 0], patches),
@@ -148,7 +146,7 @@ def _rows(sample: Mapping[str, Any], ignore_index: int, generator: torch.Generat
     if "mask" in sample:
         mask = sample["mask"].reshape(height, width).long()  # no negative number equals one of uint8
         cells, labels = _pixels(mask, mask != ignore_index, generator)
-        patches = _patches(image, cells, window.expand(len(cells), -1))
+        patches = patches_around(image, cells, window.expand(len(cells), -1))
         return {"class of a pixel given its place": _Row(_scaled(cells, sample), labels, patches)}
     if "label" in sample:
         place, what = _place(sample), "class given the place of the object"
@@ -157,7 +155,7 @@ def _rows(sample: Mapping[str, Any], ignore_index: int, generator: torch.Generat
         label = torch.as_tensor(sample["label"]).long().reshape(1)
         if label < 0:  # ignore_index
             return {}
-        return {what: _Row(_scaled(place, sample), label, _patches(image, place, window))}
+        return {what: _Row(_scaled(place, sample), label, patches_around(image, place, window))}
     rows = {}
     for key in _maps(sample):
         map_ = sample[key].reshape(height, width)
@@ -172,7 +170,7 @@ def _rows(sample: Mapping[str, Any], ignore_index: int, generator: torch.Generat
         return rows
     grey = image.mean(0)
     cells, values = _pixels(grey, grey.isfinite(), generator)
-    around = _patches(image, cells, window.expand(len(cells), -1), HIDDEN)
+    around = patches_around(image, cells, window.expand(len(cells), -1), HIDDEN)
     unread = ", ".join(sorted(sample.keys() - {"image", "path", "origin", "size", "episode"}))
     also = f" ({unread} of the samples not read)" if unread else ""
     return {f"brightness of a pixel given its place{also}": _Row(_scaled(cells, sample), values, around)}
@@ -189,8 +187,11 @@ def _keypoints(sample: Mapping[str, Any]) -> dict[str, _Row]:
         scaled = places[known] / torch.tensor(sample["image"].shape[-2:]) * 2 - 1
         return {"place of a keypoint in the image": _Row(scaled, kinds, scaled[:, :0], is_place=True)}
     centres, extents = _centres_and_extents(torch.as_tensor(sample["boxes"], dtype=torch.float32).reshape(-1, 4))
-    shares = ((places - centres[:, None]) / extents[:, None])[known]
-    patches, centred = _patches(sample["image"].float(), centres, extents)[objects], _scaled(centres, sample)[objects]
+    shares = ((to_steps(places) - centres[:, None]) / extents[:, None])[known]
+    patches, centred = (
+        patches_around(sample["image"].float(), centres, extents)[objects],
+        _scaled(centres, sample)[objects],
+    )
     return {
         f"{axis} of a keypoint in its box given the centre of the box": _Row(centred, share, patches, kinds)
         for axis, share in zip(("row", "column"), shares.unbind(1), strict=True)
@@ -199,6 +200,7 @@ def _keypoints(sample: Mapping[str, Any]) -> dict[str, _Row]:
 
 def _centres_and_extents(boxes: Tensor) -> tuple[Tensor, Tensor]:
     """Return row and column of the centres of boxes (n, 4), and their heights and widths, at least a pixel, (n, 2)."""
+    boxes = to_steps(boxes)
     return (boxes[:, [1, 0]] + boxes[:, [3, 2]]) / 2, (boxes[:, [3, 2]] - boxes[:, [1, 0]]).clamp(min=1)
 
 
@@ -262,39 +264,15 @@ def _scaled(positions: Tensor, sample: Mapping[str, Any]) -> Tensor:
     return (positions + torch.as_tensor(origin)) / torch.as_tensor(size) * 2 - 1
 
 
-def _patches(image: Tensor, centres: Tensor, extents: Tensor, hidden: float = 0) -> Tensor:
-    """Return what an image (C, H, W) shows around centres (N, 2), as grey patches (N, ``PATCH`` squared).
-
-    Args:
-        image: the image.
-        centres: rows and columns in pixels.
-        extents: heights and widths in pixels, (N, 2).
-        hidden: distance from the centre in rows and columns, in pixels, up to which 0 is shown.
-    """
-    steps = torch.linspace(-0.5, 0.5, PATCH)
-    offsets = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), dim=-1) * extents[:, None, None]
-    grid = ((centres[:, None, None] + offsets) / torch.tensor(image.shape[-2:]) * 2 - 1).flip(-1)
-    grey = image.mean(0)[None, None].expand(len(centres), -1, -1, -1)
-    seen = F.grid_sample(grey, grid, align_corners=False)[:, 0]
-    return (seen * (offsets.abs().amax(-1) >= hidden)).flatten(1)
-
-
 def _together(what: str, rows: list[_Row], images: list[int], generator: torch.Generator) -> Observations:
     positions, targets = torch.cat([row.positions for row in rows]), torch.cat([row.targets for row in rows])
     kinds = [row.kinds for row in rows if row.kinds is not None]
     if kinds:
         _, kind = torch.cat(kinds).unique(return_inverse=True)
         one_hot = F.one_hot(kind).float()
-        targets = targets - (one_hot.mT @ targets / one_hot.sum(0))[kind]
+        targets = varying(targets - (one_hot.mT @ targets / one_hot.sum(0))[kind], targets)
     groups = torch.cat([torch.full((len(row.targets),), image) for row, image in zip(rows, images, strict=True)])
     chosen = torch.randperm(len(targets), generator=generator)[:LIMIT].sort().values
     content = torch.cat([row.content for row in rows])[chosen]
-    components = _principal_components(content)
+    components = principal_components(content)
     return Observations(what, positions[chosen], targets[chosen], groups[chosen], components, rows[0].is_place)
-
-
-def _principal_components(patches: Tensor) -> Tensor:
-    """Return the coordinates of patches (N, P) along the directions in which they vary most, ``COMPONENTS`` at most."""
-    centred = patches - patches.mean(0)
-    _, _, directions = torch.linalg.svd(centred, full_matrices=False)
-    return centred @ directions[:COMPONENTS].mT

@@ -170,15 +170,22 @@ def _dependence(found: Sequence[Dependence]) -> tuple[bool | None, list[str]]:
         if one.given_content is not None:
             interval = _interval(added.low, added.high)
             figures += f", and of what is left where the content is known {_percent(added.value)} ({interval})"
-        basis = f"{one.images} images, {one.observations} observations"
         few = "" if one.enough else "; too few to conclude from"
+        if one.constant:
+            figures, few = "one and the same everywhere, so position can tell nothing about it", ""
+        basis = f"{one.images} images, {one.observations} observations"
         sentences.append(f"{one.what[0].upper()}{one.what[1:]}: {figures}; {basis}{few}.")
-    enough = [one for one in found if one.enough]
-    if any(one.added.low > DEPENDS for one in enough):
+    decided = {_depends(one) for one in found if not one.constant}
+    if True in decided:
         return True, sentences
-    if enough and all(one.added.high <= DEPENDS and one.images >= MIN_IMAGES_FOR_NO for one in enough):
-        return False, sentences
-    return None, sentences
+    return (False if decided == {False} else None), sentences
+
+
+def _depends(one: Dependence) -> bool | None:
+    """Return whether a target depends on position, or ``None`` where its measurement does not decide it."""
+    if one.enough and one.added.low > DEPENDS:
+        return True
+    return False if one.enough and one.added.high <= DEPENDS and one.images >= MIN_IMAGES_FOR_NO else None
 
 
 def _knowledge(readout: Sequence[StageReadout], translation: float | None) -> tuple[bool, list[str]]:
@@ -207,7 +214,7 @@ def _knowledge(readout: Sequence[StageReadout], translation: float | None) -> tu
 
 def _encoding(found: Sequence[Dependence]) -> Encoding | None:
     """Return the encoding that suits the way in which the target depends on position; ``None`` for coordinates."""
-    clear = [one for one in found if one.enough and one.added.low > DEPENDS]
+    clear = [one for one in found if _depends(one)]
     if not clear or any(one.is_place for one in clear):  # a place is read off plain coordinates
         return None
     strongest = max(clear, key=lambda one: one.added.value)
@@ -258,7 +265,8 @@ def _therefore(depends: bool, knows: bool, placement: Placement, encoding: Encod
 
 def _undecided(found: Sequence[Dependence], placement: Placement, more: bool) -> str:
     """Say what the measurements lack, and what to do."""
-    images = max((one.images for one in found), default=0)
+    open_ = [one for one in found if not one.constant and _depends(one) is None]
+    images = max((one.images for one in open_ or found), default=0)
     more = more and any(one.observations < LIMIT for one in found)
     if not found:
         lack = "the images that were read hold no target that is known here"
@@ -266,6 +274,8 @@ def _undecided(found: Sequence[Dependence], placement: Placement, more: bool) ->
         least = MIN_IMAGES if images < MIN_IMAGES else MIN_IMAGES_FOR_NO
         lack = f"{images} images are too few to {'say anything' if images < MIN_IMAGES else 'rule out a dependence'}: "
         lack += f"at least {least} are needed"
+    elif not open_:
+        lack = f"in {images} images no target varies"
     else:
         lack = f"{images} images leave open whether position adds more than {DEPENDS:.0%}"
     train = f"rain with and without coordinates in {', '.join(placement.names)}."

@@ -1,5 +1,6 @@
 """Functions that read samples, make their values tensors, and check their images, boxes, classes and numbers."""
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_coordconv.core import BaseDataModule
+from lightning_coordconv.position.keypoints import POSITIONS
 
 CLASSES = ("label", "labels", "mask")
 """Keys of targets that are numbers of classes."""
@@ -58,20 +60,30 @@ def check_sample(sample: Mapping[str, Any], number: int, ignore_index: int) -> N
         ignore_index: the class that means that there is none.
 
     Raises:
-        ValueError: naming the sample and the key, if an image, a box or a number is NaN or infinite, or if a box has a
-            negative width or height, a class is no integer, or negative and not ``ignore_index``, or an image has not
-            one ``label``.
+        ValueError: naming the sample and the key, if classes or positions are no numbers, an image, a box or a number
+            is NaN or infinite, a box has a negative width or height, a class is no integer, or negative and not
+            ``ignore_index``, or an image has not one ``label``.
     """
     for key, value in sample.items():
+        what = f"{key!r} of sample {number}"
         if key in CLASSES:
-            _check_classes(f"{key!r} of sample {number}", torch.as_tensor(value), key, ignore_index)
+            _check_classes(what, _numbers(what, value, "integers, the numbers of classes"), key, ignore_index)
+        elif key in POSITIONS:
+            _numbers(what, value)
         elif key in ("image", "boxes") or is_number(value):
-            found = torch.as_tensor(value)
+            found = _numbers(what, value)
             if not bool(found.isfinite().all()):
                 wrong = found[~found.isfinite()].flatten()[0].item()
-                raise ValueError(f"{key!r} of sample {number} must be finite, got {wrong}")
+                raise ValueError(f"{what} must be finite, got {wrong}")
             if key == "boxes":
-                _check_corners(f"{key!r} of sample {number}", found.reshape(-1, 4))
+                _check_corners(what, found.reshape(-1, 4))
+
+
+def _numbers(what: str, value: Any, allowed: str = "numbers") -> Tensor:
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # of text, of lists of several lengths, of None
+        raise ValueError(f"{what} must hold {allowed}, got {reprlib.repr(value)}") from error
 
 
 def is_number(value: object) -> bool:

@@ -219,6 +219,11 @@ def test_known_pixels_are_drawn_evenly():
 
 BOX = {"boxes": torch.tensor([[0.0, 0.0, 8.0, 8.0]])}
 WRONG = [
+    ({"label": "cat"}, "'label' of sample 1 must hold integers, the numbers of classes, got 'cat'"),
+    ({"labels": ["cat", "dog"], **BOX}, r"'labels' of sample 1 must hold integers.*, got \['cat', 'dog'\]"),
+    ({"label": None}, "'label' of sample 1 must hold integers, the numbers of classes, got None"),
+    ({"keypoints": "none"}, "'keypoints' of sample 1 must hold numbers, got 'none'"),
+    ({"labels": torch.tensor([0]), "boxes": "none"}, "'boxes' of sample 1 must hold numbers, got 'none'"),
     ({"label": 0.25}, r"'label' of sample 1 must hold integers.*got 0.25 torch.float32.*a number to predict has"),
     ({"label": torch.tensor(2.0)}, r"'label' of sample 1 must hold integers.*got 2 torch.float32"),
     ({"label": torch.tensor([0, 1])}, r"'label' of sample 1 must be one class, got the shape \(2,\)"),

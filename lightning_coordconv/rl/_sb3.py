@@ -4,7 +4,7 @@ SB3 nests its training loop in ``learn``. To run the same loop under Lightning, 
 one, and the counters that it keeps are saved and restored. ``tests/rl/test_sb3.py`` names what a new release removed.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -97,6 +97,11 @@ def set_counters(algorithm: OnPolicyAlgorithm, state: dict[str, Any]) -> None:
     """Undo :func:`get_counters`."""
     for name in COUNTERS:
         setattr(algorithm, name, state[name])
+
+
+def had_normalizer(attributes: Mapping[str, Any]) -> bool:
+    """Return whether the attributes of an algorithm tell of training with ``VecNormalize``, and not without it."""
+    return attributes.get("_last_original_obs") is not None  # what that saw
 
 
 def take_seeds(env: VecEnv) -> list[int | None]:

@@ -8,7 +8,7 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback
 from pytorch_lightning.trainer.states import TrainerFn
-from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_info
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
@@ -27,7 +27,7 @@ from lightning_coordconv.rl.precision import check_precision, mix_precision, pol
 from lightning_coordconv.rl.scores import human_normalised_score
 from lightning_coordconv.rl.spaces import Space, check_same_spaces, decode_space, encode_space
 from lightning_coordconv.rl.video import AgentVideo
-from lightning_coordconv.rl.zips import actions_of, describe, find_other_functions, read_zip
+from lightning_coordconv.rl.zips import actions_of, describe, read_zip, warn_of_other_functions
 
 with extra("rl", "agents"):
     from gymnasium import spaces
@@ -201,7 +201,8 @@ class AgentTask(BaseTask):
     def load_zip(self, path: str) -> None:
         """Load the weights of a policy from an SB3 zip, without reading what is pickled in it.
 
-        A warning names options of the policy that was saved by which it computed something else with these weights.
+        Warnings name options by which the policy that was saved computed something else with these weights, and
+        ``VecNormalize``, if it was trained with that.
 
         Args:
             path: of the file; SB3 leaves out the suffix ``.zip``.
@@ -227,8 +228,7 @@ class AgentTask(BaseTask):
         with named(path, type(self.policy)):
             self.policy.load_state_dict(weights)
         check_finite(self.policy, path)
-        if changes := list(find_other_functions(described, self.algorithm)):
-            rank_zero_warn(f"the policy of {path} was another function of its weights: {'; '.join(map(str, changes))}")
+        warn_of_other_functions(path, described, self.algorithm)
 
     def _build(self, observations: Space, actions: Space, env: Any = None, seed: int | None = None) -> None:
         for space in (observations, actions):
@@ -258,7 +258,7 @@ class AgentTask(BaseTask):
         both = (observations, actions)
         try:
             self.algorithm = make_algorithm(self.algorithm_class, self.policy_name, env, both, arguments)
-        except (AssertionError, IndexError, TypeError) as error:  # with these SB3 refuses spaces, in words or not
+        except (AssertionError, IndexError, RuntimeError, TypeError) as error:  # of SB3 or torch, in words or not
             raise AgentConfigurationError(
                 f"{self.algorithm_class.__name__} cannot build a {self.policy_name} for observations {observations}, "
                 f"actions {actions}: {str(error) or type(error).__name__}"

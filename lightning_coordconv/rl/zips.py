@@ -7,11 +7,13 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from torch import Tensor
+from pytorch_lightning.utilities import rank_zero_warn
+from torch import Tensor, nn
 
 from lightning_coordconv.core.checkpoints import read_state_dict, verify
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.core.option_changes import Change, find_changes
+from lightning_coordconv.rl._sb3 import had_normalizer
 
 with extra("rl", "agents"):
     from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -55,23 +57,41 @@ def describe(algorithm: OnPolicyAlgorithm) -> dict[str, Any]:
     return found
 
 
-def find_other_functions(described: Mapping[str, Any], algorithm: OnPolicyAlgorithm) -> Iterator[Change]:
-    """Yield the arguments by which the policy of a zip computes something else with the same weights.
+def warn_of_other_functions(path: str, described: Mapping[str, Any], algorithm: OnPolicyAlgorithm) -> None:
+    """Warn where the policy of a zip computed something else with the same weights, or saw other observations.
 
     Args:
-        described: the attributes that the zip holds.
+        path: of the zip.
+        described: the attributes that it holds.
         algorithm: the one that gets the weights.
     """
+    if changes := list(_find_changes(described, algorithm)):
+        rank_zero_warn(f"the policy of {path} was another function of its weights: {'; '.join(map(str, changes))}")
+    if had_normalizer(described):
+        rank_zero_warn(
+            f"the policy of {path} was trained with VecNormalize, whose means and deviations are not in the file: "
+            "unless that scaled only rewards, the environment must normalise observations in the same way"
+        )
+
+
+def _find_changes(described: Mapping[str, Any], algorithm: OnPolicyAlgorithm) -> Iterator[Change]:
+    """Yield the arguments of the policy that change what it computes, and not the shapes of its weights."""
     saved, own = described.get("policy_kwargs"), describe(algorithm)["policy_kwargs"]
     if not isinstance(saved, Mapping):
         return
     theirs, ours = (_texts(arguments, algorithm.policy_class) for arguments in (saved, own))
+    extractor: Any = algorithm.policy.features_extractor
     names = [name for name in FUNCTION if name in ours] + [SHARED] * (ours[SHARED] == "True")
+    names += [EXTRACTOR] * (not _computes_as(type(extractor), theirs[EXTRACTOR]))
     yield from find_changes({name: theirs[name] for name in names}, ours, "policy_kwargs")
-    if ours.get(EXTRACTOR) == theirs.get(EXTRACTOR):
-        extractor: Any = algorithm.policy.features_extractor
+    if ours[EXTRACTOR] == theirs[EXTRACTOR]:
         before, now = (_texts(arguments.get(OPTIONS) or {}, type(extractor)) for arguments in (saved, own))
         yield from find_changes(before, now, f"policy_kwargs.{OPTIONS}")
+
+
+def _computes_as(kind: type[nn.Module], name: str) -> bool:
+    """Return whether a class is that of a name, or is derived from it and keeps its ``forward``."""
+    return any(str(base) == name and getattr(base, "forward", None) is kind.forward for base in kind.__mro__)
 
 
 def _texts(arguments: Mapping[str, Any], kind: type) -> dict[str, str]:

@@ -178,6 +178,22 @@ def test_spaces_that_no_policy_can_be_built_for_are_named(tmp_path, monkeypatch,
         trainer(tmp_path).fit(PPO(total_timesteps=8, policy="MlpPolicy", n_steps=8, batch_size=8), environments)
 
 
+SMALL = gym.spaces.Box(0, 255, (12, 12, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("observations", "policy"), [(SMALL, "CnnPolicy"), (gym.spaces.Dict(image=SMALL, speed=VECTOR), "MultiInputPolicy")]
+)
+def test_images_that_are_too_small_for_a_policy_are_named(tmp_path, monkeypatch, observations, policy):
+    monkeypatch.setitem(gym.registry, "Spaces-v0", gym.envs.registration.EnvSpec("Spaces-v0", Spaces))
+    environments = EnvironmentDataModule(
+        "Spaces-v0", n_envs=1, env_kwargs={"observations": observations, "actions": CHOICE}
+    )
+    message = rf"A2C cannot build a {policy} for observations .*\(3, 12, 12\).*Kernel size can't be greater"
+    with pytest.raises(ValueError, match=message):
+        trainer(tmp_path).fit(A2C(8, policy), environments)
+
+
 GRID = gym.spaces.MultiDiscrete([[2, 3], [2, 2]])
 
 

@@ -6,6 +6,7 @@ from importlib.metadata import version
 import pytest
 import stable_baselines3 as sb3
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
 
 from lightning_coordconv.rl import _sb3
 
@@ -26,6 +27,14 @@ def test_private_names_exist(kind):
     assert not missing, f"{RELEASE} has no attributes {', '.join(missing)}: change lightning_coordconv/rl/_sb3.py"
     for name in ("ep_info_buffer", "rollout_buffer", "num_timesteps", "n_steps"):
         assert hasattr(algorithm, name), f"{RELEASE} has no attribute {name}"
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+def test_private_names_tell_of_normalised_observations(normalised):
+    vector = make_vec_env("CartPole-v1", 1)
+    algorithm = sb3.A2C("MlpPolicy", VecNormalize(vector) if normalised else vector)
+    _sb3.begin_learning(algorithm, 100)
+    assert _sb3.had_normalizer(vars(algorithm)) is normalised, f"{RELEASE}: change had_normalizer in rl/_sb3.py"
 
 
 @pytest.mark.parametrize("verbose", [0, 1])

@@ -176,7 +176,7 @@ class Agent(Predictor[AgentTask]):
         """
         check_at_least(1, episodes=episodes)
         chosen = self._seed(seed, self.data.evaluation_seed("test"))
-        with self._environment() as env, policy_calls(self.device):
+        with self._environment() as env:
             played = play_seeded(
                 self._policy, env, episodes, chosen, self.task.deterministic_evaluation, self.data.max_eval_steps
             )
@@ -200,7 +200,7 @@ class Agent(Predictor[AgentTask]):
         """
         check_ranges(max_steps=max_steps, fps=fps)
         chosen = self._seed(seed, self.data.evaluation_seed("test"))
-        with self._environment() as env, seeded(env, chosen), torch.no_grad(), policy_calls(self.device):
+        with self._environment() as env, seeded(env, chosen), torch.no_grad():
             deterministic = self.task.deterministic_evaluation
             frames, rewards = zip(*play_frames(self._policy, env, deterministic, max_steps, saliency), strict=True)
             speed = fps or frames_per_second(self.data.spec, env)
@@ -230,8 +230,7 @@ class Agent(Predictor[AgentTask]):
         with complete_file(path) as part:
             algorithm.save(part)
             loaded = type(algorithm).load(part, device="cpu").policy
-            differences = [_difference(policy, loaded, seed) for seed in range(3)]
-        return max(differences)
+            return max(_difference(policy, loaded, seed) for seed in range(3))
 
     @property
     def _policy(self) -> Any:
@@ -245,14 +244,15 @@ class Agent(Predictor[AgentTask]):
 
     @contextmanager
     def _environment(self) -> Iterator[Any]:
-        self.data.setup("test")
-        try:
-            env: Any = self.data.eval_env
-            spaces = (env.observation_space, env.action_space)
-            check_same_spaces((self._policy.observation_space, self._policy.action_space), spaces)
-            yield env
-        finally:
-            self.data.teardown("test")
+        with policy_calls(self.device):  # of which threads enter one at a time
+            self.data.setup("test")
+            try:
+                env: Any = self.data.eval_env
+                spaces = (env.observation_space, env.action_space)
+                check_same_spaces((self._policy.observation_space, self._policy.action_space), spaces)
+                yield env
+            finally:
+                self.data.teardown("test")
 
 
 def _difference(policy: Any, loaded: Any, seed: int) -> float:

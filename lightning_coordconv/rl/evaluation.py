@@ -117,6 +117,7 @@ def play_seeded(
 def seeded(env: VecEnv, seed: int) -> Iterator[None]:
     """Return a context in which episodes depend only on the policy and the seed; random states of the process are kept.
 
+    The generators are those of all threads: enter :func:`~lightning_coordconv.rl.precision.policy_calls` first.
     Environments in processes that draw from the global generators of numpy or Python, and not from their own, are
     beyond the reach of the seed.
     """

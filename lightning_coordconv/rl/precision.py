@@ -1,5 +1,6 @@
 """Class and functions that run Stable-Baselines3's policies in mixed precision, heads in float32, without GPU waits."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,6 +21,8 @@ with extra("rl", "agents"):
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 """The trainer's precisions in which agents are trained."""
+PLAYING = threading.RLock()
+"""Held while a policy plays: that sets what threads share, the generators and whether torch checks arguments."""
 
 
 class MixedFeatures(BaseModel):
@@ -83,10 +86,13 @@ def policy_calls(device: torch.device) -> Iterator[None]:
 
     The weights of the extractors are converted once for all calls. torch's distributions do not check their arguments,
     for which the host would read a result from the device with each of them: NaN is found in the loss.
+
+    One thread at a time is inside: the others would draw from its generators.
     """
-    Distribution.set_default_validate_args(False)
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        Distribution.set_default_validate_args(__debug__)  # torch's default
+    with PLAYING:
+        Distribution.set_default_validate_args(False)
+        try:
+            with torch.autocast(device.type, enabled=False):
+                yield
+        finally:
+            Distribution.set_default_validate_args(__debug__)  # torch's default

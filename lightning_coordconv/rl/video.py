@@ -80,7 +80,7 @@ class AgentVideo(CheckedArguments, WritesPredictions):
         path.parent.mkdir(parents=True, exist_ok=True)
         steps, seed = min(self.max_steps, data.max_eval_steps), data.evaluation_seed(stage)
         playing = policy_calls(task.device)
-        with seeded(data.eval_env, seed), playing, torch.inference_mode(False), torch.no_grad():
+        with playing, seeded(data.eval_env, seed), torch.inference_mode(False), torch.no_grad():
             try:
                 episode = play_frames(task.policy, data.eval_env, task.deterministic_evaluation, steps, self.saliency)
                 frames, reward = write_video(path, episode, self.fps or frames_per_second(data.spec, data.eval_env))

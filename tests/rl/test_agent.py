@@ -1,5 +1,7 @@
 """Tests of the trained agent in Python: rewards equal those of the test; videos, seeds, and refused checkpoints."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,26 @@ def test_random_states_of_the_program_are_kept(trained):
     agent.evaluate(1)
     agent.play(5)
     assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_threads_play_what_one_thread_plays(trained, shared):
+    """With one agent for all, or an agent each: the generators of the process are common to all threads."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    agents = [load(trained, device="cpu")] * 4 if shared else [load(trained, device="cpu") for _ in range(4)]
+
+    def play(seed):
+        if seed == 3:
+            return agents[seed].play(max_steps=6, seed=seed).frames.tobytes()
+        return agents[seed].evaluate(1, seed=seed)
+
+    expected = [play(seed) for seed in range(4)]
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(play, range(4))) == expected
+    finally:
+        sys.setswitchinterval(interval)
 
 
 @pytest.mark.slow

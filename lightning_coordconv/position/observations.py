@@ -37,7 +37,7 @@ class Observations:
         targets: (N,), int64 for classes, float32 for numbers.
         images: (N,), int64, the image of each, or the episode.
         content: (N, K), what the image shows at the position: principal components of small patches, at most
-            ``COMPONENTS``, the brightness, or the distance from the border.
+            ``contents.COMPONENTS``, the brightness, or the distance from the border.
         is_place: whether the positions themselves are the answer; ``targets`` then say which keypoint each is.
     """
 

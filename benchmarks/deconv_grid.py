@@ -26,6 +26,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
 
 from lightning_coordconv.coordinates import CoordinateClassification, DeconvDecoder, NotSoClevrDataModule
+from lightning_coordconv.coordinates.dataset import Partition
 
 RECORDS = Path(__file__).parent / "results" / "deconv_grid"
 GRID = {
@@ -73,10 +74,11 @@ class BestAccuracy(Callback):
 
 def draw(number: int) -> list[Point]:
     """Return points of the grid at random, the same in each call."""
-    return random.Random(0).sample([Point(*values) for values in product(*GRID.values())], number)
+    points = [Point(*values) for values in product(*GRID.values())]  # type: ignore[arg-type]
+    return random.Random(0).sample(points, number)
 
 
-def train(point: Point, epochs: int, partition: str) -> dict[str, Any]:
+def train(point: Point, epochs: int, partition: Partition) -> dict[str, Any]:
     """Train one point; return its record, with the best accuracy on held-out positions and the CPU seconds."""
     seed_everything(0, verbose=False)
     data = NotSoClevrDataModule(partition=partition, batch_size=point.batch_size, eval_batch_size=256)

@@ -21,8 +21,8 @@ def leave_fits(config: Any) -> None:
     """
     loggers = config["trainer"]["logger"]
     for logger in loggers if isinstance(loggers, list) else [loggers]:
-        arguments = getattr(logger, "init_args", None)
-        version = None if arguments is None else arguments.get("version")
+        arguments = getattr(logger, "init_args", None) or {}
+        version = arguments.get("version")
         if version is None or not arguments.get("save_dir"):
             continue
         name = f"version_{version}" if isinstance(version, int) else version

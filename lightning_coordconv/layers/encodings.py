@@ -11,6 +11,8 @@ from lightning_coordconv.layers.arguments import check_count, check_flags, check
 
 MAX_FREQUENCIES = 24
 """Most Fourier frequencies: of finer ones float32, of 24 bits, cannot tell the phase, and from 128 on they are NaN."""
+PAPER = {"with_r": False, "align_corners": True, "preserve_aspect": False}
+"""Options of the paper's coordinates, which texts leave out."""
 
 
 def append_radius(grid: Tensor) -> Tensor:
@@ -45,8 +47,8 @@ class Encoding(nn.Module):
     def __init__(self, *, align_corners: bool = True, preserve_aspect: bool = False) -> None:
         super().__init__()
         check_flags(align_corners=align_corners, preserve_aspect=preserve_aspect)
-        self.align_corners = align_corners
-        self.preserve_aspect = preserve_aspect
+        self.align_corners = bool(align_corners)
+        self.preserve_aspect = bool(preserve_aspect)
 
     def num_channels(self, num_axes: int) -> int:
         """Return how many channels ``forward`` computes from the coordinates along ``num_axes`` axes."""
@@ -70,13 +72,13 @@ class Encoding(nn.Module):
         State dicts record the text, and load only into layers of an equal one: options belong into it, and nothing that
         training changes. Of a subclass without this method it has all public attributes that are numbers or texts.
         """
-        options = {"align_corners": (self.align_corners, True), "preserve_aspect": (self.preserve_aspect, False)}
-        shown = [f"{name}={value}" for name, (value, default) in options.items() if value != default]
-        if type(self).extra_repr is Encoding.extra_repr:
-            own = {name: value for name, value in vars(self).items() if name not in (*options, "training")}
+        names = [name for kind, options in OPTIONS.items() if isinstance(self, kind) for name in options]
+        if type(self).extra_repr.__module__ == __name__:
             kinds = (bool, int, float, str, tuple)
-            shown += [f"{name}={own[name]!r}" for name in own if name[0] != "_" and isinstance(own[name], kinds)]
-        return ", ".join(shown)
+            own = [name for name, value in vars(self).items() if name[0] != "_" and isinstance(value, kinds)]
+            names += [name for name in own if name not in (*names, "training")]
+        values = {name: getattr(self, name) for name in names}
+        return ", ".join(f"{name}={value!r}" for name, value in values.items() if value != PAPER.get(name))
 
 
 class Cartesian(Encoding):
@@ -91,7 +93,7 @@ class Cartesian(Encoding):
     def __init__(self, *, with_r: bool = False, align_corners: bool = True, preserve_aspect: bool = False) -> None:
         super().__init__(align_corners=align_corners, preserve_aspect=preserve_aspect)
         check_flags(with_r=with_r)
-        self.with_r = with_r
+        self.with_r = bool(with_r)
 
     def num_channels(self, num_axes: int) -> int:
         """Return n, or n + 1 with the radius."""
@@ -100,10 +102,6 @@ class Cartesian(Encoding):
     def forward(self, grid: Tensor) -> Tensor:
         """Return the grid, with the radius appended if asked for."""
         return append_radius(grid) if self.with_r else grid
-
-    def extra_repr(self) -> str:
-        """Return the options that differ from the paper's."""
-        return ", ".join(filter(None, ("with_r=True" if self.with_r else "", super().extra_repr())))
 
 
 class Polar(Encoding):
@@ -154,8 +152,8 @@ class FourierFeatures(Encoding):
         super().__init__(align_corners=align_corners, preserve_aspect=preserve_aspect)
         check_count("num_frequencies", num_frequencies, 1, MAX_FREQUENCIES)
         check_flags(include_coordinates=include_coordinates)
-        self.num_frequencies = num_frequencies
-        self.include_coordinates = include_coordinates
+        self.num_frequencies = int(num_frequencies)
+        self.include_coordinates = bool(include_coordinates)
 
     def num_channels(self, num_axes: int) -> int:
         """Return 2 n a frequency, and n for the coordinates themselves."""
@@ -166,11 +164,6 @@ class FourierFeatures(Encoding):
         angles = torch.cat([grid * (math.pi * 2**k) for k in range(self.num_frequencies)], dim=1)
         waves = (angles.sin(), angles.cos())
         return torch.cat((grid, *waves) if self.include_coordinates else waves, dim=1)
-
-    def extra_repr(self) -> str:
-        """Return the options."""
-        own = f"num_frequencies={self.num_frequencies}, include_coordinates={self.include_coordinates}"
-        return ", ".join(filter(None, (own, super().extra_repr())))
 
 
 class Sinusoidal(Encoding):
@@ -203,8 +196,8 @@ class Sinusoidal(Encoding):
         check_number("temperature", temperature)
         if not 1 < temperature < math.inf:
             raise ValueError(f"temperature must be finite and greater than 1, but got {temperature}")
-        self.num_frequencies = num_frequencies
-        self.temperature = temperature
+        self.num_frequencies = int(num_frequencies)
+        self.temperature = float(temperature)
 
     def num_channels(self, num_axes: int) -> int:
         """Return 2 n a frequency."""
@@ -215,11 +208,6 @@ class Sinusoidal(Encoding):
         m = self.num_frequencies
         angles = torch.cat([(grid + 1) * (math.pi * self.temperature ** (-k / m)) for k in range(m)], dim=1)
         return torch.cat((angles.sin(), angles.cos()), dim=1)
-
-    def extra_repr(self) -> str:
-        """Return the options."""
-        own = f"num_frequencies={self.num_frequencies}, temperature={self.temperature}"
-        return ", ".join(filter(None, (own, super().extra_repr())))
 
 
 class LearnedGrid(Encoding):
@@ -298,3 +286,10 @@ class ConstantCoordinates(Encoding):
 
 FINITE = (Cartesian, Polar, FourierFeatures, Sinusoidal, ConstantCoordinates)
 """Encodings that are finite wherever the grid is: looking at their values would only cost time."""
+OPTIONS: dict[type[Encoding], tuple[str, ...]] = {
+    Cartesian: ("with_r",),
+    FourierFeatures: ("num_frequencies", "include_coordinates"),
+    Sinusoidal: ("num_frequencies", "temperature"),
+    Encoding: ("align_corners", "preserve_aspect"),
+}
+"""Options of the encodings of this module, which their texts begin with."""

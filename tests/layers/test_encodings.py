@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -204,3 +205,51 @@ def test_weights_do_not_load_into_another_option_of_an_own_encoding():
     CoordConv2d(1, 2, 3, encoding=Waves(3.0, align_corners=False)).load_state_dict(layer.state_dict())
     with pytest.raises(RuntimeError, match=r"pace=3\.0"):
         CoordConv2d(1, 2, 3, encoding=Waves(9.0, align_corners=False)).load_state_dict(layer.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("base", "arguments"),
+    [(Encoding, ()), (Cartesian, ()), (Polar, ()), (FourierFeatures, (2,)), (Sinusoidal, (2,)), (LearnedGrid, (3, (4, 4))),
+     (ConstantCoordinates, ())],
+    ids=lambda value: getattr(value, "__name__", ""),
+)  # fmt: skip
+def test_weights_do_not_load_into_another_option_of_a_subclass_of_any_encoding(base, arguments):
+    class Scaled(base):
+        def __init__(self, scale: float) -> None:
+            super().__init__(*arguments)
+            self.scale = scale
+
+        def num_channels(self, num_axes):
+            return num_axes if base is Encoding else super().num_channels(num_axes)
+
+        def forward(self, grid):
+            return grid * self.scale if base is Encoding else super().forward(grid * self.scale)
+
+    class Named(Scaled):
+        """Has a text of its own, which does without an attribute that training changes."""
+
+        def extra_repr(self):
+            self.calls = getattr(self, "calls", 0) + 1
+            return f"{super().extra_repr()}, scale={self.scale}"
+
+    for kind in (Scaled, Named):
+        layers = [CoordConv2d(1, 2, 3, encoding=kind(scale)) for scale in (1.0, 1.0, 0.3)]
+        layers[1].load_state_dict(layers[0].state_dict())
+        with pytest.raises(RuntimeError, match=r"scale=1\.0.*scale=0\.3"):
+            layers[2].load_state_dict(layers[0].state_dict())
+    assert Named(1.0).extra_repr().removeprefix(", ") == Scaled(1.0).extra_repr()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Sinusoidal(2, temperature=100), Sinusoidal(np.int64(2), temperature=np.float32(100))),
+        (FourierFeatures(2, include_coordinates=1), FourierFeatures(np.int64(2), include_coordinates=True)),
+        (Cartesian(with_r=1), Cartesian(with_r=True)),
+        (Polar(align_corners=0, preserve_aspect=1), Polar(align_corners=False, preserve_aspect=True)),
+    ],
+    ids=lambda encoding: type(encoding).__name__,
+)
+def test_weights_load_however_an_equal_option_is_written(one, other):
+    assert repr(one) == repr(other)
+    CoordConv2d(1, 2, 3, encoding=one).load_state_dict(CoordConv2d(1, 2, 3, encoding=other).state_dict())

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from pytorch_lightning.utilities import rank_zero_info
 
 from lightning_coordconv.coordinates.points import PointImages, draw_point
-from lightning_coordconv.coordinates.points_file import implausible, read_points
+from lightning_coordconv.coordinates.points_file import read_points
 from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.data import BaseDataModule, Split
 from lightning_coordconv.core.preprocessing import Preprocessing
@@ -51,8 +50,6 @@ class PointsDataModule(BaseDataModule):
         self.image_size = image_size
         self.preprocessing = Preprocessing(stretch=image_size)
         self.points = {point.name: point for point in read_points(self.file)}
-        for line in implausible(list(self.points.values())):
-            rank_zero_info(f"{self.file}: {line}")
         self.find_data()
 
     def find_data(self) -> None:

@@ -1,4 +1,4 @@
-"""Class of a picture's point; functions that read and check points of a CSV file and say if they seem not in pixels."""
+"""Class of a picture's point, and function that reads and checks points of a CSV file and logs what is doubtful."""
 
 import csv
 import math
@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytorch_lightning.utilities import rank_zero_info
+
+from lightning_coordconv.core.counts import listed
 from lightning_coordconv.core.image_search import identity_of
-from lightning_coordconv.core.images import read_size
+from lightning_coordconv.core.images import read_size, turned_files
 from lightning_coordconv.core.parsing import parse_number
-from lightning_coordconv.core.survey import Refuse, raise_refused
+from lightning_coordconv.core.survey import NAMED, Refuse, raise_refused
 
 COLUMNS = ("image", "x", "y")
 REFUSED = "lines that cannot be used"
@@ -35,6 +38,9 @@ class Point:
 
 def read_points(file: Path, refuse: Refuse = raise_refused) -> list[Point]:
     """Read a CSV file with the columns ``image``, ``x`` and ``y``; further columns are ignored.
+
+    Points are on images turned as their EXIF orientation says; such images are logged, and points that are probably not
+    in pixels.
 
     Args:
         file: in UTF-8, with a line of names first. Images are paths relative to its folder, each on one line.
@@ -75,13 +81,19 @@ def read_points(file: Path, refuse: Refuse = raise_refused) -> list[Point]:
         raise ValueError(f"{file} is no CSV file in UTF-8: {error}") from error
     if not points:
         raise ValueError(f"{file} has no line with a point")
-    return list(points.values())
+    found = list(points.values())
+    _report_doubtful(file, found)
+    return found
 
 
-def implausible(points: Sequence[Point]) -> list[str]:
-    """Return a line, if the points are probably not given in pixels."""
-    shares = all(0 <= min(point.x, point.y) <= max(point.x, point.y) <= 1 < min(point.size) for point in points)
-    return ["all points are in the first pixels of their image: are they shares of its width and height?"] * shares
+def _report_doubtful(file: Path, points: Sequence[Point]) -> None:
+    if all(0 <= min(point.x, point.y) <= max(point.x, point.y) <= 1 < min(point.size) for point in points):
+        shares = "all points are in the first pixels of their image: are they shares of its width and height?"
+        rank_zero_info(f"{file}: {shares}")
+    turned = turned_files(file.parent / point.name for point in points)
+    if turned:
+        kind = "images turned by their EXIF orientation"
+        rank_zero_info(f"{file}: {listed(kind, turned, NAMED)}; points are taken to be on the turned images")
 
 
 def _read(row: dict[str, Any], folder: Path, place: str) -> Point:

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from lightning_coordconv.coordinates.points import PointImages, draw_point
-from lightning_coordconv.coordinates.points_file import implausible, read_points
+from lightning_coordconv.coordinates.points_file import read_points
 from lightning_coordconv.core.splits import PARTS, RandomSplit
 from lightning_coordconv.core.survey import Part, Survey, data_options
 
@@ -25,7 +25,6 @@ def _survey(path: Path, limit: int) -> Survey:
         names = RandomSplit().divide(sorted(points), path, "images")
         for split in PARTS:
             _add(survey, split, PointImages(path.parent, [points[name] for name in names[split]], SHOWN_SIZE))
-    survey.remarks += implausible(list(points.values()))
     survey.options = f"-c coordinates/points_coordconv {data_options(file=path)}"
     return survey
 

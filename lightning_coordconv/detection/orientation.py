@@ -1,18 +1,13 @@
 """Functions that decide whether the boxes of a data set refer to images as stored, or as turned by their EXIF."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 from lightning_coordconv.core.counts import listed
-from lightning_coordconv.core.images import orientation_of, reading
+from lightning_coordconv.core.images import orientation_of, reading, turned_files
 from lightning_coordconv.core.survey import Size
 from lightning_coordconv.detection.annotations import NAMED, Annotations
-
-LARGEST_SAMPLE = 2000
-"""Largest number of files whose headers are read."""
 
 
 def are_turned(sizes: Mapping[Path, Size | None], root: Path | None = None) -> tuple[bool, str]:
@@ -22,8 +17,7 @@ def are_turned(sizes: Mapping[Path, Size | None], root: Path | None = None) -> t
     If all of these have the turned size, boxes refer to turned images, also where EXIF keeps the size; if all have the
     stored size, to stored pixels. If they differ, or there are none, the others are taken to be on stored pixels.
 
-    The headers of the files are read, or of :data:`LARGEST_SAMPLE` of them that are spread evenly, about 0.3 s for
-    1,000. Files that cannot be read, and TIFF files, which Pillow turns in any case, prove nothing.
+    Files that cannot be read, and TIFF files, which Pillow turns in any case, prove nothing.
 
     Args:
         sizes: annotated width and height of each image, ``None`` if the annotation has none.
@@ -35,12 +29,12 @@ def are_turned(sizes: Mapping[Path, Size | None], root: Path | None = None) -> t
     turned: list[Path] = []
     stored: list[Path] = []
     unproved: list[Path] = []
-    for path, size in islice(sizes.items(), 0, None, max(1, -(-len(sizes) // LARGEST_SAMPLE))):
-        with suppress(OSError), reading(path, root) as file:
-            orientation = orientation_of(file)
-            if file.format == "TIFF" or not 2 <= orientation <= 8:
+    for path in turned_files(sizes, root):
+        size = sizes[path]
+        with reading(path, root) as file:
+            if file.format == "TIFF":
                 continue
-            if orientation < 5 or file.width == file.height or size is None:
+            if orientation_of(file) < 5 or file.width == file.height or size is None:
                 unproved.append(path)
             elif size == file.size:
                 stored.append(path)

@@ -1,7 +1,6 @@
 """Data set of images and label masks in two folders, and the function that pads images and masks to a size."""
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch.utils.data import Dataset
 
 from lightning_coordconv.core.counts import listed
 from lightning_coordconv.core.image_search import find_images
-from lightning_coordconv.core.images import is_turned, read_rgb
+from lightning_coordconv.core.images import read_rgb, turned_files
 from lightning_coordconv.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from lightning_coordconv.core.survey import NAMED, Refuse, raise_refused, spread
 from lightning_coordconv.segmentation.mask_files import mask_of, name_of, read_mask, report_unused_masks
@@ -93,6 +92,7 @@ class MaskFolder(Dataset[dict[str, Any]]):
             self.images.append(path)
             self.masks.append(mask)
             self.names.append(name)
+        self.mask_folder = masks
         if names is None:
             report_unused_masks([path.relative_to(images) for path in found], masks)
         self.num_classes = num_classes
@@ -133,28 +133,29 @@ class MaskFolder(Dataset[dict[str, Any]]):
 
     def _report_single_class(self) -> None:
         """Log if some masks have only one class: empty ones, or those of 0 and 255 that mean two classes."""
-        present: set[int] = set()
-        for number in spread(len(self), LOOKED_AT):
-            with suppress(OSError, ValueError):  # reported when the sample is read
-                present |= set(read_mask(self.masks[number], self.num_classes, self.ignore_index).unique().tolist())
+        some = [self.masks[number] for number in spread(len(self), LOOKED_AT)]
+        try:
+            present = {value for mask in some for value in
+                       read_mask(mask, self.num_classes, self.ignore_index).unique().tolist()}  # fmt: skip
+        except (OSError, ValueError):  # reported when the sample is read
+            return
         classes = present - {self.ignore_index}
         if len(classes) == 1:
             ignored = f", and ignore_index, {self.ignore_index}, which does not count" * (self.ignore_index in present)
             rank_zero_info(
-                f"{min(len(self), LOOKED_AT)} of {len(self)} masks in {self.masks[0].parent} were looked at, which "
-                f"have only the class {classes.pop()}{ignored}: classes are from 0 to {self.num_classes - 1}."
+                f"{len(some)} of {len(self)} masks in {self.masks[0].parent} were looked at, which "
+                f"have only the class {classes.pop()}{ignored}: classes are numbered from 0"
             )
 
     def _report_turned(self) -> None:
         """Log if images are turned by their EXIF orientation, and their masks have none."""
-        found, looked_at = [], spread(len(self), LOOKED_AT)
-        for number in looked_at:
-            with suppress(OSError):  # reported when the sample is read
-                if is_turned(self.images[number]) and not is_turned(self.masks[number]):
-                    found.append(self.images[number].name)
-        if found:
-            kind = f"images turned by their EXIF orientation, unlike their masks, among {len(looked_at)} of {len(self)}"
-            rank_zero_info(listed(kind, found, NAMED))
+        masks = dict(zip(self.images, self.masks, strict=True))
+        turned = turned_files(self.images)
+        turned_too = set(turned_files(masks[image] for image in turned))
+        unlike = [image for image in turned if masks[image] not in turned_too]
+        if unlike:
+            kind = "images turned by their EXIF orientation, unlike their masks"
+            rank_zero_info(f"{listed(kind, unlike, NAMED)}; masks are taken to be of the turned images")
 
     def _random_crop(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
         assert self.crop is not None

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,21 @@ def test_where_sizes_contradict_each_other_each_image_follows_its_size(tmp_path)
     assert [turned(data, index) for index in range(4)] == [True, False, True, False]
     (line,) = [line for line in data.remarks() if "EXIF" in line]
     assert f"orientation in some files (2): {tmp_path}/0.png and 1 more, and on stored pixels in others (1): " in line
+
+
+def test_one_turned_image_of_many_is_found_wherever_it_is(tmp_path):
+    coco(tmp_path, *[(1, STORED)] * 3)
+    content = json.loads((tmp_path / "boxes.json").read_text())
+    for number in range(3, 2100):
+        os.link(tmp_path / "0.png", tmp_path / f"{number}.png")
+        content["images"].append(content["images"][0] | {"id": number, "file_name": f"{number}.png"})
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    for number in (1, 1050, 2098):
+        (tmp_path / f"{number}.png").unlink()
+        save(tmp_path, f"{number}.png", 3)
+    (line,) = [line for line in CocoDetection(tmp_path, tmp_path / "boxes.json").remarks() if "EXIF" in line]
+    named = ", ".join(f"{tmp_path}/{number}.png" for number in (1, 1050, 2098))
+    assert line == f"{ASSUMED} (3): {named}; boxes are taken to be on the stored pixels"
 
 
 def test_the_whole_file_decides_where_chance_splits_it(tmp_path):

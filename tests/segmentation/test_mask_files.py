@@ -109,8 +109,24 @@ def test_masks_are_turned_as_their_images_are(tmp_path, orientation, kind, caplo
     save(tmp_path, stored.astype(kind))
     with caplog.at_level("INFO"):
         dataset(tmp_path)
-    reported = "images turned by their EXIF orientation, unlike their masks, among 1 of 1 (1): "
+    reported = "images turned by their EXIF orientation, unlike their masks (1): "
     assert (reported in caplog.text) == (orientation > 1)
+
+
+def test_all_images_that_are_turned_unlike_their_masks_are_counted(tmp_path, caplog):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    unlike, alike = (1, 3, 8, 11, 24, 38), (4, 20)
+    for number in range(40):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = 6 if number in (*unlike, *alike) else 1
+        Image.new("RGB", (8, 8)).save(tmp_path / "images" / f"{number:02}.png", exif=exif)
+        save(tmp_path, np.eye(8, dtype=np.uint8), f"{number:02}.png", **({"exif": exif} if number in alike else {}))
+    with caplog.at_level("INFO"):
+        dataset(tmp_path)
+    named = ", ".join(f"{tmp_path}/images/{number:02}.png" for number in unlike[:5])
+    line = f"images turned by their EXIF orientation, unlike their masks (6): {named} and 1 more; masks are taken to be"
+    assert line in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -37,9 +37,6 @@ class LabelledImages(Dataset[dict[str, Any]]):
         folder: holds ``<class>/**/<image>``, in any format of torchvision's ``IMG_EXTENSIONS``.
         transform: makes a tensor of a PIL image.
 
-    Attributes:
-        dropped: files that are left out, by their paths in the folder.
-
     Raises:
         FileNotFoundError: if the folder does not exist, has no class folder, or a class has no image.
         ValueError: if a link leads back to a folder that holds it.
@@ -61,7 +58,6 @@ class LabelledImages(Dataset[dict[str, Any]]):
             raise FileNotFoundError(
                 listed(f"{folder} has classes without an image in {', '.join(IMG_EXTENSIONS)}", empty)
             )
-        self.dropped = others
         report_dropped(f"files in {folder} that are no images of a class", others)
         self.transform = transform
 

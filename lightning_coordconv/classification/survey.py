@@ -8,7 +8,6 @@ from lightning_coordconv.classification.data import ImageFolderDataModule
 from lightning_coordconv.classification.figures import draw_labelled
 from lightning_coordconv.classification.image_folder import LabelledImages
 from lightning_coordconv.core.arguments import similar_names
-from lightning_coordconv.core.counts import listed
 from lightning_coordconv.core.images import read_size
 from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.core.survey import Part, Survey, data_options
@@ -43,5 +42,3 @@ def _add(survey: Survey, split: str, data: LabelledImages) -> None:
         with survey.collecting("files that cannot be read"):
             part.sizes[read_size(file)] += 1
     survey.read(part, data)
-    if data.dropped:
-        survey.remarks.append(f"{split}: unused: {listed('files that are no images of a class', data.dropped)}")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from lightning_coordconv.core.image_search import find_images
+from lightning_coordconv.core.image_search import find_images, leave_out_repeated
 from lightning_coordconv.core.images import read_size
 from lightning_coordconv.core.survey import Part, Survey, data_options
 from lightning_coordconv.generative.data import UnlabelledImagesDataModule
@@ -27,7 +27,8 @@ def surveys(path: Path) -> dict[str, Callable[[int], Survey]]:
         return {}
 
 
-def _survey(path: Path, files: list[Path], limit: int) -> Survey:
+def _survey(path: Path, found: list[Path], limit: int) -> Survey:
+    files = leave_out_repeated(found, path)
     survey = Survey(f"pictures: {path}", "images", limit)
     held_out = max(1, min(1000, len(files) // 10))
     part = Part("all")

@@ -3,7 +3,8 @@
 import argparse
 import importlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     options = make_parser().parse_args(args)
     path = options.path.expanduser()
-    logging.disable(logging.INFO)  # the report says what the data modules log
-    try:
+    with _kept_from_the_log() as said:
         check_at_least(1, images=options.images)
         if path.is_dir() and options.out.resolve().is_relative_to(path.resolve()):
             raise ValueError(
@@ -54,6 +54,7 @@ def main(args: Sequence[str] | None = None) -> None:
                 "and of the folders in it"
             )
         survey = _recognised(path)(options.images)
+        survey.remarks += dict.fromkeys(said)  # as in a run, but those of several splits once
         survey.remarks += remarks_on_files(path, survey.images, survey.others)
         survey.remarks += [
             f"{file} is not read with the folder; if it holds points, check it by its path"
@@ -67,9 +68,24 @@ def main(args: Sequence[str] | None = None) -> None:
             with complete_file(options.out) as part:
                 _tiled([to_picture(figure) for figure in figures]).save(part)
             print(f"{count(len(figures), 'sample')} in {options.out}")
-    finally:
-        logging.disable(logging.NOTSET)
     raise SystemExit(1 if survey.refused else 0)
+
+
+@contextmanager
+def _kept_from_the_log() -> Iterator[list[str]]:
+    """Return a context in which what the data modules log, with Lightning's logger, is appended to a list instead."""
+    said: list[str] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        said.append(record.getMessage())
+        return False
+
+    logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    logger.addFilter(keep)
+    try:
+        yield said
+    finally:
+        logger.removeFilter(keep)
 
 
 def _recognised(path: Path) -> Callable[[int], Survey]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_coordconv.core.data import Split
+from lightning_coordconv.core.image_search import find_files
 from lightning_coordconv.core.survey import Part, Survey, data_options
 from lightning_coordconv.segmentation.data import MaskFolderDataModule
 from lightning_coordconv.segmentation.drawing import draw_masks
@@ -27,7 +28,7 @@ def surveys(path: Path) -> dict[str, Callable[[int], Survey]]:
 
 def _survey(path: Path, limit: int) -> Survey:
     survey = Survey(f"images and masks: {path}", "images with the class", limit)
-    data = MaskFolderDataModule(str(path), num_classes=2, ignore_index=IGNORED)
+    data = MaskFolderDataModule(str(path), num_classes=IGNORED, ignore_index=IGNORED)
     for split in SPLITS:
         with survey.collecting("splits that cannot be used"):
             dataset: Any = data.make_dataset(split, survey.refuse)
@@ -51,9 +52,7 @@ def _survey(path: Path, limit: int) -> Survey:
                 f"no mask has the classes {shown}, but some have {count - 1}: are they numbered from 0?"
             )
     if len(classes) == 1:
-        survey.remarks.append(
-            f"all pixels have class {classes[0]}, or {IGNORED}, which means no class: a run needs at least 2 classes"
-        )
+        survey.remarks.append("a run needs masks of at least 2 classes, so no command is proposed")
     return survey
 
 
@@ -71,6 +70,6 @@ def _add(survey: Survey, split: str, dataset: MaskFolder) -> None:
     part.draw = lambda index: draw_masks(dataset[index], names, IGNORED)
     if dataset.images != survey.images.get("val"):  # without a test folder, val is the test split too
         survey.images[split] = dataset.images
-    survey.others += dataset.masks
+    survey.others += find_files(dataset.mask_folder)
     survey.read(part, dataset, note)
     survey.parts.append(part)

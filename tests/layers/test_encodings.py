@@ -209,8 +209,8 @@ def test_weights_do_not_load_into_another_option_of_an_own_encoding():
 
 @pytest.mark.parametrize(
     ("base", "arguments"),
-    [(Encoding, ()), (Cartesian, ()), (Polar, ()), (FourierFeatures, (2,)), (Sinusoidal, (2,)), (LearnedGrid, (3, (4, 4))),
-     (ConstantCoordinates, ())],
+    [(Encoding, ()), (Cartesian, ()), (Polar, ()), (ConstantCoordinates, ()), (FourierFeatures, (2,)),
+     (Sinusoidal, (2,)), (LearnedGrid, (3, (4, 4)))],
     ids=lambda value: getattr(value, "__name__", ""),
 )  # fmt: skip
 def test_weights_do_not_load_into_another_option_of_a_subclass_of_any_encoding(base, arguments):

@@ -56,7 +56,8 @@ def pixel_iou(preds: Tensor, target: Tensor, threshold: float = 0.5) -> Tensor:
     if preds.shape != target.shape:
         raise ValueError(f"expected images of one shape, got {tuple(preds.shape)} and {tuple(target.shape)}")
     predicted, true = (preds > threshold).flatten(1), (target > threshold).flatten(1)
-    iou = (predicted & true).sum(1) / (predicted | true).sum(1)
+    common, either = (pixels.sum(1, dtype=torch.float32) for pixels in (predicted & true, predicted | true))
+    iou = common / either  # of integers it would be in torch's default dtype, which a trainer sets to half precision
     return iou.masked_fill(preds.isnan().flatten(1).any(1), torch.nan)
 
 

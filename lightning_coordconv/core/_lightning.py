@@ -1,5 +1,9 @@
 """Wrappers of all private names of Lightning and torchmetrics, and of torch's hooks: functions and a LightningCLI."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import LightningCLI
 from pytorch_lightning.loops.fit_loop import _FitLoop as FitLoop
@@ -58,6 +62,28 @@ def is_hooked(module: nn.Module) -> bool:
 def set_update_count(metric: Metric, count: int) -> None:
     """Set how often a metric was updated. The public property ``update_count`` cannot be set."""
     metric._update_count = count
+
+
+@contextmanager
+def keeping_dtypes(metrics: Iterable[Metric]) -> Iterator[None]:
+    """Let the states of metrics keep their dtypes, and so their values, while a module that has them is converted.
+
+    torchmetrics sees to that in ``half()``, but not in ``to(dtype)``, by which a trainer converts.
+    """
+    kept = [(metric, metric.dtype, dict(metric._defaults), dict(metric.metric_state)) for metric in metrics]
+    yield
+    for metric, dtype, defaults, states in kept:
+        metric._dtype = dtype
+        for name, state in states.items():
+            metric._defaults[name] = _in_dtype_of(defaults[name], metric._defaults[name])
+            setattr(metric, name, _in_dtype_of(state, getattr(metric, name)))
+
+
+def _in_dtype_of(state: Any, moved: Any) -> Any:
+    """Return a tensor, or a list of tensors, that was moved and perhaps converted, as it would be if only moved."""
+    if isinstance(moved, list):
+        return [_in_dtype_of(*pair) for pair in zip(state, moved, strict=True)]
+    return moved if moved.dtype == state.dtype else state.to(moved.device)
 
 
 class ConfiguredCLI(LightningCLI):

@@ -7,7 +7,7 @@ from typing import IO, Any, ClassVar, Literal, Self
 
 import torch
 from lightning_fabric.utilities.seed import pl_worker_init_function
-from pytorch_lightning import Callback, LightningModule
+from pytorch_lightning import Callback
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -26,6 +26,7 @@ from lightning_coordconv.core.plain_data import is_plain
 from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.core.restore import check_before_trust, check_finite, check_kind, named, restore
 from lightning_coordconv.core.splits import splits_of
+from lightning_coordconv.core.task_precision import TaskPrecision
 from lightning_coordconv.core.training_data import report_kept
 from lightning_coordconv.core.undefined import defined_outputs
 from lightning_coordconv.core.unsaved_tensors import TENSORS, tensors_of, warn_of_others
@@ -36,13 +37,7 @@ Outputs = dict[str, Any]
 """What a task computes from a batch: the loss, and what metrics and callbacks read."""
 
 
-HALF = ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
-"""Precisions of a trainer in which it rounds the weights, and all floating-point numbers of a batch."""
-MIXED = ("16-mixed", "bf16-mixed")
-"""Precisions of a trainer in which networks compute, and return, numbers of 11 or 8 bits."""
-
-
-class BaseTask(CheckedArguments, LightningModule):
+class BaseTask(CheckedArguments, TaskPrecision):
     """Base class of all tasks: a LightningModule that the command line can run.
 
     A subclass declares the keys of the samples that it reads (``sample_keys``) and the metric that it is judged by
@@ -65,10 +60,6 @@ class BaseTask(CheckedArguments, LightningModule):
     """Those of them that a task was given, and without which its checkpoint cannot be loaded."""
     scheduled_hparams: frozenset[str] = frozenset()
     """Names of arguments by which the task sets its optimiser as it trains, so that a resumed run can change them."""
-    half_weights: ClassVar[bool] = True
-    """Whether the weights can be in half precision, as with ``--trainer.precision bf16-true``."""
-    half_outputs: ClassVar[bool] = True
-    """Whether what the networks return can be in half precision, as with ``--trainer.precision bf16-mixed``."""
     built_tensors: frozenset[str] | None = None
     """Names of the tensors that its networks had, beside parameters, before they computed anything."""
     draws_figures: bool = False
@@ -213,32 +204,10 @@ class BaseTask(CheckedArguments, LightningModule):
     def check(self) -> None:
         """Raise a ``ValueError`` for arguments that cannot work. Called before a run writes anything."""
 
-    def check_precision(self, precision: object) -> None:
-        """Refuse a precision that rounds what the task needs exactly.
-
-        Args:
-            precision: of the trainer, by Lightning's name, such as ``"bf16-true"``.
-
-        Raises:
-            ValueError: if it is one of :data:`HALF`, and ``half_weights`` is false, or one of :data:`MIXED`, and
-                ``half_outputs`` is.
-        """
-        if precision in MIXED and not self.half_outputs:
-            raise ValueError(
-                f"trainer.precision must be 32-true or 64-true for {type(self).__name__}, whose network returns "
-                f"positions: half precision rounds them to a share of 1/256 (bf16) or 1/2048, got {precision!r}"
-            )
-        if precision in HALF and not self.half_weights:
-            raise ValueError(
-                f"trainer.precision must keep the weights of {type(self).__name__} in full precision, as 32-true "
-                f"does, got {precision!r}"
-            )
-
     def setup(self, stage: str) -> None:
-        """Check the precision, and undo what an interrupted run has left: metrics within an epoch, and checks."""
+        """Take the precision, and undo what an interrupted run has left: metrics within an epoch, and checks."""
+        super().setup(stage)
         self.built_tensors = frozenset(tensors_of(self)) if self.built_tensors is None else self.built_tensors
-        if is_attached(self):
-            self.check_precision(self.trainer.precision)
         self._defined_outputs.close()
         for metric in (module for module in self.modules() if isinstance(module, Metric)):
             metric.reset()
@@ -283,7 +252,7 @@ class BaseTask(CheckedArguments, LightningModule):
         if ranks == 1 or (isinstance(counts, int) and not self.trainer.is_last_batch):
             return 1.0
         exact = torch.promote_types(self.dtype, torch.float32)  # type: ignore[arg-type]  # which may be a string
-        own = torch.full((), float(counts), device=self.device) if isinstance(counts, int) else counts.to(exact)
+        own = torch.full((), counts, dtype=exact, device=self.device) if isinstance(counts, int) else counts.to(exact)
         mean = self.mean_over_ranks(own.clone())
         return own / mean.masked_fill(mean == 0, 1)
 

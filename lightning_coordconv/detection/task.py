@@ -14,7 +14,8 @@ from lightning_coordconv.core.labels import LabelledTask
 from lightning_coordconv.core.metrics import MeanTerms
 from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.core.schedules import warmup_cosine
-from lightning_coordconv.core.task import MIXED, Batch, Outputs
+from lightning_coordconv.core.task import Batch, Outputs
+from lightning_coordconv.core.task_precision import MIXED
 from lightning_coordconv.core.undefined import undefined_outputs
 from lightning_coordconv.detection.average_precision import (
     PERSON_SIGMAS,

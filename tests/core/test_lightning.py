@@ -1,6 +1,7 @@
 """Tests that the private names of Lightning and torchmetrics that the package uses exist and work."""
 
 import pytest
+import torch
 from pytorch_lightning import LightningModule, Trainer
 from torchmetrics import MeanMetric
 
@@ -28,3 +29,13 @@ def test_a_trainer_is_asked_to_stop_after_the_step():
     for stop in (True, False):
         _lightning.stop_after_step(trainer, stop)
         assert trainer.received_sigterm is stop, "this release of Lightning has no Trainer._signal_connector"
+
+
+def test_a_metric_keeps_its_dtypes():
+    metric = MeanMetric()
+    with _lightning.keeping_dtypes([metric]):
+        metric.to(torch.bfloat16)
+    names = "this release of torchmetrics has no Metric._defaults or Metric._dtype"
+    assert {metric.dtype, metric.mean_value.dtype} == {torch.float32}, names
+    metric.reset()
+    assert metric.mean_value.dtype == torch.float32, names

@@ -60,7 +60,8 @@ class MovingAverage(CheckedArguments, WeightAveraging):
 
     The decay is warmed up, as TensorFlow does: after n steps it is at most (1 + n) / (10 + n), so that the average
     follows the weights of a short run too. Lightning's own callback, in a test after training, replaces the averaged
-    weights of the loaded checkpoint by the weights that were not averaged.
+    weights of the loaded checkpoint by the weights that were not averaged. With the precision 64-true averages, and in
+    a validation weights, are rounded to single precision.
 
     Args:
         decay: of the average, per step, after the warm-up, from 0 to less than 1.

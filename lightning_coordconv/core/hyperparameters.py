@@ -221,15 +221,28 @@ def _result(function: Any) -> Any:
 
 def accepts(kind: type, name: str) -> bool:
     """Tell whether a constructor takes an argument, also one that it hands on to its bases through ``**kwargs``."""
+    return any(each.name == name for each in _parameters(kind))
+
+
+def defaults_of(kind: type) -> dict[str, Any]:
+    """Return the defaults of a constructor's arguments, also of those that it hands on, that are plain data or classes.
+
+    They are in the form in which a checkpoint has arguments; see :func:`plain_arguments`.
+    """
+    parameters = reversed(list(_parameters(kind)))  # of a name that a base has too, that of the class counts
+    values = plain_arguments(kind, {each.name: each.default for each in parameters if each.default is not each.empty})
+    return {name: value for name, value in values.items() if is_plain(value) or isinstance(value, type)}
+
+
+def _parameters(kind: type) -> Iterator[inspect.Parameter]:
+    """Yield the parameters of a constructor, and those of its bases as far as it hands arguments on to them."""
     for owner in kind.__mro__:
         constructor = vars(owner).get("__init__")
         if isinstance(constructor, types.FunctionType):
-            parameters = inspect.signature(constructor).parameters
-            if name in parameters:
-                return True
-            if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-                return False
-    return False
+            parameters = list(inspect.signature(constructor).parameters.values())[1:]
+            yield from (each for each in parameters if each.kind is not each.VAR_KEYWORD)
+            if not any(each.kind is each.VAR_KEYWORD for each in parameters):
+                return
 
 
 def annotation_of(function: Callable[..., Any], name: str) -> Any:

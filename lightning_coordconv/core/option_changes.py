@@ -4,6 +4,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from lightning_coordconv.core.hyperparameters import defaults_of
+
 _MISSING = "not set"
 
 
@@ -31,10 +33,14 @@ def find_changes(saved: Any, given: Any, name: str = "model", arguments: bool = 
         saved: the options of a checkpoint, nested.
         given: those of a model.
         name: of all of them.
-        arguments: whether they are arguments of a class. Those that only one of the two has are not compared: they may
-            be defaults, or unknown to another version. In other mappings a missing option is a change.
+        arguments: whether they are arguments of a class. Those that one of the two leaves out have their default; where
+            that is not known, as of another version, they are not compared. In other mappings a missing option is a
+            change.
     """
     if isinstance(saved, Mapping) and isinstance(given, Mapping):
+        kind = _comparable(given.get("class_path"))
+        if isinstance(kind, type) and kind is _comparable(saved.get("class_path")):
+            saved, given = (_with_defaults(kind, each) for each in (saved, given))
         common = arguments or "class_path" in saved
         for key in sorted(saved.keys() & given.keys() if common else saved.keys() | given.keys()):
             values = saved.get(key, _MISSING), given.get(key, _MISSING)
@@ -46,6 +52,13 @@ def find_changes(saved: Any, given: Any, name: str = "model", arguments: bool = 
 def to_text(changes: list[Change]) -> str:
     """Return a line that names changes."""
     return f"options that differ from those of the checkpoint: {'; '.join(map(str, changes))}"
+
+
+def _with_defaults(kind: type, specification: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the specification of a class with the arguments that it leaves out."""
+    arguments = specification.get("init_args") or {}
+    complete = {**defaults_of(kind), **arguments} if isinstance(arguments, Mapping) else arguments
+    return {**specification, "init_args": complete}
 
 
 def _comparable(value: Any) -> Any:
@@ -60,5 +73,7 @@ def _comparable(value: Any) -> Any:
 
 
 def _shown(value: Any) -> Any:
-    """Return a value, of a class with its arguments only the name of the class."""
+    """Return a value, of a class, also one with arguments, only its name."""
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
     return value.get("class_path", value) if isinstance(value, Mapping) else value

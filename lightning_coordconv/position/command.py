@@ -20,6 +20,7 @@ from lightning_coordconv.core.description import HYPERPARAMETERS
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.core.files import complete_file, write_text
 from lightning_coordconv.core.help_text import without_long_lists
+from lightning_coordconv.core.hyperparameters import defaults_of
 from lightning_coordconv.core.nulls import restore_nulls
 from lightning_coordconv.core.option_changes import find_changes, to_text
 from lightning_coordconv.position.advice import Advice, advise
@@ -112,9 +113,11 @@ def _name_changes(checkpoint: str, kind: type, given: Mapping[str, Any]) -> None
     if not isinstance(saved, Mapping):
         return
     described = [{"class_path": saved.get("_class_path"), "init_args": saved}, *saved.values()]
-    own = [each for each in described if isinstance(each, Mapping) and each.get("class_path") in names]
-    found = find_changes(own[0].get("init_args") or {}, given.get("init_args") or {}) if own else ()
-    changes = [change for change in found if not change.of_optimiser]
+    own = next((each for each in described if isinstance(each, Mapping) and each.get("class_path") in names), None)
+    if own is None:
+        return
+    before, now = (defaults_of(kind) | (each.get("init_args") or {}) for each in (own, given))
+    changes = [change for change in find_changes(before, now) if not change.of_optimiser]
     if changes:
         print(to_text(changes), file=sys.stderr)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
@@ -89,7 +90,11 @@ class ResumableDataLoader(DataLoader[Any]):
         again = skip
         if isinstance(self.sampler, TrainingSampler):
             self.sampler.start, again = skip * self.batch_size, 0
-        for batch in islice(super().__iter__(), again, None):
+        batches = super().__iter__()
+        with isolate_rng(include_cuda=False):  # their transforms drew these random numbers before the checkpoint
+            for _ in islice(batches, again):
+                pass
+        for batch in batches:
             self.delivered += 1
             yield batch
 

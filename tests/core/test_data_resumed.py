@@ -1,10 +1,14 @@
-"""Tests that data loaders resume within an epoch, also with other processes, and report other samples."""
+"""Tests that data loaders resume within an epoch, with the same random numbers, and report other samples."""
 
 import itertools
+import random
 
+import numpy as np
 import pytest
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities.seed import isolate_rng
+from torch.utils.data import Dataset
 
 from lightning_coordconv.coordinates import NotSoClevrDataModule
 from lightning_coordconv.core import ResumableDataLoader, TrainingSampler
@@ -60,6 +64,27 @@ def test_a_run_resumes_where_it_stood_in_the_epoch(step, num_workers, overfit_ba
     rest = fit([], tmp_path / "a.ckpt")
     assert rest.seen == whole.seen[step:]
     assert torch.equal(rest.layer.weight, whole.layer.weight)
+
+
+class Noisy(Dataset):
+    """Draws from each global random generator for each sample."""
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return torch.tensor([index, torch.rand(()), np.random.random(), random.random()])
+
+
+def test_batches_that_are_loaded_again_draw_no_random_numbers():
+    """As with ``overfit_batches``, for which Lightning replaces the sampler."""
+    first, second = (ResumableDataLoader(Noisy(), batch_size=2, generator=torch.Generator()) for _ in range(2))
+    batches = iter(first)
+    next(batches), next(batches)
+    second.load_state_dict(first.state_dict())
+    with isolate_rng():
+        rest = torch.cat(list(batches))
+    assert torch.equal(torch.cat(list(second)), rest)
 
 
 @pytest.mark.slow

@@ -4,10 +4,11 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch.optim import Optimizer
 
 
 class AccumulatedGradients(Callback):
-    """Saves the gradients that wait for the optimiser's step, with ``accumulate_grad_batches`` above 1.
+    """Saves the gradients that wait for a step, with ``accumulate_grad_batches`` or by the task's own rule.
 
     Lightning saves and stops after any batch, without them: a run that resumes there would take a step with the
     gradients of the remaining batches only. A checkpoint between two steps holds as many gradients as weights. They are
@@ -17,11 +18,20 @@ class AccumulatedGradients(Callback):
 
     def __init__(self) -> None:
         self.restored: dict[str, Tensor] = {}
+        self.waiting = False
+        """Whether the last gradients were not followed by a step."""
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that gradients wait."""
+        self.waiting = True
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Note that they do no longer."""
+        self.waiting = False
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add ``accumulated_gradients`` by the name of the parameter, if the last batch was not followed by a step."""
-        batches = trainer.fit_loop.epoch_loop.batch_idx + 1
-        if batches % trainer.accumulate_grad_batches and not trainer.is_last_batch:
+        """Add ``accumulated_gradients`` by the name of the parameter, if some wait."""
+        if self.waiting:
             checkpoint["accumulated_gradients"] = {
                 name: trainer.strategy.reduce(parameter.grad.clone(), reduce_op="mean").cpu()
                 for name, parameter in pl_module.named_parameters()
@@ -33,8 +43,8 @@ class AccumulatedGradients(Callback):
         self.restored = checkpoint.get("accumulated_gradients", {})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restore the gradients. Lightning sets gradients to zero before the first batch of an accumulation only."""
+        """Restore the gradients. Lightning sets gradients to zero before the first batch of its accumulation only."""
         for name, parameter in pl_module.named_parameters():
             if name in self.restored:
                 parameter.grad = self.restored[name].to(parameter.device)
-        self.restored = {}
+        self.waiting, self.restored = bool(self.restored), {}

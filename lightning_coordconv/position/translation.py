@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_coordconv.core.strides import other_strides
 from lightning_coordconv.position.features import run
 from lightning_coordconv.position.padding import padded_with
 
@@ -55,13 +56,7 @@ def measure_translation(model: nn.Module, images: Sequence[Tensor]) -> float | N
 
 def _step(model: nn.Module) -> int:
     """Return a multiple of the total stride: ``STEP``, times the odd factors of all strides, as if in one sequence."""
-    step = STEP
-    for stride in (getattr(module, "stride", 1) for module in model.modules()):
-        numbers = stride if isinstance(stride, tuple) else (stride,)
-        if all(isinstance(number, int) and number > 0 for number in numbers):
-            common = math.lcm(*numbers)
-            step *= common // (common & -common)
-    return step
+    return STEP * math.prod(stride // (stride & -stride) for stride in other_strides(model).values())
 
 
 def _padded(image: Tensor, size: Sequence[int]) -> Tensor:

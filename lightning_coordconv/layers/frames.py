@@ -131,6 +131,8 @@ def coordinate_frame(
     ``origin / s`` of a full map of ``h + ceil(size / s) - ceil(crop / s)`` cells. This is exact where the origin, and
     ``size - crop``, are multiples of s. Other origins are allowed and fall between cells. Where a size is not a
     multiple of the stride, the size of the full map is rounded up, as convolutions that pad by half their kernel do.
+    Without ``strides``, a map that has exactly the cells of a stride that is no power of two is refused; where the crop
+    is no multiple of that stride, or the map has few cells, nothing tells.
 
     What is not a map of the whole input, such as the features that a detector pools for each region, must run outside
     of the block. Frames nest, and the innermost holds. They belong to the thread or asyncio task that enters them, and
@@ -145,7 +147,7 @@ def coordinate_frame(
         size: Size of the full image, likewise.
         crop: Size of the network's input, n numbers.
         padded: Allow the crop to reach beyond the image.
-        strides: The total strides that occur in the network, if they are not powers of two.
+        strides: All total strides that occur in the network, if one of them is not a power of two.
         zero_outside: Let coordinates (or what an encoding makes of them) be zero in cells outside of the full image.
 
     Raises:

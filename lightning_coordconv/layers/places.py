@@ -74,12 +74,16 @@ class Frame:
         """Refuse a map that the crop cannot give: most often the network's input is not of the size of the crop.
 
         A finer map than the crop has a whole number of cells for each cell of it, up to what an uneven padding changes;
-        and no network has a finer map along one axis and a coarser one along another.
+        and no network has a finer map along one axis and a coarser one along another. Where strides are named, a map of
+        half the cells or less has another one.
         """
         pairs = list(zip(self.crop, sizes, strides, strict=True))
         if self.strides is not None:
             fits = all(8 * cells <= 9 * _map_size(crop, stride) for crop, cells, stride in pairs)
+            fits = fits and all(cells == 1 or 2 * cells > _map_size(crop, stride) for crop, cells, stride in pairs)
         else:
+            for crop, cells, stride in pairs:
+                _check_guess(crop, cells, stride)
             fits = all(stride >= 1 or cells >= (crop - 1) / stride + 1 for crop, cells, stride in pairs)
             fits = fits and not min(strides) < 1 < max(strides)
         if not fits:
@@ -128,6 +132,22 @@ class Field:
             )
         values = self.values.to(device, dtype, non_blocking=True, copy=True)
         return values if values.dim() == num_axes + 2 else values[None]
+
+
+def _check_guess(crop: int, cells: int, stride: float) -> None:
+    """Refuse a power of two as the stride of a map that has exactly the cells of another stride, and not of this one.
+
+    Raises:
+        ValueError: If it has. One cell is taken for a map that was pooled, whatever the crop.
+    """
+    other = crop // cells
+    exact = cells in (crop // stride, _map_size(crop, stride))
+    if cells > 1 and other * cells == crop and other & (other - 1) and not exact:
+        raise ValueError(
+            f"a map of {cells} cells of a crop of {crop} looks like a total stride of {other}, which is no power of "
+            f"two: name all total strides of the network by strides, such as strides=(1, {other}), or, if it does "
+            "not pad, its powers of two"
+        )
 
 
 def _map_size(cells: int, stride: float) -> int:

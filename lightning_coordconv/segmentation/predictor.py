@@ -112,7 +112,8 @@ class SegmentationPredictor(Int8Predictor[SemanticSegmentation, Segmentation]):
         return output.argmax(1)
 
     def _predict_image(self, image: Tensor | ImageRegions, source: Source) -> Segmentation:
-        labels = predict_tiles(self.task.net, image, self.task.tile, self.task.overlap, self.preprocessing.scale)
+        task = self.task
+        labels = predict_tiles(task.net, image, task.tile, task.overlap, self.preprocessing.scale, task.strides)
         counts = labels.flatten().bincount().tolist()  # needs no memory for each pixel, unlike unique()
         shares = {self.name_of(label): count / labels.numel() for label, count in enumerate(counts) if count}
         return Segmentation(source, labels, self.class_names, shares)

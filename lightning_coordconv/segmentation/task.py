@@ -23,7 +23,7 @@ from lightning_coordconv.segmentation.figures import SegmentationFigures
 from lightning_coordconv.segmentation.mask_folder import PREPROCESSING
 from lightning_coordconv.segmentation.mask_writer import MaskWriter
 from lightning_coordconv.segmentation.metrics import UNDEFINED, MeanIoU, PixelAccuracy
-from lightning_coordconv.segmentation.tiles import check_tile, predict_tiles
+from lightning_coordconv.segmentation.tiles import check_strides, check_tile, predict_tiles
 
 
 class SemanticSegmentation(LabelledTask):
@@ -44,6 +44,7 @@ class SemanticSegmentation(LabelledTask):
             the network's total stride.
         overlap: pixels around a tile that are computed and left out; where half of the network's field of view is no
             larger, tiles agree with the whole image.
+        strides: all total strides at which maps of the network see coordinates, if one of them is not a power of two.
         optimizer: see :class:`~lightning_coordconv.core.NetworkTask` for this and the following.
         lr_scheduler: builds the learning rate schedule.
         lr_scheduler_interval: ``"epoch"`` or ``"step"``.
@@ -52,7 +53,8 @@ class SemanticSegmentation(LabelledTask):
 
     Raises:
         ValueError: if the number of classes is not known, or less than 2, names and classes do not agree, or a tile is
-            not larger than two overlaps; in a run, if the data or the network have other classes than the task.
+            not larger than two overlaps; in a run, if the data or the network have other classes than the task, or
+            strides that are no powers of two are not named.
     """
 
     sample_keys: frozenset[str] = frozenset({"image", "mask", "origin", "size", "path"})
@@ -70,6 +72,7 @@ class SemanticSegmentation(LabelledTask):
         class_names: Sequence[str] | None = None,
         tile: int = 1024,
         overlap: int = 128,
+        strides: Sequence[float] | None = None,
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
@@ -97,14 +100,17 @@ class SemanticSegmentation(LabelledTask):
         self.class_names = [str(n) for n in range(num_classes)] if class_names is None else list(class_names)
         self.tile = tile
         self.overlap = overlap
+        self.strides = strides
 
     def setup(self, stage: str) -> None:
-        """Compare the classes of the data with those of the task, except for predictions.
+        """Check the strides of the network; compare the classes of the data with the task's, except for predictions.
 
         Raises:
-            ValueError: if the data module has another ``num_classes`` or ``ignore_index``.
+            ValueError: if the data module has another ``num_classes`` or ``ignore_index``, or strides that are no
+                powers of two are not named.
         """
         super().setup(stage)
+        check_strides(self.net, self.strides)
         data = data_module(self.trainer)
         for name in ("num_classes", "ignore_index"):
             own, other = getattr(self, name), getattr(data, name, None)
@@ -131,7 +137,7 @@ class SemanticSegmentation(LabelledTask):
         image, target = batch["image"], batch["mask"]
         self.check_labels(batch, self.num_classes)
         crop = tuple(image.shape[-2:])
-        with coordinate_frame(batch["origin"], batch["size"], crop=crop, padded=True):
+        with coordinate_frame(batch["origin"], batch["size"], crop=crop, padded=True, strides=self.strides):
             logits = self.net(image)
         heads = logits if isinstance(logits, dict) else {"out": logits}
         if heads["out"].shape[1] != self.num_classes:
@@ -152,11 +158,11 @@ class SemanticSegmentation(LabelledTask):
         """
         if "image" not in batch:
             return [
-                predict_tiles(self.net, ImageRegions(path), self.tile, self.overlap, PREPROCESSING.scale)
+                predict_tiles(self.net, ImageRegions(path), self.tile, self.overlap, PREPROCESSING.scale, self.strides)
                 for path in batch["path"]
             ]
         return [
-            predict_tiles(self.net, image[:, : size[0], : size[1]], self.tile, self.overlap)
+            predict_tiles(self.net, image[:, : size[0], : size[1]], self.tile, self.overlap, strides=self.strides)
             for image, size in zip(batch["image"], batch["size"], strict=True)
         ]
 

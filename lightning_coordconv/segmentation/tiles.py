@@ -1,13 +1,14 @@
 """Function that predicts label maps of large images tile by tile, each tile with its coordinates in the image."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from lightning_coordconv.core.regions import ImageRegions
+from lightning_coordconv.core.strides import other_strides
 from lightning_coordconv.core.undefined import UndefinedOutputError, is_undefined
-from lightning_coordconv.layers import coordinate_frame
+from lightning_coordconv.layers import AddCoords, coordconv_layers, coordinate_frame
 
 LABELS = (torch.uint8, torch.int16, torch.int32)
 """Types of label maps; the first that holds all classes is used. Few operations of torch take uint16."""
@@ -19,6 +20,7 @@ def predict_tiles(
     tile: int,
     overlap: int,
     prepare: Callable[[Tensor], Tensor] | None = None,
+    strides: Sequence[float] | None = None,
 ) -> Tensor:
     """Return the predicted class of each pixel, computed tile by tile.
 
@@ -37,23 +39,26 @@ def predict_tiles(
         tile: height and width of the tiles in pixels.
         overlap: pixels around each tile's result that are computed and left out, less than half of ``tile``.
         prepare: makes of a tile what ``net`` takes, such as floating-point numbers of uint8; nothing by default.
+        strides: all total strides that occur in the network, if one of them is not a power of two.
 
     Returns:
         (H, W) on the CPU, uint8 for up to 256 classes, int16 for up to 32,768, else int32.
 
     Raises:
-        ValueError: if ``tile`` is not larger than two overlaps, or the logits are not of the tile's size or of fewer
-            than two classes.
+        ValueError: if ``tile`` is not larger than two overlaps, strides that are no powers of two are not named, or the
+            logits are not of the tile's size or of fewer than two classes.
         UndefinedOutputError: if a pixel's largest logit is NaN or infinite.
     """
     check_tile(tile, overlap)
+    check_strides(net, strides)
     device = next((parameter.device for parameter in net.parameters()), image.device)
     height, width = image.shape[-2:]
     found: Tensor | None = None
     for rows, inner_rows in _spans(height, tile, overlap):
         for columns, inner_columns in _spans(width, tile, overlap):
             part = image[:, rows, columns].to(device)
-            with coordinate_frame((rows.start, columns.start), (height, width), crop=tuple(part.shape[-2:])):
+            origin, crop = (rows.start, columns.start), tuple(part.shape[-2:])
+            with coordinate_frame(origin, (height, width), crop=crop, strides=strides):
                 output = net((part if prepare is None else prepare(part))[None])
             logits = output["out"] if isinstance(output, Mapping) else output
             if logits.dim() != 4 or len(logits) != 1 or logits.shape[1] < 2 or logits.shape[2:] != part.shape[1:]:
@@ -83,6 +88,22 @@ def check_tile(tile: int, overlap: int) -> None:
     """
     if overlap < 0 or tile <= 2 * overlap:
         raise ValueError(f"tile must be larger than two overlaps of {overlap}, got {tile}")
+
+
+def check_strides(net: nn.Module, strides: Sequence[float] | None) -> None:
+    """Check that strides are named where frames would take them for powers of two.
+
+    Raises:
+        ValueError: if a network that sees coordinates has other strides, and none are named.
+    """
+    others = other_strides(net)
+    if strides is None and others and (coordconv_layers(net) or any(isinstance(m, AddCoords) for m in net.modules())):
+        name, stride = next(iter(others.items()))
+        raise ValueError(
+            f"{name} of {type(net).__name__} has the stride {stride}, which is no power of two: name all total strides "
+            f"at which maps of the network see coordinates by strides, such as strides=[1, {stride}] "
+            f"(--model.strides [1,{stride}])"
+        )
 
 
 def _spans(length: int, tile: int, overlap: int) -> Iterator[tuple[slice, slice]]:

@@ -15,10 +15,11 @@ from lightning_coordconv.layers.coords import (
     num_coordinates,
 )
 from lightning_coordconv.layers.encodings import Encoding
+from lightning_coordconv.layers.recomputation import SeesFrames
 from lightning_coordconv.layers.tracing import is_traced_symbolically, trace_as_leaf
 
 
-class AddCoords(RecordsCoordinates):
+class AddCoords(SeesFrames, RecordsCoordinates):
     """Concatenate coordinate channels after the channels of a tensor, as the paper defines them (section 3).
 
     The convolutions of this package compute the same result without this copy. Use this module in front of layers
@@ -65,7 +66,8 @@ class AddCoords(RecordsCoordinates):
             return trace_as_leaf(self, x)
         check_input(x, self.num_axes, type(self).__name__)
         sizes = x.shape[-self.num_axes :]
-        coords = encoded_coordinates(sizes, self.with_r, self.encoding, x.device, coordinate_dtype(x.dtype)).to(x.dtype)
+        dtype, frame = coordinate_dtype(x.dtype), self.seen_frame()
+        coords = encoded_coordinates(sizes, self.with_r, self.encoding, frame, x.device, dtype).to(x.dtype)
         if x.dim() == self.num_axes + 1:
             check_samples(coords, 1)
             return torch.cat((x, coords[0]), dim=0)

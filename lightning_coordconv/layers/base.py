@@ -23,6 +23,7 @@ from lightning_coordconv.layers.coords import check_input, describe_coordinates,
 from lightning_coordconv.layers.encodings import Encoding
 from lightning_coordconv.layers.frames import active_frame
 from lightning_coordconv.layers.guards import GuardedModule
+from lightning_coordconv.layers.recomputation import SeesFrames
 from lightning_coordconv.layers.tracing import is_traced_symbolically, trace_as_leaf
 
 _CLASSES = {1: (nn.Conv1d, nn.ConvTranspose1d), 2: (nn.Conv2d, nn.ConvTranspose2d), 3: (nn.Conv3d, nn.ConvTranspose3d)}
@@ -43,7 +44,7 @@ class MetaCoordWeight(nn.Parameter):
         return nn.Parameter.__torch_function__(func, types, args, kwargs or {})
 
 
-class CoordConvNd(GuardedModule, RecordsCoordinates, TorchConvolution):
+class CoordConvNd(GuardedModule, SeesFrames, RecordsCoordinates, TorchConvolution):
     """What the six layers share; mixed in before a torch convolution.
 
     It takes the arguments of the torch class, in the same order and under the same names, and two more, by keyword.

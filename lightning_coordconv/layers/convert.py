@@ -127,6 +127,7 @@ def from_coordconv(model: ModuleT, *, discard: bool = False) -> ModuleT:
             )
     for layer in layers.values():
         del layer.coord_weight, layer.with_r, layer.encoding
+        vars(layer).pop("ran_in_frame", None)
         layer.__class__ = plain_class(type(layer))  # type: ignore[assignment]  # a class swap is the point
     return model
 

@@ -128,6 +128,8 @@ def coordinate_bias(
     Returns:
         A tensor of shape ``(F, out_channels, *output_sizes)``, float32 or wider, where F is 1 or the batch size.
     """
+    if eager and layer.ran_in_frame:
+        layer.seen_frame()  # which refuses a second run without the frame of the first
     plain = layer.encoding is None and not layer.with_r and active_frame() is None
     if not plain or (eager and weight.numel() * math.prod(sizes) <= MAX_GRID_PRODUCTS):
         return convolve_coordinates(layer, weight, sizes, output_padding, keep=plain)
@@ -198,7 +200,8 @@ def convolve_coordinates(
 
         def make() -> list[Tensor]:
             real = coordinate_dtype(dtype)
-            return [encoded_coordinates(sizes, layer.with_r, layer.encoding, device, real).to(dtype)]
+            frame = layer.seen_frame()
+            return [encoded_coordinates(sizes, layer.with_r, layer.encoding, frame, device, real).to(dtype)]
 
         kept = CACHE.get((sizes, device, dtype), make) if keep else None
         (coords,) = make() if kept is None else kept

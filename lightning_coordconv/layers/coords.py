@@ -12,7 +12,6 @@ from torch import Tensor
 
 from lightning_coordconv.layers.arguments import check_finite, check_flags, check_tensor
 from lightning_coordconv.layers.encodings import FINITE, Cartesian, Encoding, append_radius
-from lightning_coordconv.layers.frames import active_frame
 from lightning_coordconv.layers.guards import check_not_quantised
 from lightning_coordconv.layers.places import Field, Frame
 
@@ -132,7 +131,12 @@ def num_coordinates(num_axes: int, with_r: bool, encoding: Encoding | None) -> i
 
 
 def encoded_coordinates(
-    sizes: Sequence[int], with_r: bool, encoding: Encoding | None, device: torch.device, dtype: torch.dtype
+    sizes: Sequence[int],
+    with_r: bool,
+    encoding: Encoding | None,
+    frame: Frame | Field | None,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> Tensor:
     """Return the coordinate channels that a layer sees on a map of the given sizes.
 
@@ -140,6 +144,7 @@ def encoded_coordinates(
         sizes: Number of cells along each axis.
         with_r: Append the radius; only where there is no encoding.
         encoding: How to encode the coordinates; None leaves them as they are.
+        frame: Which coordinates the layer sees; None for those of its own map.
         device: Where to build them.
         dtype: ``torch.float32`` or wider.
 
@@ -147,7 +152,6 @@ def encoded_coordinates(
         A tensor of shape ``(F, d, *sizes)``, where F is 1 or the batch size.
     """
     align_corners = encoding is None or encoding.align_corners
-    frame = active_frame()
     if isinstance(frame, Field):
         grid = resample_grid(frame.grid(len(sizes), device, dtype), sizes, align_corners=align_corners)
     else:

@@ -205,6 +205,7 @@ def _fold(layer: CoordConvNd, biases: dict[tuple[Sizes, Sizes], Tensor]) -> None
     """Turn a layer into a plain convolution with coordinate biases, in place."""
     kind = folded_class(cast(type[ConvNd], plain_class(type(layer))))
     del layer.coord_weight, layer.with_r, layer.encoding
+    vars(layer).pop("ran_in_frame", None)
     layer.__class__ = kind  # type: ignore[assignment]  # a class swap is the point
     assert isinstance(layer, FoldedConvNd)
     layer.bias = None

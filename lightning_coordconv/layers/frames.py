@@ -137,10 +137,10 @@ def coordinate_frame(
     What is not a map of the whole input, such as the features that a detector pools for each region, must run outside
     of the block. Frames nest, and the innermost holds. They belong to the thread or asyncio task that enters them, and
     hold while the network *runs*: with activation checkpointing, which runs it again during the backward pass, pass the
-    same block as ``context_fn`` to ``torch.utils.checkpoint.checkpoint``, with ``use_reentrant=False``; otherwise the
-    gradients are those of other coordinates, mostly without an error. A generator that yields inside a block leaves it
-    active for its consumer. A compiled network sees the block of the thread, not of the task, on versions of torch
-    older than 2.15.
+    same block as ``context_fn`` to ``torch.utils.checkpoint.checkpoint``, with ``use_reentrant=False``. Otherwise a
+    layer refuses to run again; in compiled code it does not, and gradients are those of other coordinates. A generator
+    that yields inside a block leaves it active for its consumer. A compiled network sees the block of the thread, not
+    of the task, on versions of torch older than 2.15.
 
     Args:
         origin: Position of the crop's first cell in the full image: n numbers for the whole batch, or ``(B, n)``.

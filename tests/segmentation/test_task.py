@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from pytorch_lightning import Trainer
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from lightning_coordconv import CoordConv2d
 from lightning_coordconv.segmentation import (
@@ -70,6 +71,17 @@ class TestTask:
             task.train_metrics.update(outputs["preds"], outputs["target"])
         on_host = {"layers/frames.py:_check", "core/labels.py:_noted"}  # which skip what is on a device
         assert {place for _, place in found} <= on_host
+
+    def test_a_network_that_checkpoints_activations_is_refused(self):
+        class Checkpointed(nn.Module):
+            layer = CoordConv2d(3, 3, 1)
+
+            def forward(self, x):
+                return checkpoint(self.layer, x, use_reentrant=False)
+
+        loss = SemanticSegmentation(Checkpointed(), 3).train().evaluate(batch())["loss"]
+        with pytest.raises(RuntimeError, match="run again without it in the backward pass"):
+            loss.backward()
 
     @pytest.mark.parametrize(
         ("options", "message"),

@@ -1,0 +1,120 @@
+"""Tests that activation checkpointing without the frame of the forward pass is refused, and nothing else is."""
+
+import contextlib
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from lightning_coordconv.layers import (
+    AddCoords,
+    CoordConv2d,
+    CoordConvTranspose2d,
+    FourierFeatures,
+    TiledCoordConv2d,
+    coordinate_field,
+    coordinate_frame,
+    from_coordconv,
+    to_coordconv,
+)
+
+FRAMES = {
+    "frame": lambda: coordinate_frame((8, 8), (32, 32), crop=(8, 8)),
+    "field": lambda: coordinate_field(torch.rand(2, 8, 8)),
+}
+LAYERS = {
+    "plain": lambda: CoordConv2d(2, 2, 3, padding=1),
+    "taps": lambda: CoordConv2d(2, 2048, 5, padding=2),
+    "encoding": lambda: CoordConv2d(2, 2, 3, padding=1, encoding=FourierFeatures(2)),
+    "transposed": lambda: CoordConvTranspose2d(2, 2, 2, stride=2),
+    "concatenation": lambda: nn.Sequential(AddCoords(), nn.Conv2d(4, 2, 1)),
+    "tiled": lambda: TiledCoordConv2d(2, 2, 8),
+}
+
+
+def run(layer, **options):
+    """Return the loss of a layer in a checkpoint."""
+    x = torch.rand(1, 2, requires_grad=True)
+    x = x if isinstance(layer, TiledCoordConv2d) else x[:, :, None, None].expand(1, 2, 8, 8)
+    return checkpoint(layer, x, **options).square().sum()
+
+
+@pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
+@pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
+class TestRefused:
+    @pytest.mark.parametrize("reentrant", [False, True])
+    def test_a_second_run_without_the_frame(self, make, frame, reentrant):
+        layer = make()
+        with frame():
+            loss = run(layer, use_reentrant=reentrant)
+        with pytest.raises(RuntimeError, match=r"ran inside a coordinate_frame .* context_fn .* checkpointing off"):
+            loss.backward()
+        run(layer, use_reentrant=reentrant).backward()  # outside of any frame, both times
+
+    def test_not_a_second_run_inside_the_frame(self, make, frame):
+        layer, block = make(), frame()
+        with block:
+            loss = run(layer, use_reentrant=False, context_fn=lambda: (contextlib.nullcontext(), block))
+        loss.backward()
+        with block:
+            run(layer, use_reentrant=False).backward()
+        assert all(parameter.grad is not None for parameter in layer.parameters())
+
+
+class TestNotRefused:
+    """A layer that ran inside a frame and is used without one later, in whatever backward pass, is right."""
+
+    def layer(self):
+        layer = CoordConv2d(2, 2, 3, padding=1)
+        with FRAMES["frame"]():
+            layer(torch.rand(1, 2, 8, 8))
+        return layer
+
+    @pytest.mark.parametrize("reentrant", [False, True])
+    def test_checkpointing_without_frames(self, reentrant):
+        run(self.layer(), use_reentrant=reentrant).backward()
+
+    def test_a_function_that_runs_a_layer_without_frames_in_its_backward_pass(self):
+        layer = CoordConv2d(2, 2, 3, padding=1)
+
+        class Function(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                return x.clone()
+
+            @staticmethod
+            def backward(ctx, grad):
+                return layer(grad)
+
+        x = torch.rand(1, 2, 8, 8, requires_grad=True)
+        Function.apply(x).sum().backward()
+        assert x.grad is not None
+
+    def test_derivatives_of_derivatives(self):
+        layer, x = self.layer(), torch.rand(1, 2, 8, 8, requires_grad=True)
+        with FRAMES["frame"]():
+            out = layer(x)
+        (first,) = torch.autograd.grad(out.pow(3).sum(), x, create_graph=True)
+        first.sum().backward()
+        assert layer.coord_weight.grad is not None
+
+    def test_transforms(self):
+        layer, x = self.layer(), torch.rand(2, 2, 8, 8)
+
+        def loss(weight):
+            return torch.func.functional_call(layer, {"coord_weight": weight}, (x,)).square().sum()
+
+        weight = layer.coord_weight.detach()
+        assert torch.func.grad(loss)(weight).isfinite().all()
+        assert torch.func.jacrev(torch.func.grad(lambda scale: loss(scale * weight)))(torch.tensor(1.0)).isfinite()
+        assert torch.func.vmap(lambda sample: layer(sample))(x).shape == x.shape
+
+
+def test_a_layer_that_ran_in_a_frame_is_converted_back_and_again():
+    layer = to_coordconv(nn.Conv2d(2, 2, 1))
+    with FRAMES["frame"]():
+        layer(torch.rand(1, 2, 8, 8))
+    plain = from_coordconv(layer)
+    assert vars(plain).keys() == vars(nn.Conv2d(2, 2, 1)).keys()
+    assert isinstance(to_coordconv(plain), CoordConv2d)

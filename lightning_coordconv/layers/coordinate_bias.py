@@ -66,6 +66,8 @@ def convolve_with_coordinates(layer: CoordConvNd, input: Tensor, output_padding:
     n = len(layer.kernel_size)
     weight, bias, batched = layer.coord_weight, layer.bias, input.dim() == n + 2
     eager = runs_eagerly(input, weight)
+    if eager and layer.ran_in_frame:
+        layer.seen_frame()  # which refuses a second run without the frame of the first
     # CUDA adds a bias in another pass over the output, which the coordinate bias makes already. A CPU convolves with a
     # bias for free, and rounds once.
     rides = eager and input.is_cuda and layer.separates_bias
@@ -128,8 +130,6 @@ def coordinate_bias(
     Returns:
         A tensor of shape ``(F, out_channels, *output_sizes)``, float32 or wider, where F is 1 or the batch size.
     """
-    if eager and layer.ran_in_frame:
-        layer.seen_frame()  # which refuses a second run without the frame of the first
     plain = layer.encoding is None and not layer.with_r and active_frame() is None
     if not plain or (eager and weight.numel() * math.prod(sizes) <= MAX_GRID_PRODUCTS):
         return convolve_coordinates(layer, weight, sizes, output_padding, keep=plain)

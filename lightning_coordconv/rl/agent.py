@@ -1,112 +1,38 @@
-"""Classes of a trained agent, to load, play, evaluate, film and export, and of its episodes and evaluations."""
+"""Class of a trained agent: to load, to choose actions, to play, evaluate, film and export."""
 
 import copy
-import statistics
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
 from lightning_coordconv.core.arguments import check_at_least
 from lightning_coordconv.core.checkpoints import CheckpointError, UntrustedCheckpointError
-from lightning_coordconv.core.counts import count
 from lightning_coordconv.core.export import ExportError, Format
 from lightning_coordconv.core.files import complete_file
-from lightning_coordconv.core.pictures import grid
-from lightning_coordconv.core.pictures import to_image as to_pillow
 from lightning_coordconv.core.plain_data import check_plain
-from lightning_coordconv.core.predictor import Predictor, Result, Size, writing
+from lightning_coordconv.core.predictor import Predictor, Size
 from lightning_coordconv.core.restore import load_task
 from lightning_coordconv.core.sources import Images
 from lightning_coordconv.rl.data import EVALUATION, EnvironmentDataModule
 from lightning_coordconv.rl.environments.vector import frames_per_second
 from lightning_coordconv.rl.environments.zero_based import ZeroBased
+from lightning_coordconv.rl.episodes import Episode, Evaluation
 from lightning_coordconv.rl.evaluation import play_seeded, seeded
 from lightning_coordconv.rl.frames import play_frames
 from lightning_coordconv.rl.precision import policy_calls
 from lightning_coordconv.rl.ranges import check_ranges
 from lightning_coordconv.rl.spaces import check_same_spaces
 from lightning_coordconv.rl.task import AgentTask
-from lightning_coordconv.rl.video_files import enlarged, write_video
 
 TOLERANCE = 1e-5
 """Allowed difference of an exported agent's values and log-probabilities."""
-SHOWN = 16
-"""Number of frames in the picture of an episode."""
-
-
-class Evaluation(NamedTuple):
-    """Rewards, lengths (in steps, of Atari games in screens) and number cut at ``max_eval_steps`` of episodes."""
-
-    rewards: list[float]
-    lengths: list[int]
-    cut: int
-
-    @property
-    def mean(self) -> float:
-        """The mean reward."""
-        return statistics.fmean(self.rewards)
-
-    @property
-    def deviation(self) -> float:
-        """The standard deviation of the reward over the episodes."""
-        return statistics.pstdev(self.rewards)
-
-
-@dataclass(frozen=True, repr=False)
-class Episode(Result):
-    """An episode that an agent played.
-
-    Attributes:
-        frames: (T, H, W, 3), uint8, one for each step, and the last one again.
-        reward: the sum of the rewards.
-        fps: frames a second of the video.
-    """
-
-    frames: NDArray[np.uint8]
-    reward: float
-    fps: float
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def __repr__(self) -> str:
-        return f"{count(len(self), 'frame')}, reward {self.reward:g}"
-
-    def draw(self) -> Image.Image:
-        """Draw some of the frames, from the first to the last."""
-        chosen = np.linspace(0, len(self) - 1, min(SHOWN, len(self))).round().astype(int)
-        frames = torch.from_numpy(self.frames[chosen]).permute(0, 3, 1, 2)
-        return to_pillow(grid(frames / 127.5 - 1, 4))
-
-    def save(self, path: str | Path) -> Path:
-        """Write a video to ``.mp4``, an animation to ``.gif``, or a picture of some frames; return the path.
-
-        An animation counts in hundredths of a second, and has at most 50 frames a second: browsers slow down more.
-
-        Raises:
-            OSError: naming the path, if it cannot be written or has the suffix of no known format.
-        """
-        suffix = Path(path).suffix.lower()
-        if suffix not in (".mp4", ".gif"):
-            return super().save(path)
-        with writing(path) as target:
-            if suffix == ".mp4":
-                target.open("wb").close()  # the encoder's own process would report a folder that cannot be written
-                write_video(target, ((frame, self.reward) for frame in self.frames), self.fps)
-            else:
-                first, *others = map(Image.fromarray, map(enlarged, self.frames))
-                milliseconds = 10 * max(2, round(100 / self.fps))
-                first.save(target, save_all=True, append_images=others, duration=milliseconds, loop=0)
-        return target
 
 
 class Agent(Predictor[AgentTask]):
@@ -181,6 +107,23 @@ class Agent(Predictor[AgentTask]):
                 self._policy, env, episodes, chosen, self.task.deterministic_evaluation, self.data.max_eval_steps
             )
         return Evaluation(*played)
+
+    def predict(self, observation: Any, deterministic: bool | None = None) -> NDArray[Any]:
+        """Return the action for one observation of the environment, or the actions for several, as SB3's policies do.
+
+        Args:
+            observation: as the environments of ``data`` return it after their wrappers, such as ``data.frame_stack``;
+                of several, with a first axis more. Of a dictionary of observations, a dictionary.
+            deterministic: whether to take the most probable action instead of sampling one; by default as in
+                evaluations.
+
+        Raises:
+            ValueError: if it is no observation of the environment.
+        """
+        chosen = self.task.deterministic_evaluation if deterministic is None else deterministic
+        with policy_calls(self.device):
+            actions, _ = self._policy.predict(observation, deterministic=chosen)
+        return np.asarray(actions)
 
     def play(
         self, max_steps: int = 2000, seed: int | None = None, saliency: bool = False, fps: int | None = None

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import stable_baselines3
 import torch
 from PIL import Image
 
 from lightning_coordconv.core.checkpoints import CheckpointError, UntrustedCheckpointError
 from lightning_coordconv.rl import A2C, EnvironmentDataModule, SmallCNN, load
-from lightning_coordconv.rl.agent import Episode
+from lightning_coordconv.rl.episodes import Episode
 from tests.rl.agents import TOUCH, data, trainer
 from tests.rl.test_video import frames
 
@@ -39,6 +40,33 @@ def test_rewards_are_those_of_the_test(trained, tmp_path):
     assert np.mean(found.lengths) == pytest.approx(result["test/episode_length"])
     assert agent.evaluate(4) == found
     assert agent.evaluate(4, seed=7) != found
+
+
+def test_actions_of_single_observations_are_those_of_the_exported_agent(trained, tmp_path):
+    """Of one or several observations, with channels first, as the policy sees them, or last, as the environment has."""
+    agent = load(trained, device="cpu")
+    agent.export(tmp_path / "agent.zip")
+    plain = stable_baselines3.A2C.load(tmp_path / "agent.zip", device="cpu")
+    space = agent.task.policy.observation_space
+    space.seed(0)
+    several = np.stack([space.sample() for _ in range(16)])
+
+    def choose(agent, observations, **options):
+        torch.manual_seed(0)  # of the actions that are drawn
+        return np.asarray(agent.predict(observations, **options)).tolist()
+
+    torch.manual_seed(0)
+    expected = plain.predict(several)[0].tolist()
+    assert len(set(expected)) > 1
+    assert choose(agent, several) == choose(agent, several, deterministic=False) == expected
+    single = several[5]
+    for deterministic in (True, False):
+        for observation in (single, single.transpose(1, 2, 0)):
+            found = choose(agent, observation, deterministic=deterministic)
+            torch.manual_seed(0)
+            assert found == plain.predict(single, deterministic=deterministic)[0]
+    with pytest.raises(ValueError, match="observation shape"):
+        agent.predict(several[0, :, 1:])
 
 
 def test_random_states_of_the_program_are_kept(trained):

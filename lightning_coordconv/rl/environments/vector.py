@@ -4,6 +4,7 @@ import copy
 import difflib
 import importlib
 import inspect
+import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -238,6 +239,9 @@ def _installed(env_id: str) -> str:
     guess = f"Did you mean {' or '.join(close)}? " if close else ""
     names = ", ".join(name.removesuffix("NoFrameskip-v4") for name in games)
     listed = f": {names}" if "NoFrameskip" in env_id or env_id.startswith("ALE/") else ""
+    module, _, name = env_id.rpartition(":")
+    if module in sys.modules:
+        return f"The module {module} is imported, and registers no {name}: it needs gymnasium.register({name!r}, ...)."
     return (
         f"{guess}For an environment of another package, or of a module in the current folder, write <module>:<id>, "
         f"where <module> registers it. {len(games)} Atari games are installed, as <name>NoFrameskip-v4{listed}."

@@ -22,6 +22,7 @@ from lightning_coordconv.core.hyperparameters import plain_arguments
 from lightning_coordconv.core.modes import check_trainable, warn_of_evaluation_mode
 from lightning_coordconv.core.offline import restoring
 from lightning_coordconv.core.option_changes import to_text
+from lightning_coordconv.core.own_steps import name_unequal_shares
 from lightning_coordconv.core.plain_data import is_plain
 from lightning_coordconv.core.protocols import data_module
 from lightning_coordconv.core.restore import check_before_trust, check_finite, check_kind, named, restore
@@ -218,6 +219,7 @@ class BaseTask(CheckedArguments, TaskPrecision):
         The log names what cannot be trained, and what is kept of the data of an earlier training.
         """
         warn_of_evaluation_mode(self)
+        name_unequal_shares(self)
         data = data_module(self.trainer)
         if not isinstance(data, BaseDataModule) and not self.trainer.ckpt_path:
             report_kept(self, data)

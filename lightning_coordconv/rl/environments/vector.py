@@ -58,7 +58,12 @@ def find(env_id: str, backend: Backend, env_kwargs: Mapping[str, Any], wrapper_k
         spec = copy.copy(gym.spec(name))
     except (gym.error.Error, ModuleNotFoundError) as error:
         reason = str(error).partition(" Did you mean")[0].rstrip(".")  # Gymnasium's guess has no version
-        raise ValueError(f"{reason}. {_installed(name)}") from error
+        way_out = (
+            f"{module} was imported, and registers no {name}: it needs gymnasium.register({name!r}, ...)"
+            if module in sys.modules
+            else _installed(name)
+        )
+        raise ValueError(f"{reason}. {way_out}") from error
     spec.kwargs = {**spec.kwargs, **env_kwargs}
     _check_arguments(env_id, "env_kwargs", AleVecEnv if backend == "ale" else _creator(spec), env_kwargs)
     if env_kwargs.get("render_mode", RENDERED) != RENDERED:
@@ -239,9 +244,6 @@ def _installed(env_id: str) -> str:
     guess = f"Did you mean {' or '.join(close)}? " if close else ""
     names = ", ".join(name.removesuffix("NoFrameskip-v4") for name in games)
     listed = f": {names}" if "NoFrameskip" in env_id or env_id.startswith("ALE/") else ""
-    module, _, name = env_id.rpartition(":")
-    if module in sys.modules:
-        return f"The module {module} is imported, and registers no {name}: it needs gymnasium.register({name!r}, ...)."
     return (
         f"{guess}For an environment of another package, or of a module in the current folder, write <module>:<id>, "
         f"where <module> registers it. {len(games)} Atari games are installed, as <name>NoFrameskip-v4{listed}."

@@ -70,7 +70,7 @@ def test_processes_of_their_own():
             "62 Atari games are installed, as <name>NoFrameskip-v4: Adventure, AirRaid",
         ),
         ("no_such_package:Game-v0", "sb3", {}, {}, "write <module>:<id>, where <module> registers it"),
-        ("json:Game-v0", "sb3", {}, {}, "json is imported, and registers no Game-v0: it needs gymnasium.register"),
+        ("json:Game-v0", "sb3", {}, {}, "json was imported, and registers no Game-v0: it needs gymnasium.register"),
         ("Catcher-v0", "sb3", {}, {}, r"^Environment `Catcher` doesn't exist\. Did you mean Reacher-v5 "),
         ("Corridor-v0", "sb3", {}, {}, r"62 Atari games are installed, as <name>NoFrameskip-v4\.$"),
         ("ALE/Pong-v5", "sb3", {}, {}, r"ALE/Pong-v5 skips frames itself \(frameskip 4\).*use PongNoFrameskip-v4"),

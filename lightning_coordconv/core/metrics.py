@@ -72,8 +72,17 @@ class SampleMean(CheckedArguments, Metric):
         raise NotImplementedError(f"{type(self).__name__} must implement values(preds, target)")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
-        """Add a batch."""
+        """Add a batch.
+
+        Raises:
+            ValueError: if the values are not (B,), as those of predictions (B, 1) and targets (B,) are (B, B).
+        """
         values = self.values(preds, target)
+        if values.dim() != 1:
+            raise ValueError(
+                f"values of {type(self).__name__} must be one per sample, (B,), got {tuple(values.shape)}: predictions "
+                f"are {tuple(preds.shape)}, targets {tuple(target.shape)}"
+            )
         self.total += values.sum(dtype=self.total.dtype)
         self.count += values.numel()
 

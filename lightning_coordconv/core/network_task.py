@@ -130,19 +130,37 @@ class NetworkTask(BaseTask):
         return {"optimizer": optimizer, "lr_scheduler": options}
 
     def best_of(self, metric: str) -> Literal["min", "max"] | None:
-        """Return which value of a metric is best, as its class says."""
+        """Return which value of a metric is best, as the task or the metric's class says."""
+        return super().best_of(metric) or self._best_by_class(metric)
+
+    def _best_by_class(self, metric: str) -> Literal["min", "max"] | None:
         stage, _, name = metric.partition("/")
         metrics = getattr(self, f"{stage}_metrics", None)
         classes = dict(metrics.items(keep_base=True)) if isinstance(metrics, MetricCollection) else {}
         higher = getattr(classes.get(name), "higher_is_better", None)
-        return super().best_of(metric) or (None if higher is None else "max" if higher else "min")
+        return None if higher is None else "max" if higher else "min"
 
     def check(self) -> None:
-        """Build the injected optimiser and schedule once, to see that their arguments are valid."""
+        """Check the mode of the monitor; build the injected optimiser and schedule once, to see that they are valid.
+
+        Raises:
+            ValueError: if ``mode`` takes the worst value of the monitored metric for the best; for invalid arguments.
+        """
+        best = self._best_by_class(self.monitor)
+        if best not in (None, self.mode):
+            raise ValueError(
+                f"mode of {type(self).__name__} must be {best!r}, since higher_is_better of {self.monitor} is "
+                f"{best == 'max'}, got {self.mode!r}"
+            )
         NetworkTask.configure_optimizers(self)  # a subclass's may need the trainer, which there is not yet
 
     def _step(self, batch: Batch, metrics: MetricCollection, stage: str) -> Outputs:
         outputs = self.evaluate(batch)
+        missing = [name for name in ("loss", "preds", "target") if name not in outputs]
+        if missing:
+            raise ValueError(
+                f"evaluate of {type(self).__name__} must return loss, preds and target: {', '.join(missing)} is missing"
+            )
         metrics.update(outputs["preds"], outputs["target"])
         samples = _count(batch)
         log = partial(self.log_dict, on_step=False, on_epoch=True, add_dataloader_idx=False, batch_size=samples)

@@ -126,3 +126,8 @@ def feature_maps(model: nn.Module, images: Sequence[Tensor], names: Sequence[str
         for hook in hooks:
             hook.remove()
     return found
+
+
+def is_vector(output: Any) -> bool:
+    """Return whether a model returned one vector or one number an image: (B, K), or (B,)."""
+    return isinstance(output, Tensor) and output.dim() <= 2

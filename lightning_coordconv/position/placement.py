@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torchvision.ops import FeaturePyramidNetwork
+
+from lightning_coordconv.position.features import is_vector
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def place(model: nn.Module, forward: Callable[[], Any]) -> Placement:
         laterals = [m for p in pyramids for m in p.inner_blocks.modules() if isinstance(m, nn.Conv2d) and m in plain]
         heads = _firsts([module for module in after_pyramid if module in plain], names)
         return Placement([names[module] for module in [*laterals, *heads]], "the pyramid's laterals and the heads")
-    if isinstance(output, Tensor) and output.dim() == 2:
+    if is_vector(output):
         return Placement(_unique([names[plain[0]], names[plain[-1]]]), "the first, and the last before the pool")
     wide = [module for module in plain if max(module.kernel_size) > 1] or plain
     return Placement(_unique([names[plain[0]], names[wide[-1]]]), "the first, and the last that sees a neighbourhood")

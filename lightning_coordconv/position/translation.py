@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_coordconv.core.strides import other_strides
-from lightning_coordconv.position.features import run
+from lightning_coordconv.position.features import is_vector, run
 from lightning_coordconv.position.padding import padded_with
 
 STEP = 32
@@ -75,4 +75,4 @@ def _outputs(model: nn.Module, images: Sequence[Tensor], step: int) -> tuple[lis
 def _vector(model: nn.Module, image: Tensor) -> Tensor | None:
     """Return what a model predicts for an image as a vector; ``None`` if it predicts something else."""
     output = run(model, [image])
-    return output[0].float().cpu() if isinstance(output, Tensor) and output.dim() == 2 else None
+    return output.flatten().float().cpu() if is_vector(output) else None

@@ -1,13 +1,14 @@
 """Tests of metrics that are means over samples: without samples, with NaN predictions, over ranks and batch sizes."""
 
 import math
+import re
 
 import pytest
 import torch
 
 from lightning_coordconv.classification import TopKAccuracy
 from lightning_coordconv.coordinates import PixelDistance, PixelIoU, PositionAccuracy
-from lightning_coordconv.core import MeanTerms
+from lightning_coordconv.core import MeanTerms, SampleMean
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``compute`` method of metric .* was called before:UserWarning")
 
@@ -51,3 +52,23 @@ def test_ranks_and_batches_of_any_size_give_the_mean_over_samples():
     for part in parts:
         merged.merge_state(part)
     assert merged.compute() == whole.compute() == (preds == target).all(1).double().mean().float()
+
+
+class AbsoluteError(SampleMean):
+    higher_is_better = False
+
+    def values(self, preds, target):
+        return (preds - target).abs()
+
+
+@pytest.mark.parametrize("shape", [(4, 1), ()])
+def test_values_that_are_not_one_per_sample_are_refused(shape):
+    metric = AbsoluteError()
+    metric.update(torch.zeros(4), torch.arange(4.0))
+    assert metric.compute() == 1.5
+    target = torch.arange(4.0) if shape else torch.zeros(())
+    message = (
+        rf"values of AbsoluteError must be one per sample, \(B,\), got .*: predictions are {re.escape(str(shape))}"
+    )
+    with pytest.raises(ValueError, match=message):
+        metric.update(torch.zeros(shape), target)

@@ -90,6 +90,33 @@ def test_a_run_does_not_count_what_an_interrupted_one_has_seen(tmp_path, stage):
     assert found.get("train/seen", 1.5) == 1.5
 
 
+@pytest.mark.parametrize("missing", ["loss", "preds", "target"])
+def test_what_evaluate_leaves_out_is_named(missing):
+    class Forgetful(Watched):
+        def evaluate(self, batch):
+            return {name: value for name, value in super().evaluate(batch).items() if name != missing}
+
+    message = f"evaluate of Forgetful must return loss, preds and target: {missing} is missing"
+    with pytest.raises(ValueError, match=message):
+        Forgetful(nn.Linear(1, 1), {}).validation_step({"value": torch.zeros(1)}, 0)
+
+
+@pytest.mark.parametrize(("mode", "higher"), [("max", False), ("min", True)])
+def test_a_mode_that_takes_the_worst_for_the_best_is_refused(mode, higher):
+    class Judged(Watched):
+        monitor = "val/seen"
+
+    class Seen(MeanMetric):
+        higher_is_better = higher
+
+    task = Judged(nn.Linear(1, 1), {"seen": Seen()})
+    task.mode = "min" if mode == "max" else "max"
+    task.check()
+    task.mode = mode
+    with pytest.raises(ValueError, match=f"mode of Judged must be .*, since higher_is_better of val/seen is {higher}"):
+        task.check()
+
+
 def test_a_prediction_that_was_interrupted_leaves_no_check_behind(tmp_path):
     class Interrupted(Watched):
         def predict_step(self, batch, batch_idx):

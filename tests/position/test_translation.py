@@ -9,6 +9,7 @@ from lightning_coordconv import to_coordconv
 from lightning_coordconv.classification import PooledClassifier
 from lightning_coordconv.coordinates import PoolingRegressor
 from lightning_coordconv.position import measure_translation
+from lightning_coordconv.position.placement import place
 
 
 def images(count: int, size: int = 64) -> list[torch.Tensor]:
@@ -21,6 +22,11 @@ def images(count: int, size: int = 64) -> list[torch.Tensor]:
     return list(found)
 
 
+class Squeeze(nn.Module):
+    def forward(self, x):
+        return x.squeeze()
+
+
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
@@ -29,6 +35,23 @@ def seed():
 @pytest.mark.parametrize("size", [48, 64, 96])
 def test_a_pool_over_the_image_hides_position(size):
     assert measure_translation(PooledClassifier(4).eval(), images(6, size)) < 1e-3
+
+
+@pytest.mark.parametrize("pools", [True, False])
+def test_one_number_an_image_is_a_vector_of_one(pools):
+    """(B,) as (B, 1), also in the choice of convolutions; and what a squeeze of both makes of one image."""
+    pool = nn.AdaptiveAvgPool2d(1) if pools else nn.AvgPool2d(8)
+    column = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), pool, nn.Flatten(), nn.LazyLinear(1)).eval()
+    column(images(1)[0][None])
+    expected = measure_translation(column, images(6))
+    assert expected is not None
+    assert (expected < 1e-3) == pools
+    for shape in ((-1,), ()):
+        flat = nn.Sequential(column, nn.Flatten(0)) if shape else nn.Sequential(column, Squeeze())
+        assert measure_translation(flat, images(6)) == expected
+        assert (
+            place(flat, lambda flat=flat: flat(images(1)[0][None])).reason == "the first, and the last before the pool"
+        )
 
 
 @pytest.mark.parametrize("stride", [3, (3, 3), (5, 2)])

@@ -13,6 +13,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from lightning_coordconv.core.arguments import check_printable
 from lightning_coordconv.core.counts import listed
 from lightning_coordconv.core.dropped import report_dropped
+from lightning_coordconv.core.headers import report_headers
 from lightning_coordconv.core.image_search import find_files
 from lightning_coordconv.core.images import read_rgb
 
@@ -21,7 +22,8 @@ class LabelledImages(Dataset[dict[str, Any]]):
     """The images of a folder that holds one folder per class.
 
     Files are found, and classes numbered, as by torchvision's ``ImageFolder``. Files that have another suffix than an
-    image, or are hidden, are left out; their number and names are logged.
+    image, or are hidden, are left out; their number and names are logged, and those of images of which not all is read,
+    such as an alpha channel.
 
     A sample is a dict with
 
@@ -59,6 +61,7 @@ class LabelledImages(Dataset[dict[str, Any]]):
                 listed(f"{folder} has classes without an image in {', '.join(IMG_EXTENSIONS)}", empty)
             )
         report_dropped(f"files in {folder} that are no images of a class", others)
+        report_headers(self.sample_files)
         self.transform = transform
 
     @property

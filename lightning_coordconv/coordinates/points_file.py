@@ -10,8 +10,9 @@ from typing import Any
 from pytorch_lightning.utilities import rank_zero_info
 
 from lightning_coordconv.core.counts import listed
+from lightning_coordconv.core.headers import read_headers
 from lightning_coordconv.core.image_search import identity_of
-from lightning_coordconv.core.images import read_size, turned_files
+from lightning_coordconv.core.images import read_size
 from lightning_coordconv.core.parsing import parse_number
 from lightning_coordconv.core.survey import NAMED, Refuse, raise_refused
 
@@ -90,10 +91,12 @@ def _report_doubtful(file: Path, points: Sequence[Point]) -> None:
     if all(0 <= min(point.x, point.y) <= max(point.x, point.y) <= 1 < min(point.size) for point in points):
         shares = "all points are in the first pixels of their image: are they shares of its width and height?"
         rank_zero_info(f"{file}: {shares}")
-    turned = turned_files(file.parent / point.name for point in points)
-    if turned:
+    headers = read_headers(file.parent / point.name for point in points)
+    for line in headers.remarks:
+        rank_zero_info(f"{file}: {line}")
+    if headers.turned:
         kind = "images turned by their EXIF orientation"
-        rank_zero_info(f"{file}: {listed(kind, turned, NAMED)}; points are taken to be on the turned images")
+        rank_zero_info(f"{file}: {listed(kind, headers.turned, NAMED)}; points are taken to be on the turned images")
 
 
 def _read(row: dict[str, Any], folder: Path, place: str) -> Point:

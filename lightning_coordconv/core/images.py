@@ -4,8 +4,8 @@ import math
 import os
 import re
 import struct
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,8 +32,8 @@ WHITE_IS_ZERO = 0
 def read_rgb(path: str | Path, root: str | Path | None = None, *, upright: bool = True) -> Image.Image:
     """Read an image file as RGB, 8 bits a channel.
 
-    Grey images of 16 bits are scaled from 65,535 to 255; palettes, CMYK and YCbCr are converted; transparency is left
-    out. Of files with several frames the first is read.
+    Images of 16 bits are scaled from 65,535 to 255; palettes, CMYK and YCbCr are converted; transparency and bands
+    beyond the colours are left out. Of files with several frames the first is read.
 
     Args:
         path: the file.
@@ -65,37 +65,6 @@ def read_size(path: str | Path, root: str | Path | None = None, *, upright: bool
     with reading(path, root) as file:
         turned = upright and file.format != "TIFF" and orientation_of(file) >= 5  # Pillow turns TIFF itself
         return (file.height, file.width) if turned else file.size
-
-
-def is_turned(path: str | Path, root: str | Path | None = None) -> bool:
-    """Tell whether an image file has an EXIF orientation by which :func:`read_rgb` turns or mirrors it.
-
-    Args:
-        path: see :func:`read_rgb` for this and the following.
-        root: the same.
-
-    Raises:
-        OSError: as :func:`read_size`.
-    """
-    with reading(path, root) as file:
-        return orientation_of(file) != 1
-
-
-def turned_files(paths: Iterable[Path], root: Path | None = None) -> list[Path]:
-    """Return the image files that an EXIF orientation turns or mirrors, without those that cannot be read.
-
-    The headers of all of them are read: of 10,000 JPEG files in 1 to 2 s, once they are in the memory of the system.
-
-    Args:
-        paths: the files; those that cannot be read are reported where their pixels are.
-        root: see :func:`read_rgb`.
-    """
-    found = []
-    for path in paths:
-        with suppress(OSError):
-            if is_turned(path, root):
-                found.append(path)
-    return found
 
 
 def to_rgb(image: Image.Image, *, upright: bool = True) -> Image.Image:

@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import pil_to_tensor, to_dtype
 
+from lightning_coordconv.core.headers import read_headers
 from lightning_coordconv.core.image_search import find_images
 from lightning_coordconv.core.images import read_rgb
 
@@ -58,8 +59,9 @@ class ImageFiles(Dataset[dict[str, Any]]):
         return {"image": image, "image_id": index + 1, "file_name": name, "path": str(path)}
 
     def remarks(self) -> list[str]:
-        """Return a line on each image that is left out."""
-        return [f"left out an image: {reason}" for reason in self.unreadable]
+        """Return a line on each image that is left out, and on each kind of content that is not read."""
+        left_out = [f"left out an image: {reason}" for reason in self.unreadable]
+        return left_out + read_headers(self.paths, self.root).remarks
 
 
 def check_policies(**policies: str) -> None:

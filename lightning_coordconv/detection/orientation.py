@@ -5,12 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from lightning_coordconv.core.counts import listed
-from lightning_coordconv.core.images import orientation_of, reading, turned_files
+from lightning_coordconv.core.headers import read_headers
+from lightning_coordconv.core.images import orientation_of, reading
 from lightning_coordconv.core.survey import Size
 from lightning_coordconv.detection.annotations import NAMED, Annotations
 
 
-def are_turned(sizes: Mapping[Path, Size | None], root: Path | None = None) -> tuple[bool, str]:
+def are_turned(sizes: Mapping[Path, Size | None], root: Path | None = None) -> tuple[bool, list[str]]:
     """Tell whether boxes refer to images that are turned as their EXIF orientation says, as a viewer shows them.
 
     Images that EXIF turns on their side (orientations 5 to 8) and that are not square prove it by their annotated size.
@@ -24,12 +25,13 @@ def are_turned(sizes: Mapping[Path, Size | None], root: Path | None = None) -> t
         root: a folder that images must be in, after links have been followed; anywhere by default.
 
     Returns:
-        Whether they are turned, and a line on what is not proved; "" if there is nothing to say.
+        Whether they are turned, and lines on what is not proved and on what is not read of the images.
     """
     turned: list[Path] = []
     stored: list[Path] = []
     unproved: list[Path] = []
-    for path in turned_files(sizes, root):
+    headers = read_headers(sizes, root)
+    for path in headers.turned:
         size = sizes[path]
         with reading(path, root) as file:
             if file.format == "TIFF":
@@ -41,15 +43,17 @@ def are_turned(sizes: Mapping[Path, Size | None], root: Path | None = None) -> t
             elif size == file.size[::-1]:
                 turned.append(path)
     if turned and stored:
-        return False, (
+        line = (
             f"boxes are on images turned by their EXIF orientation in {listed('some files', turned, 1)}, and on stored "
             f"pixels in {listed('others', stored, 1)}, by the annotated sizes: each is read by its size, and as stored "
             "where that does not say it"
         )
+        return False, [*headers.remarks, line]
     if unproved and not turned and not stored:
         kind = "images that EXIF turns, of which no annotated size says whether boxes are on the turned image"
-        return False, f"{listed(kind, unproved, NAMED)}; boxes are taken to be on the stored pixels"
-    return bool(turned), ""
+        line = f"{listed(kind, unproved, NAMED)}; boxes are taken to be on the stored pixels"
+        return False, [*headers.remarks, line]
+    return bool(turned), headers.remarks
 
 
 def with_orientation(annotations: Annotations, folder: Path, root: Path | None) -> Annotations:
@@ -63,7 +67,7 @@ def with_orientation(annotations: Annotations, folder: Path, root: Path | None) 
     if annotations.upright is not None:
         return annotations
     images = annotations.content["images"]
-    upright, line = are_turned(
+    upright, lines = are_turned(
         {folder / image["file_name"]: (image["width"], image["height"]) for image in images}, root
     )
-    return replace(annotations, upright=upright, remarks=[*annotations.remarks, *([line] if line else [])])
+    return replace(annotations, upright=upright, remarks=[*annotations.remarks, *lines])

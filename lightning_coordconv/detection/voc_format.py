@@ -63,7 +63,7 @@ class VocFolder:
             if file.suffix.lower() in IMG_EXTENSIONS:
                 self.suffixes.setdefault(file.stem, []).append(file)
         read = [entry for file in files if (entry := self._read(file, refuse)) is not None]
-        self.upright, self.unproved = are_turned({path / entry["file_name"]: entry["size"] for entry in read})
+        self.upright, self.headers = are_turned({path / entry["file_name"]: entry["size"] for entry in read})
         self.entries = {self._name(entry["file"]): entry for entry in read if self._give_size(entry, refuse)}
         self.splits = self._splits(split or RandomSplit())
         names = sorted({row["name"] for entry in self.entries.values() for row in entry["objects"]})
@@ -102,7 +102,7 @@ class VocFolder:
             remark("images without an object in their XML file", empty),
             remark("boxes that begin at 0, while VOC counts pixels from 1 (do these files count from 0?)", from_zero),
             remark("XML files that name another image than the one of their name, which is used", named),
-            self.unproved,
+            *self.headers,
         ]
         if split == "train":
             remarks.append(remark("split by chance, not by the lists of other names in ImageSets/Main", self.unread))

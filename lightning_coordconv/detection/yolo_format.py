@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 
 from lightning_coordconv.core.arguments import check_printable
+from lightning_coordconv.core.headers import read_headers
 from lightning_coordconv.core.image_search import find_images
-from lightning_coordconv.core.images import read_size, turned_files
+from lightning_coordconv.core.images import read_size
 from lightning_coordconv.core.parsing import parse_number
 from lightning_coordconv.core.survey import Refuse, raise_refused
 from lightning_coordconv.detection.annotations import Annotations, read_lines, remark
@@ -131,8 +132,10 @@ class YoloFolder:
             refuse("lines of key points", error)
         categories = [{"id": label, "name": name} for label, name in self.names.items()]
         content = {"images": images, "annotations": annotations, "categories": categories}
-        turned = remark("images turned by their EXIF orientation", list(map(str, turned_files(labels.values()))))
+        headers = read_headers(labels.values())
+        turned = remark("images turned by their EXIF orientation", list(map(str, headers.turned)))
         remarks = [
+            *headers.remarks,
             turned and f"{turned}; boxes are taken to be on the turned images",
             remark("images without a file of labels, which count as images without objects", unlabelled),
             remark("left out files of labels that have no image", self._orphans(split, set(labels))),

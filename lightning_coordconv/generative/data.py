@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from lightning_coordconv.core.data import BaseDataModule, Split
+from lightning_coordconv.core.headers import report_headers
 from lightning_coordconv.core.image_search import find_images, leave_out_repeated
 from lightning_coordconv.generative.lsun import LSUNImages
 from lightning_coordconv.generative.sort_of_clevr import SHAPES, Shape, SortOfClevr
@@ -129,6 +130,7 @@ class UnlabelledImagesDataModule(BaseDataModule):
     def find_data(self) -> None:
         """Find the images, so that a folder with too few of them is refused before anything is written."""
         paths = leave_out_repeated(find_images(self.root), self.root)
+        report_headers(paths)
         names = [str(path.relative_to(self.root)) for path in paths]
         parts = self.random_split.divide(names, self.root, "images", self.eval_count)
         self.paths = {part: [self.root / name for name in some] for part, some in parts.items()}

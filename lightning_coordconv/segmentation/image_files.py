@@ -6,6 +6,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
+from lightning_coordconv.core.headers import report_headers
 from lightning_coordconv.core.image_search import find_images
 from lightning_coordconv.core.images import read_size
 from lightning_coordconv.segmentation.mask_files import name_of
@@ -34,6 +35,7 @@ class ImageFiles(Dataset[dict[str, Any]]):
         for path in self.images:
             seen[name_of(path, images, seen)] = path
         self.names = list(seen)
+        report_headers(self.images)
 
     def __len__(self) -> int:
         return len(self.images)

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_coordconv.core.counts import listed
+from lightning_coordconv.core.headers import read_headers
 from lightning_coordconv.core.image_search import find_images
-from lightning_coordconv.core.images import read_rgb, turned_files
+from lightning_coordconv.core.images import read_rgb
 from lightning_coordconv.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from lightning_coordconv.core.survey import NAMED, Refuse, raise_refused, spread
 from lightning_coordconv.segmentation.mask_files import mask_of, name_of, read_mask, report_unused_masks
@@ -100,7 +101,7 @@ class MaskFolder(Dataset[dict[str, Any]]):
         self.crop = crop
         self.transform = ImageAndMask(transforms, ignore_index)
         self._report_single_class()
-        self._report_turned()
+        self._report_headers()
 
     @property
     def sample_files(self) -> list[Path]:
@@ -147,12 +148,14 @@ class MaskFolder(Dataset[dict[str, Any]]):
                 f"have only the class {classes.pop()}{ignored}: classes are numbered from 0"
             )
 
-    def _report_turned(self) -> None:
-        """Log if images are turned by their EXIF orientation, and their masks have none."""
+    def _report_headers(self) -> None:
+        """Log what is not read of images, and which are turned by their EXIF orientation, unlike their masks."""
         masks = dict(zip(self.images, self.masks, strict=True))
-        turned = turned_files(self.images)
-        turned_too = set(turned_files(masks[image] for image in turned))
-        unlike = [image for image in turned if masks[image] not in turned_too]
+        headers = read_headers(self.images)
+        for line in headers.remarks:
+            rank_zero_info(line)
+        turned_too = set(read_headers(masks[image] for image in headers.turned).turned)
+        unlike = [image for image in headers.turned if masks[image] not in turned_too]
         if unlike:
             kind = "images turned by their EXIF orientation, unlike their masks"
             rank_zero_info(f"{listed(kind, unlike, NAMED)}; masks are taken to be of the turned images")

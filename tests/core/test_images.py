@@ -10,8 +10,9 @@ import pytest
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION
 
+from lightning_coordconv.core.headers import read_headers
 from lightning_coordconv.core.image_search import find_images
-from lightning_coordconv.core.images import LIMIT, is_turned, read_rgb, read_size, to_rgb
+from lightning_coordconv.core.images import LIMIT, read_rgb, read_size, to_rgb
 from lightning_coordconv.core.regions import ImageRegions
 from tests.photographs import noise
 
@@ -242,7 +243,7 @@ def test_images_are_turned_upright(tmp_path, orientation, suffix):
     Image.fromarray(stored).save(tmp_path / f"a.{suffix}", exif=exif)
     seen = np.asarray(read_rgb(tmp_path / f"a.{suffix}"))
     assert seen.shape == ((40, 24, 3) if 5 <= orientation <= 8 else (24, 40, 3))
-    assert is_turned(tmp_path / f"a.{suffix}") is (2 <= orientation <= 8)
+    assert bool(read_headers([tmp_path / f"a.{suffix}"]).turned) is (2 <= orientation <= 8)
     assert seen[:8, :8].min() > 200
     assert seen[12:].max() < 60
     with Image.open(tmp_path / f"a.{suffix}") as opened:
@@ -281,4 +282,4 @@ def test_the_size_of_a_png_file_is_that_of_the_turned_image(tmp_path, orientatio
         (tmp_path / "a.png").write_bytes(content[:start] + content[end:-12] + content[start:end] + content[-12:])
     assert read_size(tmp_path / "a.png") == read_rgb(tmp_path / "a.png").size
     assert read_size(tmp_path / "a.png") == ((30, 40) if orientation >= 5 else (40, 30))
-    assert is_turned(tmp_path / "a.png") == (orientation != 1)
+    assert bool(read_headers([tmp_path / "a.png"]).turned) == (orientation != 1)

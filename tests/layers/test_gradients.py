@@ -96,7 +96,8 @@ class TestGradientsOfManyKinds:
             parameters = [p.detach().double().requires_grad_() for p in (layer.weight, layer.coord_weight, layer.bias)]
             coords = None
             if encoding is not None:
-                coords = encoding(coordinate_bias.encoded_coordinates((60, 50), False, None, x.device, torch.float64))
+                plain = coordinate_bias.encoded_coordinates((60, 50), False, None, None, x.device, torch.float64)
+                coords = encoding(plain)
             oracle = concat_conv(x.double(), *parameters, layer, coords=coords)
             wanted = torch.autograd.grad(oracle, (parameters[0], parameters[2], parameters[1]), gradient.double())
             tolerance = {"rtol": 1e-3, "atol": 1e-2} if dtype == torch.float32 else {"rtol": 0.05, "atol": 5.0}

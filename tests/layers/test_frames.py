@@ -188,7 +188,7 @@ def map_sizes(size, layers):
     tiles=st.integers(0, 5),
 )
 def test_the_full_map_is_found_at_every_depth(strides, kernels, padded, crop, tiles):
-    """Whatever the depth, offset and size of the full map are exact, for whole strides, padded or not."""
+    """Whatever the depth, offset and size of the full map are exact, for whole strides; or, not padded, refused."""
     kernels = [max(kernel, stride) for kernel, stride in zip(kernels, strides, strict=False)]
     layers = [(k, s, k // 2 if padded and k % 2 else 0) for k, s in zip(kernels, strides, strict=True)]
     total = torch.tensor(strides).prod().item()
@@ -200,8 +200,13 @@ def test_the_full_map_is_found_at_every_depth(strides, kernels, padded, crop, ti
             stride = stride if depth == 0 else stride * strides[depth - 1]
             if cells <= max(2, crop / stride / 2):
                 break  # half of the map lost, or too small a map to tell: the documented limit
-            first, found = active_frame().place((cells,), torch.device("cpu"), torch.float32)
-            assert (first.item(), found.item()) == ((size - crop) / stride, full)
+            try:
+                first, found = active_frame().place((cells,), torch.device("cpu"), torch.float32)
+            except ValueError as error:
+                if padded or "looks like a total stride" not in str(error):
+                    raise
+            else:
+                assert (first.item(), found.item()) == ((size - crop) / stride, full)
 
 
 def test_other_strides():

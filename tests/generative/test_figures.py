@@ -76,13 +76,13 @@ def test_a_run_leaves_pictures_and_predictions(cli, config, step):
         assert animation.n_frames == 2 * 16 - 2
     assert (made / "grid.png").is_file()
 
-    if config == "small_coordconv":  # the images are the averaged generator's, of the evaluation's latent vectors
+    if config == "small_coordconv":  # the images are the averaged generator's, of the latent vectors of the seed
         state = torch.load(checkpoint, weights_only=True)["state_dict"]
         net = CoordConvGenerator(8, 32, 16)
         net.load_state_dict(
             {key.removeprefix("average."): value for key, value in state.items() if key.startswith("average.")}
         )
-        latents = torch.rand(12, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
+        latents = torch.rand(12, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
         expected = torch.stack([(pixels(path).permute(2, 0, 1) * 2 - 1) for path in images])
         with torch.no_grad():
             assert (torch.tanh(net(latents)) - expected).abs().max() < 0.05  # computed in bfloat16

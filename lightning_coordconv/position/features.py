@@ -129,5 +129,5 @@ def feature_maps(model: nn.Module, images: Sequence[Tensor], names: Sequence[str
 
 
 def is_vector(output: Any) -> bool:
-    """Return whether a model returned one vector or one number an image: (B, K), or (B,)."""
+    """Return whether a model returned one vector or one number an image: (B, K), (B,), or () of a batch of one."""
     return isinstance(output, Tensor) and output.dim() <= 2

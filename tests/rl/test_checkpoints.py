@@ -112,10 +112,12 @@ def test_a_zip_of_an_extractor_without_weights_is_named(tmp_path):
             return 100 * super().forward(observations)
 
     vector, options = make_vec_env("CartPole-v1", 1), {"features_extractor_class": Scaled}
-    sb3.A2C("MlpPolicy", vector, policy_kwargs=options).save(tmp_path / "scaled.zip")
+    agent = sb3.A2C("MlpPolicy", vector, policy_kwargs=options)
+    agent.save(tmp_path / "scaled.zip")
     task = A2C(1, "MlpPolicy", initial_weights=str(tmp_path / "scaled.zip"))
     with pytest.warns(UserWarning, match=r"features_extractor_class is .*FlattenExtractor'>, and was .*Scaled'>"):
         task._build(vector.observation_space, vector.action_space)
+    assert equal(weights(agent.policy), weights(task.policy))
 
 
 @pytest.mark.parametrize("normalised", [True, False])
@@ -126,6 +128,7 @@ def test_a_zip_whose_policy_saw_normalised_observations_is_named(normalised, tmp
     task = A2C(1, "MlpPolicy", initial_weights=str(tmp_path / "agent.zip"))
     with pytest.warns(UserWarning, match="was trained with VecNormalize") if normalised else nullcontext():
         task._build(vector.observation_space, vector.action_space)
+    assert equal(weights(agent.policy), weights(task.policy))
 
 
 @pytest.mark.parametrize("command", ["fit", "test"])

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 SERVER = multiprocessing.get_context("forkserver")
@@ -57,7 +58,8 @@ class Fork:
     def send_signal(self, number: int) -> None:
         """Send it a signal, if it has not ended."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # it ended meanwhile, and its exit code is on the way
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """Stop it at once, if it has not ended."""

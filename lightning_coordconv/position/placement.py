@@ -69,10 +69,12 @@ def place(model: nn.Module, forward: Callable[[], Any]) -> Placement:
         laterals = [m for p in pyramids for m in p.inner_blocks.modules() if isinstance(m, nn.Conv2d) and m in plain]
         heads = _firsts([module for module in after_pyramid if module in plain], names)
         return Placement([names[module] for module in [*laterals, *heads]], "the pyramid's laterals and the heads")
+    of = "" if plain == ran else "of the plain convolutions "  # others, such as CoordConv layers, are not converted
     if is_vector(output):
-        return Placement(_unique([names[plain[0]], names[plain[-1]]]), "the first, and the last before the pool")
+        return Placement(_unique([names[plain[0]], names[plain[-1]]]), f"{of}the first, and the last before the pool")
     wide = [module for module in plain if max(module.kernel_size) > 1] or plain
-    return Placement(_unique([names[plain[0]], names[wide[-1]]]), "the first, and the last that sees a neighbourhood")
+    reason = f"{of}the first, and the last that sees a neighbourhood"
+    return Placement(_unique([names[plain[0]], names[wide[-1]]]), reason)
 
 
 def _firsts(convolutions: list[nn.Conv2d], names: dict[nn.Module, str]) -> list[nn.Conv2d]:

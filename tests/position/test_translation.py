@@ -5,7 +5,7 @@ import timm
 import torch
 from torch import nn
 
-from lightning_coordconv import to_coordconv
+from lightning_coordconv import CoordConv2d, to_coordconv
 from lightning_coordconv.classification import PooledClassifier
 from lightning_coordconv.coordinates import PoolingRegressor
 from lightning_coordconv.position import measure_translation
@@ -52,6 +52,15 @@ def test_one_number_an_image_is_a_vector_of_one(pools):
         assert (
             place(flat, lambda flat=flat: flat(images(1)[0][None])).reason == "the first, and the last before the pool"
         )
+
+
+def test_convolutions_with_coordinates_are_not_called_the_first():
+    classifier = nn.Sequential(
+        CoordConv2d(1, 4, 3), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+    placement = place(classifier, lambda: classifier(images(1)[0][None]))
+    assert placement.names == ["1", "2"]
+    assert placement.reason == "of the plain convolutions the first, and the last before the pool"
 
 
 @pytest.mark.parametrize("stride", [3, (3, 3), (5, 2)])

@@ -151,6 +151,16 @@ def test_a_line_of_progress_says_how_many_epochs_there_are(max_epochs, line, cap
     assert capsys.readouterr().out.endswith(f"{line} steps: a 0.5\n")
 
 
+def test_a_run_that_is_shorter_than_an_interval_says_at_its_end_what_it_reached(capsys):
+    trainer = SimpleNamespace(global_step=12, progress_bar_metrics={"val/loss": 0.25})
+    progress = ProgressLines(3600.0)
+    progress.on_train_end(trainer, torch.nn.Identity())
+    assert capsys.readouterr().out.endswith("training ended, 12 optimiser steps: val/loss 0.25\n")
+    progress.disable()
+    progress.on_train_end(trainer, torch.nn.Identity())
+    assert not capsys.readouterr().out
+
+
 class Tiny(CoordinateRegression):
     """Has a loss far below the metrics of other tasks."""
 

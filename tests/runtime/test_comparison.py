@@ -178,8 +178,19 @@ def test_values_that_are_not_finite_have_no_interval(tmp_path, capsys, value):
 
 
 def test_unknown_metrics_and_arms(logs, tmp_path, capsys):
-    assert "a has no metric 'none': it has seconds, steps, test/accuracy" in fails(capsys, logs, "--metric", "none")
+    assert "no run has a metric 'none': the metrics are seconds, steps, test/a" in fails(capsys, logs, "--metric", "none")
     assert "no arm 'c': the arms are a, b" in fails(capsys, logs, "--baseline", "c")
+
+
+def test_an_arm_without_a_wanted_metric_has_an_empty_cell(tmp_path, capsys):
+    """As trials of a search have that were trained without a test."""
+    for name, header in (("a", "val/loss"), ("b", "val/loss,test/loss")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.csv").write_text(f"step,{header}\n1,{','.join(['0.5'] * len(header.split(',')))}\n")
+    compare(tmp_path, "--metric", "test/loss")
+    output = capsys.readouterr().out
+    assert "| a | 1 run |  |\n| b | 1 run | 0.5 |\n" in output
+    assert "| difference to a | pairs | test/loss |\n|---|---:|---|\n| b | 0 |  |\n" in output
 
 
 def test_a_baseline_can_be_chosen(logs, capsys):

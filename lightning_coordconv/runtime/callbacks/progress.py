@@ -56,9 +56,13 @@ class ProgressLines(ProgressBar):
     ) -> None:
         """Print a line of training."""
         if self._is_due():
-            values = [f"{name} {value:.4g}" for name, value in trainer.progress_bar_metrics.items()]
             of = f" of {trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
-            self._print(f"epoch {trainer.current_epoch + 1}{of}, {steps_done(trainer, pl_module)}", values)
+            self._print(f"epoch {trainer.current_epoch + 1}{of}, {steps_done(trainer, pl_module)}", metrics(trainer))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the values at the end of training, which may be shorter than an interval."""
+        if self.is_enabled:
+            self._print(f"training ended, {steps_done(trainer, pl_module)}", metrics(trainer))
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int,
@@ -90,6 +94,11 @@ class ProgressLines(ProgressBar):
     def _print(self, what: str, values: list[str]) -> None:
         print(f"{time.strftime('%H:%M:%S')} {what}: {', '.join(values)}" if values else what, flush=True)
         self.printed = time.monotonic()
+
+
+def metrics(trainer: Trainer) -> list[str]:
+    """Return the metrics of the progress bar as text."""
+    return [f"{name} {value:.4g}" for name, value in trainer.progress_bar_metrics.items()]
 
 
 def steps_done(trainer: Trainer, module: LightningModule) -> str:

@@ -65,15 +65,14 @@ def choose_metrics(arms: Sequence[Arm], wanted: Sequence[str] | None) -> list[st
     """Return the metrics to compare.
 
     Raises:
-        ValueError: if an arm lacks one that is wanted.
+        ValueError: if no arm has one that is wanted.
     """
     if not wanted:
         return default_metrics(arms)
+    known = {name for arm in arms for run in arm.runs for name in run.metrics}
     for metric in wanted:
-        for arm in arms:
-            if not len(arm.values(metric)):
-                known = ", ".join(sorted({name for run in arm.runs for name in run.metrics}))
-                raise ValueError(f"{arm.name} has no metric {metric!r}: it has {known}")
+        if metric not in known:
+            raise ValueError(f"no run has a metric {metric!r}: the metrics are {', '.join(sorted(known))}")
     return list(wanted)
 
 

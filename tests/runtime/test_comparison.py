@@ -178,7 +178,7 @@ def test_values_that_are_not_finite_have_no_interval(tmp_path, capsys, value):
 
 
 def test_unknown_metrics_and_arms(logs, tmp_path, capsys):
-    assert "no run has a metric 'none': the metrics are seconds, steps, test/a" in fails(capsys, logs, "--metric", "none")
+    assert "no run has a metric 'none': the metrics are seconds, steps, test" in fails(capsys, logs, "--metric", "none")
     assert "no arm 'c': the arms are a, b" in fails(capsys, logs, "--baseline", "c")
 
 

@@ -98,6 +98,13 @@ class ResumableDataLoader(DataLoader[Any]):
             self.delivered += 1
             yield batch
 
+    def samples_in(self, batch: int) -> int | None:
+        """Return how many samples a batch has on all ranks; ``None`` where Lightning replaced the sampler."""
+        sampler = self.sampler
+        if not isinstance(sampler, TrainingSampler):
+            return None
+        return min(sampler.batch_size, sampler.total_size - batch * sampler.batch_size)
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the epoch, as plain data and tensors.
 

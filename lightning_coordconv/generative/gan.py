@@ -19,7 +19,8 @@ from lightning_coordconv.core.network_options import apply_network_options
 from lightning_coordconv.core.task import Batch
 from lightning_coordconv.generative.latents import Distribution
 from lightning_coordconv.generative.losses import LOSSES, feature_distance, gradient_penalty
-from lightning_coordconv.generative.task import GenerativeTask, to_images
+from lightning_coordconv.generative.networks import to_images
+from lightning_coordconv.generative.task import GenerativeTask
 
 
 class GAN(GenerativeTask):
@@ -156,7 +157,7 @@ class GAN(GenerativeTask):
         """Train both networks with one batch."""
         real = self.real_images(batch)
         share = self.share(len(real))
-        latent = self.draw(self.latents, len(real))
+        latent = self.draw(self.latents, len(real), batch_idx)
         optimizer_d, optimizer_g = cast(list[LightningOptimizer], self.optimizers())
         fake = self.visible(self.generator(latent))
         for _ in range(self.discriminator_steps):

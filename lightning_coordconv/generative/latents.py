@@ -44,17 +44,17 @@ class LatentSampler:
         self.generator = Generator().manual_seed(int(seed))  # torch refuses the integers of NumPy
 
     def draw(self, count: int, rank: int = 0, ranks: int = 1) -> Tensor:
-        """Return a rank's share (count, size) of the next ``count * ranks`` vectors, float32, on the CPU."""
+        """Return every ``ranks``-th of the next ``count`` vectors (n, size), from ``rank`` on; float32, on the CPU."""
         if self.distribution == "normal":
             length = -(-self.size // BLOCK) * BLOCK
-            drawn = torch.randn(count, ranks, length, generator=self.generator, dtype=torch.float32)
-            vectors = drawn[..., : self.size]
+            drawn = torch.randn(count, length, generator=self.generator, dtype=torch.float32)
+            vectors = drawn[:, : self.size]
         else:
-            shape = (count, ranks, self.size)
+            shape = (count, self.size)
             vectors = torch.rand(shape, generator=self.generator, dtype=torch.float32).mul_(2).sub_(1)
-        binary = vectors[..., : self.binary]
+        binary = vectors[:, : self.binary]
         binary.copy_(torch.where(binary < 0, -1.0, 1.0))
-        return vectors[:, rank]
+        return vectors[rank::ranks]
 
     def interpolate(self, start: Tensor, end: Tensor, frames: int) -> Tensor:
         """Return vectors between two others, each as probable as a drawn one.

@@ -3,6 +3,7 @@
 from itertools import pairwise
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -258,3 +259,8 @@ def check_latent(latent: Tensor, size: int) -> None:
     """Raise ValueError for latent vectors that are not (B, size)."""
     if latent.ndim != 2 or latent.shape[1] != size:
         raise ValueError(f"expected vectors (B, {size}), got shape {tuple(latent.shape)}")
+
+
+def to_images(output: Tensor) -> Tensor:
+    """Apply tanh to a generator's output, in float32 at least: in bfloat16 it has no gradient beyond 3.5."""
+    return torch.tanh(output.to(torch.promote_types(output.dtype, torch.float32)))

@@ -14,7 +14,8 @@ from lightning_coordconv.core.pictures import grid, save_gif, to_bytes, to_image
 from lightning_coordconv.core.predictor import Predictor, Result, Size, writing
 from lightning_coordconv.core.sources import Images
 from lightning_coordconv.generative.latents import LatentSampler
-from lightning_coordconv.generative.task import GenerativeTask, to_images
+from lightning_coordconv.generative.networks import to_images
+from lightning_coordconv.generative.task import GenerativeTask
 
 
 @dataclass(frozen=True, repr=False)

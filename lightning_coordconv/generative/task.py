@@ -10,6 +10,7 @@ from pytorch_lightning import Callback
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
+from lightning_coordconv.core.loading import ResumableDataLoader
 from lightning_coordconv.core.metrics import MeanTerms
 from lightning_coordconv.core.modes import evaluating
 from lightning_coordconv.core.task import BaseTask, Batch, Outputs
@@ -26,6 +27,7 @@ from lightning_coordconv.generative.metrics.object_kinds import ObjectKindEntrop
 from lightning_coordconv.generative.metrics.object_positions import ObjectPositionDivergence, ObjectPositionEntropy
 from lightning_coordconv.generative.metrics.objects import find_objects
 from lightning_coordconv.generative.metrics.variation import SampleVariation
+from lightning_coordconv.generative.networks import to_images
 
 PATHS, FRAMES = 16, 16
 """Number of interpolations that smoothness is measured on, and images in each."""
@@ -185,9 +187,13 @@ class GenerativeTask(BaseTask):
             )
         return image
 
-    def draw(self, sampler: LatentSampler, count: int) -> Tensor:
-        """Return this rank's next latent vectors (count, latent_size), on the task's device."""
-        vectors = sampler.draw(count, self.global_rank, self.trainer.world_size)
+    def draw(self, sampler: LatentSampler, count: int, batch_idx: int | None = None) -> Tensor:
+        """Return this rank's next latent vectors (count, latent_size), on the device; for which training batch."""
+        ranks = self.trainer.world_size
+        # Ranks can have unequal shares of the last training batch of an epoch, after which the stream goes on.
+        loader = None if batch_idx is None else self.trainer.train_dataloader
+        of_all = loader.samples_in(batch_idx) if isinstance(loader, ResumableDataLoader) else None
+        vectors = sampler.draw(count * ranks if of_all is None else of_all, self.global_rank, ranks)
         return to_device(vectors.to(self.fixed_latents.dtype), self.device)
 
     @torch.no_grad()
@@ -292,8 +298,3 @@ class GenerativeTask(BaseTask):
             except (RuntimeError, ValueError) as error:
                 raise ValueError(f"{name} does not take {kind} of shape {tuple(inputs.shape)}: {error}") from error
         return output
-
-
-def to_images(output: Tensor) -> Tensor:
-    """Apply tanh to a generator's output, in float32 at least: in bfloat16 it has no gradient beyond 3.5."""
-    return torch.tanh(output.to(torch.promote_types(output.dtype, torch.float32)))

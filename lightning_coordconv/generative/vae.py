@@ -82,7 +82,7 @@ class VAE(GenerativeTask):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the negative bound of a batch, weighted by this rank's share of the images."""
         real = self.real_images(batch)
-        losses = self.bound(real, self.draw(self.latents, len(real)))
+        losses = self.bound(real, self.draw(self.latents, len(real), batch_idx))
         self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()}, prog_bar=True)
         return losses["loss"] * self.share(len(real))
 

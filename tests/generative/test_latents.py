@@ -12,7 +12,7 @@ def test_ranks_together_draw_what_one_process_does(distribution):
     shares = [LatentSampler(5, distribution, seed=3) for _ in range(3)]
     for _ in range(4):
         whole = alone.draw(12)
-        parts = [sampler.draw(4, rank, 3) for rank, sampler in enumerate(shares)]
+        parts = [sampler.draw(12, rank, 3) for rank, sampler in enumerate(shares)]
         assert torch.equal(torch.stack(parts, dim=1).flatten(0, 1), whole)
     assert all(torch.equal(alone.generator.get_state(), sampler.generator.get_state()) for sampler in shares)
 

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 
 from lightning_coordconv.coordinates import DeconvDecoder, NotSoClevrDataModule
 from lightning_coordconv.detection import RegionProposal
+from lightning_coordconv.generative import SortOfClevrDataModule
 from lightning_coordconv.runtime.cli import main
 from tests.forks import Fork
 
@@ -188,6 +189,12 @@ class Ranks:
         """Wait for all of them, and see that each ended with a code."""
         codes = self.wait(timeout)
         assert codes == [expected] * len(codes), f"{codes}\n" + "\n".join(log.read_text() for log in self.logs)
+
+
+class AllImages(SortOfClevrDataModule):
+    """Has a last batch of an epoch that is not full."""
+
+    drop_last = False
 
 
 def run_all(arguments: list[str]) -> None:

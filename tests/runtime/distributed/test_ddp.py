@@ -13,6 +13,7 @@ from tests.runtime.distributed import ranks
 
 CONFIGS = Path(ranks.ROOT, "configs")
 SMALL_CANVAS = "--data.canvas=16 --data.size=3 --data.batch_size=24 --data.eval_batch_size=10"
+IMAGES = f"--data={ranks.__name__}.AllImages --data.count=27 --data.eval_count=10 --data.batch_size=8"
 TASKS = {
     "coordinates/classification_quadrant_coordconv": f"{SMALL_CANVAS} --model.net.init_args.canvas=16",
     "coordinates/rendering_uniform_coordconv": f"{SMALL_CANVAS} --model.net.init_args.canvas=16",
@@ -21,6 +22,7 @@ TASKS = {
         f"--model={ranks.__name__}.FixedProposals --data.num_images=91 --data.batch_size=24 "
         "--data.num_eval_images=10 --data.eval_batch_size=4"
     ),
+    "generative/small_coordconv": f"{IMAGES} --model.generator_optimizer=SGD --model.discriminator_optimizer=SGD",
 }
 STEPS = 20
 
@@ -47,7 +49,7 @@ def runs(names: list[str], folder: Path) -> dict[str, list[dict]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("domain", ["coordinates", "detection"])
+@pytest.mark.parametrize("domain", ["coordinates", "detection", "generative"])
 def test_ranks_end_with_the_weights_and_the_metrics_of_one_process(domain, tmp_path):
     for name, (alone, first, second) in runs([name for name in TASKS if name.startswith(domain)], tmp_path).items():
         for key, weight in alone["weights"].items():
@@ -55,8 +57,11 @@ def test_ranks_end_with_the_weights_and_the_metrics_of_one_process(domain, tmp_p
             torch.testing.assert_close(first["weights"][key], weight, rtol=0, atol=1e-6, msg=f"{name} {key}")
         assert any(key.startswith("val/") for key in alone["logged"]), name
         for key, value in alone["logged"].items():
-            assert first["logged"][key] == pytest.approx(value, rel=1e-6), (name, key)
-            assert second["logged"][key] == first["logged"][key] or not key.startswith("val/"), (name, key)
+            if key in ("train/loss_d", "train/loss_g"):
+                continue  # those of the first rank's images
+            assert first["logged"][key] == pytest.approx(value, rel=1e-6, nan_ok=True), (name, key)
+            if key.startswith("val/"):
+                assert second["logged"][key] == pytest.approx(first["logged"][key], rel=0, nan_ok=True), (name, key)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from matplotlib import image
@@ -26,6 +27,7 @@ from lightning_coordconv.runtime.callbacks.defaults import default_callbacks
 from lightning_coordconv.runtime.callbacks.last_checkpoint import LastCheckpoint
 from lightning_coordconv.runtime.callbacks.preemption import CheckpointingPreemption, Preemption, last_path
 from lightning_coordconv.runtime.callbacks.progress import ProgressLines
+from lightning_coordconv.runtime.callbacks.randomness import RandomState
 from lightning_coordconv.runtime.callbacks.saved_config import SavedConfig
 from lightning_coordconv.runtime.callbacks.summary import RunSummary
 
@@ -159,6 +161,48 @@ def test_a_run_that_is_shorter_than_an_interval_says_at_its_end_what_it_reached(
     progress.disable()
     progress.on_train_end(trainer, torch.nn.Identity())
     assert not capsys.readouterr().out
+
+
+class OwnGenerators(torch.utils.data.Dataset):
+    """Draws its samples from generators of its own."""
+
+    def __init__(self) -> None:
+        self.random = np.random.default_rng(0)
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.from_numpy(self.random.random(3)).float()
+
+
+class Noisy(LightningModule):
+    """Adds noise from a generator of its own, if it has one."""
+
+    def __init__(self, own: bool) -> None:
+        super().__init__()
+        self.net = torch.nn.Linear(3, 1)
+        if own:
+            self.net.noise = torch.Generator()
+
+    def training_step(self, batch):
+        return self.net(batch).mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_random_generators_that_checkpoints_lack_are_named(own, tmp_path, caplog):
+    trainer = Trainer(
+        accelerator="cpu", default_root_dir=tmp_path, logger=False, callbacks=[RandomState()], max_epochs=1,
+        enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
+    )  # fmt: skip
+    dataset = OwnGenerators() if own else torch.rand(4, 3)
+    with caplog.at_level("INFO"):
+        trainer.fit(Noisy(own), torch.utils.data.DataLoader(dataset))
+    assert ("generators Linear.noise, OwnGenerators.random are not saved" in caplog.text) == own
+    assert ("random generators" in caplog.text) == own
 
 
 class Tiny(CoordinateRegression):

@@ -6,13 +6,17 @@ from typing import Any
 import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
+
+GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 
 
 class RandomState(Callback):
     """Saves the state of the global random generators in the checkpoint: torch's, its device's, NumPy's and Python's.
 
-    Every rank restores its own state. If the number of ranks has changed, no state is restored.
+    Every rank restores its own state. If the number of ranks has changed, no state is restored. A line of the log names
+    generators that the training data set, the data module or a network keeps as an attribute, which are not saved.
     """
 
     def __init__(self) -> None:
@@ -34,9 +38,26 @@ class RandomState(Callback):
             self.restored = [{name: ranks[trainer.global_rank].clone() for name, ranks in states.items()}]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restore them, after everything is built that could draw a number."""
+        """Restore them, after everything is built that could draw a number; name the generators that are not saved."""
+        if own := _own_generators(trainer, pl_module):
+            rank_zero_info(
+                f"The random generators {', '.join(own)} are not saved: a run that resumes draws other numbers from "
+                "them. Those of torch, numpy.random and random are saved."
+            )
         if self.restored:
             _restore(self.restored.pop(), pl_module.device)
+
+
+def _own_generators(trainer: Trainer, task: LightningModule) -> list[str]:
+    """Return the names of the random generators that are attributes of the data or of a module."""
+    dataset, data = getattr(trainer.train_dataloader, "dataset", None), getattr(trainer, "datamodule", None)
+    owners = [*task.modules(), *(owner for owner in (dataset, data) if hasattr(owner, "__dict__"))]
+    return [
+        f"{type(owner).__name__}.{name}"
+        for owner in owners
+        for name, value in vars(owner).items()
+        if isinstance(value, GENERATORS)
+    ]
 
 
 def _state(device: torch.device) -> dict[str, Tensor]:

@@ -27,6 +27,9 @@ FLOOR = 1e-3
 """Probability that all classes together have at least, so that a wrong prediction costs no more than some nats."""
 CERTAIN = 1e-3
 """A target whose prior leaves less uncertainty than this, in nats or in shares of a number's variance, is constant."""
+TOLD = 0.02
+"""A class of which the content leaves less than this share of the uncertainty is told by it: the estimate itself, which
+mixes neighbours, leaves as much."""
 MIN_IMAGES = 20
 """Fewer images than this say nothing."""
 MAX_WIDTH = 0.3
@@ -155,10 +158,11 @@ def measure_dependence(
     known = smoother.improve(base, contents)
     by_both, by_radius, coarse = added(there), added(centred), added(there, (math.inf, COARSE))
     loss = known.losses.sum()
+    share, told = compare(by_position, prior), not numeric and bool(loss < TOLD * prior.losses.sum())
     return Dependence(
         what,
-        compare(by_position, prior),
-        None if content is None else compare(by_both, known),
+        share,
+        None if content is None else Share(0.0, 0.0, 0.0) if told else compare(by_both, known),
         images=len(names),
         observations=len(targets),
         radius_share=_share(by_radius.losses.sum(), loss),

@@ -1,7 +1,9 @@
 """Functions that read samples, make their values tensors, and check their images, boxes, classes and numbers."""
 
+import random
 import reprlib
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,9 @@ CLASSES = ("label", "labels", "mask")
 
 
 def read_samples(data: BaseDataModule, num_images: int) -> list[Mapping[str, Any]]:
-    """Return samples of the training split, evenly spaced over it.
+    """Return samples of the training split: one at random, the same in each call, of each of equal parts of it.
+
+    Samples at equal distances could be all of one kind, as where every second one is.
 
     Raises:
         TypeError: if the data are no data module of this kind.
@@ -30,7 +34,9 @@ def read_samples(data: BaseDataModule, num_images: int) -> list[Mapping[str, Any
     if len(dataset) < 4:
         raise ValueError(f"the training split has {len(dataset)} images, too few to advise on: at least 4 are needed")
     count = min(num_images, len(dataset))
-    samples = [dataset[number * len(dataset) // count] for number in range(count)]
+    starts = [number * len(dataset) // count for number in range(count + 1)]
+    generator = random.Random(0)
+    samples = [dataset[generator.randrange(start, end)] for start, end in pairwise(starts)]
     image = samples[0].get("image") if isinstance(samples[0], Mapping) else None
     if not isinstance(image, Tensor) or image.dim() != 3:
         found = sorted(samples[0]) if isinstance(samples[0], Mapping) else type(samples[0]).__name__

@@ -65,6 +65,17 @@ def test_what_the_content_tells_already_is_not_counted_for_position(positions):
     assert found.given_content.value < 0.6 * found.share.value
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_of_a_class_that_the_content_tells_nothing_is_left_for_position(positions, seed):
+    """What an estimate from neighbours leaves differs with the place where the content does, as at the border."""
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.randint(2, (COUNT,), generator=generator)
+    cut = 1 - (positions.abs().amax(dim=1) - 0.8).clamp(min=0)
+    content = (2.0 * targets - 1)[:, None] * cut[:, None] + 0.01 * torch.randn(COUNT, 8, generator=generator)
+    found = measure_dependence("told", positions, targets, torch.arange(COUNT), content)
+    assert found.given_content.high <= 0.02
+
+
 def test_a_function_of_the_radius_is_found_by_the_radius(positions):
     targets = (positions.norm(dim=1) > 0.7).long()
     found = measure_dependence("ring", positions, targets, torch.arange(COUNT))

@@ -1,11 +1,12 @@
-"""Tests that targets in NumPy's types and lists are read as the tensors that loaders make of them."""
+"""Tests of which samples are read, and that NumPy's types and lists are read as the tensors loaders make of them."""
 
 import numpy as np
 import pytest
 import torch
 
 from lightning_coordconv.position import observe
-from tests.position.samples import images
+from lightning_coordconv.position.samples import read_samples
+from tests.position.samples import GivenDataModule, images
 
 MAP = torch.rand(32, 32, generator=torch.Generator().manual_seed(1))
 
@@ -45,3 +46,16 @@ def test_boxes_in_shares_of_the_image_are_refused():
     boxes = {"boxes": torch.tensor([[0.1, 0.2, 0.5, 0.9]]), "labels": torch.tensor([1])}
     with pytest.raises(ValueError, match=r"boxes must be .* in pixels, but all numbers are from 0\.1 to 0\.9"):
         observe([{"image": image, **boxes} for image in images(4)])
+
+
+@pytest.mark.parametrize("period", [2, 3, 4, 5, 8])
+def test_samples_are_of_all_kinds_where_kinds_alternate(period):
+    kinds = [{"image": torch.zeros(1, 2, 2), "kind": number % period, "number": number} for number in range(960)]
+    for read in (120, 240, 480):
+        samples = read_samples(GivenDataModule(kinds), read)
+        counts = torch.tensor([sample["kind"] for sample in samples]).bincount(minlength=period)
+        assert counts.min() > 0.6 * read / period
+        numbers = [sample["number"] for sample in samples]
+        assert numbers == sorted(set(numbers))
+        assert numbers == [sample["number"] for sample in read_samples(GivenDataModule(kinds), read)]
+    assert [sample["number"] for sample in read_samples(GivenDataModule(kinds), 5000)] == list(range(960))

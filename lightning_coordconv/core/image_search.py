@@ -78,20 +78,25 @@ def leave_out_repeated(paths: Sequence[Path], folder: Path) -> list[Path]:
 def find_files(folder: Path) -> list[Path]:
     """Return the files anywhere below a folder, behind links too, those of each folder sorted.
 
-    Folders of runs are left out, and named: the figures in them would otherwise become data of the next run.
+    Folders of runs are left out, and named: the figures in them would otherwise become data of the next run. So are
+    hidden ones, such as ``.ipynb_checkpoints``, which hold copies.
 
     Raises:
         ValueError: if a link leads back to a folder that holds it: its files would be found again and again.
     """
     found: list[Path] = []
     runs: list[Path] = []
+    hidden: list[Path] = []
     for parent, folders, names in walk(folder):
         if set(names) >= OF_A_RUN:
             folders.clear()
             runs.append(parent.relative_to(folder))
             continue
+        hidden += [(parent / name).relative_to(folder) for name in folders if name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".")]
         found += [parent / name for name in names]
     report_dropped(f"folders of runs in {folder}", runs)
+    report_dropped(f"hidden folders in {folder}", hidden)
     return found
 
 

@@ -1,10 +1,12 @@
 """Protocols of what callbacks, commands, tasks and data need of each other; a check that samples have a task's keys."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from pytorch_lightning import Trainer
+from pytorch_lightning.utilities import rank_zero_info
 
 
 @runtime_checkable
@@ -82,10 +84,18 @@ def data_module(trainer: Trainer) -> Any:
 
 
 def check_samples(task: TaskOfData, data: DataOfTask) -> None:
-    """Raise a ``ValueError`` if the samples of a data module lack a key that a task reads."""
+    """Raise a ``ValueError`` if the samples of a data module lack a key that a task reads.
+
+    A line of the log names a data module that takes no seed.
+    """
     missing = task.sample_keys - data.sample_keys
     if missing:
         raise ValueError(
             f"{type(task).__name__} reads {sorted(missing)}, which the samples of {type(data).__name__} do not "
             f"have: they have {sorted(data.sample_keys)}"
+        )
+    if "seed" not in inspect.signature(type(data)).parameters:
+        rank_zero_info(
+            f"{type(data).__name__} takes no argument seed: the order of its training samples and a random split are "
+            "the same for all seeds of a run"
         )

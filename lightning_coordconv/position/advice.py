@@ -128,7 +128,8 @@ def advise(model: nn.Module, data: BaseDataModule, num_images: int = 500, num_re
         for o in observations
     ]
     more = len(samples) < len(data.dataset("train"))  # type: ignore[arg-type]
-    return conclude(dependence, readout, translation, frames, placement, observations, more)
+    keys = samples[0].keys() - {"image"}
+    return conclude(dependence, readout, translation, frames, placement, observations, more, sorted(keys))
 
 
 def conclude(
@@ -139,8 +140,9 @@ def conclude(
     placement: Placement,
     observations: Sequence[Observations] = (),
     more: bool = True,
+    keys: Sequence[str] = (),
 ) -> Advice:
-    """Turn measurements into advice; a pure function of them, and of whether there are more images to read."""
+    """Turn measurements into advice: a pure function of them, of whether there are more images, and of the keys."""
     depends, sentences = _dependence(dependence)
     knows, findings = _knowledge(readout, translation)
     sentences += findings
@@ -152,7 +154,7 @@ def conclude(
     elif frames.random:
         sentences.append(RANDOM)
     if depends is None:
-        sentences.append(_undecided(dependence, placement, more))
+        sentences.append(_undecided(dependence, placement, more, keys))
     else:
         sentences.append(_therefore(depends, knows, placement, encoding))
     return Advice(convert, where, encoding, sentences, [*dependence], [*readout], translation, frames, [*observations])
@@ -263,13 +265,14 @@ def _therefore(depends: bool, knows: bool, placement: Placement, encoding: Encod
     return f"Therefore: convert {names} ({placement.reason}), with {seen[type(encoding)]}."
 
 
-def _undecided(found: Sequence[Dependence], placement: Placement, more: bool) -> str:
+def _undecided(found: Sequence[Dependence], placement: Placement, more: bool, keys: Sequence[str]) -> str:
     """Say what the measurements lack, and what to do."""
     open_ = [one for one in found if not one.constant and _depends(one) is None]
     images = max((one.images for one in open_ or found), default=0)
     more = more and any(one.observations < LIMIT for one in found)
     if not found:
-        lack = "the images that were read hold no target that is known here"
+        lack = f"nothing in the samples ({', '.join(keys) or 'only images'}) is read as a target: each number to "
+        lack += "predict needs a key of its own"
     elif images < MIN_IMAGES_FOR_NO:
         least = MIN_IMAGES if images < MIN_IMAGES else MIN_IMAGES_FOR_NO
         lack = f"{images} images are too few to {'say anything' if images < MIN_IMAGES else 'rule out a dependence'}: "

@@ -1,6 +1,9 @@
 """Functions that encode spaces of observations and actions as plain data for checkpoints, decode and compare them."""
 
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.core.state_codec import decode_state, encode_state
@@ -55,3 +58,20 @@ def check_same_spaces(policy: tuple[Space, Space], environment: tuple[Space, Spa
     for theirs, ours in zip(policy, environment, strict=True):
         if theirs != ours:
             raise ValueError(f"the checkpoint's policy is for {theirs}, but the environment's space is {ours}")
+
+
+def check_dtype(space: Space, observation: Any) -> None:
+    """Refuse floating-point numbers where a space has integers, as images in [0, 1] for images in [0, 255].
+
+    Raises:
+        ValueError: naming the dtype and the space.
+    """
+    if isinstance(space, spaces.Dict) and isinstance(observation, Mapping):
+        for name, inner in space.spaces.items():
+            check_dtype(inner, observation.get(name, ()))
+    elif (
+        space.dtype is not None
+        and len(np.shape(observation))
+        and not np.can_cast(given := np.asarray(observation).dtype, space.dtype, "same_kind")
+    ):
+        raise ValueError(f"an observation must have numbers of {space.dtype}, as {space} has them, got {given}")

@@ -23,6 +23,9 @@ FUNCTION = ("activation_fn", "normalize_images")
 """Arguments of a policy that change what it computes, and not the shapes of its weights."""
 SHARED = "share_features_extractor"
 """Argument with which a policy has one extractor under the names of two: of two different ones it keeps the last."""
+SPACES = ("action_space", "observation_space")
+OF_A_SPACE = ("dtype", "low", "high", "start", "spaces")
+"""What of spaces with the same weights can differ: two policies then take or give numbers of other meanings."""
 EXTRACTOR, OPTIONS = "features_extractor_class", "features_extractor_kwargs"
 
 
@@ -51,8 +54,8 @@ def actions_of(weights: Mapping[str, Tensor], described: Mapping[str, Any]) -> s
 
 
 def describe(algorithm: OnPolicyAlgorithm) -> dict[str, Any]:
-    """Return what a zip of an algorithm would say of its actions and of the arguments of its policy."""
-    parts = {"policy_kwargs": algorithm.policy_kwargs, "action_space": algorithm.action_space}
+    """Return what a zip of an algorithm would say of its spaces and of the arguments of its policy."""
+    parts = {"policy_kwargs": algorithm.policy_kwargs} | {name: getattr(algorithm, name) for name in SPACES}
     found: dict[str, Any] = json.loads(data_to_json(parts))
     return found
 
@@ -67,6 +70,8 @@ def warn_of_other_functions(path: str, described: Mapping[str, Any], algorithm: 
     """
     if changes := list(_find_changes(described, algorithm)):
         rank_zero_warn(f"the policy of {path} was another function of its weights: {'; '.join(map(str, changes))}")
+    if changes := list(_find_other_spaces(described, describe(algorithm))):
+        rank_zero_warn(f"the policy of {path} was trained in other spaces: {'; '.join(map(str, changes))}")
     if had_normalizer(described):
         rank_zero_warn(
             f"the policy of {path} was trained with VecNormalize, whose means and deviations are not in the file: "
@@ -87,6 +92,16 @@ def _find_changes(described: Mapping[str, Any], algorithm: OnPolicyAlgorithm) ->
     if ours[EXTRACTOR] == theirs[EXTRACTOR]:
         before, now = (_texts(arguments.get(OPTIONS) or {}, type(extractor)) for arguments in (saved, own))
         yield from find_changes(before, now, f"policy_kwargs.{OPTIONS}")
+
+
+def _find_other_spaces(described: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[Change]:
+    """Yield what of the actions and observations of a zip differs from those of an algorithm."""
+    for name in SPACES:
+        saved = described.get(name)
+        if isinstance(saved, Mapping):
+            kept = OF_A_SPACE if saved.get(":type:") == own[name][":type:"] else (":type:",)
+            texts = ({key: " ".join(str(space.get(key)).split()) for key in kept} for space in (saved, own[name]))
+            yield from find_changes(*texts, name)
 
 
 def _computes_as(kind: type[nn.Module], name: str) -> bool:

@@ -39,7 +39,7 @@ COMMANDS = {
     "test": Command(LIGHTNING, "measure the weights of a checkpoint on the test data"),
     "predict": Command(LIGHTNING, "write what the weights of a checkpoint predict"),
     "configs": Command("lightning_coordconv.runtime.configs", "list the configs of the package, or copy one"),
-    "data": Command("lightning_coordconv.runtime.data", "check data before training on them"),
+    "data": Command("lightning_coordconv.runtime.data", "look at data before training on them: data check PATH"),
     "advise": Command("lightning_coordconv.position.command", "say whether position matters for a model and its data"),
     "sweep": Command("lightning_coordconv.runtime.sweep.command", "train configs with several seeds, or search"),
     "compare": Command("lightning_coordconv.runtime.comparison.command", "compare runs: table, differences and curves"),

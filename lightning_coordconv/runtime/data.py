@@ -141,7 +141,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="Look at data before training on them: lightning-coordconv data check PATH.",
         allow_abbrev=False,
     )
-    check = parser.add_subparsers(dest="command", required=True).add_parser(
+    check = parser.add_subparsers(dest="check", metavar="check PATH", required=True).add_parser(
         "check",
         help="say what is in a folder, and what a run would refuse",
         description="Print the images and classes of each split, what a run would refuse and what it would leave out, "

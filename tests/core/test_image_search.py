@@ -45,6 +45,15 @@ def test_what_exists_in_neither_place_is_named_with_its_option(tmp_path, monkeyp
         find_predicted(tmp_path, "data")
 
 
+def test_pictures_in_hidden_folders_are_no_data(tmp_path, caplog):
+    for name in ("a/b.png", "a/.ipynb_checkpoints/b-checkpoint.png", ".thumbnails/a/b.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    with caplog.at_level("INFO"):
+        assert find_images(tmp_path) == [tmp_path / "a/b.png"]
+    assert f"hidden folders in {tmp_path} (2): .thumbnails, a/.ipynb_checkpoints" in caplog.text
+
+
 def test_pictures_in_folders_of_runs_are_no_data(tmp_path, caplog):
     for name in ("a.png", "logs/x/version_0/figures/b.png", "logs/c.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

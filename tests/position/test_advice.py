@@ -153,7 +153,7 @@ def test_images_without_any_target_decide_nothing(target):
         targets = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}
     advice = advise(nn.Conv2d(1, 2, 3), GivenDataModule([{"image": image} | targets for image in images(30)]))
     assert advice.convert is None
-    assert "undecided, for the images that were read hold no target that is known here" in advice.sentences[-1]
+    assert "undecided, for nothing in the samples (" in advice.sentences[-1]
     draw_advice(advice)
 
 

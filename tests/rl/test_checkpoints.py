@@ -14,23 +14,10 @@ import stable_baselines3 as sb3
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.torch_layers import FlattenExtractor
-from stable_baselines3.common.vec_env import VecNormalize
 
 from lightning_coordconv.rl import A2C, PPO, SmallCNN
-from tests.rl.agents import COORDCONV, TOUCH, data, equal, trainer, weights
+from tests.rl.agents import COORDCONV, TOUCH, data, trainer
 from tests.slow import slow_except
-
-
-class Doubled(SmallCNN):
-    """Computes something else with the same weights."""
-
-    def forward(self, observations):
-        return 2 * super().forward(observations)
-
-
-class Renamed(SmallCNN):
-    """Computes the same."""
 
 
 class Ran:
@@ -65,70 +52,6 @@ def test_zips_that_do_not_fit(tmp_path):
     diverged.save(tmp_path / "nan.zip")
     with pytest.raises(ValueError, match=r"nan\.zip holds weights that are infinite or NaN: action_net\.bias"):
         start_from(tmp_path / "nan.zip", "CartPole-v1", "MlpPolicy")
-
-
-@pytest.mark.parametrize(("saved", "given"), [
-    (spaces.Discrete(5), spaces.MultiDiscrete([2, 3])),
-    (spaces.MultiDiscrete([3, 2]), spaces.MultiDiscrete([2, 3])),
-    (spaces.MultiBinary(5), spaces.Discrete(5)),
-])  # fmt: skip
-def test_a_zip_of_as_many_actions_of_another_kind_is_refused(saved, given, tmp_path):
-    observations = spaces.Box(-1, 1, (3,))
-
-    def start(actions, zip=None):
-        task = A2C(1, "MlpPolicy", initial_weights=zip)
-        task._build(observations, actions)
-        return task
-
-    start(saved).algorithm.save(tmp_path / "agent.zip")
-    start(saved, str(tmp_path / "agent.zip"))
-    with pytest.raises(ValueError, match=rf"agent\.zip holds a policy with 5 actions of {type(saved).__name__}"):
-        start(given, str(tmp_path / "agent.zip"))
-
-
-@pytest.mark.parametrize(("options", "change"), [
-    ({"activation_fn": torch.nn.ReLU}, r"policy_kwargs\.activation_fn is .*ReLU.*, and was .*Tanh"),
-    ({"features_extractor_kwargs": {"pool": "mean"}}, r"features_extractor_kwargs\.pool is mean, and was max"),
-    ({"features_extractor_kwargs": {"stride": 1}}, r"features_extractor_kwargs\.stride is 1, and was 3"),
-    ({"features_extractor_class": Doubled}, r"features_extractor_class is .*Doubled'>, and was .*SmallCNN'>"),
-    ({"features_extractor_class": Renamed}, None),
-    ({"net_arch": [4], "ortho_init": False}, None),
-])  # fmt: skip
-def test_a_zip_says_by_which_options_its_policy_computed_something_else(options, change, tmp_path):
-    observations, actions = spaces.Box(0, 255, (3, 12, 12), np.uint8), spaces.Discrete(2)
-    known = {"features_extractor_class": SmallCNN, "net_arch": [4]}
-    first, second = A2C(1, policy_kwargs=known), A2C(1, policy_kwargs=known | options)
-    first._build(observations, actions)
-    first.algorithm.save(tmp_path / "agent.zip")
-    second.initial_weights = str(tmp_path / "agent.zip")
-    with pytest.warns(UserWarning, match=change) if change else nullcontext():
-        second._build(observations, actions)
-    assert equal(weights(first.policy), weights(second.policy))
-
-
-def test_a_zip_of_an_extractor_without_weights_is_named(tmp_path):
-    class Scaled(FlattenExtractor):
-        def forward(self, observations):
-            return 100 * super().forward(observations)
-
-    vector, options = make_vec_env("CartPole-v1", 1), {"features_extractor_class": Scaled}
-    agent = sb3.A2C("MlpPolicy", vector, policy_kwargs=options)
-    agent.save(tmp_path / "scaled.zip")
-    task = A2C(1, "MlpPolicy", initial_weights=str(tmp_path / "scaled.zip"))
-    with pytest.warns(UserWarning, match=r"features_extractor_class is .*FlattenExtractor'>, and was .*Scaled'>"):
-        task._build(vector.observation_space, vector.action_space)
-    assert equal(weights(agent.policy), weights(task.policy))
-
-
-@pytest.mark.parametrize("normalised", [True, False])
-def test_a_zip_whose_policy_saw_normalised_observations_is_named(normalised, tmp_path):
-    vector = make_vec_env("CartPole-v1", 2)
-    agent = sb3.A2C("MlpPolicy", VecNormalize(vector) if normalised else vector)
-    agent.learn(20).save(tmp_path / "agent.zip")
-    task = A2C(1, "MlpPolicy", initial_weights=str(tmp_path / "agent.zip"))
-    with pytest.warns(UserWarning, match="was trained with VecNormalize") if normalised else nullcontext():
-        task._build(vector.observation_space, vector.action_space)
-    assert equal(weights(agent.policy), weights(task.policy))
 
 
 @pytest.mark.parametrize("command", ["fit", "test"])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from lightning_coordconv.rl.spaces import decode_space, encode_space
+from lightning_coordconv.rl.spaces import check_dtype, decode_space, encode_space
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,15 @@ def test_a_subclass_is_encoded_as_what_it_is():
 def test_other_kinds_are_refused():
     with pytest.raises(ValueError, match=r"agents support spaces of the kinds Box, .*, Dict, got Text"):
         encode_space(spaces.Text(3))
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 3), (2, 4, 4, 3)])
+def test_images_of_another_kind_of_numbers_are_refused(shape):
+    images = spaces.Box(0, 255, (4, 4, 3), np.uint8)
+    for given in (np.zeros(shape, np.uint8), np.zeros(shape, np.int64), np.zeros(shape, int).tolist()):
+        check_dtype(images, given)
+        check_dtype(spaces.Dict(image=images), {"image": given})
+    check_dtype(spaces.Box(0, 1, (4, 4, 3)), np.zeros(shape))
+    for space, given in ((images, np.zeros(shape)), (spaces.Dict(image=images), {"image": np.zeros(shape)})):
+        with pytest.raises(ValueError, match=r"must have numbers of uint8, as Box.* has them, got float64"):
+            check_dtype(space, given)

@@ -7,6 +7,8 @@ import pytest
 from pytorch_lightning import Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 
+from lightning_coordconv.coordinates import NotSoClevrDataModule
+from lightning_coordconv.core import BaseDataModule
 from lightning_coordconv.core.checkpoints import CheckpointError
 from lightning_coordconv.rl.on_policy import OnPolicyTask
 from lightning_coordconv.runtime.callbacks import changed_options
@@ -61,7 +63,7 @@ def test_a_learning_rate_that_the_task_sets_itself_is_not_said_to_have_no_effect
     assert line.endswith("have no effect (model.policy_kwargs.optimizer_kwargs.eps)")
 
 
-def resumed(monkeypatch, saved, given, before=None, now=None, fn=TrainerFn.FITTING):
+def resumed(monkeypatch, saved, given, before=None, now=None, fn=TrainerFn.FITTING, data=None):
     """Resume with options of the data and with trainers, and return what was said."""
     said = []
     monkeypatch.setattr(changed_options, "rank_zero_info", said.append)
@@ -70,7 +72,7 @@ def resumed(monkeypatch, saved, given, before=None, now=None, fn=TrainerFn.FITTI
         if trainer is not None:
             callback.setup(trainer, SimpleNamespace(), "fit")
     checkpoint = {"callbacks": {callbacks[0].state_key: callbacks[0].state_dict()}}
-    trainer = SimpleNamespace(state=SimpleNamespace(fn=fn))
+    trainer = SimpleNamespace(state=SimpleNamespace(fn=fn), datamodule=data)
     callbacks[1].on_load_checkpoint(trainer, SimpleNamespace(hparams={}), checkpoint)
     return said
 
@@ -81,6 +83,25 @@ def test_a_fit_names_options_of_the_data_that_changed(monkeypatch):
     assert resumed(monkeypatch, *options)[:1] == [
         "options that differ from those of the checkpoint: data.partition is uniform, and was quadrant"
     ]
+
+
+class Drawn(BaseDataModule):
+    """Data of a user's own, drawn from the seed."""
+
+
+class Divided(BaseDataModule):
+    """Data whose held-out samples are those of the checkpoint."""
+
+    seeded_split = True
+
+
+@pytest.mark.parametrize(("data", "names"), [(Drawn(), True), (Divided(), False), (NotSoClevrDataModule(), False)])
+@pytest.mark.parametrize("fn", [TrainerFn.TESTING, TrainerFn.VALIDATING, TrainerFn.PREDICTING])
+def test_an_evaluation_names_the_seed_of_data_that_may_be_those_of_training(monkeypatch, data, names, fn):
+    line = "options that differ from those of the checkpoint: data.seed is 0, and was 1"
+    given = {"batch_size": 2, "seed": 0}, {"batch_size": 1, "seed": 1}
+    assert resumed(monkeypatch, given[1], given[0], fn=fn, data=data) == [line] * names
+    assert resumed(monkeypatch, given[0], given[0], fn=fn, data=data) == []
 
 
 @pytest.mark.parametrize("name", ["batch_size", "num_workers", "eval_batch_size"])

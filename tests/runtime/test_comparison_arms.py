@@ -32,6 +32,12 @@ def test_an_option_that_is_null_differs_from_one_that_is_not_set(logs):
     assert [arm.name for arm in gather(find_runs([logs]))] == names
 
 
+def test_a_number_is_the_same_option_with_and_without_a_point(logs):
+    for seed, rate in enumerate((1, 1.0, 1)):
+        write_summary(logs / "c" / f"version_{seed}", "c", seed, 0.9, lr=rate)
+    assert [(arm.name, arm.seeds) for arm in gather(find_runs([logs]))][-1] == ("c", [0, 1, 2])
+
+
 def test_of_a_seed_that_was_run_twice_the_newest_run_counts(logs, capsys):
     write_summary(logs / "a" / "version_7", "a", 1, 0.9, lr=0.1)
     (logs / "a" / "version_1" / "notes.txt").write_text("younger than all metrics")

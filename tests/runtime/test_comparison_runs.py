@@ -110,3 +110,12 @@ def test_runs_behind_links_are_found(tmp_path):
     write_csv(tmp_path / "logs" / "a" / "version_0", 0.4)
     (tmp_path / "logs" / "link").symlink_to(tmp_path / "elsewhere")
     assert [run.name for run in find_runs([tmp_path / "logs"])] == ["a", "link/b"]
+
+
+def test_a_last_line_without_an_end_is_named(tmp_path, capsys):
+    """A killed process can have written a part of its last number."""
+    (tmp_path / "metrics.csv").write_text("\ufeffstep,val/loss\n1,0.5\n2,0.4")
+    compare(tmp_path)
+    output = capsys.readouterr()
+    assert "| 0.5 |" in output.out
+    assert output.err == f"Not counted: the last line of {tmp_path / 'metrics.csv'}, which has no end: 2,0.4\n"

@@ -1,6 +1,7 @@
 """Tests of hyperparameter search by ``sweep --search``: spaces, best values, resumed studies, failures, errors."""
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,7 +70,9 @@ def test_a_search_finds_the_best_option_and_can_be_resumed(fits, capsys):
     sweep(*arguments, "--trials", "25", "--jobs", "2")
     assert len(fits) == 50
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("best of 25 trials"))
-    assert abs(np.log10(float(line.rpartition("=")[2])) + 2) < 0.3
+    value, _, folders = line.partition("=")[2].partition(", in ")
+    assert abs(np.log10(float(value)) + 2) < 0.3
+    assert all(Path(folder, "summary.json").is_file() for folder in folders.split(", "))
     fits.clear()
     sweep(*arguments, "--trials", "25")
     assert fits == []
@@ -125,7 +128,11 @@ def test_a_search_with_other_runs_or_another_metric_is_another_study(change, fit
     if change is None:
         config.write_text("trainer: {max_epochs: 2}\n")
     sweep(*arguments, *goal, *(change or ()))
-    trials = [line for line in capsys.readouterr().out.splitlines() if "mine/seed" in line and ": started" not in line]
+    trials = [
+        line
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("logs/mine/") and ": started" not in line
+    ]
     assert len(trials) == {None: 4, CHANGES[1]: 6}.get(change, 4)
     fits.clear()
     sweep(*arguments, *goal, *(change or ()))

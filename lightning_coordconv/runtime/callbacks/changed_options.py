@@ -1,6 +1,6 @@
 """Callback that logs which options of a run differ from those of its checkpoint, and refuses another optimiser."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any
 
@@ -9,8 +9,10 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info
 
 from lightning_coordconv.core.checkpoints import CheckpointError
-from lightning_coordconv.core.option_changes import find_changes, to_text
+from lightning_coordconv.core.data import BaseDataModule
+from lightning_coordconv.core.option_changes import Change, find_changes, to_text
 
+PACKAGE = __name__.partition(".")[0]
 TRAINER = (
     "accumulate_grad_batches", "gradient_clip_algorithm", "gradient_clip_val", "limit_train_batches", "overfit_batches",
     "precision",
@@ -69,10 +71,11 @@ class ChangedOptions(Callback):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Compare the options."""
         changes = list(find_changes(checkpoint.get("hyper_parameters", {}), pl_module.hparams))
+        saved = checkpoint.get("callbacks", {}).get(self.state_key, {})
         if trainer.state.fn != TrainerFn.FITTING:
             changes = [change for change in changes if not change.of_optimiser]
+            changes += self._other_seed(trainer, saved.get("data", {}))
         else:
-            saved = checkpoint.get("callbacks", {}).get(self.state_key, {})
             for name, own in (("data", self.data), ("trainer", self.trainer)):
                 changes += find_changes(saved.get(name, {}), own, name)
         for change in changes:
@@ -89,8 +92,19 @@ class ChangedOptions(Callback):
                 "the optimiser has the state of the checkpoint: changed options of it have no effect "
                 f"({', '.join(kept)})"
             )
-        if any(change.name.startswith("data.") and change.name not in LOADING for change in changes):
+        fits = trainer.state.fn == TrainerFn.FITTING
+        if fits and any(change.name.startswith("data.") and change.name not in LOADING for change in changes):
             rank_zero_info(
                 "the best checkpoint so far was chosen on the data before, and its score still counts beside those on "
                 "the changed data: begin a run without --ckpt_path where the two cannot be compared"
             )
+
+    def _other_seed(self, trainer: Trainer, saved: Mapping[str, Any]) -> Iterator[Change]:
+        """Yield the seed of data of the user's own that are evaluated, if they trained with another.
+
+        What they draw from it can then be what was trained on, unless the checkpoint has their split.
+        """
+        data = getattr(trainer, "datamodule", None)
+        own = type(data).__module__.partition(".")[0] != PACKAGE
+        if own and isinstance(data, BaseDataModule) and not data.state_dict():
+            yield from (change for change in find_changes(saved, self.data, "data") if change.name == "data.seed")

@@ -1,6 +1,7 @@
 """Callback that saves the state of the random-number generators in checkpoints, and restores it."""
 
 import random
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,17 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
 GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+WITHOUT = (Tensor, type, ModuleType, FunctionType)
+"""What has attributes, but holds no generators."""
+MEMBERS = 100
+"""Largest number of members of a list of the data that are looked at."""
 
 
 class RandomState(Callback):
     """Saves the state of the global random generators in the checkpoint: torch's, its device's, NumPy's and Python's.
 
     Every rank restores its own state. If the number of ranks has changed, no state is restored. A line of the log names
-    generators that the training data set, the data module or a network keeps as an attribute, which are not saved.
+    generators that a network or the training data keep as an attribute, which are not saved.
     """
 
     def __init__(self) -> None:
@@ -49,9 +54,18 @@ class RandomState(Callback):
 
 
 def _own_generators(trainer: Trainer, task: LightningModule) -> list[str]:
-    """Return the names of the random generators that are attributes of the data or of a module."""
-    dataset, data = getattr(trainer.train_dataloader, "dataset", None), getattr(trainer, "datamodule", None)
-    owners = [*task.modules(), *(owner for owner in (dataset, data) if hasattr(owner, "__dict__"))]
+    """Return the names of random generators that are attributes of modules, of the data, or of what the data hold."""
+    owners: list[Any] = [*task.modules()]
+    waiting = [getattr(trainer.train_dataloader, "dataset", None), getattr(trainer, "datamodule", None)]
+    seen = {id(trainer)}
+    while waiting:
+        owner = waiting.pop()
+        if isinstance(owner, list | tuple):
+            waiting += owner[:MEMBERS]
+        elif hasattr(owner, "__dict__") and not isinstance(owner, WITHOUT) and id(owner) not in seen:
+            seen.add(id(owner))
+            owners.append(owner)
+            waiting += vars(owner).values()
     return [
         f"{type(owner).__name__}.{name}"
         for owner in owners

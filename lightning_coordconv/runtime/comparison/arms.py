@@ -118,7 +118,7 @@ def flatten(config: Any, ignored: Collection[str] = (), prefix: str = "") -> dic
         if isinstance(value, dict):
             options |= flatten(value, ignored, name)
         else:
-            options[name] = value
+            options[name] = int(value) if isinstance(value, float) and value.is_integer() else value  # 1.0 equals 1
     return options
 
 

@@ -152,7 +152,11 @@ def read_csv(file: Path, root: Path) -> Run:
     """Read the metrics of Lightning's CSVLogger."""
     curves: dict[str, Curve] = {}
     try:
-        lines = complete_lines(file.read_bytes()).decode(errors="replace")
+        content = file.read_bytes()
+        lines = complete_lines(content).decode("utf-8-sig", errors="replace")
+        if rest := content[len(complete_lines(content)) :]:
+            text = rest.decode(errors="replace")
+            print(f"Not counted: the last line of {file}, which has no end: {text}", file=sys.stderr)
         rows = csv.DictReader(io.StringIO(lines, newline=""), strict=True)
         names = rows.fieldnames or ()
         if twice := sorted({name for name in names if list(names).count(name) > 1}):

@@ -98,6 +98,8 @@ def notes(arms: Sequence[Arm], metrics: Sequence[str]) -> list[str]:
         else f"Means over seeds with {CONFIDENCE:.0%} percentile bootstrap intervals; differences are paired by seed. "
         "With fewer than ten seeds such intervals are too narrow."
     ]
+    if {"val", "test"} <= {metric.partition("/")[0] for metric in metrics}:
+        lines += ["", "Validation is the last of a run; a test is of the weights that it loaded, of `fit` the best."]
     older = [f"{run.path} (seed {run.seed})" for arm in arms for run in arm.older]
     if older:
         lines += ["", f"Not counted: {count(len(older), 'run')} with a newer run of the same seed: {', '.join(older)}."]

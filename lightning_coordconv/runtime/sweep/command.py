@@ -183,8 +183,10 @@ def search(arguments: argparse.Namespace, options: Sequence[str]) -> list[Job]:
         optimize(study, objective, arguments.trials, arguments.jobs)
     finally:
         lock.release()
-    best = " ".join(to_arguments(study.best_params))
-    print(f"best of {len(study.trials)} trials, {metric} {study.best_value:.6g}: {best}", flush=True)
+    best = to_arguments(study.best_params)
+    value = f"best {metric} of each run {study.best_value:.6g}{' on average' if len(arguments.seeds) > 1 else ''}"
+    folders = ", ".join(str(job.folder) for job in jobs_with(best))
+    print(f"best of {len(study.trials)} trials, {value}: {' '.join(best)}, in {folders}", flush=True)
     jobs = [job for trial in study.trials for job in jobs_with(to_arguments(trial.params))]
     return [job for job in dict.fromkeys(jobs) if job.summary() is not None]
 

@@ -181,6 +181,8 @@ class NetworkTask(BaseTask):
 
 
 def _count(batch: Batch) -> int:
-    """Return the number of samples in a batch: of a tensor if there is one, as pairs of numbers become two tensors."""
+    """Return the number of samples in a batch: its images, or else a tensor, as pairs of numbers become two tensors."""
+    if "image" in batch:
+        return len(batch["image"])
     tensors = (value for value in batch.values() if isinstance(value, Tensor) and value.ndim > 0)
     return len(next(chain(tensors, batch.values())))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any, ClassVar, Literal, Self
 
 import torch
@@ -59,6 +60,8 @@ class BaseTask(CheckedArguments, TaskPrecision):
     """Names of arguments that are networks, functions or other objects; those that are given are found."""
     given_objects: frozenset[str] = frozenset()
     """Those of them that a task was given, and without which its checkpoint cannot be loaded."""
+    given_hparams: Mapping[str, Any] = MappingProxyType({})
+    """Arguments as they were given, until they are saved."""
     scheduled_hparams: frozenset[str] = frozenset()
     """Names of arguments by which the task sets its optimiser as it trains, so that a resumed run can change them."""
     built_tensors: frozenset[str] | None = None
@@ -76,6 +79,7 @@ class BaseTask(CheckedArguments, TaskPrecision):
         given = given_arguments(cls, args, kwargs)
         task.unsaved_hparams = cls.unsaved_hparams | _objects(defaults) | _objects(given)
         task.given_objects = _objects(given) - cls.unsaved_hparams
+        task.given_hparams = {**defaults, **given}
         return task
 
     def __init__(self) -> None:
@@ -87,6 +91,9 @@ class BaseTask(CheckedArguments, TaskPrecision):
         self._defined_outputs = ExitStack()
         # Objects are no plain data. The command line adds what it built them from.
         self.save_hyperparameters(ignore=sorted(self.unsaved_hparams))
+        # Lightning reads the frames of constructors, which may have changed an argument before they came here.
+        self.hparams.update({name: value for name, value in self.given_hparams.items() if name in self.hparams})
+        self.given_hparams = {}
         self.hparams.update(plain_arguments(type(self), self.hparams))
 
     @classmethod

@@ -192,7 +192,7 @@ class GenerativeTask(BaseTask):
         ranks = self.trainer.world_size
         # Ranks can have unequal shares of the last training batch of an epoch, after which the stream goes on.
         loader = None if batch_idx is None else self.trainer.train_dataloader
-        of_all = loader.samples_in(batch_idx) if isinstance(loader, ResumableDataLoader) else None
+        of_all = loader.samples_in(batch_idx or 0) if isinstance(loader, ResumableDataLoader) else None
         vectors = sampler.draw(count * ranks if of_all is None else of_all, self.global_rank, ranks)
         return to_device(vectors.to(self.fixed_latents.dtype), self.device)
 

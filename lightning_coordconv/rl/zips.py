@@ -100,8 +100,8 @@ def _find_other_spaces(described: Mapping[str, Any], own: Mapping[str, Any]) -> 
         saved = described.get(name)
         if isinstance(saved, Mapping):
             kept = OF_A_SPACE if saved.get(":type:") == own[name][":type:"] else (":type:",)
-            texts = ({key: " ".join(str(space.get(key)).split()) for key in kept} for space in (saved, own[name]))
-            yield from find_changes(*texts, name)
+            theirs, ours = ({key: " ".join(str(each.get(key)).split()) for key in kept} for each in (saved, own[name]))
+            yield from find_changes(theirs, ours, name)
 
 
 def _computes_as(kind: type[nn.Module], name: str) -> bool:

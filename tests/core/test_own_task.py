@@ -75,3 +75,19 @@ def test_a_network_that_remembers_its_arguments_is_rebuilt(by_position, tmp_path
     again = Own.load_from_checkpoint(path, loss=torch.mean)
     images = torch.rand(2, 1, 8, 8)
     assert torch.equal(again.net.eval()(images), net.eval()(images))
+
+
+class Scaled(Own):
+    """Changes an argument, as of a learning rate for a batch of another size, before its base class sees it."""
+
+    def __init__(self, net: nn.Module, loss=torch.sum, lr: float = 0.1, samples: int = 64) -> None:
+        lr = lr * samples / 32
+        super().__init__(net, loss, lr)
+
+
+@pytest.mark.parametrize("arguments", [{"lr": 0.5, "samples": 16}, {"samples": 16}, {}])
+def test_an_argument_that_the_constructor_changed_is_changed_once(arguments, tmp_path):
+    task = Scaled(PooledClassifier(1), **arguments)
+    again = Scaled.load_from_checkpoint(fitted(task, tmp_path), net=PooledClassifier(1))
+    assert again.lr == task.lr
+    assert task.hparams.items() <= again.hparams.items()

@@ -128,11 +128,8 @@ def test_a_search_with_other_runs_or_another_metric_is_another_study(change, fit
     if change is None:
         config.write_text("trainer: {max_epochs: 2}\n")
     sweep(*arguments, *goal, *(change or ()))
-    trials = [
-        line
-        for line in capsys.readouterr().out.splitlines()
-        if line.startswith("logs/mine/") and ": started" not in line
-    ]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("logs/mine/seed")]
+    trials = [line for line in lines if ": started" not in line]
     assert len(trials) == {None: 4, CHANGES[1]: 6}.get(change, 4)
     fits.clear()
     sweep(*arguments, *goal, *(change or ()))

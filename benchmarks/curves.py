@@ -94,7 +94,7 @@ def main() -> None:
     experiments = {name: runs_of(name) for name in arguments.experiments}
     print(table(experiments, arguments.metric))
     if arguments.figure:
-        draw(experiments, arguments.metric).savefig(arguments.figure, dpi=120)
+        draw(experiments, arguments.metric).savefig(arguments.figure, dpi=120, bbox_inches="tight")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def main(args: Sequence[str]) -> None:
     if arguments.figure:
         figure = draw(arms, metrics)
         with complete_file(arguments.figure) as part:
-            figure.savefig(part, dpi=120, format="png")
+            figure.savefig(part, dpi=120, format="png", bbox_inches="tight")
 
 
 def refuse_folder_of_a_run(path: Path, runs: Sequence[Run]) -> None:

@@ -33,7 +33,7 @@ def draw_panels(
         xlabel: what steps are.
         statistic: of the values over seeds.
     """
-    figure = Figure(figsize=(WIDTH, HEIGHT * len(panels)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, HEIGHT * len(panels)))
     for axes, (metric, curves) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(), strict=True):
         for label, (steps, values) in curves.items():
             common = ~np.isnan(values).any(0) if len(values) else np.zeros(0, dtype=bool)
@@ -49,7 +49,7 @@ def draw_panels(
                     known = ~np.isnan(seed)
                     axes.plot(steps[known], seed[known], color=line.get_color(), alpha=0.3, linewidth=0.5)
         axes.set(xlabel=xlabel, ylabel=metric)
-        show_names(axes.legend())
+        show_names(axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False))  # beside the curves
     return figure
 
 
@@ -77,7 +77,7 @@ def draw(arms: Sequence[Arm], metrics: Sequence[str]) -> Figure:
         runs = count(len(other), "run")
         lines.append(f"not comparable: {runs} over optimiser steps, the others over the loggers' steps")
     if lines:
-        figure.supxlabel("\n".join(lines), fontsize="small", wrap=True)
+        figure.supxlabel("\n".join(lines), y=0, fontsize="small", verticalalignment="top")
     return figure
 
 

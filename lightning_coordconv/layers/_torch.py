@@ -26,7 +26,7 @@ __all__ = [
     "Size3",
     "TorchConvolution",
     "autocast_is_active",
-    "backward_is_running",
+    "backward_pass",
     "has_forward_hooks",
     "output_padding",
     "overridden",
@@ -45,7 +45,7 @@ REQUIRED = {
     "torch.nn.Module._load_from_state_dict": "reading a layer's part of a state dict, with its _metadata",
     "torch.nn.Module._replicate_for_data_parallel": "the copy of a layer that DataParallel runs in another thread",
     "torch._C._are_functorch_transforms_active": "whether a transform of torch.func is running",
-    "torch._C._current_graph_task_id": "whether a backward pass is running, as torch.utils.checkpoint asks too",
+    "torch._C._current_graph_task_id": "which backward pass is running, if any, as torch.utils.checkpoint asks too",
     "torch._C._is_any_autocast_enabled": "whether autocast is on, faster than the public functions",
     "torch.utils._python_dispatch._disable_current_modes": "building tensors outside of tracing modes",
 }
@@ -70,9 +70,10 @@ autocast_is_active: Callable[[], bool] = torch._C._is_any_autocast_enabled
 """Return whether autocast is on, for any device."""
 
 
-def backward_is_running() -> bool:
-    """Return whether a backward pass runs the code that asks, in this thread."""
-    return torch._C._current_graph_task_id() != -1
+def backward_pass() -> int | None:
+    """Return the number of the backward pass that runs the code that asks, in this thread; None outside of any."""
+    number = torch._C._current_graph_task_id()
+    return None if number == -1 else number
 
 
 def values_are_known(tensor: Tensor) -> bool:

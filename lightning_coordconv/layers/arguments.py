@@ -111,8 +111,13 @@ def to_tensor(name: str, value: Any) -> Tensor:
     return tensor
 
 
-def check_finite(name: str, values: Tensor) -> None:
+def check_finite(name: str, values: Tensor, source: object = None) -> None:
     """Check that no value is NaN or infinite in float32, if that can be told without waiting for a device.
+
+    Args:
+        name: Of the values, in which ``{!r}`` stands for their source.
+        values: To look at.
+        source: What made them, whose text is made only for an error.
 
     Raises:
         ValueError: If one is, naming the first.
@@ -120,7 +125,8 @@ def check_finite(name: str, values: Tensor) -> None:
     if values_are_known(values):
         wrong = ~values.detach().float().isfinite()
         if bool(wrong.any()):
-            raise ValueError(f"{name} must be finite in float32, but holds {values.detach()[wrong][0].item()}")
+            first = values.detach()[wrong][0].item()
+            raise ValueError(f"{name.format(source)} must be finite in float32, but holds {first}")
 
 
 def check_number(name: str, value: object) -> None:

@@ -173,9 +173,13 @@ def encoded_coordinates(
 
 
 def describe_coordinates(with_r: bool, encoding: Encoding | None) -> str:
-    """Return the class and the options of the coordinates that a layer sees, ``"Cartesian()"`` by default."""
+    """Return the class and the options of the coordinates that a layer sees, ``"Cartesian()"`` by default.
+
+    Those of encodings within the encoding follow, by their names in it.
+    """
     seen = Cartesian(with_r=with_r) if encoding is None else encoding
-    return f"{type(seen).__name__}({seen.extra_repr()})"
+    parts = [(name, part) for name, part in seen.named_modules() if isinstance(part, Encoding)]
+    return ", ".join(f"{name}={type(part).__name__}({part.extra_repr()})" for name, part in parts).removeprefix("=")
 
 
 def check_floating(x: Tensor, name: str) -> None:
@@ -220,7 +224,7 @@ def check_encoded(channels: Tensor, encoding: Encoding, grid: Tensor) -> None:
     if channels.dtype != grid.dtype:
         raise ValueError(f"{encoding!r} must return a tensor of {grid.dtype}, but returned {channels.dtype}")
     if type(encoding) not in FINITE:
-        check_finite(f"what {encoding!r} returns", channels)
+        check_finite("what {!r} returns", channels, encoding)
 
 
 def check_samples(coords: Tensor, batch: int) -> None:

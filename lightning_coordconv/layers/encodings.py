@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_coordconv.layers.arguments import check_count, check_flags, check_number, check_sizes, is_sequence, shown
+from lightning_coordconv.layers.plain_options import plain_options
 
 MAX_FREQUENCIES = 24
 """Most Fourier frequencies: of finer ones float32, of 24 bits, cannot tell the phase, and from 128 on they are NaN."""
@@ -70,14 +71,13 @@ class Encoding(nn.Module):
         """Return the options that differ from the paper's.
 
         State dicts record the text, and load only into layers of an equal one: options belong into it, and nothing that
-        training changes. Of a subclass without this method it has all public attributes that are numbers or texts.
+        training changes. Of a subclass without this method it has all public attributes that are numbers or texts, or
+        lists, tuples or dicts of such. Tensors belong into buffers, which state dicts hold.
         """
         names = [name for kind, options in OPTIONS.items() if isinstance(self, kind) for name in options]
-        if type(self).extra_repr.__module__ == __name__:
-            kinds = (bool, int, float, str, tuple)
-            own = [name for name, value in vars(self).items() if name[0] != "_" and isinstance(value, kinds)]
-            names += [name for name in own if name not in (*names, "training")]
         values = {name: getattr(self, name) for name in names}
+        if type(self).extra_repr.__module__ == __name__:
+            values |= plain_options(self)
         return ", ".join(f"{name}={value!r}" for name, value in values.items() if value != PAPER.get(name))
 
 

@@ -16,7 +16,7 @@ from typing import ParamSpec, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
-from lightning_coordconv.layers._torch import TRACES_CONTEXT_VARIABLES, values_are_known
+from lightning_coordconv.layers._torch import TRACES_CONTEXT_VARIABLES, backward_pass, values_are_known
 from lightning_coordconv.layers.arguments import check_finite, check_flags, check_numbers, check_whole, to_tensor
 from lightning_coordconv.layers.places import Field, Frame
 
@@ -29,6 +29,7 @@ MAX_CELLS = 1 << 24
 
 
 _ACTIVE: contextvars.ContextVar[Frame | Field | None] = contextvars.ContextVar("coordinate_frame", default=None)
+_ENTERED_IN: contextvars.ContextVar[int | None] = contextvars.ContextVar("backward_pass_of_frame", default=None)
 
 # What compiled code sees. It can enter a block, which does not change _ACTIVE: torch.compile cannot set a context
 # variable. Where it cannot read one either, code that runs eagerly sets this too. (A subclass of threading.local with a
@@ -45,6 +46,14 @@ def active_frame() -> Frame | Field | None:
     return _ACTIVE.get()
 
 
+def frame_may_be_another() -> bool:
+    """Return whether a backward pass runs, and did not itself enter the active block; of no block there is no pass.
+
+    What runs again then may have run first in another block, or in none.
+    """
+    return backward_pass() not in (None, _ENTERED_IN.get())
+
+
 class CoordinateBlock:
     """A ``with`` block in which layers see other coordinates, or a decorator that runs a function inside one.
 
@@ -56,28 +65,31 @@ class CoordinateBlock:
 
     def __init__(self, frame: Frame | Field) -> None:
         self.frame = frame
-        self.outer: tuple[Frame | Field | None, Frame | Field | None] | None = None
+        self.outer: tuple[Frame | Field | None, int | None, Frame | Field | None] | None = None
 
     def __enter__(self) -> None:
         if self.outer is not None:
             raise RuntimeError("this coordinate_frame or coordinate_field block is active already: make another one")
         eager = not torch.compiler.is_compiling()
         traced = not (eager and TRACES_CONTEXT_VARIABLES)
-        self.outer = (_ACTIVE.get() if eager else None, getattr(_TRACED, "frame", None) if traced else None)
+        outer = (_ACTIVE.get(), _ENTERED_IN.get()) if eager else (None, None)
+        self.outer = (*outer, getattr(_TRACED, "frame", None) if traced else None)
         if eager:
             _ACTIVE.set(self.frame)
+            _ENTERED_IN.set(backward_pass())
         if traced:
             _TRACED.frame = self.frame
 
     def __exit__(self, *error: object) -> None:
         eager = not torch.compiler.is_compiling()
         assert self.outer is not None
-        (outer, outer_traced), self.outer = self.outer, None
+        (outer, outer_pass, outer_traced), self.outer = self.outer, None
         left_in_order = not eager or _ACTIVE.get() is self.frame
         if not (eager and TRACES_CONTEXT_VARIABLES):
             _TRACED.frame = outer_traced if left_in_order else None
         if eager:
             _ACTIVE.set(outer if left_in_order else None)
+            _ENTERED_IN.set(outer_pass if left_in_order else None)
             if not left_in_order:
                 raise RuntimeError(
                     "a coordinate_frame or coordinate_field block was left while another one was active: blocks must "
@@ -138,9 +150,10 @@ def coordinate_frame(
     of the block. Frames nest, and the innermost holds. They belong to the thread or asyncio task that enters them, and
     hold while the network *runs*: with activation checkpointing, which runs it again during the backward pass, pass the
     same block as ``context_fn`` to ``torch.utils.checkpoint.checkpoint``, with ``use_reentrant=False``. Otherwise a
-    layer refuses to run again; in compiled code it does not, and gradients are those of other coordinates. A generator
-    that yields inside a block leaves it active for its consumer. A compiled network sees the block of the thread, not
-    of the task, on versions of torch older than 2.15.
+    layer refuses to run again, also if ``backward`` is called inside a block, which may be another; in compiled code it
+    does not, and gradients are those of other coordinates. A generator that yields inside a block leaves it active for
+    its consumer. A compiled network sees the block of the thread, not of the task, on versions of torch older than
+    2.15.
 
     Args:
         origin: Position of the crop's first cell in the full image: n numbers for the whole batch, or ``(B, n)``.

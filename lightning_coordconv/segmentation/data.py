@@ -16,6 +16,7 @@ from lightning_coordconv.segmentation.drawing import draw_masks
 from lightning_coordconv.segmentation.image_files import ImageFiles
 from lightning_coordconv.segmentation.mask_files import report_unused_masks
 from lightning_coordconv.segmentation.mask_folder import PREPROCESSING, MaskFolder, pad_to
+from lightning_coordconv.segmentation.value_colours import ColoursOfMasks
 
 
 class MaskFolderDataModule(BaseDataModule):
@@ -84,6 +85,7 @@ class MaskFolderDataModule(BaseDataModule):
         self.ignore_index = ignore_index
         self.predict_images = predict_images
         self.crop = crop
+        self.colours_of_masks = ColoursOfMasks()
         self.train_transforms = train_transforms or []
         self.class_names = [str(number) for number in range(num_classes)] if class_names is None else list(class_names)
 
@@ -122,7 +124,9 @@ class MaskFolderDataModule(BaseDataModule):
         if split == "predict":
             return ImageFiles(images, names)
         crop, transforms = (self.crop, self.train_transforms) if split == "train" else (None, [])
-        return MaskFolder(images, masks, self.num_classes, self.ignore_index, crop, transforms, names, refuse)
+        dataset = MaskFolder(images, masks, self.num_classes, self.ignore_index, crop, transforms, names, refuse)
+        self.colours_of_masks.report(dataset.masks)
+        return dataset
 
     def _test_folder(self) -> str:
         return "test" if (self.root / "test").is_dir() else "val"

@@ -13,9 +13,14 @@ from torch import Tensor
 from lightning_coordconv.core.dropped import report_dropped
 from lightning_coordconv.core.image_search import find_files
 from lightning_coordconv.core.images import is_white_zero, open_image
+from lightning_coordconv.segmentation.value_colours import check_greys, colours_of_values
 
-LOSSY = {"AVIF", "JPEG", "JPEG2000", "MPO", "WEBP"}
-"""Formats that change label values at the borders of classes, by Pillow's names."""
+LOSSY = ("AVIF", "JPEG", "JPEG2000", "MPO", "WEBP")
+UNFIT = {
+    **dict.fromkeys(LOSSY, "a lossy format ({}), which changes the values at the borders of classes"),
+    "GIF": "a format ({}) in which programs renumber values",
+}
+"""Formats that change label values, by Pillow's names, and how."""
 
 
 def read_mask(path: Path, num_classes: int, ignore_index: int) -> Tensor:
@@ -27,8 +32,8 @@ def read_mask(path: Path, num_classes: int, ignore_index: int) -> Tensor:
         ignore_index: value of pixels without a class.
 
     Raises:
-        ValueError: if it is in a lossy format, or has several channels or frames, values that are no class, or no pixel
-            of a class.
+        ValueError: if it is in a format that changes values, or has several channels or frames, a palette of greys that
+            are not its values, values that are no class, or no pixel of a class.
         OSError: naming the file, for what :func:`~lightning_coordconv.core.images.read_rgb` refuses in an image file.
     """
     try:
@@ -39,11 +44,12 @@ def read_mask(path: Path, num_classes: int, ignore_index: int) -> Tensor:
             if is_white_zero(file):
                 raise ValueError("its values count from white to black (WhiteIsZero, PBM), so classes may be inverted")
             most = _largest_value(file)
+            colours = colours_of_values(file)
             frames = _frames(path, file)
             values = np.array(ImageOps.exif_transpose(file))
     except Exception as error:
         raise OSError(f"{path} cannot be read as a mask: {error}; replace or remove it") from error
-    _check_lossless(path, image_format)
+    _check_format(path, image_format)
     if frames > 1:
         raise ValueError(f"{path} has {frames} frames; a mask has one, whose values are classes")
     if mode == "1":
@@ -57,6 +63,8 @@ def read_mask(path: Path, num_classes: int, ignore_index: int) -> Tensor:
         )
     mask = torch.from_numpy(values.astype(np.int64))
     present = mask.unique()
+    if mode == "P":
+        check_greys(path, colours, present.tolist())
     unknown = present[((present < 0) | (present >= num_classes)) & (present != ignore_index)].tolist()
     if unknown:
         shown = ", ".join(map(str, unknown[:5])) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
@@ -134,13 +142,11 @@ def mask_of(path: Path, name: Path, masks: Path) -> Path:
         raise FileNotFoundError(f"{path} has no mask: expected {masks / name}.png")
     if len(found) > 1:
         raise ValueError(f"{path} has several masks, {found[0].name} and {found[1].name}: remove all but one")
-    _check_lossless(found[0], Image.registered_extensions().get(found[0].suffix.lower()))
+    _check_format(found[0], Image.registered_extensions().get(found[0].suffix.lower()))
     return found[0]
 
 
-def _check_lossless(mask: Path, image_format: str | None) -> None:
-    if image_format in LOSSY:
-        raise ValueError(
-            f"{mask} is a mask in a lossy format ({image_format}), which changes the values at the borders of classes: "
-            "make masks again and save them as PNG"
-        )
+def _check_format(mask: Path, image_format: str | None) -> None:
+    if image_format in UNFIT:
+        unfit = UNFIT[image_format].format(image_format)
+        raise ValueError(f"{mask} is a mask in {unfit}: make masks again and save them as PNG")

@@ -26,8 +26,9 @@ LOOKED_AT = 16
 class MaskFolder(Dataset[dict[str, Any]]):
     """The images of a folder, with the masks of another that have the same names up to the ending.
 
-    A mask gives the class of each pixel: an indexed ("palette") PNG, or a grey image of 8 or 16 bits. Images and masks
-    are turned as the EXIF orientation of each says; a mask without one is taken to be of the turned image.
+    A mask gives the class of each pixel: an indexed ("palette") PNG, or a grey image of 8 or 16 bits, whose values are
+    classes, whatever their colours. Images and masks are turned as the EXIF orientation of each says; a mask without
+    one is taken to be of the turned image.
 
     A sample is a dict with
 
@@ -56,10 +57,10 @@ class MaskFolder(Dataset[dict[str, Any]]):
 
     Raises:
         FileNotFoundError: if a folder is missing or has no image, or an image has no mask.
-        ValueError: if two images, or two masks, have the same name up to the ending, or a mask is in a lossy format by
-            its ending; when it is read, if it is in such a format, its size is not that of its image, it has other
-            values than classes, or not a single pixel of a class, or if the transforms return something else than an
-            image and its mask.
+        ValueError: if two images, or two masks, have the same name up to the ending, or a mask is in a lossy format or
+            GIF by its ending; when it is read, if it is in such a format, its size is not that of its image, it has a
+            palette of greys that are not its values, other values than classes, or not a single pixel of a class, or if
+            the transforms return something else than an image and its mask.
         OSError: when a file is read that is no image, or a damaged one.
     """
 

@@ -1,4 +1,4 @@
-"""Tests that activation checkpointing without the frame of the forward pass is refused, and nothing else is."""
+"""Tests that activation checkpointing that may not see the frame of the forward pass is refused, and nothing else."""
 
 import contextlib
 
@@ -48,18 +48,55 @@ class TestRefused:
         layer = make()
         with frame():
             loss = run(layer, use_reentrant=reentrant)
-        with pytest.raises(RuntimeError, match=r"ran inside a coordinate_frame .* context_fn .* checkpointing off"):
+        with pytest.raises(RuntimeError, match=r"without the coordinate_frame .* context_fn .* checkpointing off"):
             loss.backward()
         run(layer, use_reentrant=reentrant).backward()  # outside of any frame, both times
+
+    @pytest.mark.parametrize("reentrant", [False, True])
+    @pytest.mark.parametrize("first", [*FRAMES.values(), contextlib.nullcontext], ids=[*FRAMES, "none"])
+    def test_a_second_run_inside_a_block_around_the_backward_pass(self, make, frame, first, reentrant):
+        layer = make()
+        with first():
+            loss = run(layer, use_reentrant=reentrant)
+        with frame():
+            loss = loss + run(layer, use_reentrant=reentrant)
+            with pytest.raises(RuntimeError, match=r"that was entered before, .* another: pass the block of the first"):
+                loss.backward()
+            run(layer, use_reentrant=reentrant)
+        run(layer, use_reentrant=reentrant).backward()  # outside of any block, both times
 
     def test_not_a_second_run_inside_the_frame(self, make, frame):
         layer, block = make(), frame()
         with block:
             loss = run(layer, use_reentrant=False, context_fn=lambda: (contextlib.nullcontext(), block))
         loss.backward()
-        with block:
-            run(layer, use_reentrant=False).backward()
         assert all(parameter.grad is not None for parameter in layer.parameters())
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_two_crops_are_run_again_each_in_its_block(inside):
+    """Also if the pass is called inside a block; the expected gradients are those without checkpointing."""
+    torch.manual_seed(0)
+    layer, crops = CoordConv2d(2, 4, 1), torch.randn(2, 1, 2, 8, 8)
+
+    def frame(number):
+        return coordinate_frame((8 * number, 8 * number), (16, 16), crop=(8, 8))
+
+    def again(number, crop):
+        contexts = (contextlib.nullcontext(), frame(number))
+        return checkpoint(layer, crop, use_reentrant=False, context_fn=lambda: contexts)
+
+    found = []
+    for call in (lambda number, crop: layer(crop), again):
+        layer.zero_grad()
+        losses = []
+        for number, crop in enumerate(crops):
+            with frame(number):
+                losses.append(call(number, crop).square().mean())
+        with frame(1) if inside else contextlib.nullcontext():
+            sum(losses).backward()
+        found.append(layer.coord_weight.grad.clone())
+    torch.testing.assert_close(found[1], found[0])
 
 
 class TestNotRefused:

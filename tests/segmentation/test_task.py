@@ -79,7 +79,7 @@ class TestTask:
 
         task = SemanticSegmentation(Checkpointed(3, 3, 1), 3)
         loss = task.train().evaluate(batch())["loss"]
-        with pytest.raises(RuntimeError, match="run again without it in the backward pass"):
+        with pytest.raises(RuntimeError, match=r"run again in a backward pass, .*, without the coordinate_frame"):
             loss.backward()
         task.eval().evaluate(batch())["loss"].backward()  # lets torch drop what it had queued, which it cannot at exit
 

@@ -67,11 +67,7 @@ def check_dtype(space: Space, observation: Any) -> None:
         ValueError: naming the dtype and the space.
     """
     if isinstance(space, spaces.Dict) and isinstance(observation, Mapping):
-        for name, inner in space.spaces.items():
-            check_dtype(inner, observation.get(name, ()))
-    elif (
-        space.dtype is not None
-        and len(np.shape(observation))
-        and not np.can_cast(given := np.asarray(observation).dtype, space.dtype, "same_kind")
-    ):
+        for name in space.spaces.keys() & observation.keys():
+            check_dtype(space.spaces[name], observation[name])
+    elif np.issubdtype(space.dtype, np.integer) and (given := np.asarray(observation).dtype).kind == "f":
         raise ValueError(f"an observation must have numbers of {space.dtype}, as {space} has them, got {given}")

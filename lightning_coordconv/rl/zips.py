@@ -23,9 +23,11 @@ FUNCTION = ("activation_fn", "normalize_images")
 """Arguments of a policy that change what it computes, and not the shapes of its weights."""
 SHARED = "share_features_extractor"
 """Argument with which a policy has one extractor under the names of two: of two different ones it keeps the last."""
-SPACES = ("action_space", "observation_space")
-OF_A_SPACE = ("dtype", "low", "high", "start", "spaces")
-"""What of spaces with the same weights can differ: two policies then take or give numbers of other meanings."""
+SPACES = {"action_space": ("dtype", "low", "high", "start"), "observation_space": ("dtype", "start", "spaces")}
+"""What of spaces with the same weights can differ so that a policy takes or gives numbers of other meanings.
+
+Bounds of observations have no effect, and those of Gymnasium's environments change from version to version.
+"""
 EXTRACTOR, OPTIONS = "features_extractor_class", "features_extractor_kwargs"
 
 
@@ -96,10 +98,10 @@ def _find_changes(described: Mapping[str, Any], algorithm: OnPolicyAlgorithm) ->
 
 def _find_other_spaces(described: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[Change]:
     """Yield what of the actions and observations of a zip differs from those of an algorithm."""
-    for name in SPACES:
+    for name, parts in SPACES.items():
         saved = described.get(name)
         if isinstance(saved, Mapping):
-            kept = OF_A_SPACE if saved.get(":type:") == own[name][":type:"] else (":type:",)
+            kept = parts if saved.get(":type:") == own[name][":type:"] else (":type:",)
             theirs, ours = ({key: " ".join(str(each.get(key)).split()) for key in kept} for each in (saved, own[name]))
             yield from find_changes(theirs, ours, name)
 

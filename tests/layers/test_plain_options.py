@@ -47,7 +47,9 @@ def test_weights_do_not_load_into_another_option(option, another, nested):
         layers[2].load_state_dict(layers[0].state_dict())
 
 
-@pytest.mark.parametrize("cache", [torch.ones(2), [torch.ones(2)], {"grid": torch.ones(2)}, object()], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "cache", [torch.ones(2), [torch.ones(2)], {"grid": torch.ones(2)}, object()], ids=lambda value: type(value).__name__
+)
 def test_what_is_no_option_does_not_keep_weights_from_loading(cache):
     used, new = CoordConv2d(1, 2, 3, encoding=Own(3.0)), CoordConv2d(1, 2, 3, encoding=Own(3.0))
     used.encoding.cached = cache

@@ -62,7 +62,7 @@ def test_a_zip_of_other_actions_is_named(saved, given, change, tmp_path):
 
 @pytest.mark.parametrize(("saved", "given", "change"), [
     (spaces.Box(0, 255, (3,), np.uint8), spaces.Box(0, 255, (3,)), "dtype is float32, and was uint8"),
-    (spaces.Box(-1, 1, (3,)), spaces.Box(-5, 5, (3,)), r"high is \[5. 5. 5.\], and was \[1. 1. 1.\]"),
+    (spaces.Box(-1, 1, (3,)), spaces.Box(-5, 5, (3,)), None),
     ({"a": 1, "b": 1}, {"speed": 1, "place": 1}, r"spaces is .*'place'.*, and was .*'a'"),
     ({"a": 1, "b": 1}, {"a": 1, "b": 1}, None),
 ])  # fmt: skip

@@ -11,9 +11,10 @@ from torch import Tensor
 from lightning_coordconv.classification.figures import draw_labelled
 from lightning_coordconv.classification.task import ImageClassification
 from lightning_coordconv.core.checkpoints import CheckpointError
-from lightning_coordconv.core.export import Exportable, PreparedNetwork
+from lightning_coordconv.core.export import Exportable
 from lightning_coordconv.core.int8 import Int8Predictor
 from lightning_coordconv.core.predictor import Result, Size
+from lightning_coordconv.core.prepared_network import PreparedNetwork
 from lightning_coordconv.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from lightning_coordconv.core.sources import Images, Source
 from lightning_coordconv.layers import coordconv_layers, fold_coordconv

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from lightning_coordconv.coordinates.point_task import PointRegression
 from lightning_coordconv.coordinates.points import draw_point
-from lightning_coordconv.core.export import Exportable, PreparedNetwork
+from lightning_coordconv.core.export import Exportable
 from lightning_coordconv.core.images import read_size
 from lightning_coordconv.core.predictor import ImagePredictor, Result, Size
+from lightning_coordconv.core.prepared_network import PreparedNetwork
 from lightning_coordconv.core.preprocessing import Preprocessing
 from lightning_coordconv.core.sources import Images, Source
 from lightning_coordconv.layers import coordconv_layers, fold_coordconv

@@ -19,9 +19,10 @@ from lightning_coordconv.coordinates.task import (
     CoordinateTask,
 )
 from lightning_coordconv.core.checkpoints import CheckpointError
-from lightning_coordconv.core.export import Exportable, ExportError, PreparedNetwork
+from lightning_coordconv.core.export import Exportable, ExportError
 from lightning_coordconv.core.modes import predicting
 from lightning_coordconv.core.predictor import Predictor, Result, Size
+from lightning_coordconv.core.prepared_network import PreparedNetwork
 from lightning_coordconv.core.sources import Images
 
 SHOWN = 6

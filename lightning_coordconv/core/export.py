@@ -1,10 +1,11 @@
 """Classes and functions that export a network to ONNX or torch.export, and keep the file if it computes the same."""
 
 import io
+import itertools
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from lightning_coordconv.core.extras import extra
 from lightning_coordconv.core.files import complete_file
+from lightning_coordconv.core.size_conditions import unmet_conditions, without_conditions
 
 Format = Literal["onnx", "torch", "sb3"]
 SUFFIXES: dict[str, Format] = {".onnx": "onnx", ".pt2": "torch", ".zip": "sb3"}
@@ -25,6 +27,12 @@ METADATA = "lightning_coordconv"
 """Name of the entry that describes the inputs, in JSON."""
 SIZES = ((64, 96), (96, 64), (128, 160))
 """Heights and widths of the images that a network for images of any size is checked on."""
+OTHER_LENGTHS = (1, 301, 203)
+"""Lengths of the axes that may have any length, in one more input that an ONNX file is checked on."""
+COMPARISONS = 3
+"""Number of inputs that do not meet a condition on sizes, on which it is seen whether the condition matters."""
+LARGEST = 2**21
+"""Number of values of the largest of these inputs."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -110,7 +118,12 @@ def export(exportable: Exportable, path: Path, format: Format) -> float:
         with exportable.context(), explained("the exporter cannot export this network"):
             (_to_onnx if format == "onnx" else _to_torch)(exportable, part)
         run = open_exported(part, format, exportable.inputs)
-        differences = [found for example in exportable.examples for found in _compare(exportable, run, example)]
+        examples = list(exportable.examples)
+        if format == "onnx" and exportable.axes:  # an ExportedProgram refuses the sizes that it does not hold for
+            lengths = dict(zip(exportable.axes, OTHER_LENGTHS, strict=False))
+            shape = [lengths.get(axis, known) for axis, known in enumerate(examples[0][0].shape)]
+            examples.extend(_taken(exportable, [shape]))
+        differences = [found for example in examples for found in _compare(exportable, run, example)]
         if not differences:
             raise ExportError(
                 "nothing was compared: the network finds nothing in the images of the check; give images in which it "
@@ -170,6 +183,7 @@ def _to_onnx(exportable: Exportable, path: Path) -> None:
         )
     else:
         program = to_program(exportable)
+        check_sizes(exportable, program)
         torch.onnx.export(program, (), path, dynamo=True, external_data=False, verbose=False, **options)
     model = onnx.load(path)
     onnx.helper.set_model_props(model, {METADATA: json.dumps(exportable.metadata)})
@@ -190,6 +204,42 @@ def to_program(exportable: Exportable) -> torch.export.ExportedProgram:
     others = [None] * (len(exportable.inputs) - 1)
     inputs = tuple(each.clone() for each in exportable.examples[0])  # of a view the program checks the tensor behind it
     return torch.export.export(exportable.module, inputs, dynamic_shapes=(axes, *others))
+
+
+def check_sizes(exportable: Exportable, program: torch.export.ExportedProgram) -> None:
+    """Refuse a program that is right only under a condition on sizes, because ONNX does not keep conditions.
+
+    Where a condition is not met the program is compared with the network: many say only that no length is 1.
+
+    Raises:
+        ExportError: naming the condition.
+    """
+    free = without_conditions(program)
+    unmet = unmet_conditions(program, exportable.examples[0], exportable.axes)
+    for condition, shapes in sorted(unmet.items(), key=lambda found: -len(found[1])):  # names one that fails often
+        small = [shape for shape in shapes if shape.numel() <= LARGEST]
+        try:
+            if not small:
+                raise ExportError("no input is small enough to be compared")
+            for example in itertools.islice(_taken(exportable, small), COMPARISONS):
+                list(_compare(exportable, lambda values: _listed(free(*values)), example))
+        except ExportError as error:
+            raise ExportError(
+                f"the network branches on the size of its input, and an ONNX file is right only where {condition}: "
+                "give the size of the images (--size HEIGHT WIDTH), or export in float32 to .pt2, which refuses others"
+            ) from error
+
+
+def _taken(exportable: Exportable, shapes: Iterable[Sequence[int]]) -> Iterator[tuple[Tensor, ...]]:
+    """Yield random inputs, the first of each of the shapes, if the network takes them."""
+    for shape in shapes:
+        image = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+        example = (image, *exportable.examples[0][1:])
+        try:
+            exportable.module(*example)
+        except Exception:  # networks raise whatever they meet
+            continue
+        yield example
 
 
 def _compare(exportable: Exportable, run: Run, example: tuple[Tensor, ...]) -> Iterator[float]:
@@ -246,24 +296,3 @@ def quiet() -> Iterator[None]:
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
-
-
-class PreparedNetwork(nn.Module):
-    """A network that normalises images in [0, 1] itself.
-
-    Args:
-        net: maps normalised images to outputs.
-        normalise: normalises images.
-        finish: makes of the outputs what is exported.
-    """
-
-    def __init__(self, net: nn.Module, normalise: Callable[[Tensor], Tensor], finish: Callable[[Any], Any]) -> None:
-        super().__init__()
-        self.net = net
-        self.normalise = normalise
-        self.finish = finish
-        self.eval()
-
-    def forward(self, image: Tensor) -> Any:
-        """Map images (B, C, H, W) in [0, 1] to outputs."""
-        return self.finish(self.net(self.normalise(image)))

@@ -18,10 +18,12 @@ from lightning_coordconv.core.export import (
     ExportError,
     Format,
     Run,
+    check_sizes,
     explained,
     export,
     isolated,
     open_exported,
+    to_program,
 )
 from lightning_coordconv.core.predictor import ImagePredictor, ResultT, Size, TaskT
 from lightning_coordconv.core.protocols import check_samples
@@ -100,6 +102,9 @@ class Int8Predictor(ImagePredictor[TaskT, ResultT], Generic[TaskT, ResultT]):
 
         compare(data, self.task)
         network = self.exportable(size, images)
+        if chosen == "onnx":  # here, because the quantised network itself refuses other sizes
+            with explained("the exporter cannot export this network"):
+                check_sizes(network, to_program(network))
         batches = itertools.islice(data.train_dataloader(), CALIBRATION_BATCHES)
         quantised = quantise(network, (image for batch in batches for image, _ in self._samples(batch, network)))
         float32 = self._measure(lambda values: [network.module(*values)], network, data)

@@ -8,10 +8,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lightning_coordconv.core.arguments import check_at_least
-from lightning_coordconv.core.export import Exportable, ExportError, PreparedNetwork
+from lightning_coordconv.core.export import Exportable, ExportError
 from lightning_coordconv.core.modes import predicting
 from lightning_coordconv.core.pictures import grid, save_gif, to_bytes, to_image
 from lightning_coordconv.core.predictor import Predictor, Result, Size, writing
+from lightning_coordconv.core.prepared_network import PreparedNetwork
 from lightning_coordconv.core.sources import Images
 from lightning_coordconv.generative.latents import LatentSampler
 from lightning_coordconv.generative.networks import to_images

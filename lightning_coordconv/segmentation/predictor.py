@@ -9,9 +9,10 @@ from typing import Any
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lightning_coordconv.core.export import Exportable, PreparedNetwork
+from lightning_coordconv.core.export import Exportable
 from lightning_coordconv.core.int8 import Int8Predictor
 from lightning_coordconv.core.predictor import Result, Size, writing
+from lightning_coordconv.core.prepared_network import PreparedNetwork
 from lightning_coordconv.core.regions import ImageRegions
 from lightning_coordconv.core.sources import Images, Source
 from lightning_coordconv.layers import coordconv_layers, fold_coordconv

@@ -49,6 +49,7 @@ class PointPredictor(ImagePredictor[PointRegression, PointPrediction]):
     """A trained network that finds one point in each picture; see :meth:`load`."""
 
     kinds = (PointRegression,)
+    moving = ("crop",)  # other steps keep shares of width and height
 
     def predict(self, images: Images) -> PointPrediction | list[PointPrediction]:
         """Return the points of pictures, in pixels of the pictures.

@@ -163,6 +163,8 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
 
     default: Preprocessing = Preprocessing()
     """The preparation of images where a checkpoint does not say it."""
+    moving: ClassVar[tuple[str, ...]] = ()
+    """Steps of the preparation after which a predicted place in the prepared image is another one in the picture."""
 
     def __init__(self, task: TaskT, device: str | torch.device = "auto") -> None:
         super().__init__(task, device)
@@ -232,7 +234,9 @@ class ImagePredictor(Predictor[TaskT], Generic[TaskT, ResultT]):
 
         Raises:
             UndefinedOutputError: naming an image for which the network returns NaN or infinity.
+            ValueError: if the preparation of images moves what is predicted to another place.
         """
+        self.preprocessing.check_places(self.moving)
         sources, several = find_sources(images)
         with predicting(self.task):
             results = [self._predict(source, function) for source in sources]

@@ -13,6 +13,8 @@ from torchvision.transforms.v2 import functional as TF
 
 LARGEST = 2**14
 """Largest size, in pixels: a square of it has three times as many pixels as the largest image that is read."""
+SIZED = ("resize", "crop", "stretch")
+"""Names of the arguments that change the size of images."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -44,7 +46,7 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
             raise ValueError(f"channels must be 1 or 3, got {self.channels!r}")
-        for name in ("resize", "crop", "stretch"):
+        for name in SIZED:
             value = getattr(self, name)
             if value is not None and (type(value) is not int or not 1 <= value <= LARGEST):
                 raise ValueError(f"{name} must be an integer from 1 to {LARGEST} or None, got {value!r}")
@@ -101,6 +103,23 @@ class Preprocessing:
         mean, std = (values.new_tensor(row)[:, None, None] for row in (self.mean, self.std))
         return mean, std
 
+    def check_places(self, moving: tuple[str, ...]) -> None:
+        """Raise an error if places in the prepared image are not those in the picture.
+
+        Args:
+            moving: names of the arguments after whose steps they are not.
+
+        Raises:
+            ValueError: naming the steps.
+        """
+        steps = {name: getattr(self, name) for name in moving}
+        given = ", ".join(f"{name}={value}" for name, value in steps.items() if value is not None)
+        if given:
+            raise ValueError(
+                f"the data of the checkpoint prepare images with {given}, and the network finds places in the prepared "
+                "image, not in the picture: train without that, or call trainer.predict with the prepared images"
+            )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the arguments as plain data."""
         return asdict(self)
@@ -108,7 +127,7 @@ class Preprocessing:
     @property
     def keeps_pixels(self) -> bool:
         """Whether :meth:`pixels` returns those of an RGB image as they are."""
-        return self.channels == 3 and self.resize is None and self.crop is None and self.stretch is None
+        return self.channels == 3 and all(getattr(self, name) is None for name in SIZED)
 
     @property
     def size(self) -> tuple[int, int] | None:

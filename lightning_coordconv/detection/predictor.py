@@ -15,6 +15,7 @@ from lightning_coordconv.core.checkpoints import CheckpointError
 from lightning_coordconv.core.counts import count
 from lightning_coordconv.core.export import Exportable, ExportError
 from lightning_coordconv.core.predictor import ImagePredictor, Result, Size
+from lightning_coordconv.core.preprocessing import SIZED
 from lightning_coordconv.core.sources import Images, Source
 from lightning_coordconv.detection.boxes import draw_boxes
 from lightning_coordconv.detection.image_frames import trace_one_size
@@ -93,6 +94,7 @@ class DetectionPredictor(ImagePredictor[ObjectDetection | RegionProposal, Detect
 
     kinds = (ObjectDetection, RegionProposal)
     formats = ("onnx",)
+    moving = SIZED
 
     def __init__(self, task: ObjectDetection | RegionProposal, device: str | torch.device = "auto") -> None:
         super().__init__(task, device)

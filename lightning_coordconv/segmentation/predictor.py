@@ -13,6 +13,7 @@ from lightning_coordconv.core.export import Exportable
 from lightning_coordconv.core.int8 import Int8Predictor
 from lightning_coordconv.core.predictor import Result, Size, writing
 from lightning_coordconv.core.prepared_network import PreparedNetwork
+from lightning_coordconv.core.preprocessing import SIZED
 from lightning_coordconv.core.regions import ImageRegions
 from lightning_coordconv.core.sources import Images, Source
 from lightning_coordconv.layers import coordconv_layers, fold_coordconv
@@ -65,6 +66,7 @@ class SegmentationPredictor(Int8Predictor[SemanticSegmentation, Segmentation]):
 
     kinds = (SemanticSegmentation,)
     default = PREPROCESSING
+    moving = SIZED
 
     def predict(self, images: Images) -> Segmentation | list[Segmentation]:
         """Return the class of each pixel of images; those larger than the task's ``tile`` are predicted by tiles.

@@ -171,11 +171,3 @@ def test_an_older_checkpoint_has_the_names_of_its_task(trained, masks, tmp_path,
     assert model.class_names == (names or ["0", "1", "2"])
     path = next((masks / "images").iterdir())
     assert torch.equal(model.predict(path).labels, load(trained).predict(path).labels)
-
-
-def test_a_checkpoint_that_resizes_predicts_the_resized_image(trained, masks, tmp_path):
-    checkpoint = torch.load(trained, weights_only=True)
-    checkpoint["inference"]["preprocessing"]["resize"] = 48
-    torch.save(checkpoint, tmp_path / "resized.ckpt")
-    path = next((masks / "images").glob("*china*"))
-    assert load(tmp_path / "resized.ckpt").predict(path).labels.shape == (48, 64)

@@ -8,12 +8,13 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as TF
 
 from lightning_coordconv.core.export import Exportable
 from lightning_coordconv.core.int8 import Int8Predictor
 from lightning_coordconv.core.predictor import Result, Size, writing
 from lightning_coordconv.core.prepared_network import PreparedNetwork
-from lightning_coordconv.core.preprocessing import SIZED
 from lightning_coordconv.core.regions import ImageRegions
 from lightning_coordconv.core.sources import Images, Source
 from lightning_coordconv.layers import coordconv_layers, fold_coordconv
@@ -66,7 +67,7 @@ class SegmentationPredictor(Int8Predictor[SemanticSegmentation, Segmentation]):
 
     kinds = (SemanticSegmentation,)
     default = PREPROCESSING
-    moving = SIZED
+    moving = ("crop",)  # other steps keep shares of width and height
 
     def predict(self, images: Images) -> Segmentation | list[Segmentation]:
         """Return the class of each pixel of images; those larger than the task's ``tile`` are predicted by tiles.
@@ -117,6 +118,8 @@ class SegmentationPredictor(Int8Predictor[SemanticSegmentation, Segmentation]):
     def _predict_image(self, image: Tensor | ImageRegions, source: Source) -> Segmentation:
         task = self.task
         labels = predict_tiles(task.net, image, task.tile, task.overlap, self.preprocessing.scale, task.strides)
+        if not isinstance(image, ImageRegions):  # of the size that the picture was prepared to
+            labels = TF.resize(labels[None], TF.get_size(self.read(source)), InterpolationMode.NEAREST_EXACT)[0]
         counts = labels.flatten().bincount().tolist()  # needs no memory for each pixel, unlike unique()
         shares = {self.name_of(label): count / labels.numel() for label, count in enumerate(counts) if count}
         return Segmentation(source, labels, self.class_names, shares)

@@ -71,9 +71,13 @@ def test_a_point_is_the_one_in_the_picture_though_the_network_sees_another_size(
     assert find("point", **({} if step is None else {step: STEPS[step]})) == pytest.approx([144.5, 24.5], abs=0.5)
 
 
+@pytest.mark.parametrize("step", ["resize", "stretch"])
+def test_a_label_map_has_the_size_of_the_picture_though_the_network_sees_another(step):
+    assert find("labels", **{step: STEPS[step]}) == pytest.approx([140, 20, 150, 30], abs=2)
+
+
 @pytest.mark.parametrize(
-    ("kind", "step"),
-    [("point", "crop"), *((kind, step) for kind in ("boxes", "labels") for step in STEPS)],
+    ("kind", "step"), [("point", "crop"), ("labels", "crop"), *(("boxes", step) for step in STEPS)]
 )
 def test_a_preparation_that_moves_places_is_refused(kind, step):
     with pytest.raises(ValueError, match=f"prepare images with {step}={STEPS[step]}, .* not in the picture: train"):

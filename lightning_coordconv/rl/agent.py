@@ -111,6 +111,9 @@ class Agent(Predictor[AgentTask]):
     def predict(self, observation: Any, deterministic: bool | None = None) -> NDArray[Any]:
         """Return the action for one observation of the environment, or the actions for several, as SB3's policies do.
 
+        Integers count from 0, as SB3 requires: where a space of the environment has another ``start``, add that to
+        actions, and subtract it from observations.
+
         Args:
             observation: as the environments of ``data`` return it after their wrappers, such as ``data.frame_stack``;
                 of several, with a first axis more. Of a dictionary of observations, a dictionary.

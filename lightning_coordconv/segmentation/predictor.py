@@ -119,7 +119,8 @@ class SegmentationPredictor(Int8Predictor[SemanticSegmentation, Segmentation]):
         task = self.task
         labels = predict_tiles(task.net, image, task.tile, task.overlap, self.preprocessing.scale, task.strides)
         if not isinstance(image, ImageRegions):  # of the size that the picture was prepared to
-            labels = TF.resize(labels[None], TF.get_size(self.read(source)), InterpolationMode.NEAREST_EXACT)[0]
+            picture: Any = self.read(source)  # torchvision's types do not say that it also takes Pillow images
+            labels = TF.resize(labels[None], TF.get_size(picture), InterpolationMode.NEAREST_EXACT)[0]
         counts = labels.flatten().bincount().tolist()  # needs no memory for each pixel, unlike unique()
         shares = {self.name_of(label): count / labels.numel() for label, count in enumerate(counts) if count}
         return Segmentation(source, labels, self.class_names, shares)

@@ -161,10 +161,14 @@ class SemanticSegmentation(LabelledTask):
                 predict_tiles(self.net, ImageRegions(path), self.tile, self.overlap, PREPROCESSING.scale, self.strides)
                 for path in batch["path"]
             ]
-        return [
-            predict_tiles(self.net, image[:, : size[0], : size[1]], self.tile, self.overlap, strides=self.strides)
-            for image, size in zip(batch["image"], batch["size"], strict=True)
-        ]
+        found, images = [], batch["image"]
+        origins = batch["origin"] if "origin" in batch else [(0, 0)] * len(images)
+        for image, origin, size in zip(images, origins, batch["size"], strict=True):
+            (top, left), (height, width) = ((int(each[0]), int(each[1])) for each in (origin, size))
+            kept = image[:, : height - top, : width - left]
+            frame = (top, left), (height, width)
+            found.append(predict_tiles(self.net, kept, self.tile, self.overlap, None, self.strides, *frame))
+        return found
 
     def on_validation_epoch_end(self) -> None:
         """Log the intersection over union of each class."""

@@ -21,6 +21,8 @@ def predict_tiles(
     overlap: int,
     prepare: Callable[[Tensor], Tensor] | None = None,
     strides: Sequence[float] | None = None,
+    origin: tuple[int, int] = (0, 0),
+    size: tuple[int, int] | None = None,
 ) -> Tensor:
     """Return the predicted class of each pixel, computed tile by tile.
 
@@ -40,6 +42,8 @@ def predict_tiles(
         overlap: pixels around each tile's result that are computed and left out, less than half of ``tile``.
         prepare: makes of a tile what ``net`` takes, such as floating-point numbers of uint8; nothing by default.
         strides: all total strides that occur in the network, if one of them is not a power of two.
+        origin: row and column of the image in the one that it was cut from.
+        size: height and width of that one; by default those of the image.
 
     Returns:
         (H, W) on the CPU, uint8 for up to 256 classes, int16 for up to 32,768, else int32.
@@ -57,15 +61,15 @@ def predict_tiles(
     for rows, inner_rows in _spans(height, tile, overlap):
         for columns, inner_columns in _spans(width, tile, overlap):
             part = image[:, rows, columns].to(device)
-            origin, crop = (rows.start, columns.start), tuple(part.shape[-2:])
-            with coordinate_frame(origin, (height, width), crop=crop, strides=strides):
+            corner, crop = (origin[0] + rows.start, origin[1] + columns.start), tuple(part.shape[-2:])
+            with coordinate_frame(corner, size or (height, width), crop=crop, strides=strides):
                 output = net((part if prepare is None else prepare(part))[None])
             logits = output["out"] if isinstance(output, Mapping) else output
             if logits.dim() != 4 or len(logits) != 1 or logits.shape[1] < 2 or logits.shape[2:] != part.shape[1:]:
-                size = " x ".join(map(str, part.shape[1:]))
+                shape = " x ".join(map(str, part.shape[1:]))
                 raise ValueError(
                     f"{type(net).__name__} must return logits (1, K, H, W) of at least two classes and the size of a "
-                    f"tile, here {size}, got {tuple(logits.shape)}"
+                    f"tile, here {shape}, got {tuple(logits.shape)}"
                 )
             if found is None:
                 dtype = next(dtype for dtype in LABELS if logits.shape[1] - 1 <= torch.iinfo(dtype).max)

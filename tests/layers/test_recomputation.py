@@ -50,7 +50,30 @@ class TestRefused:
             loss = run(layer, use_reentrant=reentrant)
         with pytest.raises(RuntimeError, match=r"without the coordinate_frame .* context_fn .* checkpointing off"):
             loss.backward()
+        with pytest.raises(RuntimeError, match="without the coordinate_frame"):  # which of its runs it is, nothing says
+            run(layer, use_reentrant=reentrant).backward()
+        layer.train()
         run(layer, use_reentrant=reentrant).backward()  # outside of any frame, both times
+
+    @pytest.mark.parametrize("reentrant", [False, True])
+    @pytest.mark.parametrize("records", [False, True])
+    def test_a_second_run_without_the_frame_after_a_run_without_one(self, make, frame, reentrant, records):
+        """As of a crop and its full image in one step, which may be a target without gradients."""
+        layer = make()
+        with frame():
+            loss = run(layer, use_reentrant=reentrant)
+        with torch.set_grad_enabled(records):
+            whole = run(layer, use_reentrant=reentrant)
+        with pytest.raises(RuntimeError, match="without the coordinate_frame"):
+            (loss + whole).backward()
+
+    def test_not_a_second_run_without_a_frame_after_an_evaluation_in_frames(self, make, frame):
+        layer = make().eval()
+        with torch.no_grad(), frame():
+            run(layer, use_reentrant=False)
+        for module in layer.modules():
+            module.training = True  # as Lightning's Trainer does
+        run(layer, use_reentrant=False).backward()
 
     @pytest.mark.parametrize("reentrant", [False, True])
     @pytest.mark.parametrize("first", [*FRAMES.values(), contextlib.nullcontext], ids=[*FRAMES, "none"])
@@ -63,6 +86,7 @@ class TestRefused:
             with pytest.raises(RuntimeError, match=r"that was entered before, .* another: pass the block of the first"):
                 loss.backward()
             run(layer, use_reentrant=reentrant)
+        layer.train()
         run(layer, use_reentrant=reentrant).backward()  # outside of any block, both times
 
     def test_not_a_second_run_inside_the_frame(self, make, frame):
@@ -110,7 +134,7 @@ class TestNotRefused:
 
     @pytest.mark.parametrize("reentrant", [False, True])
     def test_checkpointing_without_frames(self, reentrant):
-        run(self.layer(), use_reentrant=reentrant).backward()
+        run(self.layer().train(), use_reentrant=reentrant).backward()
 
     def test_a_function_that_runs_a_layer_without_frames_in_its_backward_pass(self):
         layer = CoordConv2d(2, 2, 3, padding=1)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from lightning_coordconv import CoordConv2d
+from lightning_coordconv import AddCoords, CoordConv2d
 from lightning_coordconv.core.regions import ImageRegions
 from lightning_coordconv.segmentation import (
     ImageFiles,
@@ -128,6 +128,25 @@ def test_tensors_of_other_data_modules_are_predicted_without_their_padding():
     batch = {"image": nn.functional.pad(image, (0, 10, 0, 4))[None], "size": [(20, 30)]}
     (labels,) = task.predict_step(batch, 0)
     assert torch.equal(labels, predict_tiles(task.net, image, 1024, 128))
+
+
+class Seen(nn.Module):
+    """Says of each pixel whether it is in the right half of the image."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        column = AddCoords()(images)[:, -1:]
+        return torch.cat([-column, column], 1)
+
+
+@pytest.mark.parametrize("tile", [16, 1024])
+def test_crops_of_other_data_modules_are_predicted_where_they_lie(tile):
+    task = SemanticSegmentation(Seen(), 2, tile=tile, overlap=4)
+    origin, size = torch.tensor([[0, 8], [40, 40], [0, 0]]), torch.tensor([[64, 64], [64, 64], [30, 20]])
+    labels = task.predict_step({"image": torch.zeros(3, 3, 32, 32), "origin": origin, "size": size}, 0)
+    expected = (torch.arange(64) >= 32).repeat(64, 1), (torch.arange(20) >= 10).repeat(30, 1)
+    assert torch.equal(labels[0], expected[0][:32, 8:40])
+    assert torch.equal(labels[1], expected[0][40:, 40:])
+    assert torch.equal(labels[2], expected[1])
 
 
 GROWTH = """

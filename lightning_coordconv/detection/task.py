@@ -164,12 +164,22 @@ class ObjectDetection(LabelledTask):
             )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Outputs:
-        """Return the sum of the net's losses."""
+        """Return the sum of the net's losses.
+
+        Raises:
+            ValueError: if they have other names than in the batch before.
+        """
         targets = self.targets(batch)
         losses: dict[str, Tensor] = self.net(list(batch["image"]), targets)
-        terms = torch.stack(list(losses.values()))
+        names = tuple(sorted(losses))
+        if self.train_losses not in ((), names):
+            raise ValueError(
+                f"{type(self.net).__name__} returned the losses {', '.join(names)}, and in the batch before "
+                f"{', '.join(self.train_losses)}: return the same names in each batch, 0 for a loss of nothing"
+            )
+        terms = torch.stack([losses[name] for name in names])
         loss = terms.sum()
-        self.train_losses = tuple(losses)
+        self.train_losses = names
         self.train_terms.update(terms, len(targets))
         # A call costs a hundredth of a small detector's step.
         if batch_idx % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]

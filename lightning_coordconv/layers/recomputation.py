@@ -1,7 +1,5 @@
 """Base class of modules that see coordinate frames, and are not run again without theirs in the backward pass."""
 
-from typing import Self
-
 import torch
 from torch import nn
 
@@ -16,7 +14,7 @@ class SeesFrames(nn.Module):
     that knows of none, or inside another block: gradients would be those of other coordinates.
 
     Attributes:
-        ran_in_frame: Whether it ran inside a frame in training since :meth:`train` or :meth:`eval` was called last.
+        ran_in_frame: Whether it ever ran inside a frame in training: which of its runs is run again, nothing says.
             Compiled code neither reads nor sets it.
     """
 
@@ -40,13 +38,8 @@ class SeesFrames(nn.Module):
                 raise RuntimeError(
                     f"{type(self).__name__} is run again in a backward pass, as by activation checkpointing, {where}: "
                     "pass the block of the first run as context_fn to torch.utils.checkpoint.checkpoint, with "
-                    "use_reentrant=False, or turn checkpointing off; where training goes on without, call train()"
+                    "use_reentrant=False, or turn checkpointing off"
                 )
             if frame is not None and (self.training or torch.is_grad_enabled()):
                 self.ran_in_frame = True
         return frame
-
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode, as ``nn.Module.train`` does; steps from now on need not run inside frames as those before."""
-        vars(self).pop("ran_in_frame", None)
-        return super().train(mode)

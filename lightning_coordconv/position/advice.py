@@ -149,6 +149,11 @@ def conclude(
     convert = None if depends is None else depends and not knows
     encoding = _encoding(dependence) if convert else None
     where = placement.names if convert else []
+    if placement.seeing:
+        sentences.append(
+            f"The model has coordinates already, in {', '.join(placement.seeing)}: to learn whether they help, give it "
+            "without."
+        )
     if convert is not False:
         sentences += _frame_sentences(frames)
     elif frames.random:

@@ -1,12 +1,13 @@
 """Function that chooses, by a model's structure, which convolutions to convert to CoordConv, and its result's class."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 from torchvision.ops import FeaturePyramidNetwork
 
+from lightning_coordconv.layers import AddCoords, coordconv_layers
 from lightning_coordconv.position.features import is_vector
 
 
@@ -17,10 +18,12 @@ class Placement:
     Attributes:
         names: for ``to_coordconv(model, where=names)``.
         reason: in words, to follow the names.
+        seeing: names of the modules that see coordinates already.
     """
 
     names: list[str]
     reason: str
+    seeing: Sequence[str] = ()
 
 
 def place(model: nn.Module, forward: Callable[[], Any]) -> Placement:
@@ -65,16 +68,19 @@ def place(model: nn.Module, forward: Callable[[], Any]) -> Placement:
     plain = [module for module in ran if type(module) is nn.Conv2d]
     if not plain:
         raise ValueError(f"{type(model).__name__} runs no plain 2-D convolution that could see coordinates")
+    seeing = [*coordconv_layers(model), *(name for module, name in names.items() if isinstance(module, AddCoords))]
     if pyramids:
         laterals = [m for p in pyramids for m in p.inner_blocks.modules() if isinstance(m, nn.Conv2d) and m in plain]
         heads = _firsts([module for module in after_pyramid if module in plain], names)
-        return Placement([names[module] for module in [*laterals, *heads]], "the pyramid's laterals and the heads")
+        chosen = [names[module] for module in [*laterals, *heads]]
+        return Placement(chosen, "the pyramid's laterals and the heads", seeing)
     of = "" if plain == ran else "of the plain convolutions "  # others, such as CoordConv layers, are not converted
     if is_vector(output):
-        return Placement(_unique([names[plain[0]], names[plain[-1]]]), f"{of}the first, and the last before the pool")
+        chosen = _unique([names[plain[0]], names[plain[-1]]])
+        return Placement(chosen, f"{of}the first, and the last before the pool", seeing)
     wide = [module for module in plain if max(module.kernel_size) > 1] or plain
     reason = f"{of}the first, and the last that sees a neighbourhood"
-    return Placement(_unique([names[plain[0]], names[wide[-1]]]), reason)
+    return Placement(_unique([names[plain[0]], names[wide[-1]]]), reason, seeing)
 
 
 def _firsts(convolutions: list[nn.Conv2d], names: dict[nn.Module, str]) -> list[nn.Conv2d]:

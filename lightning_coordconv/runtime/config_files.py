@@ -91,11 +91,20 @@ def modules_of(entries: list[Entry]) -> list[Path]:
 
     ``mine.Network`` and ``mine:Game-v0`` name ``mine.py``, or ``mine/__init__.py``.
     """
-    values = [entry.value.value for entry in entries if isinstance(entry.value, yaml.ScalarNode)]
+    values = [value for entry in entries for value in _scalars(entry.value)]
     found = [re.fullmatch(r"(\w+(?:\.\w+)*)(?:\.\w+|:\S+)", value) for value in values]
     modules = [Path(*match[1].split(".")) for match in found if match]
     files = dict.fromkeys(file for path in modules for file in (path.with_suffix(".py"), path / "__init__.py"))
     return [file for file in files if file.is_file()]
+
+
+def _scalars(node: yaml.Node) -> Iterator[str]:
+    """Yield a value, or the values of a list."""
+    if isinstance(node, yaml.SequenceNode):
+        for member in node.value:
+            yield from _scalars(member)
+    elif isinstance(node, yaml.ScalarNode):
+        yield str(node.value)
 
 
 def _entries(root: yaml.Node, keys: tuple[str, ...], file: Path | None) -> Iterator[Entry]:

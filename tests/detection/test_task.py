@@ -3,6 +3,7 @@
 import contextlib
 import io
 import math
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,30 @@ def test_a_detector_can_have_one_loss(tmp_path):
     trainer, loader = quiet(tmp_path, max_epochs=1), DataLoader([batch], batch_size=None)
     trainer.fit(ObjectDetection(OneLoss(found)), loader, loader)
     assert trainer.callback_metrics["train/loss"] == 3
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_losses_keep_their_names_in_whatever_order_they_come(named, tmp_path):
+    class Losses(Answers):
+        number = 0
+
+        def forward(self, images, targets=None):
+            if targets is None:
+                return super().forward(images)
+            self.number += 1
+            losses = {"box": 100 * self.weight.sum(), "cls": self.weight.sum()}
+            if self.number % 2:
+                return losses
+            return dict(reversed(losses.items())) if named else {"mask": losses["box"], "cls": losses["cls"]}
+
+    truth, found = scene(1)
+    batch = {"image": [torch.zeros(3, 8, 8)], "boxes": [truth[0]["boxes"]], "labels": [truth[0]["labels"]]}
+    task = ObjectDetection(Losses(found), optimizer=lambda groups: torch.optim.SGD(groups, lr=0.0))
+    trainer, loader = quiet(tmp_path, max_epochs=1), DataLoader([batch] * 4, batch_size=None)
+    refused = pytest.raises(ValueError, match="Losses returned the losses cls, mask, and in the batch before box, cls")
+    with nullcontext() if named else refused:
+        trainer.fit(task, loader, loader)
+        assert (trainer.callback_metrics["train/box"], trainer.callback_metrics["train/cls"]) == (100, 1)
 
 
 def test_a_category_without_output_is_named_before_training(tmp_path):

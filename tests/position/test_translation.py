@@ -60,6 +60,7 @@ def test_convolutions_with_coordinates_are_not_called_the_first():
     )
     placement = place(classifier, lambda: classifier(images(1)[0][None]))
     assert placement.names == ["1", "2"]
+    assert placement.seeing == ["0"]
     assert placement.reason == "of the plain convolutions the first, and the last before the pool"
 
 

@@ -60,7 +60,8 @@ def test_a_change_of_any_file_that_is_read_makes_another_run(section, option, fi
     assert len(fits) == 2
 
 
-@pytest.mark.parametrize("option", [None, "--model.net=mine.Net", "--model={class_path: mine.Net}"])
+@pytest.mark.parametrize("option", [None, "--model.net=mine.Net", "--model={class_path: mine.Net}",
+                                    "--data.changes=[Flip, mine.Net]", "--data.changes=[[mine.Net]]"])  # fmt: skip
 def test_a_changed_module_of_the_current_folder_is_another_run(option, fits, tmp_path):
     named = "" if option else "model: {class_path: mine.Net}"
     (tmp_path / "config.yaml").write_text(f"figures: false\n{named}\n")

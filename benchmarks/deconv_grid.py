@@ -6,7 +6,7 @@ train 10 epochs; the best third train from the start 30 epochs, the best third o
 run of each length has one cycle of the learning rate, which rises to that of its point and falls to 0. As in the paper,
 the held-out positions choose the point, and the epoch of its network.
 
-About two hours of one core. Each run writes a record, and runs that have one are skipped, so that the command can be
+About three hours of one core. Each run writes a record, and runs that have one are skipped, so that the command can be
 stopped and started again.
 """
 
@@ -111,8 +111,8 @@ def halve(folder: Path, measure: Callable[[Point, int], dict[str, Any]] | None) 
 
     Args:
         folder: of the records.
-        measure: trains a point for a number of epochs and returns its record; ``None`` to stop at the first rung
-            that has not all records.
+        measure: trains a point for a number of epochs and returns its record; ``None`` to end with the first rung
+            that has not all records, with those that it has.
     """
     rungs: list[list[dict[str, Any]]] = []
     points = draw(max(RUNGS.values()))
@@ -122,7 +122,7 @@ def halve(folder: Path, measure: Callable[[Point, int], dict[str, Any]] | None) 
             path = point.record(folder, epochs)
             if not path.exists():
                 if measure is None:
-                    return rungs
+                    continue
                 record = measure(point, epochs)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 unfinished = path.with_suffix(".part")
@@ -130,7 +130,9 @@ def halve(folder: Path, measure: Callable[[Point, int], dict[str, Any]] | None) 
                 unfinished.rename(path)
                 print(f"{epochs} epochs, {point}: {record['accuracy']:.3f}, {record['cpu_seconds']:.0f} s", flush=True)
             records.append(json.loads(path.read_text()))
-        rungs.append(sorted(records, key=lambda record: record["accuracy"], reverse=True))
+        rungs += [sorted(records, key=lambda record: record["accuracy"], reverse=True)] if records else []
+        if len(records) < number:
+            break
         points = [Point(*(record[name] for name in Point._fields)) for record in rungs[-1]]
     return rungs
 
@@ -143,8 +145,10 @@ def table(folder: Path) -> str:
     ]
     for rung in halve(folder, None):
         for place, record in enumerate(rung[:3]):
+            number = RUNGS[record["epochs"]]
+            points = f"{len(rung)}" if len(rung) == number else f"{len(rung)} of {number}"
             lines.append(
-                f"| {record['epochs']} | {len(rung) if place == 0 else ''} | "
+                f"| {record['epochs']} | {points if place == 0 else ''} | "
                 + " | ".join(f"{record[name]:g}" for name in GRID)
                 + f" | {record['weights']:,} | {record['accuracy']:.3f} | "
                 + (f"{sum(other['cpu_seconds'] for other in rung):,.0f} |" if place == 0 else "|")

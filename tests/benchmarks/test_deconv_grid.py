@@ -33,7 +33,8 @@ def test_the_best_points_of_each_rung_train_longer_and_records_are_not_made_agai
     assert deconv_grid.halve(tmp_path, None) == []
     with pytest.raises(KeyboardInterrupt):
         deconv_grid.halve(tmp_path, measure)
-    assert deconv_grid.halve(tmp_path, None) == []
+    (rung,) = deconv_grid.halve(tmp_path, None)
+    assert len(rung) == 20
     deconv_grid.halve(tmp_path, measure)
     runs = [run for run in made if run is not None]
     assert len(set(runs)) == len(runs) == 24 + 8 + 3 + 1
@@ -48,14 +49,14 @@ def test_points_are_distinct_and_of_the_papers_grid():
     assert deconv_grid.draw(24) == deconv_grid.draw(24)
 
 
-def test_the_table_shows_the_best_three_of_each_rung_that_is_complete(tmp_path, capsys):
+def test_the_table_shows_the_best_three_of_each_rung_up_to_the_first_that_is_not_complete(tmp_path, capsys):
     deconv_grid.halve(tmp_path / "uniform", record_of)
     next((tmp_path / "uniform" / "90_epochs").glob("*.json")).unlink()
     capsys.readouterr()
     deconv_grid.main(["--table", "--records", str(tmp_path)])
     rows = capsys.readouterr().out.splitlines()[2:]
-    assert [row.split("|")[1].strip() for row in rows] == ["10"] * 3 + ["30"] * 3
-    assert rows[0].split("|")[2].strip() == "24"
+    assert [row.split("|")[1].strip() for row in rows] == ["10"] * 3 + ["30"] * 3 + ["90"] * 2
+    assert [row.split("|")[2].strip() for row in rows] == ["24", "", "", "8", "", "", "2 of 3", ""]
 
 
 @pytest.mark.slow

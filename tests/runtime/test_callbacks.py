@@ -193,7 +193,7 @@ class Noisy(LightningModule):
             self.net.noise = torch.Generator()
 
     def training_step(self, batch):
-        return self.net(batch).mean()
+        return self.net(batch[0]).mean()
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), 0.1)
@@ -205,7 +205,10 @@ def test_random_generators_that_checkpoints_lack_are_named(own, tmp_path, caplog
         accelerator="cpu", default_root_dir=tmp_path, logger=False, callbacks=[RandomState()], max_epochs=1,
         enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
     )  # fmt: skip
-    dataset = torch.utils.data.ConcatDataset([OwnGenerators()]) if own else torch.rand(4, 3)
+    dataset = torch.utils.data.ConcatDataset([OwnGenerators()])
+    if not own:
+        dataset = torch.utils.data.TensorDataset(torch.rand(4, 3))
+        dataset.space = pytest.importorskip("gymnasium").spaces.Discrete(2, seed=0)  # saved by agents
     with caplog.at_level("INFO"):
         trainer.fit(Noisy(own), torch.utils.data.DataLoader(dataset))
     assert ("generators Linear.noise, Jitter.random are not saved" in caplog.text) == own

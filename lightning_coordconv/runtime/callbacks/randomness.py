@@ -13,6 +13,8 @@ from torch import Tensor
 GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 WITHOUT = (Tensor, type, ModuleType, FunctionType)
 """What has attributes, but holds no generators."""
+SAVED = ("gymnasium", "stable_baselines3")
+"""Packages whose generators agents save with their environments."""
 MEMBERS = 100
 """Largest number of members of a list of the data that are looked at."""
 
@@ -60,10 +62,12 @@ def _own_generators(trainer: Trainer, task: LightningModule) -> list[str]:
     seen = {id(trainer)}
     while waiting:
         owner = waiting.pop()
+        if id(owner) in seen or isinstance(owner, WITHOUT):
+            continue
+        seen.add(id(owner))
         if isinstance(owner, list | tuple):
             waiting += owner[:MEMBERS]
-        elif hasattr(owner, "__dict__") and not isinstance(owner, WITHOUT) and id(owner) not in seen:
-            seen.add(id(owner))
+        elif hasattr(owner, "__dict__") and type(owner).__module__.partition(".")[0] not in SAVED:
             owners.append(owner)
             waiting += vars(owner).values()
     return [

@@ -54,6 +54,7 @@ def test_what_is_no_option_does_not_keep_weights_from_loading(cache):
     used, new = CoordConv2d(1, 2, 3, encoding=Own(3.0)), CoordConv2d(1, 2, 3, encoding=Own(3.0))
     used.encoding.cached = cache
     new.load_state_dict(used.state_dict())
+    assert torch.equal(new.coord_weight, used.coord_weight)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,9 @@ def test_what_is_no_option_does_not_keep_weights_from_loading(cache):
     ids=str,
 )
 def test_weights_load_however_an_equal_option_is_written(one, other):
-    CoordConv2d(1, 2, 3, encoding=Own(one)).load_state_dict(CoordConv2d(1, 2, 3, encoding=Own(other)).state_dict())
+    new, used = (CoordConv2d(1, 2, 3, encoding=Own(option)) for option in (one, other))
+    new.load_state_dict(used.state_dict())
+    assert torch.equal(new.coord_weight, used.coord_weight)
 
 
 def test_weights_load_into_another_tensor_if_it_is_a_buffer_which_they_hold():

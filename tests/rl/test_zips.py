@@ -26,6 +26,17 @@ class Renamed(SmallCNN):
     """Computes the same."""
 
 
+def hand_on(agents, saved, given, change, folder):
+    """Build an agent in some spaces, and another in other spaces that starts from its zip: what differs is said."""
+    first, second = agents
+    first._build(*saved)
+    first.algorithm.save(folder / "agent.zip")
+    second.initial_weights = str(folder / "agent.zip")
+    with pytest.warns(UserWarning, match=f"other spaces: {change}") if change else nullcontext():
+        second._build(*given)
+    assert equal(weights(first.policy), weights(second.policy))
+
+
 @pytest.mark.parametrize(("saved", "given"), [
     (spaces.Discrete(5), spaces.MultiDiscrete([2, 3])),
     (spaces.MultiDiscrete([3, 2]), spaces.MultiDiscrete([2, 3])),
@@ -51,13 +62,9 @@ def test_a_zip_of_as_many_actions_of_another_kind_is_refused(saved, given, tmp_p
     (spaces.Discrete(3), spaces.Discrete(3), None),
 ])  # fmt: skip
 def test_a_zip_of_other_actions_is_named(saved, given, change, tmp_path):
-    algorithm, observations = A2C if isinstance(saved, spaces.Discrete) else PPO, spaces.Box(-1, 1, (3,))
-    first, second = algorithm(1, "MlpPolicy"), algorithm(1, "MlpPolicy")
-    second.initial_weights = str(tmp_path / "agent.zip")
-    first._build(observations, saved)
-    first.algorithm.save(tmp_path / "agent.zip")
-    with pytest.warns(UserWarning, match=f"other spaces: action_space.{change}") if change else nullcontext():
-        second._build(observations, given)
+    observations = spaces.Box(-1, 1, (3,))
+    agents = [(A2C if isinstance(saved, spaces.Discrete) else PPO)(1, "MlpPolicy") for _ in range(2)]
+    hand_on(agents, (observations, saved), (observations, given), change and f"action_space.{change}", tmp_path)
 
 
 @pytest.mark.parametrize(("saved", "given", "change"), [
@@ -70,12 +77,8 @@ def test_a_zip_of_other_observations_is_named(saved, given, change, tmp_path):
     if isinstance(saved, dict):
         saved, given = (spaces.Dict({name: spaces.Box(-1, 1) for name in names}) for names in (saved, given))
     policy = "MultiInputPolicy" if isinstance(saved, spaces.Dict) else "MlpPolicy"
-    first, second = A2C(1, policy), A2C(1, policy)
-    second.initial_weights = str(tmp_path / "agent.zip")
-    first._build(saved, spaces.Discrete(2))
-    first.algorithm.save(tmp_path / "agent.zip")
-    with pytest.warns(UserWarning, match=f"other spaces: observation_space.{change}") if change else nullcontext():
-        second._build(given, spaces.Discrete(2))
+    actions, agents = spaces.Discrete(2), [A2C(1, policy) for _ in range(2)]
+    hand_on(agents, (saved, actions), (given, actions), change and f"observation_space.{change}", tmp_path)
 
 
 @pytest.mark.parametrize(("options", "change"), [

@@ -94,7 +94,9 @@ def check_samples(task: TaskOfData, data: DataOfTask) -> None:
             f"{type(task).__name__} reads {sorted(missing)}, which the samples of {type(data).__name__} do not "
             f"have: they have {sorted(data.sample_keys)}"
         )
-    if "seed" not in inspect.signature(type(data)).parameters:
+    parameters = inspect.signature(type(data)).parameters
+    handed_on = any(each.kind is each.VAR_KEYWORD for each in parameters.values())  # to a base class that takes it
+    if "seed" not in parameters and not handed_on:
         rank_zero_info(
             f"{type(data).__name__} takes no argument seed: the order of its training samples and a random split are "
             "the same for all seeds of a run"

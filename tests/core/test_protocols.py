@@ -25,12 +25,18 @@ def test_samples_without_a_key_that_the_task_reads_are_refused():
         check_samples(task, MaskFolderDataModule("anywhere", num_classes=2))
 
 
-@pytest.mark.parametrize("seeded", [True, False])
-def test_data_that_take_no_seed_are_named(seeded, caplog):
-    class Fixed(NotSoClevrDataModule):
-        def __init__(self) -> None:
-            super().__init__()
+class Fixed(NotSoClevrDataModule):
+    def __init__(self) -> None:
+        super().__init__()
 
+
+class HandingOn(NotSoClevrDataModule):
+    def __init__(self, **arguments) -> None:
+        super().__init__(**arguments)
+
+
+@pytest.mark.parametrize(("kind", "named"), [(NotSoClevrDataModule, False), (HandingOn, False), (Fixed, True)])
+def test_data_that_take_no_seed_are_named(kind, named, caplog):
     with caplog.at_level("INFO"):
-        check_samples(CoordinateClassification(DeconvDecoder(2, 1, 16)), NotSoClevrDataModule() if seeded else Fixed())
-    assert ("Fixed takes no argument seed" in caplog.text) is not seeded
+        check_samples(CoordinateClassification(DeconvDecoder(2, 1, 16)), kind())
+    assert ("Fixed takes no argument seed" in caplog.text) is named

@@ -6,8 +6,9 @@ must matter.
 
 Four networks: flatten, global mean pool, global max pool, and an Impoola-like residual network with a global mean pool.
 Each is trained plain, with coordinates in its first convolution, and with coordinates in the convolution before the
-pool, on find-and-touch and on the five games of MinAtar (extra ``minatar``). All train A2C with the settings of
-``configs/rl/find_and_touch_coordconv.yaml``.
+pool, on find-and-touch, on the five games of MinAtar (extra ``minatar``), and on Pong of Atari, where the convolutions
+of the first three are NatureCNN's. All train A2C: Pong with the settings of ``configs/rl/a2c_pong_coordconv.yaml``, the
+others with those of ``configs/rl/find_and_touch_coordconv.yaml``.
 
 ``list`` names the runs and estimates their cost by training each network briefly. ``run`` runs those that have no
 record, one after the other, on one thread; started again, it resumes where it was interrupted. ``table`` writes
@@ -25,25 +26,42 @@ from typing import Any, NamedTuple
 
 import torch
 from pytorch_lightning import Trainer
+from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 
 from benchmarks import curves, results, sweep
-from lightning_coordconv.rl import A2C, EnvironmentDataModule, ImpalaCNN, PolicyArguments, SmallCNN
+from lightning_coordconv.rl import (
+    A2C,
+    CoordConvNatureCNN,
+    EnvironmentDataModule,
+    ImpalaCNN,
+    PolicyArguments,
+    SmallCNN,
+)
 from lightning_coordconv.rl.classes import class_names
 
-CONFIG = Path(__file__).parents[1] / "configs" / "rl" / "find_and_touch_coordconv.yaml"
+CONFIGS = Path(__file__).parents[1] / "configs" / "rl"
 TABLE = results.RUNS.parent / "pooling.md"
-MINATAR = ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")
-ENVIRONMENTS: dict[str, tuple[str, dict[str, Any], int]] = {
-    "find_and_touch": ("lightning_coordconv/FindAndTouch-v0", {"size": 24}, 300_000),
-    **{f"minatar_{game.lower()}": (f"lightning_coordconv/MinAtar{game}-v0", {}, 1_000_000) for game in MINATAR},
+
+
+class Environment(NamedTuple):
+    """An environment: Gymnasium's id, environment steps of a run, options of the data, and the config that trains."""
+
+    env_id: str
+    steps: int
+    options: dict[str, Any]
+    config: Path = CONFIGS / "find_and_touch_coordconv.yaml"
+
+
+GAMES = ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")
+ATARI = {"backend": "lean", "frame_stack": 4}
+ENVIRONMENTS = {
+    "find_and_touch": Environment("lightning_coordconv/FindAndTouch-v0", 300_000, {"env_kwargs": {"size": 24}}),
+    **{
+        f"minatar_{game.lower()}": Environment(f"lightning_coordconv/MinAtar{game}-v0", 1_000_000, {}) for game in GAMES
+    },
+    "atari_pong": Environment("PongNoFrameskip-v4", 10_000_000, ATARI, CONFIGS / "a2c_pong_coordconv.yaml"),
 }
-"""By name: Gymnasium's id, arguments, and environment steps of a run."""
-NETWORKS: dict[str, tuple[type[SmallCNN | ImpalaCNN], dict[str, Any]]] = {
-    "flatten": (SmallCNN, {"pool": "flatten"}),
-    "mean": (SmallCNN, {"pool": "mean"}),
-    "max": (SmallCNN, {"pool": "max"}),
-    "impoola": (ImpalaCNN, {"pool": "mean", "channels": [8, 16], "features_dim": 64}),
-}
+NETWORKS = ("flatten", "mean", "max", "impoola")
 COORDINATES: dict[str, str | list[str]] = {"plain": [], "first": "first", "before_pool": "last"}
 PROBE_UPDATES, N_ENVS, N_STEPS = 30, 16, 5
 
@@ -65,14 +83,23 @@ class Run(NamedTuple):
     @property
     def policy_kwargs(self) -> PolicyArguments:
         """Arguments of SB3's policy."""
-        kind, options = NETWORKS[self.network]
-        if kind is SmallCNN:  # squares of find-and-touch are 3x3 pixels, objects of MinAtar one
-            options = {**options, "stride": 3 if self.environment == "find_and_touch" else 1}
-        return {
+        atari = ENVIRONMENTS[self.environment].options is ATARI
+        kind: type[CoordConvNatureCNN | ImpalaCNN | SmallCNN]
+        options: dict[str, Any]
+        if self.network == "impoola":
+            kind, options = ImpalaCNN, {"pool": "mean"} | ({} if atari else {"channels": [8, 16], "features_dim": 64})
+        elif atari:
+            kind, options = CoordConvNatureCNN, {"pool": self.network}
+        else:  # squares of find-and-touch are 3x3 pixels, objects of MinAtar one
+            kind, options = SmallCNN, {"pool": self.network, "stride": 3 if self.environment == "find_and_touch" else 1}
+        found: PolicyArguments = {
             "features_extractor_class": kind,
             "features_extractor_kwargs": {**options, "where": COORDINATES[self.coordinates]},
-            "net_arch": [64],
+            "net_arch": [] if atari else [64],
         }
+        if atari:
+            found |= {"optimizer_class": RMSpropTFLike, "optimizer_kwargs": {"eps": 1e-5}}
+        return found
 
     def done(self) -> bool:
         """Whether there is a record of at least as many steps."""
@@ -82,12 +109,12 @@ class Run(NamedTuple):
 
 def train(run: Run, logs: Path) -> int:
     """Train in a process, from its last checkpoint if there is one, keep the record, and return the exit code."""
-    env_id, env_kwargs, _ = ENVIRONMENTS[run.environment]
+    environment = ENVIRONMENTS[run.environment]
+    options = {"env_id": environment.env_id, **environment.options}
     folder = logs / run.experiment / f"seed{run.seed}"
     last = folder / "checkpoints" / "last.ckpt"
     arguments = [
-        f"--data.env_id={env_id}",
-        f"--data.env_kwargs={json.dumps(env_kwargs)}",
+        f"--data={json.dumps({'class_path': EnvironmentDataModule.__name__, 'init_args': options})}",
         f"--model.total_timesteps={run.steps}",
         f"--model.policy_kwargs={json.dumps(class_names(run.policy_kwargs))}",
         "--trainer.callbacks=[]",
@@ -96,7 +123,7 @@ def train(run: Run, logs: Path) -> int:
         f"--trainer.logger.init_args.version=seed{run.seed}",
         *([f"--ckpt_path={last}"] if last.is_file() else []),
     ]
-    code = sweep.run(CONFIG, run.seed, 1, arguments, run.experiment.rpartition("/")[2])
+    code = sweep.run(environment.config, run.seed, 1, arguments, run.experiment.rpartition("/")[2])
     if code == 0:
         results.collect(folder)
     return code
@@ -104,9 +131,9 @@ def train(run: Run, logs: Path) -> int:
 
 def cpu_seconds(run: Run) -> float:
     """Return an estimate of a run's CPU seconds, without its evaluations, from a few updates."""
-    env_id, env_kwargs, _ = ENVIRONMENTS[run.environment]
+    environment = ENVIRONMENTS[run.environment]
     task = A2C(PROBE_UPDATES * N_ENVS * N_STEPS, policy_kwargs=run.policy_kwargs)
-    data = EnvironmentDataModule(env_id, N_ENVS, env_kwargs=env_kwargs, rollouts_per_epoch=10**6)
+    data = EnvironmentDataModule(environment.env_id, N_ENVS, rollouts_per_epoch=10**6, **environment.options)
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=-1,
@@ -161,7 +188,7 @@ def main() -> int:
         print(page)
         return 0
     runs = [
-        Run(environment, network, coordinates, seed, arguments.steps or ENVIRONMENTS[environment][2])
+        Run(environment, network, coordinates, seed, arguments.steps or ENVIRONMENTS[environment].steps)
         for seed in arguments.seeds  # the outer loop: all arms have the same number of seeds, or one more
         for environment, network, coordinates in itertools.product(arguments.environments, NETWORKS, COORDINATES)
     ]

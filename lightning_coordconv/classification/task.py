@@ -72,7 +72,7 @@ class ImageClassification(LabelledTask):
 
     def evaluate(self, batch: Batch) -> Outputs:
         """Return ``loss``, logits ``preds`` (B, K) and true classes ``target`` (B,)."""
-        logits, label = self.net(batch["image"]), batch["label"]
+        logits, label = self.net(batch["image"]), batch["label"].long()  # as torch's cross-entropy needs them
         outputs = logits.shape[1]
         if outputs not in (self.num_classes, self.unequal):
             self._compare(outputs)

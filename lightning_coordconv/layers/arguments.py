@@ -105,7 +105,10 @@ def to_tensor(name: str, value: Any) -> Tensor:
         try:
             tensor = torch.tensor(value, device="cpu")
         except (TypeError, ValueError, RuntimeError) as error:
-            raise TypeError(f"{name} must be numbers, or a tensor of them, but got {shown(value)}") from error
+            hint = ""
+            if is_sequence(value) and any(isinstance(each, Tensor) for each in value):
+                hint = ": torch's default_collate makes a list of tensors of tuples, and one tensor of tensors"
+            raise TypeError(f"{name} must be numbers, or a tensor of them, but got {shown(value)}{hint}") from error
     if tensor.is_complex() or tensor.dtype == torch.bool:
         raise TypeError(f"{name} must be real numbers, but got {shown(value)} of {tensor.dtype}")
     return tensor

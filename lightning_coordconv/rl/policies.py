@@ -16,7 +16,7 @@ extractor. To compare the two, give both ``policy_kwargs={"net_arch": []}``.
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -78,8 +78,8 @@ def _pool(pool: Pool) -> nn.Sequential:
 class CoordConvNatureCNN(CheckedArguments, NatureCNN):
     """SB3's ``NatureCNN`` with coordinates in some of its convolutions.
 
-    Names and shapes are those of ``NatureCNN`` (Mnih et al., 2015), so the weights of a plain policy load with
-    ``strict=True``: the coordinate weights become zeros, and the policy computes the same function.
+    Names and shapes are those of ``NatureCNN`` (Mnih et al., 2015) unless it pools, so the weights of a plain policy
+    load with ``strict=True``: the coordinate weights become zeros, and the policy computes the same function.
 
     Args:
         observation_space: images (C, H, W).
@@ -87,6 +87,7 @@ class CoordConvNatureCNN(CheckedArguments, NatureCNN):
         normalized_image: whether the images are already in [0, 1].
         where: ``"first"`` (``cnn.0``), ``"last"`` (``cnn.4``), ``"all"``, or names among these and ``cnn.2``.
         with_r: also give these layers the radius.
+        pool: ``"flatten"`` as in ``NatureCNN``, ``"mean"`` or ``"max"``; a linear layer follows.
 
     Raises:
         ValueError: if the observations are not images, or a name is not that of a convolution.
@@ -99,9 +100,15 @@ class CoordConvNatureCNN(CheckedArguments, NatureCNN):
         normalized_image: bool = False,
         where: Where = "first",
         with_r: bool = False,
+        pool: Pool = "flatten",
     ) -> None:
         _check_images(type(self).__name__, observation_space, normalized_image)
         super().__init__(observation_space, features_dim, normalized_image)
+        pooled = _pool(pool)
+        if pool != "flatten":
+            self.cnn = nn.Sequential(*self.cnn[:-2], *pooled)  # which has an activation and a flattening, too
+            channels = cast(nn.Conv2d, self.cnn[4]).out_channels
+            self.linear = nn.Sequential(nn.Linear(channels, features_dim), nn.ReLU())
         _add_coordinates(self, where, with_r)
 
 

@@ -134,7 +134,7 @@ class SemanticSegmentation(LabelledTask):
 
         ``counts`` has the number of those pixels.
         """
-        image, target = batch["image"], batch["mask"]
+        image, target = batch["image"], batch["mask"].long()  # as torch's cross-entropy needs them
         self.check_labels(batch, self.num_classes)
         crop = tuple(image.shape[-2:])
         with coordinate_frame(batch["origin"], batch["size"], crop=crop, padded=True, strides=self.strides):

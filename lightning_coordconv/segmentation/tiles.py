@@ -41,6 +41,7 @@ def predict_tiles(
         tile: height and width of the tiles in pixels.
         overlap: pixels around each tile's result that are computed and left out, less than half of ``tile``.
         prepare: makes of a tile what ``net`` takes, such as floating-point numbers of uint8; nothing by default.
+            Floating-point numbers are then converted to the dtype of the network's weights.
         strides: all total strides that occur in the network, if one of them is not a power of two.
         origin: row and column of the image in the one that it was cut from.
         size: height and width of that one; by default those of the image.
@@ -55,15 +56,19 @@ def predict_tiles(
     """
     check_tile(tile, overlap)
     check_strides(net, strides)
-    device = next((parameter.device for parameter in net.parameters()), image.device)
+    weight = next((weight for weight in net.parameters() if weight.is_floating_point()), None)
+    device = image.device if weight is None else weight.device
     height, width = image.shape[-2:]
     found: Tensor | None = None
     for rows, inner_rows in _spans(height, tile, overlap):
         for columns, inner_columns in _spans(width, tile, overlap):
             part = image[:, rows, columns].to(device)
+            part = part if prepare is None else prepare(part)
+            if weight is not None and part.is_floating_point():
+                part = part.to(weight.dtype)
             corner, crop = (origin[0] + rows.start, origin[1] + columns.start), tuple(part.shape[-2:])
             with coordinate_frame(corner, size or (height, width), crop=crop, strides=strides):
-                output = net((part if prepare is None else prepare(part))[None])
+                output = net(part[None])
             logits = output["out"] if isinstance(output, Mapping) else output
             if logits.dim() != 4 or len(logits) != 1 or logits.shape[1] < 2 or logits.shape[2:] != part.shape[1:]:
                 shape = " x ".join(map(str, part.shape[1:]))

@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+from gymnasium import spaces
 
 from benchmarks import pooling, results, sweep
 from lightning_coordconv.layers import coordconv_layers
@@ -11,11 +13,14 @@ from lightning_coordconv.rl.environments.vector import find, make
 
 @pytest.mark.parametrize("network", pooling.NETWORKS)
 @pytest.mark.parametrize("coordinates", pooling.COORDINATES)
-def test_arms_differ_in_the_layer_with_coordinates(network, coordinates):
-    run = pooling.Run("find_and_touch", network, coordinates, 0, 80)
-    env_id, env_kwargs, _ = pooling.ENVIRONMENTS[run.environment]
+@pytest.mark.parametrize("name", ["find_and_touch", "atari_pong"])
+def test_arms_differ_in_the_layer_with_coordinates(network, coordinates, name):
+    run = pooling.Run(name, network, coordinates, 0, 80)
     arguments = run.policy_kwargs
-    space = make(find(env_id, "sb3", env_kwargs, {}), 1).observation_space
+    space = spaces.Box(0, 255, (4, 84, 84), np.uint8)
+    if name == "find_and_touch":
+        environment = pooling.ENVIRONMENTS[name]
+        space = make(find(environment.env_id, "sb3", environment.options["env_kwargs"], {}), 1).observation_space
     extractor = arguments["features_extractor_class"](space, **arguments["features_extractor_kwargs"])
     layers = list(coordconv_layers(extractor))
     convolutions = [name for name, module in extractor.named_modules() if hasattr(module, "kernel_size")]

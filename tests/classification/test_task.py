@@ -58,6 +58,13 @@ def test_by_hand():
     assert row["correct"][0]
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
+def test_labels_of_any_integers_are_the_same_classes(dtype):
+    task, batch = ImageClassification(PooledClassifier(3)), {"image": torch.rand(2, 1, 8, 8)}
+    losses = [task.evaluate(batch | {"label": torch.tensor([0, 2], dtype=d)})["loss"] for d in (torch.long, dtype)]
+    assert torch.equal(*losses)
+
+
 def test_a_network_with_too_few_outputs_is_refused(tmp_path):
     task, data = ImageClassification(PooledClassifier(3)), PlacedDigitsDataModule("position", copies=1)
     with pytest.raises(

@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import default_collate
 
 from lightning_coordconv.layers import (
     AddCoords,
@@ -71,6 +72,11 @@ class TestErrors:
         with pytest.raises(ValueError, match=match), coordinate_frame(origin, size, **options):
             pass
         assert active_frame() is None
+
+    def test_a_list_of_tensors_is_traced_to_the_collation_of_tuples(self):
+        origins = default_collate([(0, 0), (4, 4)])
+        with pytest.raises(TypeError, match=r"origin must be numbers.* default_collate makes a list of tensors"):
+            coordinate_frame(origins, (8, 8), crop=(4, 4))
 
     def test_axes(self):
         with (

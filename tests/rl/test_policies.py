@@ -143,19 +143,20 @@ def test_the_first_and_the_last_convolution(make, first, last):
     assert list(coordconv_layers(make(where="last"))) == [last]
 
 
-@pytest.mark.parametrize("network", [SmallCNN, ImpalaCNN])
+@pytest.mark.parametrize("network", [SmallCNN, ImpalaCNN, CoordConvNatureCNN])
 def test_pools_are_the_mean_and_the_maximum_of_all_cells(network):
     images = torch.rand(3, 4, 84, 84)
     for pool, reduce in (("mean", torch.mean), ("max", torch.amax)):
         extractor = network(ATARI, pool=pool)
-        trunk = extractor.cnn if network is SmallCNN else extractor.stages
+        trunk = extractor.stages if network is ImpalaCNN else extractor.cnn[:5]
         features = extractor.linear(reduce(trunk(images).relu(), (2, 3)))
         torch.testing.assert_close(extractor(images), features)
 
 
-def test_unknown_pool():
+@pytest.mark.parametrize("network", [SmallCNN, ImpalaCNN, CoordConvNatureCNN])
+def test_unknown_pool(network):
     with pytest.raises(ValueError, match=r"pool must be one of \['flatten', 'mean', 'max'\], got 'median'"):
-        SmallCNN(ATARI, pool="median")
+        network(ATARI, pool="median")
 
 
 def test_unknown_layer():

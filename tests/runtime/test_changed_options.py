@@ -167,6 +167,12 @@ def test_an_evaluation_names_options_of_the_network_and_none_of_the_optimiser(re
     ]
 
 
+@pytest.mark.parametrize("fn", [TrainerFn.FITTING, TrainerFn.TESTING])
+def test_an_evaluation_names_no_options_that_only_a_fit_uses(resume, fn):
+    saved, given = {"total_timesteps": 10, "initial_weights": None}, {"total_timesteps": 20, "initial_weights": "a.zip"}
+    assert bool(resume(given, saved, fn=fn)) == (fn == TrainerFn.FITTING)
+
+
 @pytest.mark.slow
 def test_a_run_of_the_command_line_refuses_another_optimiser(cli, capsys):
     run = ("fit", "-c", "classification/digits_coordconv", "--trainer.max_steps", "1", "--trainer.accelerator", "cpu")

@@ -63,6 +63,13 @@ class TestTask:
         nothing = batch() | {"mask": torch.full((2, 32, 32), 255)}
         assert task.evaluate(nothing)["loss"] == 0
 
+    @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
+    def test_masks_of_any_integers_are_the_same_classes(self, dtype):
+        task, given = SemanticSegmentation(pointwise_network(), 3), batch()
+        expected, outputs = task.evaluate(given), task.evaluate(given | {"mask": given["mask"].to(dtype)})
+        assert torch.equal(outputs["loss"], expected["loss"])
+        assert torch.equal(outputs["target"], expected["target"])
+
     def test_a_training_step_reads_nothing_from_the_device(self):
         task = SemanticSegmentation(pointwise_network(), 3).train()
         with device_reads() as found:

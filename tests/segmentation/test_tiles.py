@@ -30,6 +30,16 @@ class TestTiles:
         assert tiled.dtype == torch.uint8
         assert (tiled == whole).float().mean() > 0.999  # where two classes are equal to rounding either may win
 
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+    def test_tiles_have_the_dtype_of_the_network(self, dtype):
+        network, image = pointwise_network().to(dtype), torch.rand(3, 32, 32)
+        with torch.no_grad():
+            whole = network(image[None].to(dtype))[0].argmax(0)
+            tiled = predict_tiles(network, image, 16, 4)
+            scaled = predict_tiles(network, (image * 255).byte(), 16, 4, prepare=lambda tile: tile / 255)
+        assert (tiled == whole).float().mean() > 0.98
+        assert (scaled == whole).float().mean() > 0.9
+
     def test_a_network_with_a_stride_agrees_too(self):
         torch.manual_seed(0)
         network = nn.Sequential(

@@ -18,6 +18,8 @@ TRAINER = (
     "precision",
 )  # fmt: skip
 """Options of the trainer that change what a training step computes, or from which samples."""
+TRAINING = {"model.initial_weights", "model.total_timesteps"}
+"""Options of the model that only a fit uses, besides those of the optimiser."""
 LOADING = {"data.batch_size", "data.eval_batch_size", "data.num_workers"}
 """Options of the data with which a validation has the same samples."""
 
@@ -73,7 +75,7 @@ class ChangedOptions(Callback):
         changes = list(find_changes(checkpoint.get("hyper_parameters", {}), pl_module.hparams))
         saved = checkpoint.get("callbacks", {}).get(self.state_key, {})
         if trainer.state.fn != TrainerFn.FITTING:
-            changes = [change for change in changes if not change.of_optimiser]
+            changes = [change for change in changes if not (change.of_optimiser or change.name in TRAINING)]
             changes += self._other_seed(trainer, saved.get("data", {}))
         else:
             for name, own in (("data", self.data), ("trainer", self.trainer)):

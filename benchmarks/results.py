@@ -194,10 +194,11 @@ def coordinates(task: str, *arms: str) -> list[str]:
 
 def against_deconv(task: str) -> list[tuple[str, str]]:
     """Return the pairs of experiments of a task whose costs are compared."""
-    return [(experiment.replace("_deconv", "_coordconv").removesuffix("_l2"), experiment)
-            for experiment in coordinates(task, "deconv", "deconv_l2")]  # fmt: skip
+    return [(experiment.partition("_deconv")[0] + "_coordconv", experiment)
+            for experiment in coordinates(task, "deconv", "deconv_l2", "deconv_wide_l2")]  # fmt: skip
 
 
+CLASSIFIERS = ("coordconv", "coordconv_paper", "deconv", "deconv_l2", "deconv_wide_l2")
 CONTROLS = ("coordconv_constants", "deconv_coordinates", "deconv_upsample", "deconv_upsample_coordinates")
 ENTROPIES = {f"entropy_{name}": f"entropy, {name}" for name in ("red", "blue", "difference")}
 GAN_ARMS = (
@@ -224,9 +225,7 @@ ATARI = (*(f"rl/a2c_{game.lower()}_{arm}" for game in atari.GAMES for arm in ata
 HELD = [f"frozen/a2c_mspacman_{arm}_{rate}" for arm in atari.ARMS for rate in ("0", "7e-4")]
 POSITION = tuple(f"rl/find_and_touch_{arm}" for arm in ("conv", "coordconv", "conv_flat"))
 TABLES: dict[str, Callable[[], str]] = {
-    "classification": lambda: table(
-        coordinates("classification", "coordconv", "coordconv_paper", "deconv", "deconv_l2"), "accuracy", 3, 0.01
-    ),
+    "classification": lambda: table(coordinates("classification", *CLASSIFIERS), "accuracy", 3, 0.01),
     "deconv grid": lambda: deconv_grid.table(deconv_grid.RECORDS / "uniform"),
     "controls": lambda: table(coordinates("classification", *CONTROLS), "accuracy", 3, 0.01),
     "cost": lambda: ratios(against_deconv("classification"), "accuracy", 0.01),

@@ -18,6 +18,8 @@ EPOCHS, BATCH = 1000, 32
 """Epochs of the paper's deconvolutions, and the greater of their two batch sizes."""
 SLACK = 0.01
 """A run is on its plateau once its accuracy in validation is within this of its best."""
+DECONVOLUTIONS = [f"coordinates/classification_uniform_{arm}" for arm in ("deconv", "deconv_l2", "deconv_wide_l2")]
+"""Points of the paper's grid that were trained on the uniform split of coordinate classification."""
 POSITIONS = {"uniform": 2_368, "quadrant": 2_407}
 """Training positions of each split in the authors' code."""
 
@@ -46,7 +48,7 @@ def solved(split: str) -> str:
 def painting(task: str, split: str, key: str, most: float, place: str, reported: str) -> Claim:
     """Return a claim on CoordConv and deconvolutions that turn positions into images."""
     base = f"coordinates/{task}_{split}_deconv"
-    grid = [base, f"{base}_l2"] if (task, split) == ("classification", "uniform") else [base]
+    grid = DECONVOLUTIONS if (task, split) == ("classification", "uniform") else [base]
     label = {"accuracy": "held-out accuracy", "iou": "held-out IoU"}[key]
     return Claim(
         f"{task} {split}",
@@ -68,7 +70,7 @@ def painting(task: str, split: str, key: str, most: float, place: str, reported:
 
 def faster() -> Claim:
     """Return the claim on speed."""
-    base = strongest([f"coordinates/classification_uniform_{arm}" for arm in ("deconv", "deconv_l2")], "accuracy")
+    base = strongest(DECONVOLUTIONS, "accuracy")
     pair = ("coordinates/classification_uniform_coordconv", base)
     read = partial(cost, name="accuracy", slack=SLACK)
     paper = (UNKNOWN, length(EPOCHS * POSITIONS["uniform"], BATCH))  # a plateau is within the run, however long it is
@@ -93,9 +95,8 @@ def faster() -> Claim:
 
 def smaller() -> Claim:
     """Return the claim on numbers of weights."""
-    tasks = {
-        "classification": ("coordinates/classification_uniform_coordconv", "coordinates/classification_uniform_deconv")
-    }
+    best = strongest(DECONVOLUTIONS, "accuracy")
+    tasks = {"classification": ("coordinates/classification_uniform_coordconv", best)}
     for split in POSITIONS:
         base = f"coordinates/regression_{split}_conv"
         tasks[f"regression, {split}, this package's CoordConv"] = (f"coordinates/regression_{split}_coordconv", base)

@@ -260,7 +260,7 @@ TABLES: dict[str, Callable[[], str]] = {
         },
     ),
     "vae": lambda: measures(
-        ["generative/small_vae_conv", "generative/small_vae_coordconv"],
+        [f"generative/small_vae_{arm}" for arm in ("conv", "coordconv", "coordconv_spatial_broadcast")],
         {
             "path_intact": "path intact",
             "path_jump": "path jump",

@@ -20,6 +20,10 @@ class TaskOfCallbacks(Protocol):
         """Return how far training is, in the unit in which this kind of training is counted."""
         ...
 
+    def best_of(self, metric: str) -> Literal["min", "max"] | None:
+        """Return which value of a logged metric is best, if that is known."""
+        ...
+
 
 @runtime_checkable
 class TaskOfData(Protocol):

@@ -60,7 +60,7 @@ class GenerativeTask(BaseTask):
     The best checkpoint is that of the lowest ``val/kl`` with ``object_radius``, and of the lowest ``val/fid`` without.
 
     The state of the random stream that training draws latent vectors from is part of the checkpoint; every evaluation
-    draws the same vectors. Both streams depend on torch's seed when the task is built.
+    draws the same vectors, also of a checkpoint. Both streams depend on torch's seed when the task is built.
 
     Subclasses repeat these arguments in their signatures, because editors and the reference show only what a
     signature names.
@@ -106,16 +106,14 @@ class GenerativeTask(BaseTask):
         self.seed = torch.initial_seed()
         sampler = partial(LatentSampler, latent_size, latent, binary=binary_latents)
         self.latents = sampler(seed=self.seed)
-        self.evaluation_latents = sampler(seed=self.seed + 1)
+        self.evaluation_seed = self.seed + 1
+        self.evaluation_latents = sampler(seed=self.evaluation_seed)
         self.register_buffer("fixed_latents", sampler(seed=self.seed + 2).draw(FIXED_LATENTS))
         self.image_shape = self._try(generator, torch.zeros(1, latent_size), "the generator", "vectors").shape[1:]
         self.features = FrozenFeatures(PooledPixels() if features is None else features)
         length = self._try(self.features, torch.zeros(1, *self.image_shape), "the feature network", "images").shape[1]
-        metrics: dict[str, Any] = {
-            "variation": SampleVariation(self.image_shape),
-            "fid": FrechetDistance(length),
-            "manifold": PrecisionRecall(),
-        }
+        metrics: dict[str, Any] = {"variation": SampleVariation(self.image_shape)}
+        metrics |= {"fid": FrechetDistance(length), "manifold": PrecisionRecall()}
         if object_radius is not None:
             metrics["entropy"] = ObjectPositionEntropy(object_radius)
             metrics["divergence"] = ObjectPositionDivergence(object_radius)
@@ -209,7 +207,7 @@ class GenerativeTask(BaseTask):
 
     def on_validation_epoch_start(self) -> None:
         """Restart the random stream of evaluations."""
-        self.evaluation_latents.generator.manual_seed(self.seed + 1)
+        self.evaluation_latents.generator.manual_seed(self.evaluation_seed)
 
     on_test_epoch_start = on_validation_epoch_start
 
@@ -245,14 +243,16 @@ class GenerativeTask(BaseTask):
         return {"image": self(self.draw(self.evaluation_latents, len(batch["image"])))}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the state of the random stream that training draws from."""
+        """Save the state of the random stream that training draws from, and the seed of that of evaluations."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["latents"] = self.latents.generator.get_state()
+        checkpoint["evaluation_seed"] = self.evaluation_seed
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the state of the random stream that training draws from."""
+        """Restore the state of the random stream that training draws from, and the seed of that of evaluations."""
         super().on_load_checkpoint(checkpoint)
         self.latents.generator.set_state(checkpoint["latents"].cpu())
+        self.evaluation_seed = checkpoint.get("evaluation_seed", self.evaluation_seed)
 
     def _evaluate(self, batch: Batch, metrics: MetricCollection, stage: str) -> Outputs:
         real = self.real_images(batch)

@@ -106,6 +106,17 @@ def test_evaluation_shows_the_discriminator_what_training_shows_it(tmp_path, squ
     assert result["test/loss_g"] == pytest.approx(F.softplus(-logits).mean().item(), rel=1e-5)
 
 
+def test_a_checkpoint_is_evaluated_with_the_same_latent_vectors_whatever_the_seed(tmp_path):
+    torch.manual_seed(1)
+    module = task()
+    runner = fit(tmp_path, module, limit_train_batches=1, limit_val_batches=1)
+    (wanted,) = runner.test(module, data(), verbose=False)
+    runner.save_checkpoint(tmp_path / "gan.ckpt")
+    torch.manual_seed(2)
+    (found,) = trainer(tmp_path).test(task(), data(), ckpt_path=tmp_path / "gan.ckpt", verbose=False)
+    assert found == pytest.approx(wanted, rel=1e-6, nan_ok=True)
+
+
 @pytest.mark.parametrize(("radius", "judge"), [(3, "val/kl"), (None, "val/fid")])
 def test_progress_shows_the_metric_that_judges(tmp_path, radius, judge):
     module = task(object_radius=radius)

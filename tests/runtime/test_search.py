@@ -60,6 +60,14 @@ def test_the_value_of_a_trial_is_the_mean_of_the_best_in_validation():
         search.best_value(summaries, "v/c", maximize=True)
 
 
+@pytest.mark.parametrize(("mode", "maximize"), [("max", False), ("min", True)])
+def test_a_search_for_the_worst_value_is_refused(mode, maximize):
+    summaries = [{"curve": [{"v/a": 1.0}], "best": {"v/a": mode}}]
+    with pytest.raises(ValueError, match=f"a search must --{mode}imize v/a: a {mode}imum of it is best"):
+        search.best_value(summaries, "v/a", maximize)
+    assert search.best_value(summaries, "v/a", not maximize) == 1.0
+
+
 @pytest.mark.slow
 def test_a_search_finds_the_best_option_and_can_be_resumed(fits, capsys):
     pytest.importorskip("optuna")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lightning_coordconv.core._lightning import logged_step
 from lightning_coordconv.core.files import write_text
+from lightning_coordconv.core.protocols import TaskOfCallbacks
 from lightning_coordconv.runtime.callbacks.progress import steps_done
 
 
@@ -24,7 +25,8 @@ class RunSummary(Callback):
     ``threads`` and ``ranks``; ``steps`` of the optimisers; ``seconds`` and ``cpu_seconds`` of training, including
     validation and excluding the start of the program (``cpu_seconds`` counts only this process); ``curve``, for each
     validation one row of ``step`` (of the optimisers), ``logged_step`` (at which loggers have it: the number of the
-    batch before it, or what the task logs as ``step``), seconds and metrics; ``train``, the metrics of the last
+    batch before it, or what the task logs as ``step``), seconds and metrics; ``best``, whether the ``"min"`` or the
+    ``"max"`` of a metric is best, as far as the task says it; ``train``, the metrics of the last
     training epoch, or of its last batch where a task logs batches, as GANs and VAEs do; and ``test``, those of a test
     in the same process, empty if ``limit_test_batches`` is 0. While a finished run trains further, its file has neither
     of these two, and the curve so far. Tables of results are made from these files. A test without training has only
@@ -57,7 +59,11 @@ class RunSummary(Callback):
             self._clock(trainer)
             row = {"step": self.summary["steps"], "logged_step": logged_step(trainer)}
             row |= {key: self.summary[key] for key in ("seconds", "cpu_seconds")}
-            self.summary["curve"].append(row | _numbers(trainer.callback_metrics, "val/"))
+            metrics = _numbers(trainer.callback_metrics, "val/")
+            self.summary["curve"].append(row | metrics)
+            if isinstance(pl_module, TaskOfCallbacks):
+                known = {name: pl_module.best_of(name) for name in metrics}
+                self.summary["best"] = {name: mode for name, mode in known.items() if mode is not None}
             self._replace()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -95,10 +95,13 @@ def best_value(summaries: Sequence[dict[str, Any]], metric: str, maximize: bool)
     """Return the mean over runs of the best value in validation, as the best checkpoint is chosen.
 
     Raises:
-        ValueError: if a run has no finite value of the metric.
+        ValueError: if a run has no finite value of the metric, or its task says that the other end of it is best.
     """
     best = []
     for summary in summaries:
+        wanted = summary.get("best", {}).get(metric)
+        if wanted == ("min" if maximize else "max"):
+            raise ValueError(f"a search must --{wanted}imize {metric}: a {wanted}imum of it is best")
         values = [row[metric] for row in summary["curve"] if math.isfinite(row.get(metric, math.nan))]
         if not values:
             known = ", ".join(sorted({name for row in summary["curve"] for name in row if "/" in name}))

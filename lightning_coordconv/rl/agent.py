@@ -28,7 +28,7 @@ from lightning_coordconv.rl.evaluation import play_seeded, seeded
 from lightning_coordconv.rl.frames import play_frames
 from lightning_coordconv.rl.precision import policy_calls
 from lightning_coordconv.rl.ranges import check_ranges
-from lightning_coordconv.rl.spaces import check_dtype, check_same_spaces
+from lightning_coordconv.rl.spaces import check_observation, check_same_spaces
 from lightning_coordconv.rl.task import AgentTask
 
 TOLERANCE = 1e-5
@@ -121,9 +121,9 @@ class Agent(Predictor[AgentTask]):
                 evaluations.
 
         Raises:
-            ValueError: if it is no observation of the environment.
+            ValueError: if it is no observation of the environment, or has numbers that are not finite.
         """
-        check_dtype(self._policy.observation_space, observation)
+        check_observation(self._policy.observation_space, observation)
         chosen = self.task.deterministic_evaluation if deterministic is None else deterministic
         with policy_calls(self.device):
             actions, _ = self._policy.predict(observation, deterministic=chosen)

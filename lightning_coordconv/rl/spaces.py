@@ -60,14 +60,24 @@ def check_same_spaces(policy: tuple[Space, Space], environment: tuple[Space, Spa
             raise ValueError(f"the checkpoint's policy is for {theirs}, but the environment's space is {ours}")
 
 
-def check_dtype(space: Space, observation: Any) -> None:
-    """Refuse floating-point numbers where a space has integers, as images in [0, 1] for images in [0, 255].
+def check_observation(space: Space, observation: Any) -> None:
+    """Refuse what a policy would take for an observation although its space has no such numbers.
+
+    These are floating-point numbers for integers, as images in [0, 1] for images in [0, 255], numbers outside of all
+    bounds of a ``Box``, and numbers that are not finite. Axes are not compared: an observation can be one of several,
+    and have channels first or last.
 
     Raises:
-        ValueError: naming the dtype and the space.
+        ValueError: naming the number or its dtype, and the space.
     """
     if isinstance(space, spaces.Dict) and isinstance(observation, Mapping):
         for name in space.spaces.keys() & observation.keys():
-            check_dtype(space.spaces[name], observation[name])
-    elif np.issubdtype(space.dtype, np.integer) and (given := np.asarray(observation).dtype).kind == "f":
-        raise ValueError(f"an observation must have numbers of {space.dtype}, as {space} has them, got {given}")
+            check_observation(space.spaces[name], observation[name])
+        return
+    given = np.asarray(observation)
+    if np.issubdtype(space.dtype, np.integer) and given.dtype.kind == "f":
+        raise ValueError(f"an observation must have numbers of {space.dtype}, as {space} has them, got {given.dtype}")
+    if isinstance(space, spaces.Box) and given.dtype.kind in "biuf":
+        inside = np.isfinite(given) & (given >= space.low.min()) & (given <= space.high.max())
+        if not inside.all():
+            raise ValueError(f"an observation must have finite numbers of {space}, got {given[~inside][0]}")

@@ -1,12 +1,14 @@
 """Function that predicts label maps of large images tile by tile, each tile with its coordinates in the image."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from lightning_coordconv.core.regions import ImageRegions
-from lightning_coordconv.core.strides import other_strides
+from lightning_coordconv.core.strides import other_strides, total_stride
 from lightning_coordconv.core.undefined import UndefinedOutputError, is_undefined
 from lightning_coordconv.layers import AddCoords, coordconv_layers, coordinate_frame
 
@@ -31,9 +33,9 @@ def predict_tiles(
     file or ``torch.from_numpy(numpy.memmap(...))``, may be larger than the computer's memory.
 
     CoordConv layers see the coordinates of the full image. The result is that of the whole image, to rounding, where
-    the network sees no further than ``overlap`` pixels from a pixel, and ``tile``, ``overlap`` and the image are
-    multiples of the network's total stride. Global pooling, as in DeepLabV3 and LRASPP, sees further: tiles then differ
-    from the whole.
+    the network sees no further than ``overlap`` pixels from a pixel, and ``tile``, ``tile - 2 * overlap`` and the image
+    are multiples of the network's total stride; a warning says if the first two may not be. Global pooling, as in
+    DeepLabV3 and LRASPP, sees further: tiles then differ from the whole.
 
     Args:
         net: maps images (1, C, H, W) to logits (1, K, H, W), or to a dict with them as ``out``.
@@ -59,6 +61,8 @@ def predict_tiles(
     weight = next((weight for weight in net.parameters() if weight.is_floating_point()), None)
     device = image.device if weight is None else weight.device
     height, width = image.shape[-2:]
+    if max(height, width) > tile:
+        _report_misaligned(tile, overlap, math.lcm(*map(math.ceil, strides)) if strides else total_stride(net))
     found: Tensor | None = None
     for rows, inner_rows in _spans(height, tile, overlap):
         for columns, inner_columns in _spans(width, tile, overlap):
@@ -112,6 +116,17 @@ def check_strides(net: nn.Module, strides: Sequence[float] | None) -> None:
             f"{name} of {type(net).__name__} has the stride {stride}, which is no power of two: name all total strides "
             f"at which maps of the network see coordinates by strides, such as strides=[1, {stride}] "
             f"(--model.strides [1,{stride}])"
+        )
+
+
+def _report_misaligned(tile: int, overlap: int, stride: int) -> None:
+    """Warn of tiles whose maps may lie between the cells of the whole image's, so that labels differ."""
+    step = tile - 2 * overlap
+    if tile % stride or step % stride:
+        rank_zero_warn(
+            f"tiles of {tile} pixels that begin every {step} pixels (tile less twice the overlap of {overlap}) are no "
+            f"multiples of {stride}, which may be the network's total stride: their maps then lie between the cells of "
+            "those of the whole image, and labels differ; choose multiples of the total stride for tile and overlap"
         )
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from lightning_coordconv.rl.spaces import check_dtype, decode_space, encode_space
+from lightning_coordconv.rl.spaces import check_observation, decode_space, encode_space
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,26 @@ def test_other_kinds_are_refused():
 def test_images_of_another_kind_of_numbers_are_refused(shape):
     images = spaces.Box(0, 255, (4, 4, 3), np.uint8)
     for given in (np.zeros(shape, np.uint8), np.zeros(shape, np.int64), np.zeros(shape, int).tolist()):
-        check_dtype(images, given)
-        check_dtype(spaces.Dict(image=images), {"image": given})
-    check_dtype(spaces.Box(0, 1, (4, 4, 3)), np.zeros(shape))
+        check_observation(images, given)
+        check_observation(spaces.Dict(image=images), {"image": given})
+    check_observation(spaces.Box(0, 1, (4, 4, 3)), np.zeros(shape))
     for space, given in ((images, np.zeros(shape)), (spaces.Dict(image=images), {"image": np.zeros(shape)})):
         with pytest.raises(ValueError, match=r"must have numbers of uint8, as Box.* has them, got float64"):
-            check_dtype(space, given)
+            check_observation(space, given)
+
+
+@pytest.mark.parametrize(
+    ("space", "given", "named"),
+    [
+        (spaces.Box(0, 1, (4, 4, 3)), np.full((4, 4, 3), np.nan), "nan"),
+        (spaces.Box(0, 1, (4, 4, 3)), np.full((2, 3, 4, 4), 255), "255"),
+        (spaces.Box(0, 255, (4, 4, 3), np.uint8), np.full((4, 4, 3), 256), "256"),
+        (spaces.Box(-np.inf, np.inf, (2,)), [0.0, np.inf], "inf"),
+        (spaces.Box(np.float32([-1, -5]), np.float32([1, 5])), [0, -6], "-6"),
+    ],
+    ids=["NaN", "not scaled", "too large", "infinite", "beyond all bounds"],
+)
+def test_numbers_that_a_space_does_not_have_are_refused(space, given, named):
+    for box, observation in ((space, given), (spaces.Dict(a=space), {"a": given})):
+        with pytest.raises(ValueError, match=rf"must have finite numbers of Box.*, got {named}"):
+            check_observation(box, observation)

@@ -19,6 +19,17 @@ def pointwise_network() -> nn.Module:
     )
 
 
+class Quartered(nn.Module):
+    """Computes logits of 3 classes at a quarter of the size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 3, 3, 2, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.interpolate(self.down(x), x.shape[-2:])
+
+
 class TestTiles:
     @pytest.mark.parametrize(("tile", "overlap"), [(32, 4), (16, 4), (40, 8), (64, 16), (12, 2)])
     @pytest.mark.parametrize("size", [(64, 96), (50, 33), (8, 100)])
@@ -39,6 +50,15 @@ class TestTiles:
             scaled = predict_tiles(network, (image * 255).byte(), 16, 4, prepare=lambda tile: tile / 255)
         assert (tiled == whole).float().mean() > 0.98
         assert (scaled == whole).float().mean() > 0.9
+
+    @pytest.mark.parametrize(("tile", "overlap", "strides"), [(64, 15, None), (62, 15, None), (30, 1, [1, 4])])
+    def test_tiles_between_the_cells_of_a_network_are_named(self, tile, overlap, strides):
+        network, image = Quartered(), torch.rand(3, 96, 96)
+        with torch.no_grad():
+            with pytest.warns(UserWarning, match=rf"tiles of {tile} pixels .* no multiples of 4,"):
+                predict_tiles(network, image, tile, overlap, strides=strides)
+            predict_tiles(network, image, 32, 4, strides=strides)
+            predict_tiles(network, image[:, :24, :24], tile, overlap, strides=strides)
 
     def test_a_network_with_a_stride_agrees_too(self):
         torch.manual_seed(0)

@@ -170,8 +170,7 @@ class BaseDataModule(CheckedArguments, LightningDataModule):
         own = self.describe()
         for key in ("class_names", "categories"):
             known, here = trained.get(key), own.get(key)
-            named = here and here != [str(number) for number in range(len(here))]
-            if known and named and known != here:
+            if known and here and known != here:
                 rank_zero_warn(
                     f"the network was trained with the {key} {known!r:.200}, but the data have {here!r:.200}: "
                     "labels and predictions are compared by their position in these lists"

@@ -87,7 +87,13 @@ class MaskFolderDataModule(BaseDataModule):
         self.crop = crop
         self.colours_of_masks = ColoursOfMasks()
         self.train_transforms = train_transforms or []
+        self.are_named = class_names is not None
         self.class_names = [str(number) for number in range(num_classes)] if class_names is None else list(class_names)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what is known of the data, without classes that have numbers for want of names."""
+        described = super().describe()
+        return described if self.are_named else {key: described[key] for key in described if key != "class_names"}
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:  # type: ignore[override]
         """Pad images and masks to the largest size among them and make a batch; other values become lists."""

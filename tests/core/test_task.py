@@ -149,18 +149,19 @@ def trainer():
     )  # fmt: skip
 
 
-def test_a_task_remembers_the_classes_that_it_was_trained_on():
+@pytest.mark.parametrize(("known", "here"), [(("cat", "dog"), ("dog", "cat")), (("1", "2"), ("0", "1"))])
+def test_a_task_remembers_the_classes_that_it_was_trained_on(known, here):
     task, first = Watched(nn.Linear(1, 1), {"seen": MeanMetric()}), trainer()
-    first.fit(task, Named("cat", "dog"))
+    first.fit(task, Named(*known))
     for later in (first, trainer()):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            later.test(task, Named("dog", "cat"), verbose=False)
-        said = "trained with the class_names ['cat', 'dog'], but the data have ['dog', 'cat']"
+            later.test(task, Named(*here), verbose=False)
+        said = f"trained with the class_names {list(known)}, but the data have {list(here)}"
         assert any(said in str(warning.message) for warning in caught)
-        assert task.describe_data() == {"class_names": ["cat", "dog"]}
-    trainer().fit(task, Named("dog", "cat"))
-    assert task.describe_data() == {"class_names": ["dog", "cat"]}
+        assert task.describe_data() == {"class_names": list(known)}
+    trainer().fit(task, Named(*here))
+    assert task.describe_data() == {"class_names": list(here)}
 
 
 class Unnamed(LightningDataModule):

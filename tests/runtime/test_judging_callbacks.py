@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import (
     EMAWeightAveraging,
     LearningRateFinder,
     ModelCheckpoint,
+    ModelPruning,
     StochasticWeightAveraging,
 )
 from torch import nn
@@ -168,8 +169,10 @@ def test_a_threshold_is_reached_by_its_own_value(mode, threshold, value, stops):
     assert bool(stopped) == stops
 
 
-@pytest.mark.parametrize("kind", [StochasticWeightAveraging, EMAWeightAveraging, LearningRateFinder])
+@pytest.mark.parametrize("kind", [StochasticWeightAveraging, EMAWeightAveraging, LearningRateFinder,
+                                  ModelPruning])  # fmt: skip
 def test_callbacks_that_cannot_work_are_refused_with_a_way_out(kind):
-    callback = kind(swa_lrs=0.1) if kind is StochasticWeightAveraging else kind()
-    with pytest.raises(ValueError, match=rf"{kind.__name__} .*: use lightning"):
+    arguments = {StochasticWeightAveraging: {"swa_lrs": 0.1}, ModelPruning: {"pruning_fn": "l1_unstructured"}}
+    callback = kind(**arguments.get(kind, {}))
+    with pytest.raises(ValueError, match=rf"{kind.__name__} .*: use (lightning|torch)"):
         default_callbacks("val/loss", "min", None, 0, None, {"callbacks": [callback]})

@@ -166,3 +166,11 @@ def test_classes_are_logged_by_the_names_of_the_data(given, named, masks):
 def test_one_class_leaves_nothing_to_predict():
     with pytest.raises(ValueError, match="num_classes must be at least 2, got 1"):
         SemanticSegmentation(nn.Conv2d(3, 1, 1), num_classes=1)
+
+
+def test_classes_that_have_numbers_for_want_of_names_are_not_said_to_be_others(masks, recwarn):
+    named, unnamed = (MaskFolderDataModule(str(masks), 3, class_names=names) for names in (["a", "b", "c"], None))
+    assert named.describe()["class_names"] == ["a", "b", "c"]
+    assert "class_names" not in unnamed.describe()
+    unnamed.compare_description(named.describe())
+    assert not recwarn.list

@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import (
     EarlyStopping,
     LearningRateFinder,
     ModelCheckpoint,
+    ModelPruning,
     ProgressBar,
     StochasticWeightAveraging,
     WeightAveraging,
@@ -43,6 +44,8 @@ REFUSED: dict[type[Callback], str] = {
     "lightning_coordconv.runtime.callbacks.MovingAverage",
     LearningRateFinder: "needs a task with a learning rate as an attribute: use lightning-coordconv sweep with "
     "--search 'model.optimizer.init_args.lr=loguniform(1e-4,1e-1)'",
+    ModelPruning: "saves weights without their masks, so that a resumed run would train pruned weights again: use "
+    "torch.nn.utils.prune, which lightning_coordconv's layers take, on the network of a trained task",
 }
 """Callbacks of Lightning that cannot work with this package's tasks and checkpoints, and why."""
 

@@ -195,10 +195,12 @@ def coordinates(task: str, *arms: str) -> list[str]:
 def against_deconv(task: str) -> list[tuple[str, str]]:
     """Return the pairs of experiments of a task whose costs are compared."""
     return [(experiment.partition("_deconv")[0] + "_coordconv", experiment)
-            for experiment in coordinates(task, "deconv", "deconv_l2", "deconv_wide_l2")]  # fmt: skip
+            for experiment in coordinates(task, *DECONVOLUTIONS)]  # fmt: skip
 
 
-CLASSIFIERS = ("coordconv", "coordconv_paper", "deconv", "deconv_l2", "deconv_wide_l2")
+DECONVOLUTIONS = ("deconv", "deconv_l2", "deconv_wide_l2")
+"""Arms of coordinate classification that are points of the paper's grid."""
+CLASSIFIERS = ("coordconv", "coordconv_paper", *DECONVOLUTIONS)
 CONTROLS = ("coordconv_constants", "deconv_coordinates", "deconv_upsample", "deconv_upsample_coordinates")
 ENTROPIES = {f"entropy_{name}": f"entropy, {name}" for name in ("red", "blue", "difference")}
 GAN_ARMS = (

@@ -8,6 +8,7 @@ import numpy as np
 from benchmarks.claims.claim import UNKNOWN, Claim, length, mean_of, ratio
 from benchmarks.claims.evidence import Arm, Criterion, number
 from benchmarks.claims.records import Run, cost, metric, records, strongest
+from benchmarks.results import DECONVOLUTIONS
 
 LABELS = ("CoordConv", "deconvolution")
 PERFECT = 0.995
@@ -18,7 +19,7 @@ EPOCHS, BATCH = 1000, 32
 """Epochs of the paper's deconvolutions, and the greater of their two batch sizes."""
 SLACK = 0.01
 """A run is on its plateau once its accuracy in validation is within this of its best."""
-DECONVOLUTIONS = [f"coordinates/classification_uniform_{arm}" for arm in ("deconv", "deconv_l2", "deconv_wide_l2")]
+UNIFORM = [f"coordinates/classification_uniform_{arm}" for arm in DECONVOLUTIONS]
 """Points of the paper's grid that were trained on the uniform split of coordinate classification."""
 POSITIONS = {"uniform": 2_368, "quadrant": 2_407}
 """Training positions of each split in the authors' code."""
@@ -48,7 +49,7 @@ def solved(split: str) -> str:
 def painting(task: str, split: str, key: str, most: float, place: str, reported: str) -> Claim:
     """Return a claim on CoordConv and deconvolutions that turn positions into images."""
     base = f"coordinates/{task}_{split}_deconv"
-    grid = DECONVOLUTIONS if (task, split) == ("classification", "uniform") else [base]
+    grid = UNIFORM if (task, split) == ("classification", "uniform") else [base]
     label = {"accuracy": "held-out accuracy", "iou": "held-out IoU"}[key]
     return Claim(
         f"{task} {split}",
@@ -70,7 +71,7 @@ def painting(task: str, split: str, key: str, most: float, place: str, reported:
 
 def faster() -> Claim:
     """Return the claim on speed."""
-    base = strongest(DECONVOLUTIONS, "accuracy")
+    base = strongest(UNIFORM, "accuracy")
     pair = ("coordinates/classification_uniform_coordconv", base)
     read = partial(cost, name="accuracy", slack=SLACK)
     paper = (UNKNOWN, length(EPOCHS * POSITIONS["uniform"], BATCH))  # a plateau is within the run, however long it is
@@ -95,7 +96,7 @@ def faster() -> Claim:
 
 def smaller() -> Claim:
     """Return the claim on numbers of weights."""
-    best = strongest(DECONVOLUTIONS, "accuracy")
+    best = strongest(UNIFORM, "accuracy")
     tasks = {"classification": ("coordinates/classification_uniform_coordconv", best)}
     for split in POSITIONS:
         base = f"coordinates/regression_{split}_conv"

@@ -19,10 +19,10 @@ def other_strides(model: nn.Module) -> dict[str, int]:
 
 
 def total_stride(model: nn.Module) -> int:
-    """Return a multiple of the total stride of a model: the product of all its strides, but at most 32.
+    """Return the product of all strides of a model, but at most 32: mostly its total stride, or more.
 
-    It is the total stride itself in a sequence of modules, and can be too large where branches have strides of their
-    own. Transposed convolutions do not count.
+    It is the total stride in a sequence of modules, and more where branches have strides of their own. Transposed
+    convolutions do not count.
     """
     product = math.prod(_stride(module) for module in model.modules() if not getattr(module, "transposed", False))
     return min(product, LARGEST)

@@ -34,7 +34,7 @@ def hand_on(agents, saved, given, change, folder):
     second.initial_weights = str(folder / "agent.zip")
     with pytest.warns(UserWarning, match=f"other spaces: {change}") if change else nullcontext():
         second._build(*given)
-    assert equal(weights(first.policy), weights(second.policy))
+    return equal(weights(first.policy), weights(second.policy))
 
 
 @pytest.mark.parametrize(("saved", "given"), [
@@ -64,7 +64,7 @@ def test_a_zip_of_as_many_actions_of_another_kind_is_refused(saved, given, tmp_p
 def test_a_zip_of_other_actions_is_named(saved, given, change, tmp_path):
     observations = spaces.Box(-1, 1, (3,))
     agents = [(A2C if isinstance(saved, spaces.Discrete) else PPO)(1, "MlpPolicy") for _ in range(2)]
-    hand_on(agents, (observations, saved), (observations, given), change and f"action_space.{change}", tmp_path)
+    assert hand_on(agents, (observations, saved), (observations, given), change and f"action_space.{change}", tmp_path)
 
 
 @pytest.mark.parametrize(("saved", "given", "change"), [
@@ -78,7 +78,7 @@ def test_a_zip_of_other_observations_is_named(saved, given, change, tmp_path):
         saved, given = (spaces.Dict({name: spaces.Box(-1, 1) for name in names}) for names in (saved, given))
     policy = "MultiInputPolicy" if isinstance(saved, spaces.Dict) else "MlpPolicy"
     actions, agents = spaces.Discrete(2), [A2C(1, policy) for _ in range(2)]
-    hand_on(agents, (saved, actions), (given, actions), change and f"observation_space.{change}", tmp_path)
+    assert hand_on(agents, (saved, actions), (given, actions), change and f"observation_space.{change}", tmp_path)
 
 
 @pytest.mark.parametrize(("options", "change"), [

@@ -159,7 +159,7 @@ def _parser() -> jsonargparse.ArgumentParser:
     )
     parser.add_argument("--checkpoint", type=str | None, default=None, help="weights of the model")
     parser.add_subclass_arguments(BaseDataModule, "data", required=True)
-    parser.add_argument("--images", type=int, default=500, help="training images for the dependence on position")
+    parser.add_argument("--images", type=int, default=500, help="training samples for the dependence on position")
     parser.add_argument("--readout_images", type=int, default=24, help="of these, images that the model is run on")
     parser.add_argument("--out", type=str, default="advice", help="folder for advice.json and advice.png")
     parser.add_argument("--seed_everything", type=bool | int, default=0, help="seed of the data, as of fit")

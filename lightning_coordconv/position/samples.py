@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_coordconv.core import BaseDataModule
@@ -34,6 +35,8 @@ def read_samples(data: BaseDataModule, num_images: int) -> list[Mapping[str, Any
     if len(dataset) < 4:
         raise ValueError(f"the training split has {len(dataset)} images, too few to advise on: at least 4 are needed")
     count = min(num_images, len(dataset))
+    if count < num_images:
+        rank_zero_info(f"the training split has {count} samples, not {num_images}: all of them are read")
     starts = [number * len(dataset) // count for number in range(count + 1)]
     generator = random.Random(0)
     samples = [dataset[generator.randrange(start, end)] for start, end in pairwise(starts)]

@@ -174,6 +174,10 @@ class Agent(Predictor[AgentTask]):
                 )
         policy = copy.deepcopy(self._policy).cpu()
         rank_zero_info(f"{path} has no state of the optimiser: learn() of Stable-Baselines3 begins a new one")
+        packages = {type(module).__module__.partition(".")[0] for module in policy.modules()}
+        needed = sorted(packages - {"torch", "stable_baselines3"})
+        if needed:
+            rank_zero_info(f"a program that reads {path} needs {' and '.join(needed)} installed")
         with complete_file(path) as part:
             algorithm.save(part)
             loaded = type(algorithm).load(part, device="cpu").policy

@@ -59,3 +59,10 @@ def test_samples_are_of_all_kinds_where_kinds_alternate(period):
         assert numbers == sorted(set(numbers))
         assert numbers == [sample["number"] for sample in read_samples(GivenDataModule(kinds), read)]
     assert [sample["number"] for sample in read_samples(GivenDataModule(kinds), 5000)] == list(range(960))
+
+
+@pytest.mark.parametrize(("asked", "said"), [(7, "has 6 samples, not 7: all of them are read"), (6, None)])
+def test_fewer_samples_than_asked_for_are_said(asked, said, caplog):
+    with caplog.at_level("INFO"):
+        assert len(read_samples(GivenDataModule([{"image": torch.zeros(1, 2, 2)}] * 6), asked)) == 6
+    assert said in caplog.text if said else not caplog.text

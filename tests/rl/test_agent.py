@@ -159,6 +159,12 @@ WRONG = {
 }
 
 
+def test_an_exported_agent_names_the_packages_that_it_needs(trained, tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        load(trained, device="cpu").export(tmp_path / "agent.zip")
+    assert f"a program that reads {tmp_path / 'agent.zip'} needs lightning_coordconv installed" in caplog.text
+
+
 @pytest.mark.parametrize("environment", WRONG.values(), ids=WRONG)
 def test_environments_that_cannot_be_made_are_named(trained, tmp_path, environment):
     checkpoint = torch.load(trained, weights_only=True)

@@ -62,6 +62,7 @@ def test_a_finished_run_of_whole_epochs_that_is_resumed_keeps_its_metrics_of_tra
     path = cli(*run) / RUN / "mine" / "summary.json"
     before = json.loads(path.read_text())
     assert before["train"]
+    assert before["best"]["val/accuracy"] == "max"
     cli(*run, "--ckpt_path=last")
     assert {**json.loads(path.read_text()), "seconds": 0, "cpu_seconds": 0} == before | {"seconds": 0, "cpu_seconds": 0}
 

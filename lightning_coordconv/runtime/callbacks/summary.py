@@ -59,11 +59,8 @@ class RunSummary(Callback):
             self._clock(trainer)
             row = {"step": self.summary["steps"], "logged_step": logged_step(trainer)}
             row |= {key: self.summary[key] for key in ("seconds", "cpu_seconds")}
-            metrics = _numbers(trainer.callback_metrics, "val/")
-            self.summary["curve"].append(row | metrics)
-            if isinstance(pl_module, TaskOfCallbacks):
-                known = {name: pl_module.best_of(name) for name in metrics}
-                self.summary["best"] = {name: mode for name, mode in known.items() if mode is not None}
+            self.summary["curve"].append(row | _numbers(trainer.callback_metrics, "val/"))
+            self.summary["best"] = _best(pl_module, self.summary["curve"])
             self._replace()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -122,6 +119,7 @@ class RunSummary(Callback):
             "steps": trainer.global_step,
             **self.before,
             "curve": [*self.before["curve"]],
+            "best": _best(pl_module, self.before["curve"]),
         }
 
     def _clock(self, trainer: Trainer) -> None:
@@ -165,6 +163,14 @@ def read_fit(folder: Path) -> dict[str, Any]:
 def is_of_fit(folder: Path) -> bool:
     """Tell whether a folder is that of a fit, finished or not: an evaluation leaves its files as they are."""
     return bool(read_fit(folder)) or any(folder.glob("checkpoints/*.ckpt"))
+
+
+def _best(pl_module: LightningModule, curve: list[dict[str, Any]]) -> dict[str, str]:
+    """Return which end of each metric of a curve is best; those of which the task says nothing are left out."""
+    if not isinstance(pl_module, TaskOfCallbacks):
+        return {}
+    modes = {name: pl_module.best_of(name) for row in curve for name in row if name.startswith("val/")}
+    return {name: mode for name, mode in modes.items() if mode is not None}
 
 
 def _flush(trainer: Trainer) -> None:

@@ -9,7 +9,7 @@ All layers of one case run in the same process, in rounds, in an order shuffled 
 - Peak memory is that of a training step: input, output gradient and parameters, and the most that was allocated on top
   of them during the first two steps of a new layer.
 - The tiny map, 2 x 8 x 8 x 8 to 8 channels, shows what no large map does: operators dispatched, and the time of Python
-  and dispatch. It is a proxy for a device that waits for launches, and is timed on one thread.
+  and dispatch. It is a proxy for a device that waits for launches, and is timed on one thread, in several processes.
 
 Kernels of 3 and 7 are padded by half, those of 1 and 8 (Atari's first layer) not at all. In bf16 the parameters are
 bf16 too. Compiled layers are timed in fp32 and NCHW only, unless options say otherwise: compiling takes longest.
@@ -22,6 +22,8 @@ import random
 import statistics
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,39 +32,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.measure import Step, compare, environment, peak_bytes
+from benchmarks.shapes import ONE_CHANNEL, QUICK, SHAPES, TINY, Shape
 from lightning_coordconv.layers import CoordConv2d, fold_coordconv
 
-
-class Shape(NamedTuple):
-    """One convolution and its input."""
-
-    batch: int
-    in_channels: int
-    height: int
-    width: int
-    out_channels: int
-    kernel: int
-    stride: int
-
-    def __str__(self) -> str:
-        return ",".join(map(str, self))
-
-
-SHAPES = [
-    Shape(32, 3, 64, 64, 64, 7, 2),
-    Shape(4, 3, 224, 224, 64, 7, 2),
-    Shape(16, 64, 56, 56, 64, 3, 1),
-    Shape(16, 64, 56, 56, 128, 3, 2),
-    Shape(8, 256, 28, 28, 256, 3, 1),
-    Shape(8, 256, 28, 28, 256, 1, 1),
-    Shape(32, 4, 84, 84, 32, 8, 4),
-    Shape(1, 4, 84, 84, 32, 8, 4),
-    Shape(32, 1, 64, 64, 8, 1, 1),
-]
-ONE_CHANNEL = SHAPES[8]
-"""A toy shape whose convolution is so cheap that its ratios say little; the means are given with and without it."""
-TINY = Shape(2, 8, 8, 8, 8, 3, 1)
-QUICK = [SHAPES[0], SHAPES[7], SHAPES[8]]
+TINY_PROCESSES = 7
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 LAYOUTS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
 Row = dict[str, Any]
@@ -193,17 +166,38 @@ def counts_operators(case: Case, task: str) -> bool:
     return case.shape == TINY and task == "train" and not case.compiled
 
 
-def measure_tiny(device: torch.device, seconds: float, generator: random.Random) -> list[Row]:
-    """Measure training and inference of the tiny map on one thread, and print them."""
-    threads = torch.get_num_threads()
+def rows_of_tiny(device: torch.device, seconds: float, seed: int) -> list[Row]:
+    """Measure training and inference of the tiny map on one thread."""
     torch.set_num_threads(1)
-    case = Case(TINY, "fp32", "nchw", False, device)
-    rows = [row | {"threads": 1} for task in ("train", "infer") for row in measure(case, task, seconds, generator)]
-    torch.set_num_threads(threads)
-    print(f"tiny map {TINY}, one thread: microseconds, times plain (quartiles), operators")
+    torch.manual_seed(seed)
+    case, generator = Case(TINY, "fp32", "nchw", False, device), random.Random(seed)
+    return [row | {"threads": 1} for task in ("train", "infer") for row in measure(case, task, seconds, generator)]
+
+
+def measure_tiny(device: torch.device, seconds: float, processes: int) -> list[Row]:
+    """Measure the tiny map in new processes, one after the other, and print and return the process in the middle.
+
+    The ratio differs more between processes, which place code and tensors elsewhere, than within one.
+
+    Args:
+        device: to measure on.
+        seconds: to measure each task for, in each process.
+        processes: how many.
+
+    Returns:
+        For each task and layer the row with the median ratio; ``low`` and ``high`` are the least and the greatest.
+    """
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
+        runs = [*pool.map(rows_of_tiny, itertools.repeat(device), itertools.repeat(seconds), range(processes))]
+    rows = []
+    for same in zip(*runs, strict=True):
+        ordered = sorted(same, key=lambda row: row["ratio"])
+        ends = {"low": ordered[0]["ratio"], "high": ordered[-1]["ratio"]}
+        rows.append(ordered[processes // 2] | ends | {"processes": processes})
+    print(f"tiny map {TINY}, one thread, processes: {processes}: microseconds, times plain (all), operators")
     for row in rows:
         line = f"  {row['task']:6}{row['layer']:12}{row['milliseconds'] * 1e3:8.1f}{row['ratio']:8.3f}"
-        print(f"{line} ({row['low']:.2f}-{row['high']:.2f}){row.get('operators', ''):>5}")
+        print(f"{line} ({row['low']:.3f}-{row['high']:.3f}){row.get('operators', ''):>5}")
     print(flush=True)
     return rows
 
@@ -273,7 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     device, generator = torch.device(options.device), random.Random(0)
     shapes = [SHAPES[index] for index in options.shapes] if options.shapes else QUICK if options.quick else SHAPES
     seconds = options.seconds or (0.5 if options.quick else 2)
-    rows = measure_tiny(device, seconds, generator)
+    rows = measure_tiny(device, seconds, 1 if options.quick else TINY_PROCESSES)
     for mode in ["eager"] if options.quick else options.modes:
         narrow = options.quick or mode == "compiled"
         dtypes = options.dtypes or (["fp32"] if narrow else list(DTYPES))

@@ -1,6 +1,6 @@
 """Lists the slowest operators of a training step of Conv2d and CoordConv2d: ``python -m benchmarks.operators INDEX``.
 
-The index is that of a shape in :mod:`benchmarks.layer`. For the plain convolution and for CoordConv it prints the
+The index is that of a shape in :mod:`benchmarks.shapes`. For the plain convolution and for CoordConv it prints the
 operators, their own CPU time a step, and how often each is called.
 """
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.profiler import profile
 
-from benchmarks.layer import SHAPES
+from benchmarks.shapes import SHAPES
 from lightning_coordconv.layers import CoordConv2d
 
 STEPS = 200

@@ -9,8 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.layer import TINY, table
+from benchmarks.layer import table
 from benchmarks.pages import fill
+from benchmarks.shapes import TINY
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"

@@ -1,6 +1,6 @@
 """Functions that time CoordConv2d, nn.Conv2d and alternatives (one defined here) on a GPU: eager, CUDA graph, compiled.
 
-The shapes of :mod:`benchmarks.layer` are so small for a card that launching kernels takes most of the time. ``LARGE``
+The shapes of :mod:`benchmarks.shapes` are so small for a card that launching kernels takes most of the time. ``LARGE``
 keeps a card busy.
 """
 
@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.gpu.parts import NotPossibleError, Row, Setting
-from benchmarks.layer import DTYPES, LAYOUTS, SHAPES, Case, Shape, inference_step, training_step
+from benchmarks.layer import DTYPES, LAYOUTS, Case, inference_step, training_step
 from benchmarks.measure import Step, compare
+from benchmarks.shapes import SHAPES, Shape
 from lightning_coordconv.layers import fold_coordconv
 
 LARGE = [

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from benchmarks.layer import DTYPES, LAYOUTS, SHAPES, Case, peak_of_training
+from benchmarks.layer import DTYPES, LAYOUTS, Case, peak_of_training
+from benchmarks.shapes import SHAPES
 from tests.slow import slow_except
 
 

@@ -11,8 +11,8 @@ of the first three are NatureCNN's. All train A2C: Pong with the settings of ``c
 others with those of ``configs/rl/find_and_touch_coordconv.yaml``.
 
 ``list`` names the runs and estimates their cost by training each network briefly. ``run`` runs those that have no
-record, one after the other, on one thread; started again, it resumes where it was interrupted. ``table`` writes
-``benchmarks/results/pooling.md`` from the records.
+record, one after the other, on one thread; started again, it resumes where it was interrupted. ``table`` writes the
+table of ``configs/README.md`` from the records.
 """
 
 import argparse
@@ -20,7 +20,6 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +28,7 @@ from pytorch_lightning import Trainer
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 
 from benchmarks import curves, results, sweep
+from benchmarks.pages import fill
 from lightning_coordconv.rl import (
     A2C,
     CoordConvNatureCNN,
@@ -40,7 +40,7 @@ from lightning_coordconv.rl import (
 from lightning_coordconv.rl.classes import class_names
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "rl"
-TABLE = results.RUNS.parent / "pooling.md"
+COMMAND = "python -m benchmarks.pooling table"
 
 
 class Environment(NamedTuple):
@@ -162,15 +162,16 @@ def listing(runs: list[Run]) -> str:
     return "\n".join([*lines, "", f"{len(runs)} runs, {hours:.1f} CPU hours."])
 
 
-def tables() -> Iterator[str]:
-    """Yield a heading and a table for each environment that has records."""
+def tables() -> str:
+    """Return a table for each environment that has records."""
+    parts = []
     for environment in ENVIRONMENTS:
         arms = itertools.product(NETWORKS, COORDINATES)
         names = [Run(environment, *arm, seed=0, steps=0).experiment for arm in arms]
         experiments = {name: results.runs_of(name) for name in names}
         if any(experiments.values()):
-            yield f"## {environment}"
-            yield curves.table(experiments)
+            parts += [f"`{environment}`:", curves.table(experiments)]
+    return "\n\n".join(parts) or "Not run yet."
 
 
 def main() -> int:
@@ -183,9 +184,7 @@ def main() -> int:
     parser.add_argument("--logs", type=Path, default=Path("logs"))
     arguments = parser.parse_args()
     if arguments.command == "table":
-        page = "\n\n".join(["# Pooled features and coordinates", *tables()])
-        TABLE.write_text(page + "\n")
-        print(page)
+        fill(results.PAGE, COMMAND, {"pooling": tables})
         return 0
     runs = [
         Run(environment, network, coordinates, seed, arguments.steps or ENVIRONMENTS[environment].steps)

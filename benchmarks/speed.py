@@ -1,7 +1,7 @@
 """Writes the layers' speed tables of both READMEs from measured data: ``python -m benchmarks.speed``.
 
-The data are ``results/layer-<device>.json`` of ``python -m benchmarks.layer``; a device without a file, and a case
-without rows, is called "not measured".
+The data are those of ``python -m benchmarks.layer`` on a CPU and of ``python -m benchmarks.gpu`` on a GPU; a device
+without a file, and a case without rows, is called "not measured".
 """
 
 import itertools
@@ -15,7 +15,8 @@ from benchmarks.shapes import TINY
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
-DEVICES = ("cpu", "cuda")
+DEVICES = {"cpu": ("layer-cpu.json", "python -m benchmarks.layer"), "cuda": ("gpu.json", "python -m benchmarks.gpu")}
+"""For each device the file of its measurements, and the command that writes it."""
 ABSENT = "not measured"
 CASES = {
     "training": ("eager", "train", "coordconv"),
@@ -25,16 +26,31 @@ CASES = {
     "inference, compiled": ("compiled", "infer", "coordconv"),
 }
 """Columns of the README's table: mode, task and layer."""
+GRAPHS = {
+    "training, CUDA graph": ("graph", "train", "coordconv"),
+    "inference, CUDA graph": ("graph", "infer", "coordconv"),
+}
+"""Further columns for a GPU."""
+KEYS = ("mode", "task", "dtype", "layout")
 Row = dict[str, Any]
 
 
 def measured(device: str) -> tuple[dict[str, Any], list[Row]]:
     """Return the environment and the rows of a device; both are empty where nothing was measured."""
-    path = RESULTS / f"layer-{device}.json"
+    path = RESULTS / DEVICES[device][0]
     if not path.is_file():
         return {}, []
     found = json.loads(path.read_text())
-    return found["environment"], found["rows"]
+    if device == "cpu":
+        return found["environment"], found["rows"]
+    rows = [row for name, part in found["parts"].items() if name.startswith("layer_") for row in part["rows"]]
+    keys = list(dict.fromkeys(key(row) for row in rows))  # a GPU measures one shape in all ways, then the next
+    return found["environment"], sorted(rows, key=lambda row: keys.index(key(row)))
+
+
+def key(row: Row) -> tuple[str, ...]:
+    """Return the table that a row belongs to."""
+    return tuple(row[name] for name in KEYS)
 
 
 def where(environment: dict[str, Any]) -> str:
@@ -58,13 +74,14 @@ def summary(dtype: str = "fp32", layout: str = "nchw") -> str:
         if not rows:
             absent.append(device.upper())
             continue
+        cases = CASES | (GRAPHS if device == "cuda" else {})
         lines = [
-            f"| {where(environment)}: images -> output channels, kernel, stride | {' | '.join(CASES)} |",
-            "|---|" + "---:|" * len(CASES),
+            f"| {where(environment)}: images -> output channels, kernel, stride | {' | '.join(cases)} |",
+            "|---|" + "---:|" * len(cases),
         ]
         ratios = {(row["shape"], row["mode"], row["task"], row["layer"]): row["ratio"] for row in rows}
         for shape in dict.fromkeys(row["shape"] for row in rows):
-            cells = [ratios.get((shape, *case)) for case in CASES.values()]
+            cells = [ratios.get((shape, *case)) for case in cases.values()]
             texts_of = [ABSENT if cell is None else f"{cell:.2f}" for cell in cells]
             lines.append(f"| {described(shape)} | {' | '.join(texts_of)} |")
         texts.append("\n".join(lines))
@@ -81,11 +98,10 @@ def tables() -> str:
     for device in DEVICES:
         environment, rows = measured(device)
         if not rows:
-            texts.append(f"{device.upper()}: {ABSENT}; `python -m benchmarks.layer --device {device}` measures it.")
+            texts.append(f"{device.upper()}: {ABSENT}; `{DEVICES[device][1]}` measures it.")
             continue
         texts.append(f"{where(environment)}:")
-        keys = ("mode", "task", "dtype", "layout")
-        for _, group in itertools.groupby(rows, key=lambda row: tuple(row[key] for key in keys)):
+        for _, group in itertools.groupby(rows, key):
             texts.append(f"```text\n{table(list(group))}\n```")
     return "\n\n".join(texts)
 
@@ -100,8 +116,7 @@ def extremes() -> str:
         _, rows = measured(device)
         if not rows:
             lines.append(f"| {device} | {ABSENT} | | | | | | |")
-        keys = ("mode", "task", "dtype", "layout")
-        for key, group in itertools.groupby(rows, key=lambda row: tuple(row[key] for key in keys)):
+        for case, group in itertools.groupby(rows, key):
             ratios: dict[str, dict[str, float]] = {}
             for row in group:
                 ratios.setdefault(row["layer"], {})[row["shape"]] = row["ratio"]
@@ -109,7 +124,7 @@ def extremes() -> str:
             ends = [pick(ours, key=ours.__getitem__) for pick in (min, max)]
             cells = [f"{ours[shape]:.2f} ({shape})" for shape in ends]
             slower = sum(ours[shape] > ratio for shape, ratio in ratios["concat"].items())
-            lines.append(f"| {device} | {' | '.join(key)} | {' | '.join(cells)} | {slower} of {len(ours)} |")
+            lines.append(f"| {device} | {' | '.join(case)} | {' | '.join(cells)} | {slower} of {len(ours)} |")
     return "\n".join(lines)
 
 

@@ -3,12 +3,19 @@
 import json
 
 import pytest
+import torch
 
-from benchmarks import pages, results, speed
+from benchmarks import pages, pooling, results, speed
 from benchmarks.claims import __main__ as claims
+from benchmarks.gpu.parts import PARTS, Setting
+from benchmarks.measure import environment
 
 MADE = {
     "configs/README.md": (results, lambda: pages.fill(results.PAGE, "python -m benchmarks.results", results.TABLES)),
+    "configs/README.md, pooling": (
+        pooling,
+        lambda: pages.fill(results.PAGE, pooling.COMMAND, {"pooling": pooling.tables}),
+    ),
     "README.md": (speed, lambda: (speed.main(), claims.write())),
     "docs/claims.md": (claims, claims.write),
     "benchmarks/README.md": (speed, speed.main),
@@ -18,7 +25,7 @@ MADE = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MADE)
 def test_pages_are_up_to_date(name):
-    page = speed.ROOT / name
+    page = speed.ROOT / name.partition(",")[0]
     module, write = MADE[name]
     before = page.read_text()
     write()
@@ -42,19 +49,47 @@ def test_what_was_not_measured_is_said(tmp_path, monkeypatch):
     assert speed.summary().endswith("CoordConv is slower. CPU: not measured. CUDA: not measured.")
     assert speed.extremes().count("not measured") == 2
     row = {"task": "train", "dtype": "fp32", "layout": "nchw", "shape": "1,2,3,4,5,6,7", "milliseconds": 1.0}
-    rows = [
-        row | {"mode": mode, "layer": layer, "ratio": ratio, "low": ratio, "high": ratio}
-        for mode, ratio in (("eager", 1.25), ("compiled", 0.5))
-        for layer in ("plain", "coordconv", "concat")
-    ]
-    machine = {"device": "cuda", "name": "some card", "torch": "2", "threads": 2}
-    (tmp_path / "layer-cuda.json").write_text(json.dumps({"environment": machine, "rows": rows}))
+    parts = {
+        f"layer_{mode}": {
+            "rows": [
+                row | {"mode": mode, "dtype": dtype, "shape": shape, "layer": layer}
+                | {"ratio": ratio, "low": ratio, "high": ratio}
+                for shape in shapes
+                for dtype in ("fp32", "bf16")  # a GPU measures one shape in all ways, then the next
+                for layer in ("plain", "coordconv", "concat")
+            ]
+        }
+        for mode, ratio, shapes in (
+            ("eager", 1.25, ["1,2,3,4,5,6,7", "2,2,3,4,5,6,7"]),
+            ("graph", 1.5, ["2,2,3,4,5,6,7"]),
+            ("compiled", 0.5, ["1,2,3,4,5,6,7"]),
+        )
+    }  # fmt: skip
+    machine = {"device": "cuda", "name": "some card", "torch": "2", "threads": 2, "cards": 1}
+    found = {"environment": machine, "parts": parts | {"agents": {"rows": [{"speed": 1.0}]}}}
+    (tmp_path / "gpu.json").write_text(json.dumps(found))
     assert "CUDA (some card, torch 2)" in speed.summary()
-    assert speed.summary().endswith(
-        "| 1 x 2 x 3 x 4 -> 5, 6x6, 7 | 1.25 | not measured | not measured | 0.50 | not measured |"
-    )
-    assert (
-        "| cuda | compiled | train | fp32 | nchw | 0.50 (1,2,3,4,5,6,7) | 0.50 (1,2,3,4,5,6,7) | 0 of 1 |"
-        in speed.extremes()
-    )
-    assert "CPU: not measured" in speed.tables()
+    absent = "not measured"
+    assert speed.summary().splitlines()[-2:] == [
+        f"| 1 x 2 x 3 x 4 -> 5, 6x6, 7 | 1.25 | {absent} | {absent} | 0.50 | {absent} | {absent} | {absent} |",
+        f"| 2 x 2 x 3 x 4 -> 5, 6x6, 7 | 1.25 | {absent} | {absent} | {absent} | {absent} | 1.50 | {absent} |",
+    ]
+    ends = "0.50 (1,2,3,4,5,6,7) | 0.50 (1,2,3,4,5,6,7) | 0 of 1 |"
+    assert f"| cuda | compiled | train | fp32 | nchw | {ends}" in speed.extremes()
+    assert speed.extremes().count("| cuda | eager |") == 2
+    assert "CPU: not measured; `python -m benchmarks.layer` measures it." in speed.tables()
+    assert speed.tables().count("eager, train, bf16") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the benchmark would measure the GPU for minutes")
+def test_the_layers_of_the_gpu_benchmark_are_described(tmp_path, monkeypatch):
+    cpu = Setting(torch.device("cpu"), small=True)
+    parts = {name: {"rows": list(PARTS[name].rows(cpu))} for name in ("layer_eager", "layer_compiled")}
+    machine = environment(torch.device("cpu"))
+    (tmp_path / "gpu.json").write_text(json.dumps({"environment": machine, "parts": parts}))
+    monkeypatch.setattr(speed, "RESULTS", tmp_path)
+    last = speed.summary().splitlines()[-1]
+    assert last.startswith("| 2 x 3 x 8 x 8 -> 4, 3x3, 1 |")
+    assert last.count("not measured") == 2  # without a card there are no graphs
+    assert speed.tables().count("```text") == 8

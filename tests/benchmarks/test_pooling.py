@@ -54,9 +54,11 @@ def test_runs_with_a_long_enough_record_are_left_out_and_others_resumed(tmp_path
     assert "--model.total_timesteps=80" in commands["pooling_find_and_touch_mean_plain"]
 
 
-def test_the_table_has_every_arm_with_a_record(tmp_path, monkeypatch, capsys):
+def test_the_table_has_every_arm_with_a_record(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RUNS", tmp_path)
-    monkeypatch.setattr(pooling, "TABLE", tmp_path / "pooling.md")
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n<!-- pooling: {pooling.COMMAND} -->\nold\n<!-- end of pooling -->\nafter\n")
+    monkeypatch.setattr(results, "PAGE", page)
     for seed, reward in ((0, 0.1), (1, 0.3)):
         run = pooling.Run("find_and_touch", "max", "first", seed, 80)
         path = tmp_path / run.experiment / f"seed{seed}.json"
@@ -66,6 +68,8 @@ def test_the_table_has_every_arm_with_a_record(tmp_path, monkeypatch, capsys):
                                     "test": {"test/reward": reward}}))  # fmt: skip
     monkeypatch.setattr("sys.argv", ["pooling", "table"])
     assert pooling.main() == 0
-    page = (tmp_path / "pooling.md").read_text()
-    assert page in capsys.readouterr().out + "\n"
-    assert "| `rl/pooling_find_and_touch_max_first` | 1,234 | 80 | 0.20 (0.10 to 0.30)" in page
+    lines = [line for line in page.read_text().splitlines() if line]
+    assert [lines[0], lines[2], lines[-1]] == ["before", "`find_and_touch`:", "after"]
+    rows = [line for line in lines if "rl/pooling" in line]
+    assert len(rows) == 1
+    assert rows[0].startswith("| `rl/pooling_find_and_touch_max_first` | 1,234 | 80 | 0.20 (0.10 to 0.30)")

@@ -1,4 +1,4 @@
-"""Base class and functions that check constructor arguments (numbers, flags, texts, dicts) against annotations."""
+"""Base class and functions that check constructor arguments by their annotations."""
 
 import functools
 import inspect
@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any, Literal, Self, get_args, get_origin, is_typeddict
 
 import numpy as np
+from torch import nn
 
 from lightning_coordconv.core.hyperparameters import annotation_of, members_of
 
@@ -17,6 +18,8 @@ SIMPLE: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     float: ("a number", lambda value: isinstance(value, Real) and not isinstance(value, bool)),
     str: ("a text", lambda value: isinstance(value, str | os.PathLike)),
     dict: ("a dict", lambda value: isinstance(value, Mapping)),
+    Callable: ("a function or a class", callable),
+    nn.Module: ("a torch.nn.Module", lambda value: isinstance(value, nn.Module)),
     type(None): ("None", lambda value: value is None),
 }
 """What a value of each simple type is called, and whether a value is one. Booleans are no numbers."""
@@ -63,7 +66,7 @@ def parameters_of(kind: type) -> list[inspect.Parameter]:
 
 
 def check_types(function: Callable[..., Any], arguments: Mapping[str, Any], prefix: str = "") -> None:
-    """Check the arguments whose annotation allows a number, a flag, a text or a dict.
+    """Check the arguments whose annotation allows a type in ``SIMPLE``.
 
     Args:
         function: a class or a function.
@@ -78,14 +81,14 @@ def check_types(function: Callable[..., Any], arguments: Mapping[str, Any], pref
 
 
 def check_type(name: str, value: object, allowed: tuple[Any, ...]) -> None:
-    """Check a value that may be a number, a flag, a text or a dict, among others; see :func:`check_types`.
+    """Check a value that may be of a type in ``SIMPLE``, among others; see :func:`check_types`.
 
     Args:
         name: of the value, in the error.
         value: is not checked if it may be none of them.
         allowed: types, and values of a ``Literal``.
     """
-    kinds = [dict if is_typeddict(kind) or get_origin(kind) in (dict, Mapping) else kind for kind in allowed]
+    kinds = [_simple(kind) for kind in allowed]
     if not (SIMPLE.keys() - {type(None)}) & set(kinds):
         return
     words, known = [], True
@@ -99,11 +102,18 @@ def check_type(name: str, value: object, allowed: tuple[Any, ...]) -> None:
             words.append(word)
             if holds(value):
                 return
-        else:  # a list, a network: other values are checked where they are used
+        else:  # a list: other values are checked where they are used
             words.append(str(getattr(kind, "__name__", kind)))
             known = False
     if known or any(holds(value) for _, holds in SIMPLE.values()):
         raise ValueError(f"{name} must be {' or '.join(words)}, got {value!r:.100}")
+
+
+def _simple(kind: Any) -> Any:
+    """Return the type in ``SIMPLE`` that stands for a type with arguments; others as they are."""
+    if is_typeddict(kind) or get_origin(kind) in (dict, Mapping):
+        return dict
+    return Callable if get_origin(kind) is Callable else kind
 
 
 @functools.cache

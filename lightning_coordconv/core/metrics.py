@@ -40,11 +40,16 @@ class MeanTerms(Metric):
 
 
 class MeanLoss(MeanTerms):
-    """The loss that is the sum of the means of its terms; a term of which nothing was counted is 0."""
+    """The loss that is the sum of the means of its terms; a term of which nothing was counted is 0.
+
+    A loss of which no term counted anything is NaN: a perfect 0 would be taken for the best.
+    """
 
     def compute(self) -> Tensor:
         """Return the loss, a scalar."""
-        return (self.sums / self.samples.masked_fill(self.samples == 0, 1)).sum()
+        nothing = self.samples == 0
+        means = self.sums / self.samples.masked_fill(nothing, 1)
+        return means.sum() / ~nothing.all()  # 0 / 0 is NaN
 
 
 class SampleMean(CheckedArguments, Metric):

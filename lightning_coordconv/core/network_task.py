@@ -155,7 +155,7 @@ class NetworkTask(BaseTask):
         NetworkTask.configure_optimizers(self)  # a subclass's may need the trainer, which there is not yet
 
     def _step(self, batch: Batch, metrics: MetricCollection, stage: str) -> Outputs:
-        outputs = self.evaluate(batch)
+        outputs = self._evaluated(batch)
         missing = [name for name in ("loss", "preds", "target") if name not in outputs]
         if missing:
             raise ValueError(
@@ -170,6 +170,18 @@ class NetworkTask(BaseTask):
             log({f"{stage}/{name}": mean}, prog_bar=name == "loss")
         log(metrics, prog_bar=stage == "val")
         return outputs
+
+    def _evaluated(self, batch: Batch) -> Outputs:
+        """Return what ``evaluate`` does, with an error that says what batches of a data module of one's own lack."""
+        name = type(self).__name__
+        if not isinstance(batch, Mapping):
+            raise ValueError(f"a batch of {name} must be a dict, as its evaluate reads it, got {type(batch).__name__}")
+        try:
+            return self.evaluate(batch)
+        except KeyError as error:
+            if error.args[0] in batch:
+                raise
+            raise ValueError(f"evaluate of {name} reads {error}, but the batch has only {', '.join(batch)}") from error
 
     def _means(self, outputs: Outputs, samples: int, name: str = "loss") -> tuple[Tensor, Tensor | int]:
         """Return the means over a batch whose sum a loss or a term is, () or (K,), and what each is over."""

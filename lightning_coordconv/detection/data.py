@@ -150,7 +150,7 @@ class AnnotatedImagesDataModule(BoxesDataModule):
                 if training:
                     remarks = try_transforms(dataset.transform, dataset.images, dataset.annotated)
             if not training:
-                remarks.append(remark("classes without an object, which means leave out", dataset.absent_classes()))
+                remarks.append(remark("classes without an object, left out of means", dataset.absent_classes()))
         for line in filter(None, [*dataset.remarks(), *remarks]):
             rank_zero_info(f"data of the {split} split: {line}")
         return dataset

@@ -1,13 +1,17 @@
 """Tests that tasks, data modules, metrics, callbacks and policies refuse arguments of other types than annotated."""
 
 import copy
+import functools
 import inspect
 import pickle
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from pytorch_lightning import Callback
+from torch import nn
+from torch.optim import SGD, Optimizer
 from torchmetrics import Metric
 
 import lightning_coordconv.classification as classification
@@ -64,6 +68,30 @@ class Example(CheckedArguments):
         options: dict[str, int] | None = None,
     ):
         self.given = (count, share, flag, name, size, options)
+
+
+class Parts(CheckedArguments):
+    def __init__(self, net: nn.Module, optimizer: Callable[[list], Optimizer] = SGD, hook: Callable | None = None):
+        self.given = (net, optimizer, hook)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"net": 3}, r"^net must be a torch.nn.Module, got 3$"),
+        ({"net": nn.Linear}, r"^net must be a torch.nn.Module, got <class "),
+        ({"net": None}, r"^net must be a torch.nn.Module, got None$"),
+        ({"net": nn.Linear(1, 1), "optimizer": 0.1}, r"^optimizer must be a function or a class, got 0.1$"),
+        ({"net": nn.Linear(1, 1), "optimizer": "Adam"}, r"^optimizer must be a function or a class, got 'Adam'$"),
+        ({"net": nn.Linear(1, 1), "hook": [print]}, r"^hook must be a function or a class or None, got \["),
+    ],
+)
+def test_networks_and_functions(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Parts(**arguments)
+    net, optimizer = nn.Linear(1, 1), functools.partial(SGD, lr=0.1)
+    assert Parts(net, optimizer, print).given == (net, optimizer, print)
+    assert Parts(net, hook=None).given == (net, SGD, None)
 
 
 class Derived(Example):

@@ -101,6 +101,29 @@ def test_what_evaluate_leaves_out_is_named(missing):
         Forgetful(nn.Linear(1, 1), {}).validation_step({"value": torch.zeros(1)}, 0)
 
 
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        ((torch.zeros(2, 2, 8, 8), torch.zeros(2)), "a batch of Halving must be a dict, .*, got tuple"),
+        (torch.zeros(2, 2, 8, 8), "a batch of Halving must be a dict, .*, got Tensor"),
+        ({"y": torch.zeros(2), "z": 3}, "evaluate of Halving reads 'x', but the batch has only y, z"),
+    ],
+)
+@pytest.mark.parametrize("step", ["training_step", "validation_step", "test_step"])
+def test_what_a_batch_lacks_is_named(batch, message, step):
+    with pytest.raises(ValueError, match=message):
+        getattr(Halving(net(), {}), step)(batch, 0)
+
+
+def test_other_keys_that_evaluate_lacks_are_its_own_errors():
+    class Wrong(Halving):
+        def evaluate(self, batch):
+            return {"a": 1}["x"]
+
+    with pytest.raises(KeyError, match="x"):
+        Wrong(net(), {}).validation_step({"x": torch.zeros(2)}, 0)
+
+
 @pytest.mark.parametrize(("mode", "higher"), [("max", False), ("min", True)])
 def test_a_mode_that_takes_the_worst_for_the_best_is_refused(mode, higher):
     class Judged(Watched):

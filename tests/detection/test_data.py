@@ -135,7 +135,7 @@ def test_classes_that_a_split_lacks_are_named(tmp_path, caplog):
     edit(tmp_path, annotations=[annotation for annotation in annotations if annotation["category_id"] != 7])
     with caplog.at_level(logging.INFO):
         coco(tmp_path).dataset("val")
-    assert "data of the val split: classes without an object, which means leave out (1): tree" in caplog.text
+    assert "data of the val split: classes without an object, left out of means (1): tree" in caplog.text
 
 
 def test_splits_must_have_the_same_categories(tmp_path):

@@ -1,5 +1,7 @@
 """Tests of the semantic segmentation task: crops, padding, ignored pixels, command line, learning, wrong arguments."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from PIL import Image
 from pytorch_lightning import Trainer
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+from torch.utils.data import DataLoader
 
 from lightning_coordconv import CoordConv2d
 from lightning_coordconv.segmentation import (
@@ -62,6 +65,18 @@ class TestTask:
         task = SemanticSegmentation(pointwise_network(), 3)
         nothing = batch() | {"mask": torch.full((2, 32, 32), 255)}
         assert task.evaluate(nothing)["loss"] == 0
+
+    @pytest.mark.parametrize("shown", ["labels in one image", "no labels"])
+    def test_a_validation_without_a_label_has_no_loss(self, shown):
+        """Not a loss of 0, which would be the best of a run."""
+        task, nothing = SemanticSegmentation(pointwise_network(), 3), {"mask": torch.full((2, 32, 32), 255)}
+        batches = [batch() if shown == "labels in one image" else batch() | nothing, batch() | nothing]
+        trainer = Trainer(logger=False, enable_progress_bar=False, enable_model_summary=False, accelerator="cpu")
+        (found,) = trainer.validate(task, DataLoader(batches, batch_size=None), verbose=False)
+        if shown == "no labels":
+            assert math.isnan(found["val/loss"])
+        else:
+            assert found["val/loss"] == pytest.approx(task.evaluate(batch())["loss"].item())
 
     @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
     def test_masks_of_any_integers_are_the_same_classes(self, dtype):

@@ -7,6 +7,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
+from lightning_coordconv.core.modes import evaluating
 from lightning_coordconv.core.regions import ImageRegions
 from lightning_coordconv.core.strides import other_strides, total_stride
 from lightning_coordconv.core.undefined import UndefinedOutputError, is_undefined
@@ -38,7 +39,8 @@ def predict_tiles(
     DeepLabV3 and LRASPP, sees further: tiles then differ from the whole.
 
     Args:
-        net: maps images (1, C, H, W) to logits (1, K, H, W), or to a dict with them as ``out``.
+        net: maps images (1, C, H, W) to logits (1, K, H, W), or to a dict with them as ``out``. It predicts in
+            evaluation mode, and has the mode that it had afterwards.
         image: (C, H, W), on any device, or the regions of a file.
         tile: height and width of the tiles in pixels.
         overlap: pixels around each tile's result that are computed and left out, less than half of ``tile``.
@@ -71,7 +73,8 @@ def predict_tiles(
             if weight is not None and part.is_floating_point():
                 part = part.to(weight.dtype)
             corner, crop = (origin[0] + rows.start, origin[1] + columns.start), tuple(part.shape[-2:])
-            with coordinate_frame(corner, size or (height, width), crop=crop, strides=strides):
+            frame = coordinate_frame(corner, size or (height, width), crop=crop, strides=strides)
+            with torch.no_grad(), evaluating(net), frame:
                 output = net(part[None])
             logits = output["out"] if isinstance(output, Mapping) else output
             if logits.dim() != 4 or len(logits) != 1 or logits.shape[1] < 2 or logits.shape[2:] != part.shape[1:]:

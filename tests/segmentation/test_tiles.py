@@ -51,6 +51,22 @@ class TestTiles:
         assert (tiled == whole).float().mean() > 0.98
         assert (scaled == whole).float().mean() > 0.9
 
+    def test_a_network_that_trains_predicts_in_evaluation_mode(self):
+        network, image = pointwise_network(), torch.rand(3, 40, 40)
+        network.insert(1, nn.BatchNorm2d(8)).insert(2, nn.Dropout(0.9))
+        network[1].running_mean += torch.arange(8) / 20
+        frozen = network[2].eval()  # whose mode, unlike the others', stays
+        kept, before = predict_tiles(network, image, 16, 4), {k: v.clone() for k, v in network.state_dict().items()}
+        with torch.no_grad():
+            whole = network.eval()(image[None])[0].argmax(0)
+        network.train()
+        frozen.eval()
+        assert (kept == whole).float().mean() > 0.999
+        assert torch.equal(predict_tiles(network, image, 16, 4), kept)
+        assert network.training
+        assert not frozen.training
+        assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
     @pytest.mark.parametrize(("tile", "overlap", "strides"), [(64, 15, None), (62, 15, None), (30, 1, [1, 4])])
     def test_tiles_between_the_cells_of_a_network_are_named(self, tile, overlap, strides):
         network, image = Quartered(), torch.rand(3, 96, 96)
